@@ -1,0 +1,218 @@
+//! What went wrong, said once: a kind, one plain sentence, a hint that is a command to type.
+//!
+//! Refuses to know who is told: `commands` turns an [`Error`] into an exit code, `protocol` into a
+//! JSON-RPC error, `ui` into text. The one table of this crate that maps a kind to both codes is
+//! [`TABLE`].
+
+use std::fmt;
+use std::time::Duration;
+
+/// Result with the crate's own [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Names what kind of failure it was; every kind has one row in [`TABLE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The service, or one of its tools, said no.
+    ServiceError,
+    /// The command line or a tool's arguments are wrong.
+    Usage,
+    /// A profile, a service file or the configuration is wrong.
+    Config,
+    /// A key is bound to another origin than the one it would be sent to.
+    OriginMismatch,
+    /// There is no key, or a login is needed.
+    AuthRequired,
+    /// The service rejected the key or the login.
+    AuthDenied,
+    /// The key store cannot be used.
+    KeyStore,
+    /// The service limits the rate and the wait would pass `--max-wait`.
+    RateLimited,
+    /// No connection could be made: nothing was sent.
+    Unreachable,
+    /// Nothing was heard for `--timeout`, or `--max-time` has passed.
+    Timeout,
+    /// The connection ended before the answer was whole.
+    ConnectionLost,
+    /// An HTTP status that is no answer of the protocol.
+    UpstreamHttp,
+    /// The two parties have no protocol version in common.
+    EraMismatch,
+    /// The answer made no sense.
+    ProtocolViolation,
+    /// This side's own filters forbid the tool.
+    ToolDenied,
+    /// The person or the client stopped it.
+    Interrupted,
+    /// A defect in asistry itself.
+    Bug,
+}
+
+struct Row {
+    kind: Kind,
+    name: &'static str,
+    exit: u8,
+    json_rpc: i32,
+}
+
+const fn row(kind: Kind, name: &'static str, exit: u8, json_rpc: i32) -> Row {
+    Row { kind, name, exit, json_rpc }
+}
+
+/// Kind, name in `data.kind`, exit code, JSON-RPC code.
+///
+/// `-32001` and `-32029` are the only codes of our own in the reserved range, because the services
+/// document them; everything else is `-32603`.
+const TABLE: &[Row] = &[
+    row(Kind::ServiceError, "service_error", 1, -32603),
+    row(Kind::Usage, "usage", 2, -32603),
+    row(Kind::Config, "config", 3, -32603),
+    row(Kind::OriginMismatch, "origin_mismatch", 3, -32603),
+    row(Kind::AuthRequired, "auth_required", 4, -32001),
+    row(Kind::AuthDenied, "auth_denied", 4, -32001),
+    row(Kind::KeyStore, "key_store", 4, -32603),
+    row(Kind::RateLimited, "rate_limited", 5, -32029),
+    row(Kind::Unreachable, "upstream_unreachable", 6, -32603),
+    row(Kind::Timeout, "timeout", 6, -32603),
+    row(Kind::ConnectionLost, "connection_lost", 6, -32603),
+    row(Kind::UpstreamHttp, "upstream_http", 7, -32603),
+    row(Kind::EraMismatch, "era_mismatch", 7, -32603),
+    row(Kind::ProtocolViolation, "protocol_violation", 7, -32603),
+    row(Kind::ToolDenied, "tool_denied", 2, -32603),
+    row(Kind::Interrupted, "interrupted", 130, -32603),
+    row(Kind::Bug, "bug", 70, -32603),
+];
+
+impl Kind {
+    fn row(self) -> &'static Row {
+        TABLE.iter().find(|row| row.kind == self).unwrap_or(&TABLE[TABLE.len() - 1])
+    }
+
+    /// Returns the word that stands for this kind in `data.kind` and in `--json` failures.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Returns the exit code of a command that fails this way.
+    pub fn exit_code(self) -> u8 {
+        self.row().exit
+    }
+
+    /// Returns the JSON-RPC error code shown to a client.
+    pub fn json_rpc_code(self) -> i32 {
+        self.row().json_rpc
+    }
+}
+
+/// Says what happened, why, and what to do next.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    details: Details,
+}
+
+/// Holds the facts beside the sentence; absent ones are left out wherever they are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// A command to type, or the one thing to change.
+    pub hint: Option<String>,
+    /// The HTTP status that carried the failure.
+    pub http_status: Option<u16>,
+    /// The JSON-RPC code of the service's own error.
+    pub code: Option<i64>,
+    /// How long the service asked to wait.
+    pub retry_after: Option<Duration>,
+    /// The service's own name for the failed request.
+    pub trace_id: Option<String>,
+    /// Whether the call may have run all the same; `None` where nobody needs to ask.
+    pub may_have_executed: Option<bool>,
+}
+
+impl Error {
+    /// Makes an error of one kind from one plain sentence without a full stop.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), details: Details::default() }
+    }
+
+    /// Adds the command to type next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.details.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the HTTP status that carried the failure.
+    #[must_use]
+    pub fn http_status(mut self, status: u16) -> Self {
+        self.details.http_status = Some(status);
+        self
+    }
+
+    /// Adds the JSON-RPC code of the service's own error.
+    #[must_use]
+    pub fn code(mut self, code: i64) -> Self {
+        self.details.code = Some(code);
+        self
+    }
+
+    /// Adds how long the service asked to wait.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.details.retry_after = Some(wait);
+        self
+    }
+
+    /// Adds the service's own name for the failed request.
+    #[must_use]
+    pub fn trace_id(mut self, trace_id: Option<String>) -> Self {
+        self.details.trace_id = trace_id;
+        self
+    }
+
+    /// Says whether the call may have run although no answer came.
+    #[must_use]
+    pub fn may_have_executed(mut self, maybe: bool) -> Self {
+        self.details.may_have_executed = Some(maybe);
+        self
+    }
+
+    /// Returns the kind.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Returns the sentence alone.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns the facts beside the sentence.
+    pub fn details(&self) -> &Details {
+        &self.details
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_row_of_its_own() {
+        for (at, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.kind.name(), row.name);
+            assert!(TABLE[at + 1..].iter().all(|other| other.name != row.name), "{}", row.name);
+        }
+        assert_eq!(Kind::Bug.exit_code(), 70);
+        assert_eq!(Kind::RateLimited.json_rpc_code(), -32029);
+    }
+}
