@@ -3,4 +3,5 @@
 #![warn(missing_docs)]
 
 pub mod error;
+pub mod protocol;
 pub mod secret;

@@ -1,0 +1,338 @@
+//! What a client may see and call: filters, names, and what tools say about themselves.
+//!
+//! Refuses to rewrite an entry beyond its name: an entry is kept as the service wrote it, or left out.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::error::{Error, Kind};
+use crate::protocol::message::{Message, quote};
+
+const LONGEST_NAME: usize = 64;
+
+/// The rules about tools, from options and profile.
+#[derive(Clone, Debug, Default)]
+pub struct ToolRules {
+    /// `--allow-tool`: only these, if there are any.
+    pub allow: Vec<String>,
+    /// `--deny-tool`: none of these, whatever is allowed.
+    pub deny: Vec<String>,
+    /// Tools that the service's data hides.
+    pub hidden: Vec<String>,
+    /// `--read-only`: only tools that say `readOnlyHint: true`.
+    pub read_only: bool,
+    /// `--tool-names safe`: names match `^[a-zA-Z0-9_-]{1,64}$`.
+    pub safe_names: bool,
+}
+
+impl ToolRules {
+    fn change_lists(&self) -> bool {
+        self.read_only
+            || self.safe_names
+            || !self.allow.is_empty()
+            || !self.deny.is_empty()
+            || !self.hidden.is_empty()
+    }
+
+    /// Says why a name is not let through.
+    fn refusal(&self, name: &str) -> Option<Error> {
+        let denied = |why: String| Some(Error::new(Kind::ToolDenied, why));
+        if self.deny.iter().any(|glob| glob_matches(glob, name)) {
+            return denied(format!("the tool {name} is denied here (--deny-tool)"));
+        }
+        if !self.allow.is_empty() && !self.allow.iter().any(|glob| glob_matches(glob, name)) {
+            return denied(format!("the tool {name} is not among the allowed ones (--allow-tool)"));
+        }
+        if self.hidden.iter().any(|hidden| hidden == name) {
+            return denied(format!(
+                "the service keeps the tool {name} for its own use: a key cannot call it"
+            ));
+        }
+        None
+    }
+}
+
+/// What a tool says about itself; only hints (specification, "Tool annotations").
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Hints {
+    pub read_only_hint: bool,
+    pub idempotent_hint: bool,
+}
+
+/// The rules, and the tools seen so far.
+#[derive(Debug, Default)]
+pub(super) struct Tools {
+    rules: ToolRules,
+    seen: HashMap<String, Hints>,
+    original: HashMap<String, String>,
+    complete: bool,
+    warned: bool,
+}
+
+#[derive(Deserialize)]
+struct ListResult<'a> {
+    #[serde(borrow, default)]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "nextCursor")]
+    next_cursor: Option<&'a RawValue>,
+}
+
+/// What a page of `tools/list` turned into.
+pub(super) struct Page {
+    /// The message with other tools in it; `None` where nothing changed.
+    pub text: Option<Bytes>,
+    /// JSON text of the cursor of the next page.
+    pub next_cursor: Option<String>,
+    /// What the person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Whether a call may go.
+pub(super) enum Permit {
+    /// As it is.
+    Go,
+    /// Under the tool's own name.
+    Renamed(Message),
+    /// The list of tools must be known first.
+    ListFirst,
+}
+
+impl Tools {
+    pub fn new(rules: ToolRules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
+    /// Says whether a call of this tool may be repeated without harm (class B).
+    pub fn is_harmless(&self, call: &Message) -> bool {
+        let hints = tool_name(call).and_then(|name| self.seen.get(&*name));
+        hints.is_some_and(|hints| hints.read_only_hint || hints.idempotent_hint)
+    }
+
+    /// Decides whether a `tools/call` may go.
+    ///
+    /// # Errors
+    /// [`Kind::ToolDenied`] with the rule that forbids it.
+    pub fn permit(&self, call: &Message) -> Result<Permit, Error> {
+        if !self.rules.change_lists() {
+            return Ok(Permit::Go);
+        }
+        let Some(shown) = tool_name(call) else { return Ok(Permit::Go) };
+        let original = self.original.get(&*shown).map_or(&*shown, |name| name);
+        if let Some(refusal) = self.rules.refusal(original) {
+            return Err(refusal);
+        }
+        let hints = self.seen.get(original);
+        if hints.is_none() && !self.complete && (self.rules.read_only || self.rules.safe_names) {
+            return Ok(Permit::ListFirst);
+        }
+        if self.rules.read_only && !hints.is_some_and(|hints| hints.read_only_hint) {
+            let why = format!("the tool {original} does not say that it only reads, and --read-only is set");
+            return Err(Error::new(Kind::ToolDenied, why));
+        }
+        Ok(if *original == *shown { Permit::Go } else { Permit::Renamed(renamed_call(call, original)) })
+    }
+
+    /// Learns from a page of `tools/list`, and applies the rules to it.
+    pub fn page(&mut self, message: &Message) -> Page {
+        let mut page = Page { text: None, next_cursor: None, warnings: Vec::new() };
+        let Some(Ok(list)) = message.result_text().map(serde_json::from_str::<ListResult>) else {
+            return page;
+        };
+        let Some(Ok(entries)) = list.tools.map(|tools| serde_json::from_str::<Vec<&RawValue>>(tools.get()))
+        else {
+            return page;
+        };
+        page.next_cursor =
+            list.next_cursor.map(RawValue::get).filter(|raw| *raw != "null").map(str::to_owned);
+        let mut kept: Vec<Cow<'_, str>> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            kept.extend(self.entry(entry.get()));
+        }
+        self.complete |= page.next_cursor.is_none();
+        if self.complete && !self.warned {
+            self.warned = true;
+            page.warnings = self.idle_patterns();
+        }
+        if let (true, Some(tools)) = (self.rules.change_lists(), list.tools) {
+            page.text = Some(message.with_part(tools.get(), &format!("[{}]", kept.join(","))));
+        }
+        page
+    }
+
+    /// Notes one tool; returns its entry as the client may see it.
+    fn entry<'a>(&mut self, raw: &'a str) -> Option<Cow<'a, str>> {
+        #[derive(Deserialize)]
+        struct Tool<'a> {
+            #[serde(borrow)]
+            name: &'a RawValue,
+            #[serde(default)]
+            annotations: Option<Hints>,
+        }
+        // What cannot be read is carried, as long as no rule depends on it.
+        let Ok(tool) = serde_json::from_str::<Tool>(raw) else {
+            return (!self.rules.change_lists()).then_some(Cow::Borrowed(raw));
+        };
+        let name: String = serde_json::from_str(tool.name.get()).ok()?;
+        let hints = tool.annotations.unwrap_or_default();
+        self.seen.insert(name.clone(), hints);
+        if self.rules.refusal(&name).is_some() || (self.rules.read_only && !hints.read_only_hint) {
+            return None;
+        }
+        if !self.rules.safe_names {
+            return Some(Cow::Borrowed(raw));
+        }
+        let safe = self.safe_name(&name);
+        if safe == name {
+            return Some(Cow::Borrowed(raw));
+        }
+        self.original.insert(safe.clone(), name);
+        let start = tool.name.get().as_ptr() as usize - raw.as_ptr() as usize;
+        let end = start + tool.name.get().len();
+        Some(Cow::Owned(format!("{}{}{}", &raw[..start], quote(&safe), &raw[end..])))
+    }
+
+    fn safe_name(&self, name: &str) -> String {
+        let safe: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' })
+            .collect();
+        let taken = self.original.get(&safe).is_some_and(|other| other != name)
+            || (safe != name && self.seen.contains_key(&safe));
+        if !taken && safe.len() <= LONGEST_NAME && !safe.is_empty() {
+            return safe;
+        }
+        // FNV-1a: the same name gives the same spelling in every run.
+        let hash = name
+            .bytes()
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let head: String = safe.chars().take(LONGEST_NAME - 9).collect();
+        format!("{head}_{hash:08x}")
+    }
+
+    fn idle_patterns(&self) -> Vec<String> {
+        let idle = |glob: &&String| !self.seen.keys().any(|name| glob_matches(glob, name));
+        let allow = self.rules.allow.iter().filter(idle).map(|glob| ("--allow-tool", glob));
+        let deny = self.rules.deny.iter().filter(idle).map(|glob| ("--deny-tool", glob));
+        allow
+            .chain(deny)
+            .map(|(option, glob)| format!("{option} {glob} matches no tool of the service"))
+            .collect()
+    }
+}
+
+/// Returns the name of the tool that a `tools/call` calls.
+pub(super) fn tool_name(call: &Message) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+    }
+    serde_json::from_str::<Params>(call.params()?).ok().map(|params| params.name)
+}
+
+fn renamed_call(call: &Message, name: &str) -> Message {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        name: &'a RawValue,
+    }
+    let params = call.params().and_then(|params| serde_json::from_str::<Params>(params).ok());
+    let text = params.map(|params| call.with_part(params.name.get(), &quote(name)));
+    text.and_then(|text| Message::read(text).ok()).unwrap_or_else(|| call.clone())
+}
+
+/// Matches a name against a pattern of `*` (any characters) and `?` (one character).
+fn glob_matches(glob: &str, name: &str) -> bool {
+    let (glob, name): (Vec<char>, Vec<char>) = (glob.chars().collect(), name.chars().collect());
+    let (mut g, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        if g < glob.len() && (glob[g] == '?' || glob[g] == name[n]) && glob[g] != '*' {
+            (g, n) = (g + 1, n + 1);
+        } else if g < glob.len() && glob[g] == '*' {
+            star = Some((g, n));
+            g += 1;
+        } else if let Some((at, from)) = star {
+            star = Some((at, from + 1));
+            (g, n) = (at + 1, from + 1);
+        } else {
+            return false;
+        }
+    }
+    glob[g..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(names: &[&str]) -> Message {
+        let tools: Vec<String> = names
+            .iter()
+            .map(|name| {
+                format!(
+                    r#"{{"x":1e2, "name":"{name}","annotations":{{"readOnlyHint":{}}}}}"#,
+                    name.starts_with("list")
+                )
+            })
+            .collect();
+        Message::read(format!(r#"{{"id":1,"result":{{"tools":[{}],"y":[1]}}}}"#, tools.join(", "))).unwrap()
+    }
+
+    fn call(name: &str) -> Message {
+        Message::read(format!(r#"{{"id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#)).unwrap()
+    }
+
+    #[test]
+    fn a_glob_knows_star_and_question_mark() {
+        assert!(
+            glob_matches("list_*", "list_tasks") && glob_matches("*", "") && glob_matches("a?c*", "abcd")
+        );
+        assert!(
+            !glob_matches("list_*", "relist_x") && !glob_matches("?", "") && glob_matches("*_*", "a_b_c")
+        );
+    }
+
+    #[test]
+    fn a_denied_tool_is_neither_listed_nor_called() {
+        let mut tools =
+            Tools::new(ToolRules { deny: vec!["delete_*".into(), "none*".into()], ..Default::default() });
+        let page = tools.page(&list(&["list_a", "delete_a"]));
+        let text = page.text.unwrap();
+        assert_eq!(
+            text,
+            r#"{"id":1,"result":{"tools":[{"x":1e2, "name":"list_a","annotations":{"readOnlyHint":true}}],"y":[1]}}"#
+        );
+        assert_eq!(page.warnings, ["--deny-tool none* matches no tool of the service"]);
+        assert!(tools.permit(&call("delete_a")).is_err());
+        assert!(matches!(tools.permit(&call("list_a")), Ok(Permit::Go)));
+    }
+
+    #[test]
+    fn read_only_needs_to_see_the_list_first() {
+        let mut tools = Tools::new(ToolRules { read_only: true, ..Default::default() });
+        assert!(matches!(tools.permit(&call("list_a")), Ok(Permit::ListFirst)));
+        tools.page(&list(&["list_a", "delete_a"]));
+        assert!(matches!(tools.permit(&call("list_a")), Ok(Permit::Go)));
+        assert!(tools.permit(&call("delete_a")).is_err());
+        assert!(tools.permit(&call("unheard_of")).is_err());
+    }
+
+    #[test]
+    fn safe_names_are_unique_and_lead_back() {
+        let mut tools = Tools::new(ToolRules { safe_names: true, ..Default::default() });
+        let page = tools.page(&list(&["a.b", "a_b", "a/b", &"x".repeat(80)]));
+        let text = String::from_utf8(page.text.unwrap().to_vec()).unwrap();
+        for (safe, original) in tools.original.clone() {
+            assert!(text.contains(&format!("\"{safe}\"")) && safe.len() <= 64);
+            let Ok(Permit::Renamed(renamed)) = tools.permit(&call(&safe)) else { panic!("{safe}") };
+            assert_eq!(tool_name(&renamed).unwrap(), original);
+        }
+        assert!(matches!(tools.permit(&call("a.b")), Ok(Permit::Go)));
+        assert_eq!(tools.original.len(), 3);
+    }
+}

@@ -1,0 +1,102 @@
+//! How a message is drawn as HTTP: headers, session ids, streams.
+//!
+//! Refuses to read messages: what a message means is the business of `bridge`.
+
+mod http_sse;
+mod streamable_http;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use url::Url;
+
+pub use http_sse::HttpSse;
+pub use streamable_http::StreamableHttp;
+
+use crate::error::Error;
+use crate::protocol::http::{Head, HttpCall};
+
+/// The wire in use towards one service.
+#[derive(Clone, Debug)]
+pub enum Dialect {
+    /// Streamable HTTP of 2025-03-26 and later.
+    StreamableHttp(StreamableHttp),
+    /// HTTP+SSE of 2024-11-05.
+    HttpSse(HttpSse),
+}
+
+impl Dialect {
+    /// Speaks Streamable HTTP to this endpoint.
+    pub fn streamable_http(url: Arc<Url>) -> Self {
+        Self::StreamableHttp(StreamableHttp::new(url))
+    }
+
+    /// Speaks HTTP+SSE to this endpoint.
+    pub fn http_sse(url: Arc<Url>) -> Self {
+        Self::HttpSse(HttpSse::new(url))
+    }
+
+    /// Draws one message.
+    pub fn draw(&self, body: Bytes, opening: bool) -> HttpCall {
+        match self {
+            Self::StreamableHttp(wire) => wire.post(body, opening),
+            Self::HttpSse(wire) => wire.post(body),
+        }
+    }
+
+    /// Draws the GET that opens the service's own stream.
+    pub fn listen(&self) -> HttpCall {
+        match self {
+            Self::StreamableHttp(wire) => wire.listen(),
+            Self::HttpSse(wire) => wire.stream(),
+        }
+    }
+
+    /// Draws the farewell to a session, if there is one to leave (LEG-12).
+    pub fn farewell(&self) -> Option<HttpCall> {
+        match self {
+            Self::StreamableHttp(wire) => wire.farewell(),
+            Self::HttpSse(_) => None,
+        }
+    }
+
+    /// Learns from the reply to the opening message: session id and negotiated version.
+    pub fn opened(&mut self, head: Option<&Head>, version: Option<&str>) -> Option<String> {
+        match self {
+            Self::StreamableHttp(wire) => wire.opened(head, version),
+            Self::HttpSse(wire) => {
+                wire.opened(version);
+                None
+            }
+        }
+    }
+
+    /// Forgets the session.
+    pub fn forget_session(&mut self) {
+        match self {
+            Self::StreamableHttp(wire) => wire.forget_session(),
+            Self::HttpSse(wire) => wire.forget_session(),
+        }
+    }
+
+    /// Says whether a session id goes along with each call.
+    pub fn has_session(&self) -> bool {
+        matches!(self, Self::StreamableHttp(wire) if wire.has_session())
+    }
+
+    /// Says whether answers come on the service's own stream, not on the POST's.
+    pub fn answers_elsewhere(&self) -> bool {
+        matches!(self, Self::HttpSse(_))
+    }
+
+    /// Learns where messages are posted to (SSE-2).
+    ///
+    /// # Errors
+    /// An endpoint of another origin, or none at all.
+    pub fn endpoint(&mut self, text: &str) -> Result<(), Error> {
+        match self {
+            Self::StreamableHttp(_) => Ok(()),
+            Self::HttpSse(wire) => wire.endpoint(text),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! HTTP as plain data: a call to be made, the head of its reply, and what a reply means.
+//!
+//! Refuses to know sockets and credentials: `remote` performs a call, `auth` signs it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap};
+use serde::Deserialize;
+use url::Url;
+
+use crate::error::{Error, Kind};
+use crate::protocol::message::{self, Message, Parcel};
+
+/// One HTTP request to be made, without its credential.
+#[derive(Clone, Debug)]
+pub struct HttpCall {
+    /// POST, GET or DELETE.
+    pub method: http::Method,
+    /// Where to.
+    pub url: Arc<Url>,
+    /// Everything but the credential.
+    pub headers: HeaderMap,
+    /// The body of a POST.
+    pub body: Bytes,
+}
+
+/// The head of a reply.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The status code.
+    pub status: u16,
+    /// The reply's headers.
+    pub headers: HeaderMap,
+}
+
+/// How the body of a reply is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// `text/event-stream`.
+    Events,
+    /// `application/json`, or anything else that may turn out to be JSON.
+    Text,
+}
+
+impl Head {
+    /// Returns how the body is to be read; parameters and letter case do not matter (HTTP-2).
+    pub fn media(&self) -> Media {
+        let media = self.header(CONTENT_TYPE.as_str()).unwrap_or_default();
+        let essence = media.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case("text/event-stream") { Media::Events } else { Media::Text }
+    }
+
+    /// Returns one header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Says whether the status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Returns where a redirect may go: the same origin with method and body kept (307, 308; HTTP-8).
+    ///
+    /// # Errors
+    /// A redirect that would change the method, leave the origin, or go nowhere.
+    pub fn redirect(&self, from: &Url) -> Option<Result<Url, Error>> {
+        if !(301..=303).contains(&self.status) && self.status != 307 && self.status != 308 {
+            return None;
+        }
+        let refuse = |why: String, hint: String| {
+            Some(Err(Error::new(Kind::UpstreamHttp, why).hint(hint).http_status(self.status)))
+        };
+        let Some(target) = self.header("location").and_then(|to| from.join(to).ok()) else {
+            return refuse(
+                format!("the service redirects (HTTP {}) without saying where", self.status),
+                "check the URL of the profile".into(),
+            );
+        };
+        let shown = crate::protocol::http::origin_and_path(&target);
+        if target.origin() != from.origin() {
+            return refuse(
+                format!("the service redirects to another origin, {shown}, where the credential may not go"),
+                format!("if that is its new address, use --url {shown}"),
+            );
+        }
+        if self.status != 307 && self.status != 308 {
+            return refuse(
+                format!("the service redirects with HTTP {}, which would lose the message", self.status),
+                format!("if {shown} is its new address, use --url {shown}"),
+            );
+        }
+        Some(Ok(target))
+    }
+}
+
+/// Returns a URL without user, password, query and fragment, fit to be shown.
+pub fn origin_and_path(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
+}
+
+/// Reads the JSON-RPC error that a failing reply may carry, whatever its id (HTTP-5).
+pub fn json_rpc_error(body: &Bytes) -> Option<Message> {
+    match Parcel::read(body.clone()) {
+        Ok(Parcel::One(message)) if message.error_text().is_some() => Some(message),
+        _ => None,
+    }
+}
+
+/// The fields of a JSON-RPC error that decisions hang on.
+#[derive(Debug, Default, Deserialize)]
+pub struct ErrorFields {
+    /// The error code.
+    #[serde(default)]
+    pub code: i64,
+    /// The sentence.
+    #[serde(default)]
+    pub message: String,
+    /// Whatever came with it.
+    #[serde(default)]
+    pub data: serde_json::Value,
+}
+
+impl ErrorFields {
+    /// Reads the error of a response.
+    pub fn of(message: &Message) -> Option<Self> {
+        serde_json::from_str(message.error_text()?).ok()
+    }
+}
+
+/// Says whether a failing reply means that the session, which was sent along, is gone (LEG-10, LEG-11).
+pub fn is_session_lost(status: u16, body: &Bytes) -> bool {
+    let error = json_rpc_error(body).and_then(|message| ErrorFields::of(&message));
+    match (status, error) {
+        (410, _) => true,
+        (404, None) => true,
+        (404, Some(error)) => error.code != -32601,
+        (400, Some(error)) => {
+            let text = error.message.to_lowercase();
+            matches!(error.code, -32000 | -32600)
+                && (text.contains("session") || text.contains("not initialized"))
+        }
+        _ => false,
+    }
+}
+
+/// Returns the first line of a body that is no JSON-RPC, cleaned and shortened, to be quoted.
+pub fn excerpt(body: &Bytes) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(400)]);
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut short: String = clean.split_whitespace().collect::<Vec<_>>().join(" ");
+    if short.chars().count() > 120 {
+        short = short.chars().take(119).collect::<String>() + "…";
+    }
+    short
+}
+
+/// Returns the service's own name for a failed request: `X-Trace-Id`, or `trace_id` in the body.
+pub fn trace_id(head: &Head, body: &Bytes) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Traced {
+        trace_id: String,
+    }
+    let named = head.header("x-trace-id").map(str::to_owned);
+    let trace =
+        named.or_else(|| serde_json::from_slice::<Traced>(body).ok().map(|traced| traced.trace_id))?;
+    Some(message::quote(&trace).trim_matches('"').chars().take(128).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(status: u16, location: &str) -> Head {
+        let mut headers = HeaderMap::new();
+        headers.insert("location", location.parse().unwrap());
+        Head { status, headers }
+    }
+
+    #[test]
+    fn a_redirect_stays_on_its_origin_and_keeps_the_method() {
+        let from = Url::parse("https://a.example/mcp").unwrap();
+        let to = |status, location| head(status, location).redirect(&from).unwrap();
+        assert_eq!(to(308, "/mcp/").unwrap().as_str(), "https://a.example/mcp/");
+        assert!(to(307, "https://b.example/mcp").is_err());
+        assert!(to(307, "http://a.example/mcp").is_err());
+        assert!(to(302, "/mcp/").is_err());
+        assert!(head(304, "/").redirect(&from).is_none());
+    }
+
+    #[test]
+    fn a_lost_session_is_told_from_an_unknown_method() {
+        let body = |text: &'static str| Bytes::from_static(text.as_bytes());
+        assert!(is_session_lost(404, &body("")));
+        assert!(is_session_lost(
+            404,
+            &body(r#"{"error":{"code":-32001,"message":"Session not found"},"id":null}"#)
+        ));
+        assert!(!is_session_lost(404, &body(r#"{"error":{"code":-32601,"message":"x"},"id":1}"#)));
+        assert!(is_session_lost(
+            400,
+            &body(r#"{"error":{"code":-32000,"message":"No valid session ID"},"id":null}"#)
+        ));
+        assert!(!is_session_lost(400, &body(r#"{"error":{"code":-32602,"message":"session"},"id":1}"#)));
+    }
+}

@@ -1,0 +1,468 @@
+//! One JSON-RPC message, read shallowly, that keeps its original text.
+//!
+//! Refuses to build trees: an id, a method and the places of `params`, `result` and `error` are all
+//! that is known of a message; everything else is carried as it came.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::error::Error;
+
+/// The largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
+const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
+
+/// A request id with its JSON type: `1` is not `"1"` (STD-5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Id {
+    /// An integer that every JSON reader keeps exactly.
+    Integer(i64),
+    /// A string, unescaped.
+    Text(Arc<str>),
+    /// Any other number, as it was written: a peer may hand it back changed.
+    Odd(Arc<str>),
+}
+
+impl Id {
+    fn read(raw: &str) -> Option<Self> {
+        match raw.as_bytes().first()? {
+            b'"' => Some(Self::Text(unquote(raw)?.into())),
+            b'-' | b'0'..=b'9' => Some(match raw.parse::<i64>() {
+                Ok(n) if n.abs() <= MAX_SAFE_INTEGER && raw != "-0" => Self::Integer(n),
+                _ => Self::Odd(raw.into()),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Says whether a peer can be trusted to hand this id back unchanged.
+    pub fn is_portable(&self) -> bool {
+        !matches!(self, Self::Odd(_))
+    }
+
+    /// Says whether this is the other id in another JSON type: some services answer `"1"` to `1`.
+    pub fn resembles(&self, other: &Self) -> bool {
+        self == other || self.bare() == other.bare()
+    }
+
+    fn bare(&self) -> String {
+        match self {
+            Self::Integer(n) => n.to_string(),
+            Self::Text(text) | Self::Odd(text) => text.to_string(),
+        }
+    }
+
+    /// Returns the id as JSON text.
+    pub fn json(&self) -> String {
+        match self {
+            Self::Integer(n) => n.to_string(),
+            Self::Text(text) => quote(text),
+            Self::Odd(raw) => raw.to_string(),
+        }
+    }
+}
+
+/// What a message is by its shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Has a method and an id.
+    Request,
+    /// Has a method and no id.
+    Notification,
+    /// Has a result or an error.
+    Response,
+}
+
+/// Why a text is no message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// No JSON: `-32700`.
+    Json(String),
+    /// JSON, but no JSON-RPC message: `-32600`; the id if there was a usable one.
+    Shape(Option<Id>, &'static str),
+}
+
+/// One or many messages, as a line or a body may hold (batches: 2025-03-26).
+#[derive(Debug)]
+pub enum Parcel {
+    /// A single message.
+    One(Message),
+    /// A JSON array: each element for itself.
+    Batch(Vec<Result<Message, Malformed>>),
+}
+
+/// One JSON-RPC message with its original text.
+#[derive(Clone, Debug)]
+pub struct Message {
+    text: Bytes,
+    kind: Kind,
+    id: Option<Id>,
+    id_at: Range<usize>,
+    method: Option<Method>,
+    params: Option<Range<usize>>,
+    result: Option<Range<usize>>,
+    error: Option<Range<usize>>,
+}
+
+#[derive(Clone, Debug)]
+enum Method {
+    At(Range<usize>),
+    Unescaped(String),
+}
+
+#[derive(Deserialize)]
+struct Shape<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+impl Parcel {
+    /// Reads a line or a body; surrounding white space and a byte-order mark are dropped and raw
+    /// line breaks between tokens become spaces, so that the text can stand on one line (STD-1).
+    ///
+    /// # Errors
+    /// [`Malformed`] where the text is no JSON, or JSON of another shape.
+    pub fn read(text: Bytes) -> Result<Self, Malformed> {
+        let text = on_one_line(trim(text));
+        if text.first() != Some(&b'[') {
+            return Message::read_trimmed(text).map(Self::One);
+        }
+        let all = utf8(&text)?;
+        let parts: Vec<&RawValue> = serde_json::from_str(all).map_err(|e| Malformed::Json(e.to_string()))?;
+        if parts.is_empty() {
+            return Err(Malformed::Shape(None, "an empty batch"));
+        }
+        let read = |part: &&RawValue| Message::read_trimmed(text.slice_ref(part.get().as_bytes()));
+        Ok(Self::Batch(parts.iter().map(read).collect()))
+    }
+}
+
+impl Message {
+    /// Reads one message; see [`Parcel::read`] for what is tidied.
+    ///
+    /// # Errors
+    /// [`Malformed`] where the text is no single JSON-RPC message.
+    pub fn read(text: impl Into<Bytes>) -> Result<Self, Malformed> {
+        Self::read_trimmed(on_one_line(trim(text.into())))
+    }
+
+    fn read_trimmed(text: Bytes) -> Result<Self, Malformed> {
+        let all = utf8(&text)?;
+        if text.first() != Some(&b'{') {
+            return Err(match serde_json::from_str::<&RawValue>(all) {
+                Ok(_) => Malformed::Shape(None, "a message is a JSON object"),
+                Err(e) => Malformed::Json(e.to_string()),
+            });
+        }
+        let shape: Shape = serde_json::from_str(all).map_err(|e| match e.classify() {
+            serde_json::error::Category::Data => Malformed::Shape(None, "a field stands there twice"),
+            _ => Malformed::Json(e.to_string()),
+        })?;
+        let at = |raw: &RawValue| span(all, raw.get());
+        let raw_id = shape.id.filter(|raw| raw.get() != "null");
+        let id = raw_id.and_then(|raw| Id::read(raw.get()));
+        if raw_id.is_some() && id.is_none() {
+            return Err(Malformed::Shape(None, "an id is a string or a number"));
+        }
+        let method = match shape.method {
+            Some(raw) => {
+                Some(Method::read(all, raw).ok_or(Malformed::Shape(id.clone(), "a method is a string"))?)
+            }
+            None => None,
+        };
+        let kind = match (&method, &id) {
+            (Some(_), None) if shape.id.is_some() => {
+                return Err(Malformed::Shape(None, "a request id is never null"));
+            }
+            (Some(_), Some(_)) => Kind::Request,
+            (Some(_), None) => Kind::Notification,
+            (None, _) if shape.result.is_some() || shape.error.is_some() => Kind::Response,
+            (None, _) => return Err(Malformed::Shape(id, "neither a method nor a result nor an error")),
+        };
+        Ok(Self {
+            kind,
+            id_at: raw_id.map(at).unwrap_or_default(),
+            id,
+            method,
+            params: shape.params.map(at),
+            result: shape.result.map(at),
+            error: shape.error.map(at),
+            text,
+        })
+    }
+
+    /// Makes a request of our own.
+    pub fn request(id: &Id, method: &str, params: Option<&str>) -> Self {
+        let params = params.map(|params| format!(r#","params":{params}"#)).unwrap_or_default();
+        Self::ours(format!(r#"{{"jsonrpc":"2.0","id":{},"method":{}{params}}}"#, id.json(), quote(method)))
+    }
+
+    /// Makes a notification of our own.
+    pub fn notification(method: &str, params: Option<&str>) -> Self {
+        let params = params.map(|params| format!(r#","params":{params}"#)).unwrap_or_default();
+        Self::ours(format!(r#"{{"jsonrpc":"2.0","method":{}{params}}}"#, quote(method)))
+    }
+
+    /// Makes a response of our own that holds a result.
+    pub fn result(id: &Id, result: &str) -> Self {
+        Self::ours(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.json()))
+    }
+
+    /// Makes the response that tells a client of an [`Error`] of ours (shared table of codes in
+    /// `error.rs`, fields of `data` as the command-line contract lists them).
+    pub fn failure(id: &Id, error: &Error) -> Self {
+        let details = error.details();
+        let mut data = format!(r#"{{"source":"asistry","kind":{}"#, quote(error.kind().name()));
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                let _ = write!(data, r#","{name}":{value}"#);
+            }
+        };
+        add("httpStatus", details.http_status.map(|status| status.to_string()));
+        add("retryAfterMs", details.retry_after.map(|wait| wait.as_millis().to_string()));
+        add("traceId", details.trace_id.as_deref().map(quote));
+        add("mayHaveExecuted", details.may_have_executed.map(|maybe| maybe.to_string()));
+        add("hint", details.hint.as_deref().map(quote));
+        data.push('}');
+        let sentence = match &details.hint {
+            Some(hint) => format!("{}: {hint}", error.message()),
+            None => error.message().to_owned(),
+        };
+        Self::ours(format!(
+            r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":{},"message":{},"data":{data}}}}}"#,
+            id.json(),
+            error.kind().json_rpc_code(),
+            quote(&sentence),
+        ))
+    }
+
+    fn ours(text: String) -> Self {
+        // Every caller above writes valid JSON-RPC: quoted strings, ids and JSON texts read before.
+        Self::read_trimmed(Bytes::from(text)).expect("a message of our own is well formed")
+    }
+
+    /// Returns what the message is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Returns the id of a request or response.
+    pub fn id(&self) -> Option<&Id> {
+        self.id.as_ref()
+    }
+
+    /// Returns the method of a request or notification, empty for a response.
+    pub fn method(&self) -> &str {
+        match &self.method {
+            Some(Method::At(at)) => self.part(at),
+            Some(Method::Unescaped(method)) => method,
+            None => "",
+        }
+    }
+
+    /// Returns the JSON text of `params`.
+    pub fn params(&self) -> Option<&str> {
+        self.params.as_ref().map(|at| self.part(at))
+    }
+
+    /// Returns the JSON text of `result`.
+    pub fn result_text(&self) -> Option<&str> {
+        self.result.as_ref().map(|at| self.part(at))
+    }
+
+    /// Returns the JSON text of `error`.
+    pub fn error_text(&self) -> Option<&str> {
+        self.error.as_ref().map(|at| self.part(at))
+    }
+
+    /// Returns the original text, on one line.
+    pub fn text(&self) -> &Bytes {
+        &self.text
+    }
+
+    /// Returns the text under another id; a copy only where the id differs.
+    #[must_use]
+    pub fn text_with_id(&self, id: &Id) -> Bytes {
+        if self.id.as_ref() == Some(id) {
+            return self.text.clone();
+        }
+        if self.id_at.is_empty() {
+            // A response without an id, or with a null one: the id becomes the first field.
+            return self.without_id_then(id);
+        }
+        self.spliced(&self.id_at, &id.json())
+    }
+
+    fn without_id_then(&self, id: &Id) -> Bytes {
+        let body = match (&self.result, &self.error) {
+            (Some(at), _) => format!(r#""result":{}"#, self.part(at)),
+            (None, Some(at)) => format!(r#""error":{}"#, self.part(at)),
+            (None, None) => String::from(r#""result":{}"#),
+        };
+        Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{},{body}}}"#, id.json()))
+    }
+
+    /// Returns the same message under another id.
+    #[must_use]
+    pub fn under_id(&self, id: &Id) -> Self {
+        Self::read_trimmed(self.text_with_id(id)).unwrap_or_else(|_| self.clone())
+    }
+
+    /// Returns the text with one part, a slice of this message's own text, written anew.
+    #[must_use]
+    pub fn with_part(&self, part: &str, instead: &str) -> Bytes {
+        self.spliced(&span(self.as_str(), part), instead)
+    }
+
+    fn spliced(&self, at: &Range<usize>, instead: &str) -> Bytes {
+        let mut text = Vec::with_capacity(self.text.len() - at.len() + instead.len());
+        text.extend_from_slice(&self.text[..at.start]);
+        text.extend_from_slice(instead.as_bytes());
+        text.extend_from_slice(&self.text[at.end..]);
+        Bytes::from(text)
+    }
+
+    fn as_str(&self) -> &str {
+        // `read_trimmed` has checked the whole text once.
+        std::str::from_utf8(&self.text).unwrap_or_default()
+    }
+
+    fn part(&self, at: &Range<usize>) -> &str {
+        // A range of a JSON value inside a text that was checked to be UTF-8.
+        std::str::from_utf8(&self.text[at.clone()]).unwrap_or_default()
+    }
+}
+
+impl Method {
+    fn read(all: &str, raw: &RawValue) -> Option<Self> {
+        let text = raw.get();
+        if !text.starts_with('"') {
+            return None;
+        }
+        if text.contains('\\') {
+            return serde_json::from_str(text).ok().map(Self::Unescaped);
+        }
+        let at = span(all, text);
+        Some(Self::At(at.start + 1..at.end - 1))
+    }
+}
+
+/// Returns a string as JSON text.
+pub fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn unquote(raw: &str) -> Option<String> {
+    serde_json::from_str(raw).ok()
+}
+
+fn utf8(text: &Bytes) -> Result<&str, Malformed> {
+    std::str::from_utf8(text)
+        .map_err(|e| Malformed::Json(format!("invalid UTF-8 at byte {}", e.valid_up_to())))
+}
+
+/// Returns where `part`, a slice of `all`, stands in it.
+fn span(all: &str, part: &str) -> Range<usize> {
+    let start = (part.as_ptr() as usize).saturating_sub(all.as_ptr() as usize);
+    debug_assert!(start + part.len() <= all.len());
+    start..start + part.len()
+}
+
+fn trim(mut text: Bytes) -> Bytes {
+    if text.starts_with(b"\xef\xbb\xbf") {
+        text = text.slice(3..);
+    }
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let start = text.iter().position(|byte| !blank(byte)).unwrap_or(text.len());
+    let end = text.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
+    text.slice(start..end)
+}
+
+/// Line breaks can stand in JSON only between tokens, where a space means the same.
+fn on_one_line(text: Bytes) -> Bytes {
+    let Some(first) = memchr::memchr2(b'\n', b'\r', &text) else { return text };
+    let mut text = text.try_into_mut().unwrap_or_else(|shared| bytes::BytesMut::from(&shared[..]));
+    for byte in &mut text[first..] {
+        if matches!(*byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    text.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &'static str) -> Message {
+        Message::read(Bytes::from_static(text.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn an_id_keeps_its_json_type() {
+        assert_eq!(read(r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#).id(), Some(&Id::Integer(0)));
+        assert_eq!(read(r#"{"id":"1","method":"ping"}"#).id(), Some(&Id::Text("1".into())));
+        assert_eq!(read(r#"{"id":9007199254740993,"method":"a"}"#).id().unwrap().json(), "9007199254740993");
+        assert!(!read(r#"{"id":1.0,"method":"a"}"#).id().unwrap().is_portable());
+    }
+
+    #[test]
+    fn the_text_survives_and_stands_on_one_line() {
+        let message =
+            read("\u{feff} {\n \"id\" : 7,\r\n\"result\":{\"big\":18446744073709551616123,\"n\":1.50}}\n");
+        assert_eq!(
+            message.text(),
+            &Bytes::from_static(br#"{  "id" : 7,  "result":{"big":18446744073709551616123,"n":1.50}}"#)
+        );
+        assert_eq!(
+            message.text_with_id(&Id::Text("x\"y".into())),
+            &br#"{  "id" : "x\"y",  "result":{"big":18446744073709551616123,"n":1.50}}"#[..]
+        );
+    }
+
+    #[test]
+    fn a_null_or_absent_id_of_an_error_is_filled_in() {
+        for text in [r#"{"jsonrpc":"2.0","error":{"code":1},"id":null}"#, r#"{"error":{"code":1}}"#] {
+            let text = read(text).text_with_id(&Id::Integer(5));
+            assert_eq!(text, r#"{"jsonrpc":"2.0","id":5,"error":{"code":1}}"#);
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_told_apart() {
+        assert!(matches!(Message::read("{"), Err(Malformed::Json(_))));
+        assert!(matches!(Message::read("{\"id\":1,\"method\":\"\u{1}\"}"), Err(Malformed::Json(_))));
+        assert!(matches!(Message::read("17"), Err(Malformed::Shape(None, _))));
+        assert!(matches!(Message::read(r#"{"id":{},"method":"a"}"#), Err(Malformed::Shape(None, _))));
+        assert!(matches!(Message::read(r#"{"id":3}"#), Err(Malformed::Shape(Some(Id::Integer(3)), _))));
+        assert!(matches!(Message::read(r#"{"id":null,"method":"a"}"#), Err(Malformed::Shape(None, _))));
+        assert!(matches!(Message::read(&b"{\"id\":1,\"method\":\"\xff\"}"[..]), Err(Malformed::Json(_))));
+    }
+
+    #[test]
+    fn a_batch_is_read_element_by_element() {
+        let Ok(Parcel::Batch(parts)) = Parcel::read(Bytes::from_static(b"[{\"id\":1,\"method\":\"a\"}, 3]"))
+        else {
+            panic!("a batch")
+        };
+        assert_eq!(parts[0].as_ref().unwrap().method(), "a");
+        assert!(parts[1].is_err());
+    }
+
+    #[test]
+    fn an_escaped_method_is_read() {
+        assert_eq!(read(r#"{"method":"tools\/call"}"#).method(), "tools/call");
+    }
+}

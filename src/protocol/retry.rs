@@ -1,0 +1,189 @@
+//! When to wait and when to give up: 429 and 503 answers, and the gate that all calls of a key share.
+//!
+//! Refuses to look at a clock or to throw dice: `now` and the die are handed in. No hint of a service
+//! is believed beyond its cap, since a hostile header could otherwise stop everything for years.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use http::HeaderMap;
+
+/// The longest time for which one answer of a service closes the gate of its key.
+const LONGEST_CLOSURE: Duration = Duration::from_secs(600);
+/// The first step of the backoff without a hint; it doubles up to [`LONGEST_BACKOFF`].
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// Without a hint no more than this many waits, however small the dice fall.
+const MOST_UNHINTED: u32 = 8;
+/// A hinted wait is spread over this much more, so that callers do not come back at one instant.
+const SPREAD: Duration = Duration::from_millis(100);
+
+/// What to do about a 429, or a 503 that proves that nothing was processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try again after this long.
+    Wait(Duration),
+    /// The wait would pass the budget, or waiting cannot help.
+    GiveUp,
+}
+
+/// How long one request may wait for its turn, over all its attempts.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryPolicy {
+    /// `--max-wait`: the only cap on waiting; zero means never wait.
+    pub max_wait: Duration,
+    /// A 429 without a hint is final: the plan is exhausted (AgentStack).
+    pub unhinted_is_final: bool,
+}
+
+impl RetryPolicy {
+    /// Decides for one answer: `spent` is what the request has waited so far, `waits` how often, `die`
+    /// lies in 0..1. A wait follows the hint exactly or longer; without a hint it is full jitter.
+    pub fn after_refusal(&self, hint: Option<Duration>, spent: Duration, waits: u32, die: f64) -> Verdict {
+        let wait = match hint {
+            Some(hint) => hint.saturating_add(SPREAD.mul_f64(die)),
+            None if self.unhinted_is_final || waits >= MOST_UNHINTED => return Verdict::GiveUp,
+            None => backoff(FIRST_BACKOFF, waits, LONGEST_BACKOFF).mul_f64(die),
+        };
+        // The spread is ours, not the service's: it may not make a wait fail that just fits.
+        let asked = hint.unwrap_or(wait);
+        if asked.saturating_add(spent) > self.max_wait { Verdict::GiveUp } else { Verdict::Wait(wait) }
+    }
+}
+
+/// Returns `first` doubled `times` times, `most` at the most.
+pub fn backoff(first: Duration, times: u32, most: Duration) -> Duration {
+    first.saturating_mul(2u32.saturating_pow(times.min(16))).min(most)
+}
+
+/// Reads how long a service asks to wait: `Retry-After` in seconds or as a date (RFC 9110 10.2.3),
+/// `X-Retry-After`, `RateLimit-Reset`, or `t` or `reset` of `RateLimit` (draft-ietf-httpapi-ratelimit).
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    ["retry-after", "x-retry-after"]
+        .iter()
+        .find_map(|name| seconds_or_date(text(name)?, now))
+        .or_else(|| seconds(text("ratelimit-reset")?))
+        .or_else(|| reset_of(text("ratelimit")?))
+}
+
+fn seconds_or_date(text: &str, now: SystemTime) -> Option<Duration> {
+    seconds(text).or_else(|| {
+        let date = httpdate::parse_http_date(text).ok()?;
+        Some(date.duration_since(now).unwrap_or_default())
+    })
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    if !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u32::MAX.into())));
+    }
+    let seconds: f64 = text.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// `"default";r=0;t=30` (now) or `limit=100, remaining=0, reset=30` (earlier drafts).
+fn reset_of(text: &str) -> Option<Duration> {
+    text.split([';', ',']).find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        matches!(name.trim(), "t" | "reset").then(|| seconds(value.trim())).flatten()
+    })
+}
+
+/// Holds back every call of a key after one of them was told to wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gate {
+    opens: Option<Instant>,
+}
+
+impl Gate {
+    /// Closes the gate for `wait` from `now`; a later opening time stands.
+    pub fn close(&mut self, now: Instant, wait: Duration) {
+        let opens = now + wait.min(LONGEST_CLOSURE);
+        self.opens = Some(self.opens.map_or(opens, |before| before.max(opens)));
+    }
+
+    /// Returns how long the gate stays closed, `None` when it is open.
+    pub fn closed_for(&self, now: Instant) -> Option<Duration> {
+        self.opens.and_then(|opens| opens.checked_duration_since(now)).filter(|wait| !wait.is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: RetryPolicy = RetryPolicy { max_wait: Duration::from_secs(60), unhinted_is_final: false };
+
+    fn hint(name: &'static str, value: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().unwrap());
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 30);
+        retry_after(&headers, now)
+    }
+
+    #[test]
+    fn every_way_to_ask_for_a_wait_is_read() {
+        let thirty = Some(Duration::from_secs(30));
+        assert_eq!(hint("retry-after", "30"), thirty);
+        assert_eq!(hint("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"), thirty);
+        assert_eq!(hint("x-retry-after", " 30 "), thirty);
+        assert_eq!(hint("ratelimit-reset", "30"), thirty);
+        assert_eq!(hint("ratelimit", r#""default";r=0;t=30"#), thirty);
+        assert_eq!(hint("ratelimit", "limit=100, remaining=0, reset=30"), thirty);
+        assert_eq!(hint("retry-after", "Sun, 06 Nov 1974 08:49:37 GMT"), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn nonsense_is_no_hint() {
+        for value in ["-5", "soon", "", "NaN", "inf", "1e400"] {
+            assert_eq!(hint("retry-after", value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn ten_years_are_past_every_budget_and_do_not_overflow() {
+        for value in ["315360000", "99999999999999999999999999"] {
+            let asked = hint("retry-after", value);
+            assert_eq!(POLICY.after_refusal(asked, Duration::ZERO, 0, 0.5), Verdict::GiveUp);
+            let (mut gate, now) = (Gate::default(), Instant::now());
+            gate.close(now, asked.unwrap());
+            assert_eq!(gate.closed_for(now), Some(LONGEST_CLOSURE));
+        }
+    }
+
+    #[test]
+    fn a_hint_is_never_cut_short_and_the_budget_counts_all_waits() {
+        let ten = Some(Duration::from_secs(10));
+        let Verdict::Wait(wait) = POLICY.after_refusal(ten, Duration::ZERO, 0, 0.9) else { panic!() };
+        assert!(wait >= Duration::from_secs(10) && wait < Duration::from_secs(11));
+        assert_eq!(POLICY.after_refusal(ten, Duration::from_secs(51), 5, 0.0), Verdict::GiveUp);
+        let never = RetryPolicy { max_wait: Duration::ZERO, ..POLICY };
+        assert_eq!(
+            never.after_refusal(Some(Duration::from_secs(1)), Duration::ZERO, 0, 0.0),
+            Verdict::GiveUp
+        );
+    }
+
+    #[test]
+    fn without_a_hint_the_wait_is_full_jitter_or_final() {
+        let wait = |waits, die| POLICY.after_refusal(None, Duration::ZERO, waits, die);
+        assert_eq!(wait(0, 0.5), Verdict::Wait(Duration::from_millis(500)));
+        assert_eq!(wait(3, 0.5), Verdict::Wait(Duration::from_secs(4)));
+        assert_eq!(wait(MOST_UNHINTED, 0.0), Verdict::GiveUp);
+        let exhausted = RetryPolicy { unhinted_is_final: true, ..POLICY };
+        assert_eq!(exhausted.after_refusal(None, Duration::ZERO, 0, 0.5), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn a_closed_gate_opens_once_and_keeps_the_later_time() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        assert_eq!(gate.closed_for(now), None);
+        gate.close(now, Duration::from_secs(5));
+        gate.close(now, Duration::from_secs(2));
+        assert_eq!(gate.closed_for(now), Some(Duration::from_secs(5)));
+        assert_eq!(gate.closed_for(now + Duration::from_secs(5)), None);
+    }
+}
