@@ -1,0 +1,260 @@
+//! The remote systems we know, as data: one `.toml` for each.
+//!
+//! Refuses code for a single service: what differs is a field here.
+
+use std::collections::BTreeMap;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use url::Url;
+
+use crate::error::{Error, Kind, Result};
+
+const BUILT_IN: &[(&str, &str)] = &[
+    ("asistry", include_str!("asistry.toml")),
+    ("zuko", include_str!("zuko.toml")),
+    ("task-tracking", include_str!("task-tracking.toml")),
+    ("agentstack", include_str!("agentstack.toml")),
+    ("bob-studio", include_str!("bob-studio.toml")),
+    ("sandbox", include_str!("sandbox.toml")),
+    ("mcp", include_str!("mcp.toml")),
+];
+
+/// What stands for itself in a path segment (RFC 3986 unreserved characters).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A remote system, described.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Its id, the name of its file.
+    #[serde(skip)]
+    pub name: String,
+    /// Its name for people.
+    pub title: String,
+    /// The endpoint; `{name}` stands for a variable.
+    pub endpoint: String,
+    /// How messages are drawn.
+    pub dialect: DialectName,
+    /// How a credential goes along.
+    pub auth: Auth,
+    /// Whether it says anything on a stream of its own.
+    #[serde(default)]
+    pub pushes: bool,
+    /// What it documents about its limits, for people.
+    #[serde(default)]
+    pub limits: String,
+    /// A 429 without a hint means that waiting does not help.
+    #[serde(default)]
+    pub unhinted_429_is_final: bool,
+    /// Tools that can only fail for a key.
+    #[serde(default)]
+    pub hidden_tools: Vec<String>,
+    /// Tool names are shown in the form that all clients take.
+    #[serde(default)]
+    pub safe_tool_names: bool,
+    /// It runs inside this process.
+    #[serde(default)]
+    pub embedded: bool,
+    /// The variables of its endpoint.
+    #[serde(default)]
+    pub variables: BTreeMap<String, Variable>,
+}
+
+/// The wires we know by name.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum DialectName {
+    /// The service speaks MCP.
+    Mcp,
+    /// AgentStack's REST calls.
+    Agentstack,
+}
+
+/// How a credential goes along.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// In which form.
+    pub scheme: AuthScheme,
+    /// The header of [`AuthScheme::Header`].
+    #[serde(default)]
+    pub header: String,
+    /// How a right key begins.
+    #[serde(default)]
+    pub key_prefixes: Vec<String>,
+    /// Where a person makes a key.
+    #[serde(default)]
+    pub key_page: String,
+    /// The service may do without one.
+    #[serde(default)]
+    pub optional: bool,
+    /// The scopes of [`AuthScheme::Oauth`].
+    #[serde(default)]
+    pub scopes: Vec<String>,
+}
+
+/// The forms in which a credential goes along.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthScheme {
+    /// `Authorization: Bearer KEY`.
+    Bearer,
+    /// A header of the service's own.
+    Header,
+    /// `Authorization: Bearer TOKEN`, where the token comes from a login.
+    Oauth,
+}
+
+/// A variable of an endpoint.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variable {
+    /// What it may be.
+    pub kind: VariableKind,
+    /// Its value where the profile has none.
+    pub default: Option<String>,
+    /// What it is, for people.
+    pub about: String,
+}
+
+/// What a variable may be.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum VariableKind {
+    /// The beginning of a URL.
+    Url,
+    /// One segment of a path.
+    Segment,
+}
+
+impl Service {
+    /// Returns the built-in service of this id.
+    pub fn built_in(name: &str) -> Option<Self> {
+        let (name, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
+        // A test reads every file; a file that cannot be read never leaves this house.
+        let service: Self = toml::from_str(text).expect("a built-in service file is valid");
+        Some(Self { name: (*name).to_owned(), ..service })
+    }
+
+    /// Returns the ids of all built-in services.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        BUILT_IN.iter().map(|(name, _)| *name)
+    }
+
+    /// Fills the variables of the endpoint in.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for a missing or an unfit value.
+    pub fn endpoint(&self, values: &BTreeMap<String, String>) -> Result<Url> {
+        let mut text = self.endpoint.clone();
+        for (name, variable) in &self.variables {
+            let value =
+                values.get(name).or(variable.default.as_ref()).ok_or_else(|| self.missing(name, variable))?;
+            let filled = match variable.kind {
+                VariableKind::Url => base_url(name, value)?,
+                VariableKind::Segment => segment(name, value)?,
+            };
+            text = text.replace(&format!("{{{name}}}"), &filled);
+        }
+        Url::parse(&text)
+            .map_err(|e| Error::new(Kind::Config, format!("the endpoint of {} is no URL: {e}", self.name)))
+    }
+
+    fn missing(&self, name: &str, variable: &Variable) -> Error {
+        let profile = format!("[profiles.NAME]\nservice = \"{}\"\n{name} = \"…\"", self.name);
+        Error::new(Kind::Config, format!("{} needs {name}: {}", self.title, variable.about))
+            .hint(format!("set it in a profile of config.toml:\n{profile}"))
+    }
+}
+
+/// Reads the beginning of a URL: http or https, a host, no user, no query.
+fn base_url(name: &str, value: &str) -> Result<String> {
+    let refuse = |why: &str| {
+        Error::new(Kind::Config, format!("{name} {why}"))
+            .hint("write it like https://host.example or https://host.example/path")
+    };
+    if value.chars().any(char::is_control) {
+        return Err(refuse("has control characters in it"));
+    }
+    let url = Url::parse(value).map_err(|e| refuse(&format!("is no URL: {e}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refuse("is neither http nor https"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("has a user or a password in it"));
+    }
+    if url.fragment().is_some() {
+        return Err(refuse("has a fragment in it"));
+    }
+    if name != "url" && url.query().is_some() {
+        return Err(refuse("has a query in it"));
+    }
+    if name == "url" {
+        Ok(value.trim().to_owned())
+    } else {
+        Ok(value.trim().trim_end_matches('/').to_owned())
+    }
+}
+
+/// Reads one path segment; what could lead out of its place is refused, the rest percent-encoded.
+fn segment(name: &str, value: &str) -> Result<String> {
+    let bad = value.is_empty()
+        || value == "."
+        || value.contains("..")
+        || value.chars().any(|c| c.is_control() || matches!(c, '/' | '\\' | '@'));
+    if bad {
+        let why = format!("{name} cannot be {}", serde_json::Value::from(value));
+        return Err(Error::new(Kind::Config, why)
+            .hint("it is one part of a path: no “/”, “..”, “@” or control characters"));
+    }
+    Ok(utf8_percent_encode(value, SEGMENT).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_built_in_service_can_be_read() {
+        for name in Service::names() {
+            let service = Service::built_in(name).unwrap();
+            assert_eq!(service.name, name);
+            assert!(service.auth.scheme != AuthScheme::Header || !service.auth.header.is_empty());
+        }
+    }
+
+    #[test]
+    fn variables_are_filled_in_and_encoded() {
+        let service = Service::built_in("task-tracking").unwrap();
+        let url =
+            service.endpoint(&values(&[("base_url", "https://shop.example/"), ("workspace_id", "a b?ü#1")]));
+        assert_eq!(url.unwrap().as_str(), "https://shop.example/app/api/mcp/server/a%20b%3F%C3%BC%231");
+    }
+
+    #[test]
+    fn what_could_lead_elsewhere_is_refused() {
+        let service = Service::built_in("task-tracking").unwrap();
+        for id in ["a/b", "..", "a..b", "x@y", "a\nb", "", ".", "a\\b"] {
+            let error =
+                service.endpoint(&values(&[("base_url", "https://h"), ("workspace_id", id)])).unwrap_err();
+            assert_eq!(error.kind(), Kind::Config, "{id:?}");
+        }
+        for base in ["ftp://h", "https://u:p@h", "https://h?x=1", "h", "https://h#f", "https://h\u{7}"] {
+            assert!(
+                service.endpoint(&values(&[("base_url", base), ("workspace_id", "1")])).is_err(),
+                "{base}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_missing_variable_is_named() {
+        let error = Service::built_in("task-tracking").unwrap().endpoint(&BTreeMap::new()).unwrap_err();
+        assert!(error.message().contains("base_url"), "{error}");
+    }
+}
