@@ -1,0 +1,121 @@
+//! The one configured HTTP client: TLS, proxies, pooling.
+//!
+//! Refuses redirects (the protocol decides about them) and to load the system's certificates where no
+//! TLS is spoken: that alone costs more than all the rest of the start.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+use url::Url;
+
+use crate::error::{Error, Kind, Result};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Node closes an idle connection after 5 s, and a request that crosses the close is in doubt.
+const PLAIN_POOL_IDLE: Duration = Duration::from_secs(4);
+/// Load balancers close an idle connection after 60 s.
+const TLS_POOL_IDLE: Duration = Duration::from_secs(50);
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// TLS beyond the system's trust store.
+#[derive(Clone, Debug, Default)]
+pub struct TlsOptions {
+    /// `--ca-file`: further roots, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// `--client-cert`: certificate and private key in one PEM file.
+    pub client_cert: Option<PathBuf>,
+    /// `--insecure`: no certificate is checked.
+    pub insecure: bool,
+}
+
+/// Builds the client when it is first needed, and once.
+#[derive(Clone, Debug)]
+pub struct Net {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    endpoint: Url,
+    tls: TlsOptions,
+    client: OnceCell<reqwest::Client>,
+}
+
+impl Net {
+    /// Prepares a client for this endpoint; nothing is opened or read yet.
+    pub fn new(endpoint: Url, tls: TlsOptions) -> Self {
+        Self { inner: Arc::new(Inner { endpoint, tls, client: OnceCell::new() }) }
+    }
+
+    /// Returns the client; the first caller builds it, on another thread where that takes long.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for certificates that cannot be read.
+    pub async fn client(&self) -> Result<reqwest::Client> {
+        let build = || async {
+            if self.inner.endpoint.scheme() == "http" {
+                return build(&self.inner);
+            }
+            let inner = self.inner.clone();
+            tokio::task::spawn_blocking(move || build(&inner))
+                .await
+                .map_err(|e| Error::new(Kind::Bug, format!("the HTTP client was not built: {e}")))?
+        };
+        self.inner.client.get_or_try_init(build).await.cloned()
+    }
+}
+
+fn build(inner: &Inner) -> Result<reqwest::Client> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let plain = inner.endpoint.scheme() == "http";
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("asistry/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_keepalive(KEEPALIVE)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .http2_keep_alive_while_idle(true)
+        .http2_adaptive_window(true)
+        .pool_idle_timeout(if plain { PLAIN_POOL_IDLE } else { TLS_POOL_IDLE });
+    if plain {
+        builder = builder.tls_certs_only(std::iter::empty());
+    } else if let Some(path) = &inner.tls.ca_file {
+        let pem = read(path, "--ca-file")?;
+        let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| unreadable(path, &e))?;
+        builder = builder.tls_certs_merge(roots);
+    }
+    if let Some(path) = &inner.tls.client_cert {
+        let pem = read(path, "--client-cert")?;
+        builder = builder.identity(reqwest::Identity::from_pem(&pem).map_err(|e| unreadable(path, &e))?);
+    }
+    if inner.tls.insecure {
+        builder = builder.danger_accept_invalid_certs(true);
+    }
+    builder
+        .build()
+        .map_err(|e| Error::new(Kind::Config, format!("the HTTP client cannot be set up: {}", cause(&e))))
+}
+
+fn read(path: &Path, option: &str) -> Result<Vec<u8>> {
+    std::fs::read(path)
+        .map_err(|e| Error::new(Kind::Config, format!("{option} {} cannot be read: {e}", path.display())))
+}
+
+fn unreadable(path: &Path, error: &reqwest::Error) -> Error {
+    Error::new(Kind::Config, format!("{} holds no usable PEM: {}", path.display(), cause(error)))
+}
+
+/// Returns the innermost reason of a failure, which is the one that helps; it never holds a URL.
+pub fn cause(error: &reqwest::Error) -> String {
+    let mut source: &dyn std::error::Error = error;
+    while let Some(inner) = source.source() {
+        source = inner;
+    }
+    match source.downcast_ref::<reqwest::Error>() {
+        Some(_) if error.is_timeout() => "timed out".into(),
+        Some(_) => "the connection failed".into(),
+        None => source.to_string(),
+    }
+}
