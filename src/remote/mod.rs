@@ -1,0 +1,378 @@
+//! Carries passages out: signs, sends, waits, reads, and reports back.
+//!
+//! Refuses to decide: [`Passage`] says what comes next. Owns what all calls of a key share: the rate gate,
+//! the HTTP client, the memory for large answers.
+
+mod budget;
+mod events;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::auth::Authorizer;
+use crate::net::{self, Net};
+use crate::protocol::MAX_MESSAGE;
+use crate::protocol::bridge::Tag;
+use crate::protocol::http::{Head, HttpCall};
+use crate::protocol::passage::{Body, Item, Moment, Outcome, Passage, Purpose, Step};
+use crate::protocol::retry::Gate;
+use crate::trace::Trace;
+
+use budget::{Budget, Lease};
+use events::Events;
+
+/// The client is told at this pace that a call waits for a rate limit.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// After the answer, the end of a stream is waited for this long, so that its connection can be kept.
+const LINGER: Duration = Duration::from_millis(250);
+/// No failing reply is read further than this.
+const LONGEST_REFUSAL: usize = 1 << 20;
+
+/// What became of a passage so far.
+#[derive(Debug)]
+pub struct Report {
+    /// Which passage.
+    pub tag: Tag,
+    /// What came out of the reply, in order.
+    pub items: Vec<Item>,
+    /// It waits this much longer for a rate limit.
+    pub waiting: Option<Duration>,
+    /// It is over.
+    pub outcome: Option<Outcome>,
+}
+
+/// A service, as far as IO goes.
+#[derive(Debug)]
+pub struct Remote {
+    net: Net,
+    authorizer: Authorizer,
+    gate: Arc<Mutex<Gate>>,
+    budget: Arc<Budget>,
+    slots: Semaphore,
+    max_time: Option<Duration>,
+    trace: Option<Arc<Trace>>,
+}
+
+/// One passage under way, and where its reports go.
+struct Voyage<'a> {
+    tag: Tag,
+    passage: Passage,
+    items: Vec<Item>,
+    reports: &'a mpsc::Sender<Report>,
+}
+
+impl Remote {
+    /// Makes the remote side of one profile; nothing is opened yet.
+    pub fn new(
+        net: Net,
+        authorizer: Authorizer,
+        max_time: Option<Duration>,
+        trace: Option<Arc<Trace>>,
+    ) -> Self {
+        Self {
+            net,
+            authorizer,
+            gate: Arc::default(),
+            budget: Arc::default(),
+            slots: Semaphore::new(most_connections()),
+            max_time,
+            trace,
+        }
+    }
+
+    /// Builds the HTTP client before the first message needs it.
+    pub async fn warm_up(&self) {
+        let _ = self.net.client().await;
+    }
+
+    /// Returns why no call can be signed, if that is known already.
+    pub fn missing_credential(&self) -> Option<&crate::error::Error> {
+        self.authorizer.missing()
+    }
+
+    /// Carries one passage out after a pause; everything it brings goes to `reports`.
+    pub async fn carry(&self, tag: Tag, passage: Passage, after: Duration, reports: mpsc::Sender<Report>) {
+        if !after.is_zero() {
+            tokio::time::sleep(after).await;
+        }
+        let Ok(_slot) = self.slots.acquire().await else { return };
+        let limited = self.max_time.filter(|_| passage.silence().is_some());
+        let mut voyage = Voyage { tag, passage, items: Vec::new(), reports: &reports };
+        let outcome = match limited {
+            None => self.run(&mut voyage).await,
+            Some(limit) => match tokio::time::timeout(limit, self.run(&mut voyage)).await {
+                Ok(outcome) => outcome,
+                Err(_) => match voyage.passage.timed_out(limit) {
+                    Step::Over(outcome) => outcome,
+                    _ => return,
+                },
+            },
+        };
+        voyage.report(None, Some(outcome)).await;
+    }
+
+    /// Makes the last call of a session, and does not mind its answer.
+    pub async fn farewell(&self, mut call: HttpCall) {
+        if self.authorizer.sign(&mut call).is_ok()
+            && let Ok(client) = self.net.client().await
+        {
+            let _ = client.execute(request(call)).await;
+        }
+    }
+
+    async fn run(&self, voyage: &mut Voyage<'_>) -> Outcome {
+        let mut step = voyage.passage.start();
+        loop {
+            if let Some(refusal) = voyage.passage.take_refusal() {
+                self.gate().close(Instant::now(), refusal);
+            }
+            step = match step {
+                Step::Over(outcome) => return outcome,
+                Step::Exchange(call) => {
+                    let closed = self.gate().closed_for(Instant::now());
+                    match closed {
+                        Some(wait) => voyage.passage.held(wait, call),
+                        None => self.exchange(voyage, call).await,
+                    }
+                }
+                Step::Wait(wait) => voyage.wait(wait).await,
+                Step::Renew => {
+                    let renewed = self.authorizer.renew();
+                    voyage.passage.renewed(renewed, moment(), &mut voyage.items)
+                }
+                Step::Elsewhere => {
+                    let silence = voyage.passage.silence().unwrap_or(Duration::MAX);
+                    tokio::time::sleep(silence).await;
+                    voyage.passage.timed_out(silence)
+                }
+            };
+        }
+    }
+
+    fn gate(&self) -> std::sync::MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn exchange(&self, voyage: &mut Voyage<'_>, mut call: HttpCall) -> Step {
+        self.trace_call(voyage.tag, &call);
+        if let Err(error) = self.authorizer.sign(&mut call) {
+            return voyage.passage.not_sent(error);
+        }
+        let client = match self.net.client().await {
+            Ok(client) => client,
+            Err(error) => return voyage.passage.not_sent(error),
+        };
+        let silence = voyage.passage.silence();
+        let reply = match within(silence, client.execute(request(call))).await {
+            Some(Ok(reply)) => reply,
+            Some(Err(error)) => {
+                self.trace_end(voyage.tag, "reset");
+                return voyage.passage.no_reply(&net::cause(&error), !error.is_connect(), moment());
+            }
+            None => return voyage.passage.timed_out(silence.unwrap_or_default()),
+        };
+        let head = Head { status: reply.status().as_u16(), headers: reply.headers().clone() };
+        self.trace_head(voyage.tag, &head);
+        match voyage.passage.head(head, &mut voyage.items) {
+            Body::Events => self.read_events(voyage, reply).await,
+            Body::Whole => self.read_whole(voyage, reply).await,
+        }
+    }
+
+    async fn read_events(&self, voyage: &mut Voyage<'_>, mut reply: reqwest::Response) -> Step {
+        let mut events = Events::new();
+        let mut lease = Lease::new(&self.budget);
+        let mut turn = None;
+        loop {
+            let patience = if voyage.passage.is_answered() { Some(LINGER) } else { voyage.passage.silence() };
+            match within(patience, reply.chunk()).await {
+                Some(Ok(Some(chunk))) => events.push(&chunk),
+                Some(Ok(None)) => {
+                    self.trace_end(voyage.tag, "end");
+                    return voyage.passage.stream_ended(moment());
+                }
+                Some(Err(_)) => {
+                    self.trace_end(voyage.tag, "reset");
+                    return voyage.passage.stream_ended(moment());
+                }
+                None if voyage.passage.is_answered() => return voyage.passage.stream_ended(moment()),
+                None => return voyage.passage.timed_out(patience.unwrap_or_default()),
+            }
+            loop {
+                let mut event = match events.next_event() {
+                    Ok(Some(event)) => event,
+                    Ok(None) => break,
+                    Err(_) => return voyage.passage.too_long(),
+                };
+                self.trace_event(voyage.tag, &event);
+                event.data = lease.take(event.data);
+                voyage.passage.event(event, &mut voyage.items);
+                if !voyage.items.is_empty() {
+                    voyage.report(None, None).await;
+                }
+            }
+            lease.hold(events.held());
+            if turn.is_none() {
+                turn = self.budget.turn(&lease).await;
+            }
+        }
+    }
+
+    async fn read_whole(&self, voyage: &mut Voyage<'_>, mut reply: reqwest::Response) -> Step {
+        let failing = !reply.status().is_success();
+        let limit = if failing { LONGEST_REFUSAL } else { MAX_MESSAGE };
+        let silence = voyage.passage.silence();
+        let expected = reply.content_length().unwrap_or(0).min(limit as u64) as usize;
+        let mut lease = Lease::new(&self.budget);
+        let mut turn = None;
+        let mut body: Vec<u8> = Vec::new();
+        let whole = loop {
+            match within(silence, reply.chunk()).await {
+                Some(Ok(Some(chunk))) if body.is_empty() && chunk.len() >= expected && expected > 0 => {
+                    break chunk;
+                }
+                Some(Ok(Some(chunk))) => {
+                    if body.is_empty() {
+                        body.reserve(expected);
+                    }
+                    push_on_one_line(&mut body, &chunk);
+                }
+                Some(Ok(None)) => break Bytes::new(),
+                Some(Err(error)) => {
+                    self.trace_end(voyage.tag, "reset");
+                    return voyage.passage.no_reply(&net::cause(&error), true, moment());
+                }
+                None => return voyage.passage.timed_out(silence.unwrap_or_default()),
+            }
+            if body.len() > limit {
+                if failing {
+                    break Bytes::new();
+                }
+                return voyage.passage.too_long();
+            }
+            lease.hold(body.len());
+            if turn.is_none() {
+                turn = self.budget.turn(&lease).await;
+            }
+        };
+        let body = if body.is_empty() { whole } else { lease.take(Bytes::from(body)) };
+        self.trace_body(voyage.tag, &body);
+        voyage.passage.body(body, moment(), &mut voyage.items)
+    }
+}
+
+impl Voyage<'_> {
+    async fn report(&mut self, waiting: Option<Duration>, outcome: Option<Outcome>) {
+        let items = std::mem::take(&mut self.items);
+        // Nobody listens any more: then there is nobody to tell.
+        let _ = self.reports.send(Report { tag: self.tag, items, waiting, outcome }).await;
+    }
+
+    /// Waits, and says so at each heartbeat where the wait is for a rate limit.
+    async fn wait(&mut self, wait: Duration) -> Step {
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            if left.is_zero() {
+                return self.passage.waited();
+            }
+            if self.passage.is_rate_limited() && matches!(self.passage.purpose(), Purpose::Request(_)) {
+                self.report(Some(left), None).await;
+            }
+            tokio::time::sleep(left.min(HEARTBEAT)).await;
+        }
+    }
+}
+
+/// Appends a chunk; line breaks, which JSON allows only between tokens, become spaces.
+fn push_on_one_line(body: &mut Vec<u8>, chunk: &[u8]) {
+    let start = body.len();
+    body.extend_from_slice(chunk);
+    for byte in &mut body[start..] {
+        if matches!(*byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+}
+
+fn request(call: HttpCall) -> reqwest::Request {
+    let mut request = reqwest::Request::new(call.method, (*call.url).clone());
+    *request.headers_mut() = call.headers;
+    if !call.body.is_empty() {
+        *request.body_mut() = Some(call.body.into());
+    }
+    request
+}
+
+async fn within<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+fn moment() -> Moment {
+    Moment { now: Instant::now(), wall: SystemTime::now(), die: fastrand::f64() }
+}
+
+/// Each exchange over HTTP/1 needs a connection: a few descriptors are left for everything else.
+#[cfg(unix)]
+fn most_connections() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(65_536).min(65_536);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_ok();
+    let most = if raised { wanted } else { limit.current.unwrap_or(1024) };
+    usize::try_from(most.saturating_sub(64)).unwrap_or(1024).clamp(16, 16_384)
+}
+
+#[cfg(not(unix))]
+fn most_connections() -> usize {
+    4096
+}
+
+mod tracing_lines {
+    use super::*;
+    use crate::protocol::sse::Event;
+
+    impl Remote {
+        pub(super) fn trace_call(&self, tag: Tag, call: &HttpCall) {
+            let Some(trace) = &self.trace else { return };
+            let who = format!("service receives {}.{} {}", tag.errand, tag.attempt, call.method);
+            let body: &[u8] = if call.body.is_empty() { b"-" } else { &call.body };
+            trace.line(&who, body);
+        }
+
+        pub(super) fn trace_head(&self, tag: Tag, head: &Head) {
+            let Some(trace) = &self.trace else { return };
+            let mut shown = String::new();
+            for name in ["content-type", "retry-after", "location"] {
+                if let Some(value) = head.header(name) {
+                    shown.push_str(&format!(" {name}: {value};"));
+                }
+            }
+            trace.line(
+                &format!("service replies {}.{} {}", tag.errand, tag.attempt, head.status),
+                shown.as_bytes(),
+            );
+        }
+
+        pub(super) fn trace_body(&self, tag: Tag, body: &Bytes) {
+            let Some(trace) = &self.trace else { return };
+            trace.line(&format!("service replies {}.{} body", tag.errand, tag.attempt), body);
+        }
+
+        pub(super) fn trace_event(&self, tag: Tag, event: &Event) {
+            let Some(trace) = &self.trace else { return };
+            trace.line(&format!("service replies {}.{} event", tag.errand, tag.attempt), &event.data);
+        }
+
+        pub(super) fn trace_end(&self, tag: Tag, how: &str) {
+            let Some(trace) = &self.trace else { return };
+            trace.line(&format!("service replies {}.{} {how}", tag.errand, tag.attempt), b"");
+        }
+    }
+}
