@@ -1,0 +1,64 @@
+//! A [`Port`] inside the process: `call` and `tools` are clients like any other.
+//!
+//! Refuses nothing and limits nothing: both ends are ours.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{Incoming, Port};
+
+/// The relay's end.
+#[derive(Debug)]
+pub struct Inside {
+    from_client: mpsc::UnboundedReceiver<Bytes>,
+    to_client: mpsc::UnboundedSender<Bytes>,
+}
+
+/// The client's end; dropping it ends the conversation.
+#[derive(Debug)]
+pub struct Client {
+    to_relay: mpsc::UnboundedSender<Bytes>,
+    from_relay: mpsc::UnboundedReceiver<Bytes>,
+}
+
+/// Makes both ends.
+pub fn pair() -> (Inside, Client) {
+    let (to_relay, from_client) = mpsc::unbounded_channel();
+    let (to_client, from_relay) = mpsc::unbounded_channel();
+    (Inside { from_client, to_client }, Client { to_relay, from_relay })
+}
+
+impl Client {
+    /// Says one line.
+    pub fn say(&self, line: impl Into<Bytes>) {
+        let _ = self.to_relay.send(line.into());
+    }
+
+    /// Waits for one line; `None` when the relay has ended.
+    pub async fn hear(&mut self) -> Option<Bytes> {
+        self.from_relay.recv().await
+    }
+}
+
+impl Port for Inside {
+    async fn next(&mut self, reading: bool) -> Incoming {
+        if !reading {
+            return std::future::pending().await;
+        }
+        self.from_client.recv().await.map_or(Incoming::Closed, Incoming::Line)
+    }
+
+    fn deliver(&mut self, line: Bytes) {
+        let _ = self.to_client.send(line);
+    }
+
+    fn flush(&mut self) {}
+
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    fn is_drained(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,42 @@
+//! Where a client speaks to us.
+//!
+//! Refuses to understand what is said: a [`Port`] hands whole lines over, and takes whole lines.
+
+pub mod inside;
+mod lines;
+pub mod stdio;
+
+use bytes::Bytes;
+
+/// What a port has to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// One line of the client, without its end.
+    Line(Bytes),
+    /// A line longer than the limit was dropped.
+    TooLong,
+    /// The client will say nothing more.
+    Closed,
+    /// The client has taken so much that there is room again.
+    Drained,
+    /// The client takes nothing any more.
+    Broken,
+}
+
+/// One client's end of a conversation.
+pub trait Port {
+    /// Waits for what happens next; lines are read only if `reading`. Safe to cancel.
+    fn next(&mut self, reading: bool) -> impl Future<Output = Incoming> + Send;
+
+    /// Takes one line for the client, without its end.
+    fn deliver(&mut self, line: Bytes);
+
+    /// Starts everything on its way that was delivered.
+    fn flush(&mut self);
+
+    /// Says whether so much waits to be taken that nothing should be added.
+    fn is_full(&self) -> bool;
+
+    /// Says whether everything delivered was taken.
+    fn is_drained(&self) -> bool;
+}

@@ -1,0 +1,356 @@
+//! stdin and stdout as a [`Port`]: one JSON-RPC message a line, nothing else on stdout (STD-1).
+//!
+//! On Unix a pipe or socket is read when it is ready, and answers are written at once where that cannot
+//! block; everything else (files, Windows, a client that does not read) goes through a thread of its own.
+//! Refuses to set `O_NONBLOCK`, which would change the descriptor for whoever shares it.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc};
+
+use super::lines::Lines;
+use super::{Incoming, Port};
+
+/// One read takes this much at the most.
+const CHUNK: usize = 64 * 1024;
+/// With this much waiting to be taken by the client, nothing is added.
+const FULL: usize = 4 * 1024 * 1024;
+
+/// The standard streams of this process.
+#[derive(Debug)]
+pub struct Stdio {
+    lines: Lines,
+    input: Input,
+    ended: bool,
+    told_closed: bool,
+    out: Vec<u8>,
+    large: VecDeque<Bytes>,
+    writer: Arc<Writer>,
+}
+
+#[derive(Debug)]
+enum Input {
+    #[cfg(unix)]
+    Ready(tokio::io::unix::AsyncFd<std::io::Stdin>, Vec<u8>),
+    Thread(mpsc::Receiver<Bytes>),
+}
+
+impl Stdio {
+    /// Takes stdin and stdout over; called once, inside a tokio runtime.
+    pub fn take() -> Self {
+        Self {
+            lines: Lines::default(),
+            input: Input::open(),
+            ended: false,
+            told_closed: false,
+            out: Vec::with_capacity(CHUNK),
+            large: VecDeque::new(),
+            writer: Arc::default(),
+        }
+    }
+
+    /// Returns the next whole line that was read already.
+    fn buffered(&mut self) -> Option<Incoming> {
+        if let Some(line) = self.lines.next_line(self.ended) {
+            return Some(line);
+        }
+        (self.ended && !std::mem::replace(&mut self.told_closed, self.ended)).then_some(Incoming::Closed)
+    }
+}
+
+impl Port for Stdio {
+    async fn next(&mut self, reading: bool) -> Incoming {
+        if let Some(incoming) = reading.then(|| self.buffered()).flatten() {
+            return incoming;
+        }
+        loop {
+            let reads = reading && !self.ended;
+            tokio::select! {
+                biased;
+                () = self.writer.changed.notified() => {
+                    return if self.writer.is_broken() { Incoming::Broken } else { Incoming::Drained };
+                }
+                ended = self.input.read(&mut self.lines), if reads => self.ended = ended,
+                () = std::future::pending(), if !reads => {}
+            }
+            if let Some(incoming) = self.buffered() {
+                return incoming;
+            }
+        }
+    }
+
+    fn deliver(&mut self, line: Bytes) {
+        if line.len() < CHUNK {
+            self.out.extend_from_slice(&line);
+            self.out.push(b'\n');
+            return;
+        }
+        self.hand_over();
+        self.large.push_back(line);
+        self.large.push_back(Bytes::from_static(b"\n"));
+    }
+
+    fn flush(&mut self) {
+        if self.large.is_empty() && !self.out.is_empty() && self.writer.is_idle() {
+            #[cfg(unix)]
+            match ready::write(&self.out) {
+                Ok(written) => drop(self.out.drain(..written)),
+                Err(_) => self.writer.break_off(),
+            }
+        }
+        self.hand_over();
+        if !self.large.is_empty() {
+            self.writer.clone().push(&mut self.large);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.writer.waiting() > FULL
+    }
+
+    fn is_drained(&self) -> bool {
+        self.out.is_empty() && self.large.is_empty() && self.writer.is_idle()
+    }
+}
+
+impl Stdio {
+    fn hand_over(&mut self) {
+        if !self.out.is_empty() {
+            self.large.push_back(Bytes::copy_from_slice(&self.out));
+            self.out.clear();
+        }
+    }
+}
+
+impl Input {
+    fn open() -> Self {
+        #[cfg(unix)]
+        if let Some(stdin) = ready::stdin() {
+            return Self::Ready(stdin, vec![0; CHUNK]);
+        }
+        let (chunks, input) = mpsc::channel(4);
+        // A thread that blocks in a read until the process ends: there is no other way to read a file or
+        // a Windows pipe without one.
+        let _ = std::thread::Builder::new().name("stdin".into()).spawn(move || read_all(&chunks));
+        Self::Thread(input)
+    }
+
+    /// Reads some more; returns whether the input has ended. Safe to cancel.
+    async fn read(&mut self, lines: &mut Lines) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Ready(stdin, scratch) => match ready::read(stdin, scratch).await {
+                Ok(0) | Err(_) => true,
+                Ok(n) => {
+                    lines.push(&scratch[..n]);
+                    false
+                }
+            },
+            Self::Thread(chunks) => match chunks.recv().await {
+                Some(chunk) => {
+                    lines.push(&chunk);
+                    false
+                }
+                None => true,
+            },
+        }
+    }
+}
+
+fn read_all(chunks: &mpsc::Sender<Bytes>) {
+    use std::io::Read;
+    let mut stdin = std::io::stdin().lock();
+    let mut scratch = vec![0; CHUNK];
+    loop {
+        match stdin.read(&mut scratch) {
+            Ok(0) => return,
+            Ok(n) if chunks.blocking_send(Bytes::copy_from_slice(&scratch[..n])).is_err() => return,
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Writes what could block, on a thread that starts when it is first needed.
+#[derive(Debug, Default)]
+struct Writer {
+    state: Mutex<Waiting>,
+    work: Condvar,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+    was_full: bool,
+    running: bool,
+    broken: bool,
+}
+
+impl Writer {
+    fn state(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> usize {
+        self.state().bytes
+    }
+
+    fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.bytes == 0 && !state.broken
+    }
+
+    fn is_broken(&self) -> bool {
+        self.state().broken
+    }
+
+    fn break_off(&self) {
+        self.state().broken = true;
+        self.changed.notify_one();
+    }
+
+    fn push(self: Arc<Self>, lines: &mut VecDeque<Bytes>) {
+        let mut state = self.state();
+        if state.broken {
+            lines.clear();
+            return;
+        }
+        state.bytes += lines.iter().map(Bytes::len).sum::<usize>();
+        state.was_full |= state.bytes > FULL;
+        state.queue.append(lines);
+        if !std::mem::replace(&mut state.running, true) {
+            let writer = self.clone();
+            drop(state);
+            let started = std::thread::Builder::new().name("stdout".into()).spawn(move || writer.run());
+            if started.is_err() {
+                self.break_off();
+            }
+            return;
+        }
+        drop(state);
+        self.work.notify_one();
+    }
+
+    fn run(&self) {
+        let mut stdout = std::io::stdout().lock();
+        loop {
+            let mut state = self.state();
+            while state.queue.is_empty() {
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            let Some(part) = state.queue.pop_front() else { continue };
+            let last = state.queue.is_empty();
+            drop(state);
+            let written = stdout.write_all(&part).and_then(|()| if last { stdout.flush() } else { Ok(()) });
+            if written.is_err() {
+                return self.break_off();
+            }
+            let length = part.len();
+            drop(part);
+            let mut state = self.state();
+            state.bytes -= length;
+            if state.bytes == 0 || (state.was_full && state.bytes <= FULL) {
+                state.was_full = state.bytes > FULL;
+                drop(state);
+                self.changed.notify_one();
+            }
+        }
+    }
+}
+
+/// Reading and writing when the descriptor is ready, without blocking and without `O_NONBLOCK`.
+#[cfg(unix)]
+mod ready {
+    use std::io;
+    use std::os::fd::AsFd;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::fs::{FileType, fstat};
+    use rustix::net::{SendFlags, send};
+    use tokio::io::unix::AsyncFd;
+
+    /// POSIX: a pipe that is ready takes this much without blocking.
+    const PIPE_BUF: usize = 4096;
+    /// More than this goes to the thread, so that the loop is not held up.
+    const MOST: usize = 256 * 1024;
+    const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+    fn file_type(fd: impl AsFd) -> Option<FileType> {
+        fstat(fd).ok().map(|stat| FileType::from_raw_mode(stat.st_mode))
+    }
+
+    /// Takes stdin where the kernel tells when it is ready: a pipe or a socket.
+    pub fn stdin() -> Option<AsyncFd<io::Stdin>> {
+        let kind = file_type(io::stdin())?;
+        if !matches!(kind, FileType::Fifo | FileType::Socket) {
+            return None;
+        }
+        // SAFETY: the descriptor is 0 for ever, and nothing in this process closes it.
+        #[allow(unsafe_code)]
+        let ready = unsafe { AsyncFd::register_with_interest(io::stdin(), tokio::io::Interest::READABLE) };
+        ready.ok()
+    }
+
+    /// Reads what there is. Safe to cancel.
+    pub async fn read(stdin: &AsyncFd<io::Stdin>, scratch: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut guard = stdin.readable().await?;
+            if !is_ready(io::stdin(), PollFlags::IN)? {
+                guard.clear_ready();
+                continue;
+            }
+            match rustix::io::read(io::stdin(), &mut *scratch) {
+                Ok(n) => return Ok(n),
+                Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    fn is_ready(fd: impl AsFd, flags: PollFlags) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&fd, flags)];
+        match poll(&mut fds, Some(&AT_ONCE)) {
+            Ok(_) => Ok(!fds[0].revents().is_empty()),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Writes as much as cannot block; returns how much that was.
+    pub fn write(bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > MOST {
+            return Ok(0);
+        }
+        let stdout = io::stdout();
+        let result = match file_type(&stdout) {
+            Some(FileType::Socket) => send(&stdout, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            Some(FileType::Fifo) => return write_pipe(&stdout, bytes),
+            _ => return Ok(0),
+        };
+        match result {
+            Ok(written) => Ok(written),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn write_pipe(stdout: &io::Stdout, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = 0;
+        while written < bytes.len() && is_ready(stdout, PollFlags::OUT)? {
+            let end = bytes.len().min(written + PIPE_BUF);
+            match rustix::io::write(stdout, &bytes[written..end]) {
+                Ok(n) => written += n,
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => break,
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(written)
+    }
+}

@@ -1,0 +1,267 @@
+//! The only loop: joins a client's [`Port`] to a [`Remote`], with the [`Bridge`] between them.
+//!
+//! Owns the bridge, so there is no lock; every passage is a task that reports back on a bounded channel.
+//! Refuses to wait for anyone: a slow call, a slow service or a client that does not read holds up only
+//! what belongs to it.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::local::{Incoming, Port};
+use crate::protocol::bridge::{Bridge, Effect, Settings, Tag};
+use crate::protocol::message::{Message, quote};
+use crate::remote::{Remote, Report};
+use crate::trace::Trace;
+
+/// Reports under way from passages to the loop.
+const REPORTS: usize = 64;
+/// So many are taken in one turn before answers are written.
+const TURN: usize = 256;
+/// More requests than this, or more bytes in them, and no further line is read for the moment.
+const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
+/// What the farewell to a service may take of the end.
+const FAREWELL: Duration = Duration::from_millis(400);
+/// What a client gets of a result that is too large for it.
+const HEAD_OF_RESULT: usize = 2_000;
+
+/// How a conversation is to end.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    /// How long answers to what was read are still awaited.
+    pub drain: Duration,
+}
+
+/// One conversation between a client and a service.
+pub struct Relay<P> {
+    port: P,
+    remote: Arc<Remote>,
+    bridge: Bridge,
+    ending: Ending,
+    trace: Option<Arc<Trace>>,
+    reports: mpsc::Sender<Report>,
+    from_passages: mpsc::Receiver<Report>,
+    alarms: mpsc::UnboundedSender<()>,
+    from_alarms: mpsc::UnboundedReceiver<()>,
+    passages: HashMap<u64, (Tag, AbortHandle)>,
+    farewells: tokio::task::JoinSet<()>,
+}
+
+enum Turn {
+    Goes,
+    /// The client will say no more.
+    Ends,
+    /// Nobody takes answers any more.
+    Breaks,
+}
+
+impl<P: Port> Relay<P> {
+    /// Joins both sides; nothing is sent yet.
+    pub fn new(port: P, remote: Arc<Remote>, settings: Settings, ending: Ending) -> Self {
+        let (reports, from_passages) = mpsc::channel(REPORTS);
+        let (alarms, from_alarms) = mpsc::unbounded_channel();
+        Self {
+            port,
+            remote,
+            bridge: Bridge::new(settings),
+            ending,
+            trace: None,
+            reports,
+            from_passages,
+            alarms,
+            from_alarms,
+            passages: HashMap::new(),
+            farewells: tokio::task::JoinSet::new(),
+        }
+    }
+
+    /// Writes what passes on the client's side into a trace.
+    #[must_use]
+    pub fn traced(mut self, trace: Option<Arc<Trace>>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// Runs until the client goes, or until `stop` resolves.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        let broken = loop {
+            let turn = tokio::select! {
+                biased;
+                () = &mut stop => Turn::Ends,
+                turn = self.turn(true) => turn,
+            };
+            match turn {
+                Turn::Goes => {}
+                Turn::Ends => break false,
+                Turn::Breaks => break true,
+            }
+        };
+        self.end(broken).await;
+    }
+
+    /// Waits for one thing to happen, and does all that follows from it.
+    async fn turn(&mut self, reading: bool) -> Turn {
+        let room = !self.port.is_full();
+        let (open, bytes) = self.bridge.open();
+        let reading = reading && room && open < MOST_OPEN.0 && bytes < MOST_OPEN.1;
+        tokio::select! {
+            biased;
+            Some(report) = self.from_passages.recv(), if room => {
+                self.report(report);
+                for _ in 0..TURN {
+                    let Ok(report) = self.from_passages.try_recv() else { break };
+                    self.report(report);
+                }
+            }
+            Some(()) = self.from_alarms.recv() => self.bridge.alarm(),
+            incoming = self.port.next(reading) => match incoming {
+                Incoming::Line(line) => {
+                    if let Some(trace) = &self.trace {
+                        trace.line("client says", &line);
+                    }
+                    self.bridge.from_client(line);
+                }
+                Incoming::TooLong => self.bridge.line_too_long(),
+                Incoming::Drained => {}
+                Incoming::Closed => return Turn::Ends,
+                Incoming::Broken => return Turn::Breaks,
+            },
+        }
+        self.perform();
+        Turn::Goes
+    }
+
+    fn report(&mut self, report: Report) {
+        for item in report.items {
+            self.bridge.item(report.tag, item);
+        }
+        if let Some(remaining) = report.waiting {
+            self.bridge.waiting(report.tag, remaining);
+        }
+        if let Some(outcome) = report.outcome {
+            if self.passages.get(&report.tag.errand).is_some_and(|(tag, _)| *tag == report.tag) {
+                self.passages.remove(&report.tag.errand);
+            }
+            self.bridge.ended(report.tag, outcome, fastrand::f64());
+        }
+    }
+
+    /// Does what the bridge decided, and hands the answers to the client.
+    fn perform(&mut self) {
+        let effects: Vec<Effect> = self.bridge.effects().collect();
+        for effect in effects {
+            match effect {
+                Effect::Deliver(line) => self.deliver(line),
+                Effect::Spill(message) => {
+                    let line = spill(&message);
+                    self.deliver(line);
+                }
+                Effect::Carry(tag, passage, after) => {
+                    let (remote, reports) = (self.remote.clone(), self.reports.clone());
+                    let task = async move { remote.carry(tag, *passage, after, reports).await };
+                    let handle = tokio::spawn(task).abort_handle();
+                    if let Some((_, earlier)) = self.passages.insert(tag.errand, (tag, handle)) {
+                        earlier.abort();
+                    }
+                }
+                Effect::Abort(errand) => {
+                    if let Some((_, handle)) = self.passages.remove(&errand) {
+                        handle.abort();
+                    }
+                }
+                Effect::Alarm(after) => {
+                    let alarms = self.alarms.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(after).await;
+                        let _ = alarms.send(());
+                    });
+                }
+                Effect::Farewell(call) => {
+                    let remote = self.remote.clone();
+                    self.farewells.spawn(async move { remote.farewell(call).await });
+                }
+                Effect::Note(note) => tracing::warn!("{note}"),
+            }
+        }
+        self.port.flush();
+    }
+
+    fn deliver(&mut self, line: Bytes) {
+        if let Some(trace) = &self.trace {
+            trace.line("client receives", &line);
+        }
+        self.port.deliver(line);
+    }
+
+    /// The end: awaits what was asked for, answers the rest with an error, leaves the session (STD-7, STD-8).
+    async fn end(mut self, mut broken: bool) {
+        let until = Instant::now() + self.ending.drain;
+        while !broken && self.bridge.open().0 > 0 {
+            match tokio::time::timeout_at(until, self.turn(false)).await {
+                Ok(Turn::Breaks) => broken = true,
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        self.bridge.close();
+        self.perform();
+        let last = Instant::now() + FAREWELL;
+        let mut parting: Vec<_> = self.passages.drain().map(|(_, (_, handle))| handle).collect();
+        while Instant::now() < last {
+            let written = broken || self.port.is_drained();
+            parting.retain(|handle| !handle.is_finished());
+            if written && self.farewells.is_empty() && parting.is_empty() {
+                break;
+            }
+            let step = async {
+                tokio::select! {
+                    _ = self.farewells.join_next(), if !self.farewells.is_empty() => {}
+                    Some(_) = self.from_passages.recv() => {}
+                    incoming = self.port.next(false), if !written => broken |= incoming == Incoming::Broken,
+                }
+            };
+            if tokio::time::timeout_at(last, step).await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// Keeps a result that is too large in a file of the user, and tells the client its head and its place.
+fn spill(message: &Message) -> Bytes {
+    let (Some(id), Some(result)) = (message.id(), message.result_text()) else {
+        return message.text().clone();
+    };
+    let head: String = result.chars().take(HEAD_OF_RESULT).collect();
+    let told = match keep(result.as_bytes()) {
+        Ok(path) => format!("the whole result, {} bytes of JSON, is in {}", result.len(), path.display()),
+        Err(e) => format!(
+            "the result, {} bytes of JSON, is too large, and no file could be written: {e}",
+            result.len()
+        ),
+    };
+    #[derive(serde::Deserialize)]
+    struct Flag {
+        #[serde(default, rename = "isError")]
+        is_error: bool,
+    }
+    let is_error = serde_json::from_str::<Flag>(result).is_ok_and(|flag| flag.is_error);
+    let text = quote(&format!("{head}…\n\n[asistry: {told}]"));
+    let shorter = format!(r#"{{"content":[{{"type":"text","text":{text}}}],"isError":{is_error}}}"#);
+    Message::result(id, &shorter).text().clone()
+}
+
+fn keep(bytes: &[u8]) -> std::io::Result<PathBuf> {
+    let mut file = tempfile::Builder::new().prefix("asistry-result-").suffix(".json").tempfile()?;
+    file.write_all(bytes)?;
+    let (_, path) = file.keep().map_err(|e| e.error)?;
+    Ok(path)
+}
