@@ -1,0 +1,157 @@
+//! `asistry bridge`: a stdio MCP server in front of the profile's service.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::arguments::Common;
+use super::environment::Environment;
+use super::profile_in_use::ProfileInUse;
+use super::units;
+use crate::error::{Error, Kind, Result};
+use crate::local::stdio::Stdio;
+use crate::protocol::bridge::{Settings, Transport};
+use crate::relay::{Ending, Relay};
+
+const CALL_SILENCE: Duration = Duration::from_secs(600);
+
+/// Options of `asistry bridge`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Which wire to speak
+    #[arg(long, value_enum, default_value_t, value_name = "WIRE")]
+    transport: Wire,
+    /// Which era of the protocol to speak
+    #[arg(long, value_enum, default_value_t, value_name = "ERA")]
+    era: Era,
+    /// Show and call only tools that match (repeatable; * and ?)
+    #[arg(long, value_name = "GLOB")]
+    allow_tool: Vec<String>,
+    /// Neither show nor call tools that match (repeatable; * and ?)
+    #[arg(long, value_name = "GLOB")]
+    deny_tool: Vec<String>,
+    /// Only tools that say that they only read
+    #[arg(long)]
+    read_only: bool,
+    /// Show tool names as they are, or in the form that every client takes
+    #[arg(long, value_enum, value_name = "FORM")]
+    tool_names: Option<Names>,
+    /// How long answers are still awaited after the client has gone
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = units::duration)]
+    drain: Duration,
+    /// Write a larger result of a tool into a file, and tell the client where
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    max_result: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Wire {
+    /// Streamable HTTP, else HTTP+SSE
+    #[default]
+    Auto,
+    /// Streamable HTTP
+    Http,
+    /// HTTP+SSE of 2024-11-05
+    Sse,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Era {
+    /// As client and service speak
+    #[default]
+    Auto,
+    /// With a handshake
+    Legacy,
+    /// Stateless (not spoken by this version yet)
+    Modern,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Names {
+    /// As the service calls them
+    Original,
+    /// With _ for every character outside a-z, A-Z, 0-9, _ and -
+    Safe,
+}
+
+/// Runs until the client goes.
+///
+/// # Errors
+/// What is wrong with the command line, the configuration or the key.
+pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
+    if arguments.era == Era::Modern {
+        let why = "--era modern: this version of asistry does not speak the stateless era yet";
+        return Err(Error::new(Kind::Usage, why).hint("leave --era out"));
+    }
+    if std::io::stdin().is_terminal() {
+        return Err(on_a_terminal(common));
+    }
+    let prepared = ProfileInUse::prepare(common, environment).await?;
+    if let Some(missing) = prepared.remote.missing_credential() {
+        crate::ui::error(missing);
+    }
+    let settings = settings(&prepared, common, &arguments);
+    let stop = stop_signal()?;
+    let remote = prepared.remote.clone();
+    tokio::spawn(async move { remote.warm_up().await });
+    let ending = Ending { drain: arguments.drain };
+    let relay = Relay::new(Stdio::take(), prepared.remote.clone(), settings, ending);
+    relay.traced(prepared.trace.clone()).run(stop).await;
+    Ok(0)
+}
+
+fn settings(prepared: &ProfileInUse, common: &Common, arguments: &Arguments) -> Settings {
+    let mut settings = prepared.settings(common);
+    settings.transport = match arguments.transport {
+        Wire::Auto => Transport::Auto,
+        Wire::Http => Transport::Http,
+        Wire::Sse => Transport::Sse,
+    };
+    settings.call_silence = common.timeout.unwrap_or(CALL_SILENCE);
+    settings.tools.allow.clone_from(&arguments.allow_tool);
+    settings.tools.deny.clone_from(&arguments.deny_tool);
+    settings.tools.read_only = arguments.read_only;
+    settings.tools.safe_names = match arguments.tool_names {
+        Some(names) => names == Names::Safe,
+        None => prepared.profile.service.safe_tool_names,
+    };
+    settings.max_result = arguments.max_result;
+    settings
+}
+
+fn on_a_terminal(common: &Common) -> Error {
+    let binary = std::env::current_exe().map_or_else(|_| "asistry".into(), |path| path.display().to_string());
+    let profile = common.profile.as_deref().unwrap_or(crate::profile::DEFAULT);
+    let target = match &common.url {
+        Some(url) => format!(r#""--url", {}"#, serde_json::Value::from(url.as_str())),
+        None => format!(r#""--profile", "{profile}""#),
+    };
+    let command = serde_json::Value::from(binary);
+    Error::new(Kind::Usage, "a bridge talks to an MCP client on stdin, and this is a terminal").hint(format!(
+        "put this into the client's configuration (Claude Desktop: claude_desktop_config.json):\n\
+         {{\"mcpServers\": {{\"{profile}\": {{\"command\": {command}, \"args\": [\"bridge\", {target}]}}}}}}\n\
+         or call a tool from here: asistry call TOOL name=value"
+    ))
+}
+
+/// Resolves when the process is told to end.
+pub fn stop_signal() -> Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let failed = |e: std::io::Error| Error::new(Kind::Bug, format!("signals cannot be caught: {e}"));
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        Ok(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}

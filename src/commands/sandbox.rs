@@ -1,0 +1,76 @@
+//! `asistry sandbox`: the stand-in services on this machine.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::environment::Environment;
+use crate::error::Result;
+use crate::sandbox::{self, Data, Options, Sandbox};
+use crate::ui;
+
+/// Options of `asistry sandbox`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7700")]
+    listen: SocketAddr,
+    /// Where its data is kept [default: the sandbox of the profile]
+    #[arg(long, value_name = "DIR", conflicts_with = "memory", global = true)]
+    data: Option<PathBuf>,
+    /// Keep nothing
+    #[arg(long)]
+    memory: bool,
+    /// Print endpoints and keys as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Forget everything
+    Reset,
+}
+
+/// Serves until it is interrupted.
+///
+/// # Errors
+/// An address or a directory that cannot be used.
+pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> {
+    let directory = || match &arguments.data {
+        Some(directory) => Ok(directory.clone()),
+        None => environment.data_dir().map(|data| data.join("sandbox")),
+    };
+    if let Some(Action::Reset) = arguments.action {
+        sandbox::reset(&directory()?)?;
+        ui::say("the sandbox is empty again");
+        return Ok(0);
+    }
+    let data = if arguments.memory { Data::Memory } else { Data::Directory(directory()?) };
+    let sandbox = Sandbox::start(Options { data, listen: arguments.listen, embedded: false }).await?;
+    announce(&sandbox, arguments.json);
+    super::bridge::stop_signal()?.await;
+    sandbox.stop().await;
+    Ok(0)
+}
+
+fn announce(sandbox: &Sandbox, as_json: bool) {
+    if as_json {
+        let entry = |e: &sandbox::Endpoint| (e.service.to_owned(), json!({"url": e.url, "key": e.key}));
+        let services: Map<String, Value> = sandbox.endpoints().iter().map(entry).collect();
+        return ui::print(&json!({ "services": services }).to_string());
+    }
+    for endpoint in sandbox.endpoints() {
+        ui::print(&format!("{}\t{}\t{}", endpoint.service, endpoint.url, endpoint.key));
+    }
+    if let Some(first) = sandbox.endpoints().first() {
+        ui::say(&format!(
+            "\nIn another shell:\n  export ASISTRY_API_KEY={}\n  asistry tools --profile {} --url {}\nCtrl-C ends it.",
+            first.key, first.service, first.url
+        ));
+    }
+}

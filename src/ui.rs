@@ -1,0 +1,114 @@
+//! The only printer for people.
+//!
+//! Refuses control characters of foreign text: none of them reaches a terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+
+/// Prints an error and its hint on stderr.
+pub fn error(error: &Error) {
+    let _ = writeln!(std::io::stderr(), "asistry: {}", clean(error.message()));
+    if let Some(hint) = &error.details().hint {
+        let _ = writeln!(std::io::stderr(), "  try: {}", clean(hint));
+    }
+}
+
+/// Prints a failure: for people, or as one JSON object.
+pub fn failure(error_: &Error, json: bool) {
+    if !json {
+        return error(error_);
+    }
+    let details = error_.details();
+    let mut fields = Map::new();
+    fields.insert("kind".into(), error_.kind().name().into());
+    fields.insert("message".into(), error_.message().into());
+    let mut add = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            fields.insert(name.into(), value);
+        }
+    };
+    add("hint", details.hint.clone().map(Value::from));
+    add("httpStatus", details.http_status.map(Value::from));
+    add("code", details.code.map(Value::from));
+    add("traceId", details.trace_id.clone().map(Value::from));
+    let _ = writeln!(std::io::stderr(), "{}", serde_json::json!({ "error": fields }));
+}
+
+/// A bar, or a spinner where the length is unknown; on a terminal only.
+pub struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    /// Starts a spinner that says what is waited for.
+    pub fn start(what: &str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let bar = ProgressBar::new_spinner().with_message(clean(what));
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self(Some(bar))
+    }
+
+    /// Says whether anybody sees it.
+    pub fn is_shown(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Shows how far it is.
+    pub fn advance(&mut self, progress: Option<f64>, total: Option<f64>, message: Option<&str>) {
+        let Some(bar) = &self.0 else { return };
+        if let (Some(progress), Some(total)) = (progress, total.filter(|total| *total > 0.0)) {
+            if let Ok(style) = ProgressStyle::with_template("{spinner} [{bar:30}] {percent}% {msg}") {
+                bar.set_style(style);
+            }
+            bar.set_length(1000);
+            bar.set_position((progress / total * 1000.0).clamp(0.0, 1000.0) as u64);
+        }
+        if let Some(message) = message {
+            bar.set_message(clean(message).replace('\n', " "));
+        }
+    }
+
+    /// Takes it away.
+    pub fn finish(self) {
+        if let Some(bar) = self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Prints one line for a person on stderr.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", clean(line));
+}
+
+/// Prints a result on stdout; a closed pipe ends quietly.
+pub fn print(text: &str) {
+    let shown = if std::io::stdout().is_terminal() { clean(text) } else { text.to_owned() };
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout
+        .write_all(shown.as_bytes())
+        .and_then(|()| stdout.write_all(b"\n"))
+        .and_then(|()| stdout.flush());
+}
+
+/// Replaces control characters, except line break and tab.
+pub fn clean(text: &str) -> String {
+    let shown = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_of_strangers_are_disarmed() {
+        assert_eq!(clean("a\u{1b}[31mb\r\n\tc\u{9b}"), "a\u{fffd}[31mb\u{fffd}\n\tc\u{fffd}");
+    }
+}
