@@ -94,6 +94,11 @@ impl Kind {
         self.row().name
     }
 
+    /// Returns the kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        TABLE.iter().find(|row| row.name == name).map(|row| row.kind)
+    }
+
     /// Returns the exit code of a command that fails this way.
     pub fn exit_code(self) -> u8 {
         self.row().exit

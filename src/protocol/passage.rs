@@ -211,12 +211,17 @@ impl Passage {
     }
 
     /// The gate of the key is closed for this long: waits with the others, or gives up at once.
-    pub fn held(&mut self, closed_for: Duration) -> Step {
+    pub fn held(&mut self, closed_for: Duration, call: HttpCall) -> Step {
         if self.waited.saturating_add(closed_for) > self.terms.retry.max_wait {
             return self.over(self.rate_limit(Some(closed_for), None));
         }
         self.rate_limited = true;
-        self.wait_then(closed_for, None)
+        self.wait_then(closed_for, Some(call))
+    }
+
+    /// The call could not be signed or made ready: nothing was sent.
+    pub fn not_sent(&mut self, error: Error) -> Step {
+        self.fail(error, Processed::No, false)
     }
 
     /// A wait is over.

@@ -177,6 +177,7 @@ impl Bridge {
             self.answer_error(&request, &error);
         }
         self.effects.extend(self.dialect.farewell().map(Effect::Farewell));
+        self.leave_session();
     }
 
     fn note(&mut self, note: impl Into<String>) {
