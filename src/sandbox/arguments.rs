@@ -1,0 +1,237 @@
+//! A tool's arguments, described once: the JSON Schema that is listed and the check that is made are drawn
+//! from the same table.
+//!
+//! Refuses to guess: no text is read as a number, no unknown argument is dropped in silence.
+
+use super::date;
+use serde_json::{Map, Value, json};
+
+/// Describes one argument.
+pub(super) struct Param {
+    pub name: &'static str,
+    pub form: Form,
+    pub required: bool,
+    pub description: &'static str,
+}
+
+/// Says what an argument may be.
+pub(super) enum Form {
+    /// Any text.
+    Text,
+    /// Text with at least one character that is not white space.
+    Filled,
+    /// One of these words, and which one is meant when it is left out.
+    Word(&'static [&'static str], Option<&'static str>),
+    /// A whole number.
+    Integer { least: i64, most: i64, default: i64 },
+    /// A UUID.
+    Uuid,
+    /// An ISO-8601 date or date-time.
+    Date,
+    /// A list of texts.
+    Texts,
+}
+
+/// Holds checked arguments: each is of its form, and defaults are filled in.
+#[derive(Debug)]
+pub(super) struct Arguments(Map<String, Value>);
+
+impl Arguments {
+    /// Checks what a caller gave; the sentence names the argument and what was expected.
+    pub fn check(tool: &str, params: &[Param], mut given: Map<String, Value>) -> Result<Self, String> {
+        if let Some(name) = given.keys().find(|name| params.iter().all(|param| param.name != *name)) {
+            return Err(unknown(tool, params, name));
+        }
+        let mut checked = Map::new();
+        for param in params {
+            match given.remove(param.name) {
+                Some(value) => {
+                    let value = param.form.read(value).map_err(|value| {
+                        format!("`{}` must be {}, not {}", param.name, param.form.words(), shown(&value))
+                    })?;
+                    checked.insert(param.name.into(), value);
+                }
+                None if param.required => {
+                    return Err(format!("`{}` is required: {}", param.name, param.form.words()));
+                }
+                None => {
+                    if let Some(default) = param.form.default() {
+                        checked.insert(param.name.into(), default);
+                    }
+                }
+            }
+        }
+        Ok(Self(checked))
+    }
+
+    /// Returns a text that was given or has a default.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// Returns a whole number that was given or has a default.
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        self.0.get(name)?.as_i64()
+    }
+
+    /// Returns a list of texts that was given.
+    pub fn texts(&self, name: &str) -> Option<Vec<&str>> {
+        Some(self.0.get(name)?.as_array()?.iter().filter_map(Value::as_str).collect())
+    }
+}
+
+/// Draws the JSON Schema of a tool's arguments.
+pub(super) fn schema(params: &[Param]) -> Value {
+    let mut properties = Map::new();
+    for param in params {
+        let mut property = param.form.schema();
+        property.insert("description".into(), param.description.into());
+        properties.insert(param.name.into(), property.into());
+    }
+    let mut schema = Map::new();
+    schema.insert("type".into(), "object".into());
+    schema.insert("properties".into(), properties.into());
+    let required: Vec<_> = params.iter().filter(|param| param.required).map(|param| param.name).collect();
+    if !required.is_empty() {
+        schema.insert("required".into(), required.into());
+    }
+    schema.insert("additionalProperties".into(), false.into());
+    schema.into()
+}
+
+impl Form {
+    /// Returns the value in the one way it is worked with, or gives it back if it is not of this form.
+    fn read(&self, value: Value) -> Result<Value, Value> {
+        let fits = match (self, &value) {
+            (Self::Text, Value::String(_)) => true,
+            (Self::Filled, Value::String(text)) => !text.trim().is_empty(),
+            (Self::Word(words, _), Value::String(text)) => words.contains(&text.as_str()),
+            (Self::Date, Value::String(text)) => date::is_iso_8601(text),
+            (Self::Texts, Value::Array(items)) => items.iter().all(Value::is_string),
+            (Self::Uuid, Value::String(text)) => {
+                return uuid::Uuid::parse_str(text).map(|id| id.to_string().into()).map_err(|_| value);
+            }
+            (Self::Integer { least, most, .. }, _) => {
+                return whole(&value).filter(|n| (least..=most).contains(&n)).map(Value::from).ok_or(value);
+            }
+            _ => false,
+        };
+        if fits { Ok(value) } else { Err(value) }
+    }
+
+    fn default(&self) -> Option<Value> {
+        match self {
+            Self::Word(_, default) => default.map(Value::from),
+            Self::Integer { default, .. } => Some((*default).into()),
+            _ => None,
+        }
+    }
+
+    /// Says in words what is expected.
+    fn words(&self) -> String {
+        match self {
+            Self::Text => "a string".into(),
+            Self::Filled => "a string that is not blank".into(),
+            Self::Word(words, _) => format!("one of {}", words.join(", ")),
+            Self::Integer { least, most, .. } => format!("an integer from {least} to {most}"),
+            Self::Uuid => "a UUID".into(),
+            Self::Date => "an ISO-8601 date or date-time such as 2026-11-30 or 2026-11-30T17:00:00Z".into(),
+            Self::Texts => "an array of strings".into(),
+        }
+    }
+
+    fn schema(&self) -> Map<String, Value> {
+        let mut drawn = match self {
+            Self::Text => json!({"type": "string"}),
+            Self::Filled => json!({"type": "string", "minLength": 1}),
+            Self::Word(words, _) => json!({"type": "string", "enum": words}),
+            Self::Integer { least, most, .. } => {
+                json!({"type": "integer", "minimum": least, "maximum": most})
+            }
+            Self::Uuid => json!({"type": "string", "format": "uuid"}),
+            Self::Date => json!({"type": "string", "pattern": date::PATTERN}),
+            Self::Texts => json!({"type": "array", "items": {"type": "string"}}),
+        };
+        if let Some(default) = self.default() {
+            drawn["default"] = default;
+        }
+        match drawn {
+            Value::Object(schema) => schema,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// Reads a whole number as JSON Schema does: `10.0` is one, `"10"` is not.
+fn whole(value: &Value) -> Option<i64> {
+    let exact = |n: f64| (n.fract() == 0.0 && n.abs() < 9e15).then_some(n as i64);
+    value.as_i64().or_else(|| value.as_f64().and_then(exact))
+}
+
+fn unknown(tool: &str, params: &[Param], name: &str) -> String {
+    let known: Vec<_> = params.iter().map(|param| param.name).collect();
+    let takes = if known.is_empty() { "no arguments".into() } else { known.join(", ") };
+    format!("{} is not an argument of {tool}, which takes {takes}", shown(&name.into()))
+}
+
+/// Shows a value in a sentence, cut where it would be long.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARAMS: &[Param] = &[
+        Param { name: "id", form: Form::Uuid, required: true, description: "" },
+        Param {
+            name: "limit",
+            form: Form::Integer { least: 1, most: 100, default: 50 },
+            required: false,
+            description: "",
+        },
+        Param { name: "word", form: Form::Word(&["a", "b"], Some("b")), required: false, description: "" },
+    ];
+
+    fn check(given: Value) -> Result<Arguments, String> {
+        Arguments::check("tool", PARAMS, given.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn defaults_are_filled_in_and_a_uuid_is_written_one_way() {
+        let arguments = check(json!({"id": "6F9619FF-8B86-4011-B42D-00C04FC964FF"})).unwrap();
+        assert_eq!(arguments.text("id"), Some("6f9619ff-8b86-4011-b42d-00c04fc964ff"));
+        assert_eq!(arguments.integer("limit"), Some(50));
+        assert_eq!(arguments.text("word"), Some("b"));
+    }
+
+    #[test]
+    fn a_whole_float_is_an_integer_and_a_text_is_not() {
+        let id = "6f9619ff-8b86-4011-b42d-00c04fc964ff";
+        assert_eq!(check(json!({"id": id, "limit": 10.0})).unwrap().integer("limit"), Some(10));
+        for wrong in [json!("10"), json!(0), json!(101), json!(1.5), json!(null), json!(1e300), json!(true)] {
+            let said = check(json!({"id": id, "limit": wrong})).unwrap_err();
+            assert!(said.starts_with("`limit` must be an integer from 1 to 100, not "), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_unknown_is_named() {
+        assert_eq!(check(json!({})).unwrap_err(), "`id` is required: a UUID");
+        assert_eq!(
+            check(json!({"ide": 1})).unwrap_err(),
+            "\"ide\" is not an argument of tool, which takes id, limit, word"
+        );
+    }
+
+    #[test]
+    fn a_long_value_is_cut_where_a_character_ends() {
+        let said = check(json!({"id": "é".repeat(500)})).unwrap_err();
+        assert!(said.ends_with('…') && said.chars().count() < 100, "{said}");
+    }
+}

@@ -1,0 +1,131 @@
+//! The Asistry service: its place, its limit, and its seven tools as one table.
+//!
+//! Refuses to do their work: `tasks` and `workspace` do. Documented at `services/asistry.txt`; where that is
+//! silent: lists are newest first, an `assignee` filter is exact, a new task goes to the first board, every
+//! tool answers with one object (`{"tasks":[…]}`, `{"projects":[…]}`, else the task or summary itself).
+
+mod tasks;
+mod workspace;
+
+use super::arguments::{Form, Param};
+use super::rate::Limit;
+use super::service::{Effect, Service, Tool};
+use std::time::Duration;
+
+/// The five statuses, which are also the columns of every board, in the documented order of the summary.
+const STATUSES: &[&str] = &["backlog", "todo", "in_progress", "review", "done"];
+const PRIORITIES: &[&str] = &["low", "medium", "high", "urgent"];
+
+/// The service.
+pub(super) const SERVICE: Service = Service {
+    name: "asistry",
+    title: "Asistry (sandbox)",
+    instructions: "A local stand-in of the Asistry task board: its data is on this machine and nobody else sees it.",
+    paths: &["/api/mcp/client", "/api/mcp/public"],
+    limit: Limit { requests: 100, window: Duration::from_secs(60) },
+    tools: TOOLS,
+    schema: workspace::SCHEMA,
+    seed: workspace::seed,
+};
+
+const LIMIT: Param =
+    optional("limit", Form::Integer { least: 1, most: 100, default: 50 }, "How many to return at most.");
+const STATUS: Param = optional("status", Form::Word(STATUSES, None), "Only tasks with this status.");
+const ASSIGNEE: Param = optional("assignee", Form::Text, "Only tasks of exactly this assignee.");
+const ID: Param = required("id", Form::Uuid, "The task's UUID.");
+
+const TOOLS: &[Tool] = &[
+    Tool {
+        name: "list_tasks",
+        title: "List tasks",
+        description: "List tasks in your workspace, newest first, with optional status and assignee filters.",
+        effect: Effect::Reads,
+        streams: true,
+        params: &[STATUS, ASSIGNEE, LIMIT],
+        run: tasks::find,
+    },
+    Tool {
+        name: "search_tasks",
+        title: "Search tasks",
+        description: "Find tasks whose title or description contains a text, in upper or lower case.",
+        effect: Effect::Reads,
+        streams: true,
+        params: &[
+            required("query", Form::Filled, "The text to find in titles and descriptions."),
+            STATUS,
+            ASSIGNEE,
+            LIMIT,
+        ],
+        run: tasks::find,
+    },
+    Tool {
+        name: "get_task",
+        title: "Get a task",
+        description: "Fetch a single task by its UUID.",
+        effect: Effect::Reads,
+        streams: false,
+        params: &[ID],
+        run: tasks::read,
+    },
+    Tool {
+        name: "create_task",
+        title: "Create a task",
+        description: "Create a new task on the Kanban board.",
+        effect: Effect::Adds,
+        streams: false,
+        params: &[
+            required("title", Form::Filled, "What is to be done."),
+            optional("description", Form::Text, "More about it, plain text or HTML."),
+            optional("status", Form::Word(STATUSES, Some("backlog")), "The column it starts in."),
+            optional("assignee", Form::Text, "Who does it."),
+            optional("priority", Form::Word(PRIORITIES, Some("medium")), "How urgent it is."),
+            optional("due_date", Form::Date, "When it is due, ISO-8601."),
+            optional("labels", Form::Texts, "Labels; they are stored in lower case."),
+        ],
+        run: tasks::create,
+    },
+    Tool {
+        name: "update_task",
+        title: "Update a task",
+        description: "Change fields of a task; what is left out stays. A new status moves it to that column.",
+        effect: Effect::Overwrites,
+        streams: false,
+        params: &[
+            ID,
+            optional("title", Form::Filled, "A new title."),
+            optional("description", Form::Text, "A new description, plain text or HTML."),
+            optional("status", Form::Word(STATUSES, None), "A new status; the task moves to its column."),
+            optional("assignee", Form::Text, "Who does it now."),
+            optional("priority", Form::Word(PRIORITIES, None), "How urgent it is now."),
+            optional("due_date", Form::Date, "When it is due now, ISO-8601."),
+            optional("labels", Form::Texts, "Labels that replace the existing ones; stored in lower case."),
+        ],
+        run: tasks::update,
+    },
+    Tool {
+        name: "list_projects",
+        title: "List projects",
+        description: "List all boards (projects) in your workspace.",
+        effect: Effect::Reads,
+        streams: true,
+        params: &[LIMIT],
+        run: workspace::projects,
+    },
+    Tool {
+        name: "get_workspace_info",
+        title: "Workspace summary",
+        description: "Return a summary of the workspace: its boards, task counts by status, active tasks.",
+        effect: Effect::Reads,
+        streams: false,
+        params: &[],
+        run: workspace::summary,
+    },
+];
+
+const fn required(name: &'static str, form: Form, description: &'static str) -> Param {
+    Param { name, form, required: true, description }
+}
+
+const fn optional(name: &'static str, form: Form, description: &'static str) -> Param {
+    Param { name, form, required: false, description }
+}

@@ -1,0 +1,205 @@
+//! The HTTP front: takes connections, turns strangers away, hands each request to the service at its path.
+//!
+//! Refuses to know what a service answers. A request is turned away before its body is read when its `Host`
+//! or `Origin` is not this machine's (a page of another site reaches loopback ports too, and a name that is
+//! rebound to 127.0.0.1 makes it same-origin): `Origin` foreign, `null` or unreadable 403, `Host` foreign 421.
+
+use super::mcp::Server;
+use super::reply::{self, Reply};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::http::uri::Authority;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+const CONNECTIONS: usize = 512;
+const HEADER_BYTES: usize = 64 << 10;
+/// How long a connection may take for its next request's head. hyper counts the idle time between two
+/// requests too, so this is longer than clients keep an idle connection (reqwest: 90 s): the side that asks
+/// should be the one to close.
+const HEAD_SILENCE: Duration = Duration::from_secs(120);
+/// How long to wait when the system has no file descriptor left for a connection.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Knows the services and whose requests are let in.
+pub(super) struct Front {
+    /// The address that is listened on.
+    pub address: IpAddr,
+    /// The services.
+    pub servers: Vec<Arc<Server>>,
+}
+
+/// Serves until `quit` says so or its sender is gone; then ends the open connections and returns.
+pub(super) async fn serve(listener: TcpListener, front: Arc<Front>, mut quit: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = quit.wait_for(|quit| *quit) => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((stream, place)) = accepted else { continue };
+        let (front, quit) = (Arc::clone(&front), quit.clone());
+        connections.spawn(async move {
+            converse(stream, front, quit).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+type Place = tokio::sync::OwnedSemaphorePermit;
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, Place)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(_) => {
+            tokio::time::sleep(BREATH).await;
+            None
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, front: Arc<Front>, mut quit: watch::Receiver<bool>) {
+    // Without it small answers wait for the peer's acknowledgement; a socket that refuses still works.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let front = Arc::clone(&front);
+        async move { Ok::<_, Infallible>(front.answer(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_SILENCE)
+        .max_buf_size(HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = quit.wait_for(|quit| *quit) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
+}
+
+impl Front {
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        if let Err(status) = self.let_in(request.uri(), request.headers()) {
+            return reply::outside(status, "this sandbox answers programs on its own machine only");
+        }
+        match self.servers.iter().find(|server| server.service().paths.contains(&request.uri().path())) {
+            Some(server) => server.answer(request).await,
+            None => reply::outside(StatusCode::NOT_FOUND, "there is nothing at this path"),
+        }
+    }
+
+    fn let_in(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), StatusCode> {
+        if let Some(origin) = single(headers, header::ORIGIN, StatusCode::FORBIDDEN)?
+            && !self.is_our_origin(origin)
+        {
+            return Err(StatusCode::FORBIDDEN);
+        }
+        let named = single(headers, header::HOST, StatusCode::BAD_REQUEST)?;
+        let named = named.ok_or(StatusCode::BAD_REQUEST)?;
+        let ours = |authority: &Authority| self.is_our_host(authority.host());
+        let host_is_ours = named.parse().is_ok_and(|authority| !named.contains('@') && ours(&authority));
+        if host_is_ours && uri.authority().is_none_or(ours) {
+            Ok(())
+        } else {
+            Err(StatusCode::MISDIRECTED_REQUEST)
+        }
+    }
+
+    fn is_our_origin(&self, origin: &str) -> bool {
+        let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        let authority =
+            rest.filter(|rest| !rest.contains('@')).and_then(|rest| rest.parse::<Authority>().ok());
+        authority.is_some_and(|authority| self.is_our_host(authority.host()))
+    }
+
+    /// Takes loopback's names, the address that is listened on, and where that is every address any number:
+    /// a rebound name is a name, never a number.
+    fn is_our_host(&self, host: &str) -> bool {
+        if host.eq_ignore_ascii_case("localhost") {
+            return true;
+        }
+        let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() else {
+            return false;
+        };
+        address == Ipv4Addr::LOCALHOST
+            || address == Ipv6Addr::LOCALHOST
+            || address == self.address
+            || self.address.is_unspecified()
+    }
+}
+
+/// Returns the one value of a header; two of them, or one that is no text, are refused.
+fn single(headers: &HeaderMap, name: HeaderName, status: StatusCode) -> Result<Option<&str>, StatusCode> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| status),
+        _ => Err(status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str) -> Front {
+        Front { address: address.parse().unwrap(), servers: Vec::new() }
+    }
+
+    #[test]
+    fn loopback_is_ours_under_each_of_its_names_and_nothing_else_is() {
+        let front = at("127.0.0.1");
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"] {
+            assert!(front.is_our_host(host), "{host}");
+        }
+        for host in
+            ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "", "[::2]"]
+        {
+            assert!(!front.is_our_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn another_address_is_ours_only_where_it_is_listened_on() {
+        assert!(at("192.168.1.5").is_our_host("192.168.1.5"));
+        assert!(!at("192.168.1.5").is_our_host("192.168.1.6"));
+        assert!(at("0.0.0.0").is_our_host("192.168.1.6"));
+        assert!(!at("0.0.0.0").is_our_host("evil.example"));
+    }
+
+    #[test]
+    fn an_origin_is_read_whole() {
+        let front = at("127.0.0.1");
+        for origin in ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:80"] {
+            assert!(front.is_our_origin(origin), "{origin}");
+        }
+        for origin in
+            ["null", "", "localhost", "http://", "http://evil.example", "http://localhost@evil.example"]
+        {
+            assert!(!front.is_our_origin(origin), "{origin}");
+        }
+        for origin in
+            ["http://localhost/", "http://localhost.evil.example", "file://localhost", "http://x@localhost"]
+        {
+            assert!(!front.is_our_origin(origin), "{origin}");
+        }
+    }
+}

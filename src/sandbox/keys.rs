@@ -1,0 +1,241 @@
+//! The keys of the services: made, kept as keyed hashes, recognised, revoked.
+//!
+//! Refuses to keep a key's text in the database: it holds HMAC-SHA-256 of the key under a secret of the
+//! server's own, and whoever reads the database alone can neither use nor guess a key. Only the embedded
+//! key's text is in a file, mode 0600, because the bridge in the same process must find it again.
+//!
+//! An account has at most [`MOST`] active user keys. `asistry sandbox` makes a fresh one at each start; when
+//! that would be one too many, the oldest one that the command itself made is revoked first. The embedded
+//! key stands outside that number.
+
+use super::store;
+use crate::error::{Error, Kind, Result};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use rusqlite::{Connection, TransactionBehavior, params};
+use sha2::Sha256;
+use std::fmt::{self, Write};
+
+/// How many active user keys an account may have at one service.
+const MOST: i64 = 10;
+
+/// Says who makes a request: a key's id and name, and the user whose key it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub key: String,
+    pub name: String,
+    pub user: String,
+}
+
+/// Makes and recognises keys under the server's secret.
+#[derive(Clone)]
+pub(super) struct Keys {
+    mac: Hmac<Sha256>,
+}
+
+impl Keys {
+    /// Takes the server's secret as the file holds it.
+    pub fn new(secret: &str) -> Result<Self> {
+        let damaged = || {
+            Error::new(Kind::Config, "the sandbox's server secret is not 64 hexadecimal digits")
+                .hint("asistry sandbox reset")
+        };
+        let secret = bytes_of(secret).filter(|bytes| bytes.len() == 32).ok_or_else(damaged)?;
+        let mac = Hmac::new_from_slice(&secret).map_err(|_| damaged())?;
+        Ok(Self { mac })
+    }
+
+    /// Returns what the database keeps of a key: the keyed hash, in hexadecimal.
+    pub fn hash(&self, key: &str) -> String {
+        hex(&self.of(key).finalize().into_bytes())
+    }
+
+    /// Makes a user key for the service's account and returns its text, which is kept nowhere.
+    pub fn make(&self, connection: &mut Connection, service: &str) -> Result<String> {
+        let key = fresh_key()?;
+        self.insert_user_key(connection, service, &key).map_err(|error| store::failed(&error))?;
+        Ok(key)
+    }
+
+    fn insert_user_key(&self, connection: &mut Connection, service: &str, key: &str) -> rusqlite::Result<()> {
+        let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        change.execute(
+            "UPDATE api_key SET revoked_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE rowid IN (
+                 SELECT rowid FROM api_key
+                 WHERE service = ?1 AND maker = 'command' AND revoked_at IS NULL
+                 ORDER BY rowid LIMIT max(0, 1 - ?2 + (
+                     SELECT count(*) FROM api_key
+                     WHERE service = ?1 AND maker <> 'embedded' AND revoked_at IS NULL)))",
+            params![service, MOST],
+        )?;
+        change.execute(
+            "INSERT INTO api_key (id, service, user_id, name, maker, hash)
+             SELECT ?1, ?2, user_id, 'Sandbox key ' || (
+                 SELECT count(*) + 1 FROM api_key WHERE service = ?2 AND maker = 'command'), 'command', ?3
+             FROM account",
+            params![uuid::Uuid::new_v4().to_string(), service, self.hash(key)],
+        )?;
+        change.commit()
+    }
+
+    /// Makes the embedded key of the file a working one; writes only where it is not one yet.
+    pub fn keep_embedded(&self, connection: &mut Connection, service: &str, key: &str) -> Result<()> {
+        self.insert_embedded(connection, service, key).map_err(|error| store::failed(&error))
+    }
+
+    fn insert_embedded(&self, connection: &mut Connection, service: &str, key: &str) -> rusqlite::Result<()> {
+        if self.find(connection, service, key)?.is_some() {
+            return Ok(());
+        }
+        connection.execute(
+            "INSERT INTO api_key (id, service, user_id, name, maker, hash)
+             SELECT ?1, ?2, user_id, 'Embedded', 'embedded', ?3 FROM account WHERE true
+             ON CONFLICT (hash) DO UPDATE SET revoked_at = NULL",
+            params![uuid::Uuid::new_v4().to_string(), service, self.hash(key)],
+        )?;
+        Ok(())
+    }
+
+    /// Returns whose key it is, unless nobody's or revoked.
+    ///
+    /// Every active key of the service is compared, each in constant time; there are about a dozen.
+    pub fn find(
+        &self,
+        connection: &Connection,
+        service: &str,
+        key: &str,
+    ) -> rusqlite::Result<Option<Caller>> {
+        let presented = self.of(key);
+        let mut statement = connection.prepare_cached(
+            "SELECT id, name, user_id, hash FROM api_key WHERE service = ?1 AND revoked_at IS NULL",
+        )?;
+        let mut rows = statement.query([service])?;
+        let mut found = None;
+        while let Some(row) = rows.next()? {
+            let stored = bytes_of(row.get_ref(3)?.as_str()?).unwrap_or_default();
+            if presented.clone().verify_slice(&stored).is_ok() {
+                found = Some(Caller { key: row.get(0)?, name: row.get(1)?, user: row.get(2)? });
+            }
+        }
+        Ok(found)
+    }
+
+    fn of(&self, key: &str) -> Hmac<Sha256> {
+        let mut mac = self.mac.clone();
+        mac.update(key.as_bytes());
+        mac
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(…)")
+    }
+}
+
+/// Makes the text of a key: `ask_` and 32 random bytes in base64url, 43 characters.
+pub(super) fn fresh_key() -> Result<String> {
+    Ok(format!("ask_{}", URL_SAFE_NO_PAD.encode(random::<32>()?)))
+}
+
+/// Makes a server secret as its file holds it.
+pub(super) fn fresh_secret() -> Result<String> {
+    Ok(hex(&random::<32>()?))
+}
+
+/// Draws random bytes from the operating system.
+pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new(Kind::Bug, format!("the system gives no random bytes: {error}")))?;
+    Ok(bytes)
+}
+
+/// Writes bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    let digits = hex.as_bytes();
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{SERVICES, store};
+    use super::*;
+
+    fn keys() -> (Keys, Connection) {
+        (Keys::new(&fresh_secret().unwrap()).unwrap(), store::open_in_memory(SERVICES).unwrap())
+    }
+
+    fn works(keys: &Keys, connection: &Connection, key: &str) -> bool {
+        keys.find(connection, "asistry", key).unwrap().is_some()
+    }
+
+    #[test]
+    fn a_key_is_ask_and_forty_three_characters_of_base64url() {
+        let key = fresh_key().unwrap();
+        let body = key.strip_prefix("ask_").unwrap();
+        assert_eq!(body.len(), 43);
+        assert!(body.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+        assert_ne!(fresh_key().unwrap(), key);
+    }
+
+    #[test]
+    fn the_eleventh_user_key_revokes_the_oldest_and_no_other() {
+        let (keys, mut connection) = keys();
+        let made: Vec<_> = (0..11).map(|_| keys.make(&mut connection, "asistry").unwrap()).collect();
+        let working: Vec<_> = made.iter().map(|key| works(&keys, &connection, key)).collect();
+        assert!(!working[0]);
+        assert!(working[1..].iter().all(|works| *works), "{working:?}");
+    }
+
+    #[test]
+    fn the_embedded_key_stands_outside_the_ten() {
+        let (keys, mut connection) = keys();
+        let embedded = fresh_key().unwrap();
+        keys.keep_embedded(&mut connection, "asistry", &embedded).unwrap();
+        let made: Vec<_> = (0..10).map(|_| keys.make(&mut connection, "asistry").unwrap()).collect();
+        assert!(made.iter().all(|key| works(&keys, &connection, key)));
+        keys.make(&mut connection, "asistry").unwrap();
+        assert!(works(&keys, &connection, &embedded));
+        assert!(!works(&keys, &connection, &made[0]));
+    }
+
+    #[test]
+    fn a_revoked_key_a_cut_key_and_another_services_key_are_nobodys() {
+        let (keys, mut connection) = keys();
+        let key = keys.make(&mut connection, "asistry").unwrap();
+        assert!(!works(&keys, &connection, &key[..key.len() - 1]));
+        assert!(!works(&keys, &connection, ""));
+        assert!(keys.find(&connection, "another", &key).unwrap().is_none());
+        connection.execute("UPDATE api_key SET revoked_at = 'now'", []).unwrap();
+        assert!(!works(&keys, &connection, &key));
+    }
+
+    #[test]
+    fn the_same_key_under_another_server_secret_is_nobodys() {
+        let (keys, mut connection) = keys();
+        let key = keys.make(&mut connection, "asistry").unwrap();
+        let other = Keys::new(&fresh_secret().unwrap()).unwrap();
+        assert_ne!(keys.hash(&key), other.hash(&key));
+        assert!(!works(&other, &connection, &key));
+    }
+
+    #[test]
+    fn a_damaged_server_secret_is_refused() {
+        for text in ["", "abc", "zz", &"g".repeat(64), &"a".repeat(62)] {
+            assert!(Keys::new(text).is_err(), "{text}");
+        }
+    }
+}

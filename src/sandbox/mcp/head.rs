@@ -1,0 +1,100 @@
+//! What the headers of a request say to an MCP server.
+//!
+//! Refuses to look at the body, and to look a key or a session up.
+
+use super::refusal::Refusal;
+use super::revision::{self, Revision};
+use hyper::StatusCode;
+use hyper::header::{self, HeaderMap};
+
+/// Which kinds of answer a client takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Accepts {
+    pub json: bool,
+    pub events: bool,
+}
+
+/// Reads the key of `Authorization: Bearer …`.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<String, Refusal> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next().ok_or_else(Refusal::no_key)?, values.next()) else {
+        return Err(Refusal::wrong_key());
+    };
+    let text = value.to_str().map_err(|_| Refusal::wrong_key())?;
+    match text.split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => Ok(key.trim().to_owned()),
+        _ => Err(Refusal::wrong_key()),
+    }
+}
+
+/// Reads `Accept`; without one, plain JSON is taken.
+pub(super) fn accepts(headers: &HeaderMap) -> Accepts {
+    let mut accepts = Accepts { json: false, events: false };
+    let mut named = false;
+    for value in headers.get_all(header::ACCEPT) {
+        for range in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
+            let kind = parts.next().unwrap_or_default();
+            named |= !kind.is_empty();
+            let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
+            accepts.json |= !refused && matches!(&*kind, "application/json" | "application/*" | "*/*");
+            accepts.events |= !refused && matches!(&*kind, "text/event-stream" | "text/*");
+        }
+    }
+    if named { accepts } else { Accepts { json: true, events: false } }
+}
+
+/// Reads `MCP-Protocol-Version`; an unknown one is refused.
+pub(super) fn named_revision(headers: &HeaderMap) -> Result<Option<&'static Revision>, Refusal> {
+    let Some(date) = text(headers, "mcp-protocol-version") else { return Ok(None) };
+    revision::find(date).map(Some).ok_or_else(|| {
+        let known: Vec<_> = revision::ALL.iter().map(|revision| revision.date).collect();
+        Refusal::invalid(format!("MCP-Protocol-Version must be one of {}", known.join(", ")))
+    })
+}
+
+/// Refuses a body that is not said to be JSON: a form of another site can send text and forms unasked.
+pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let kind = text(headers, "content-type").unwrap_or_default().split(';').next().unwrap_or_default();
+    if kind.trim().eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json"))
+}
+
+/// Reads a header; what is no text reads as something that nothing is called.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_accept(values: &[&str]) -> Accepts {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::ACCEPT, value.parse().unwrap());
+        }
+        accepts(&headers)
+    }
+
+    #[test]
+    fn events_are_taken_only_by_who_names_them() {
+        let (json, events) = (Accepts { json: true, events: false }, Accepts { json: false, events: true });
+        let both = Accepts { json: true, events: true };
+        for (values, expected) in [
+            (&[][..], json),
+            (&["*/*"], json),
+            (&["application/json"], json),
+            (&["text/event-stream"], events),
+            (&["application/json, text/event-stream"], both),
+            (&["application/json", "Text/Event-Stream"], both),
+            (&["text/event-stream;q=0.5, */*;q=0.1"], both),
+            (&["application/json, text/event-stream;q=0"], json),
+            (&["text/html"], Accepts { json: false, events: false }),
+        ] {
+            assert_eq!(with_accept(values), expected, "{values:?}");
+        }
+    }
+}

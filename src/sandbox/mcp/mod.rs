@@ -1,0 +1,274 @@
+//! The MCP server that the services share: Streamable HTTP of the handshake era, 2024-11-05 to 2025-11-25.
+//!
+//! Refuses to know any service's tools, and to share code with the bridge: it is an opponent, not a mirror.
+//! Decided where the documents are silent:
+//! - A session is optional. A request without one is taken as 2025-03-26, or as its `MCP-Protocol-Version`.
+//! - A tool that streams does so only where `Accept` names `text/event-stream` (or `text/*`); `*/*` and no
+//!   `Accept` get plain JSON, so that curl shows something readable. Where `Accept` leaves out JSON,
+//!   everything goes as events; where it leaves out both, 406.
+//! - The key is looked at first, then the rate, then the rest; refused requests (429) are not counted.
+//! - GET without a session is 405 (`Allow: POST, DELETE`): capabilities are discovered by `initialize`.
+//! - A second `initialize` inside a session is an invalid request, as is one inside a batch.
+
+mod head;
+mod methods;
+mod reading;
+mod refusal;
+mod revision;
+mod session;
+
+use self::head::Accepts;
+use self::methods::{Answer, Asked};
+use self::reading::{Message, Post};
+use self::refusal::{INVALID_REQUEST, Refusal};
+use self::revision::Revision;
+use self::session::{Event, Session, Sessions};
+use super::keys::{Caller, Keys};
+use super::rate::Rate;
+use super::reply::{self, Reply};
+use super::service::Service;
+use super::store::Store;
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use serde_json::Value;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How many messages a batch may hold.
+const BATCH: usize = 100;
+
+/// Answers for one service.
+pub(super) struct Server {
+    service: &'static Service,
+    store: Store,
+    keys: Keys,
+    rate: Mutex<Rate>,
+    sessions: Sessions,
+    streams: AtomicU64,
+    quit: watch::Receiver<bool>,
+}
+
+/// What an admitted request says of itself before its body.
+struct Head {
+    caller: Caller,
+    session: Option<Arc<Session>>,
+    revision: &'static Revision,
+    accepts: Accepts,
+    last_event: Option<String>,
+}
+
+/// What a request's body is: none was looked for (GET, DELETE), no JSON, or a POST of JSON-RPC.
+enum Content {
+    Unread,
+    NoJson,
+    Post(Post),
+}
+
+impl Server {
+    /// Makes the server of a service; `quit` ends its open streams.
+    pub fn new(service: &'static Service, store: Store, keys: Keys, quit: watch::Receiver<bool>) -> Self {
+        let rate = Mutex::new(Rate::new(service.limit));
+        Self { service, store, keys, rate, sessions: Sessions::default(), streams: AtomicU64::new(1), quit }
+    }
+
+    /// Returns the service that it answers for.
+    pub fn service(&self) -> &'static Service {
+        self.service
+    }
+
+    /// Answers one HTTP request at the service's path.
+    ///
+    /// The key is judged before the body is read and the verdict is said after, since it bears the body's id.
+    /// The work is a task of its own: in this era a client that hangs up has not cancelled anything.
+    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Reply {
+        let (parts, body) = request.into_parts();
+        if ![Method::POST, Method::GET, Method::DELETE].contains(&parts.method) {
+            let refusal =
+                Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this endpoint takes POST, GET, DELETE");
+            return refusal.with("allow", "POST, GET, DELETE").draw(&Value::Null);
+        }
+        let admitted = self.admit(&parts.headers).await;
+        let content = match parts.method {
+            Method::POST => match reply::read(body).await {
+                Ok(text) => reading::read(&text).map_or(Content::NoJson, Content::Post),
+                Err(status) => return Refusal::body(status).draw(&Value::Null),
+            },
+            _ => Content::Unread,
+        };
+        let id = if let Content::Post(post) = &content { post.id() } else { Value::Null };
+        let server = Arc::clone(self);
+        let work = async move { server.proceed(admitted?, &parts, content).await };
+        match tokio::spawn(work).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(refusal)) => refusal.draw(&id),
+            Err(_) => Refusal::broken().draw(&id),
+        }
+    }
+
+    /// Finds whose key it is and counts the request.
+    async fn admit(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        let key = head::bearer(headers)?;
+        let (keys, name) = (self.keys.clone(), self.service.name);
+        let found = self.store.run(move |connection| keys.find(connection, name, &key)).await;
+        let caller = found.map_err(|error| {
+            tracing::warn!(%error, "the sandbox cannot look a key up");
+            Refusal::broken()
+        })?;
+        let caller = caller.ok_or_else(Refusal::wrong_key)?;
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.admit(&caller.key, Instant::now()).map_err(Refusal::too_many)?;
+        Ok(caller)
+    }
+
+    async fn proceed(&self, caller: Caller, parts: &Parts, content: Content) -> Result<Reply, Refusal> {
+        let head = self.head(caller, &parts.headers)?;
+        match content {
+            Content::Unread if parts.method == Method::DELETE => self.delete(&head),
+            Content::Unread => self.listen(&head),
+            Content::NoJson => head::is_json(&parts.headers).and(Err(Refusal::no_json())),
+            Content::Post(post) => {
+                head::is_json(&parts.headers)?;
+                self.post(&head, post).await
+            }
+        }
+    }
+
+    /// Reads session, revision and `Accept`.
+    fn head(&self, caller: Caller, headers: &HeaderMap) -> Result<Head, Refusal> {
+        let named = head::named_revision(headers)?;
+        let session = match head::text(headers, "mcp-session-id") {
+            None => None,
+            Some(id) => Some(self.sessions.find(id, &caller.key, Instant::now()).ok_or_else(|| {
+                let said = "there is no such session: send initialize without Mcp-Session-Id";
+                Refusal::new(StatusCode::NOT_FOUND, said)
+            })?),
+        };
+        let revision =
+            session.as_ref().map(|session| session.revision).or(named).unwrap_or(revision::ASSUMED);
+        let last_event = head::text(headers, "last-event-id").map(str::to_owned);
+        Ok(Head { caller, session, revision, accepts: head::accepts(headers), last_event })
+    }
+
+    fn delete(&self, head: &Head) -> Result<Reply, Refusal> {
+        let Some(session) = &head.session else {
+            return Err(Refusal::invalid("DELETE ends a session and needs Mcp-Session-Id"));
+        };
+        self.sessions.end(session);
+        Ok(reply::empty(StatusCode::NO_CONTENT))
+    }
+
+    /// Opens the session's stream, or gives the rest of a POST stream that broke.
+    fn listen(&self, head: &Head) -> Result<Reply, Refusal> {
+        let Some(session) = &head.session else {
+            let said = "GET needs Mcp-Session-Id: begin with a POST of initialize";
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, said).with("allow", "POST, DELETE"));
+        };
+        if !head.accepts.events {
+            return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, "GET answers with text/event-stream only"));
+        }
+        let rest = head.last_event.as_deref().map(|id| session.after(id)).unwrap_or_default();
+        if !rest.is_empty() {
+            return Ok(reply::all_events(rest));
+        }
+        let stream = session.listen(KEEPALIVE, self.quit.clone()).map(reply::events);
+        stream.ok_or_else(|| Refusal::new(StatusCode::CONFLICT, "this session has an open stream already"))
+    }
+
+    async fn post(&self, head: &Head, post: Post) -> Result<Reply, Refusal> {
+        if head.accepts == (Accepts { json: false, events: false }) {
+            let said = "this endpoint answers with application/json or text/event-stream";
+            return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, said));
+        }
+        match post {
+            Post::One(Message::Silent) => Ok(reply::empty(StatusCode::ACCEPTED)),
+            Post::One(Message::Invalid(_, why)) => Err(Refusal::invalid(why)),
+            Post::One(Message::Request(request)) => self.one(head, request).await,
+            Post::Batch(messages) => self.batch(head, messages).await,
+        }
+    }
+
+    async fn one(&self, head: &Head, request: reading::Request) -> Result<Reply, Refusal> {
+        let opens = match request.method.as_str() {
+            "initialize" if head.session.is_some() => {
+                return Err(Refusal::invalid("this session is initialised already"));
+            }
+            "initialize" => methods::wanted(&request.params),
+            _ => None,
+        };
+        let answer = self.asked(head).answer(request).await;
+        if answer.broken {
+            return Err(Refusal::broken());
+        }
+        let reply = if head.accepts.events && (answer.streams || !head.accepts.json) {
+            self.stream(head, vec![answer])
+        } else {
+            reply::json(StatusCode::OK, &answer.message)
+        };
+        let Some(revision) = opens else { return Ok(reply) };
+        let session = self.sessions.mint(&head.caller.key, revision, Instant::now());
+        let session = session.map_err(|_| Refusal::broken())?;
+        Ok(reply::with(reply, "mcp-session-id", &session.id))
+    }
+
+    async fn batch(&self, head: &Head, messages: Vec<Message>) -> Result<Reply, Refusal> {
+        if !head.revision.batches {
+            return Err(Refusal::invalid(format!("{} has no batches: send one message", head.revision.date)));
+        }
+        if messages.is_empty() || messages.len() > BATCH {
+            return Err(Refusal::invalid(format!("a batch holds 1 to {BATCH} messages")));
+        }
+        let asked = self.asked(head);
+        let mut answers = Vec::new();
+        for message in messages {
+            answers.push(match message {
+                Message::Silent => continue,
+                Message::Invalid(id, why) => Answer::error(&id, INVALID_REQUEST, why),
+                Message::Request(request) if request.method == "initialize" => {
+                    Answer::error(&request.id, INVALID_REQUEST, "initialize must not be part of a batch")
+                }
+                Message::Request(request) => asked.answer(request).await,
+            });
+        }
+        if answers.is_empty() {
+            return Ok(reply::empty(StatusCode::ACCEPTED));
+        }
+        if head.accepts.events && (!head.accepts.json || answers.iter().any(|answer| answer.streams)) {
+            return Ok(self.stream(head, answers));
+        }
+        let messages = answers.into_iter().map(|answer| answer.message).collect();
+        Ok(reply::json(StatusCode::OK, &Value::Array(messages)))
+    }
+
+    fn asked(&self, head: &Head) -> Asked {
+        Asked {
+            service: self.service,
+            store: self.store.clone(),
+            caller: head.caller.clone(),
+            revision: head.revision,
+        }
+    }
+
+    /// Draws answers as events, each message one; a session remembers them.
+    fn stream(&self, head: &Head, answers: Vec<Answer>) -> Reply {
+        let stream = self.streams.fetch_add(1, Ordering::Relaxed);
+        let messages = answers
+            .into_iter()
+            .flat_map(|answer| answer.progress.into_iter().chain(std::iter::once(answer.message)));
+        let drawn = messages.enumerate().map(|(at, message)| {
+            let id = format!("{stream}-{at}");
+            let text = Bytes::from(format!("event: message\nid: {id}\ndata: {message}\n\n"));
+            Event { stream, id, text }
+        });
+        let events: Vec<_> = drawn.collect();
+        if let Some(session) = &head.session {
+            session.remember(&events);
+        }
+        reply::all_events(events.into_iter().map(|event| event.text).collect())
+    }
+}

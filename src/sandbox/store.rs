@@ -1,0 +1,270 @@
+//! The SQLite database: opened, given its tables, lent out for one piece of work at a time.
+//!
+//! Refuses to know what the services keep in it. Each piece of work runs on a thread of the runtime's
+//! blocking pool, because a database that another process holds can take the whole busy timeout of 5 s, and
+//! the loop that would wait is also the bridge's when the sandbox is embedded. One thread at a time: the
+//! lock is taken before the thread is, so a crowd of requests queues as tasks and not as threads.
+
+use super::files;
+use super::service::Service;
+use crate::error::{Error, Kind, Result};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// What `PRAGMA user_version` says of a database of this shape.
+const VERSION: i64 = 1;
+const BUSY: Duration = Duration::from_secs(5);
+/// How often the switch to WAL is tried again after somebody else's write got in the way.
+const SWITCHES: usize = 20;
+
+/// The tables that every service shares.
+const SHARED: &str = "
+CREATE TABLE account (user_id TEXT PRIMARY KEY);
+CREATE TABLE api_key (
+    id TEXT PRIMARY KEY,
+    service TEXT NOT NULL,
+    user_id TEXT NOT NULL REFERENCES account (user_id),
+    name TEXT NOT NULL,
+    maker TEXT NOT NULL CHECK (maker IN ('command', 'embedded')),
+    hash TEXT NOT NULL UNIQUE,
+    created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+    revoked_at TEXT
+);
+CREATE INDEX api_key_active ON api_key (service) WHERE revoked_at IS NULL;
+";
+
+/// Lends the one connection of this process.
+#[derive(Clone, Debug)]
+pub(super) struct Store(Arc<Mutex<Connection>>);
+
+impl Store {
+    /// Takes the connection over.
+    pub fn new(connection: Connection) -> Self {
+        Self(Arc::new(Mutex::new(connection)))
+    }
+
+    /// Runs the work with the connection, off the loop. An error's text is for logs, never for a client.
+    pub async fn run<T, W>(&self, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let mut connection = Arc::clone(&self.0).lock_owned().await;
+        let worked = tokio::task::spawn_blocking(move || work(&mut connection)).await;
+        worked
+            .map_err(|error| {
+                Error::new(Kind::Bug, format!("the sandbox's database work ended early: {error}"))
+            })?
+            .map_err(|error| failed(&error))
+    }
+}
+
+/// Returns where the database lies in the data directory.
+pub(super) fn path(data: &Path) -> PathBuf {
+    data.join("sandbox.db")
+}
+
+/// Opens the database of a data directory; a new one gets its tables and what the services begin with.
+///
+/// A database that is there already is only read, so no disk is waited for.
+pub(super) fn open(data: &Path, services: &[Service]) -> Result<Connection> {
+    let path = path(data);
+    files::make_private(&path)?;
+    let opened = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open(&path)?;
+        connection.busy_timeout(BUSY)?;
+        write_ahead(&connection)?;
+        connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")?;
+        Ok(connection)
+    };
+    let mut connection = opened().map_err(|error| failed(&error))?;
+    furnish(&mut connection, services)?;
+    Ok(connection)
+}
+
+/// Opens a database that ends with the process.
+pub(super) fn open_in_memory(services: &[Service]) -> Result<Connection> {
+    let mut connection = Connection::open_in_memory().map_err(|error| failed(&error))?;
+    furnish(&mut connection, services)?;
+    Ok(connection)
+}
+
+/// Empties the database and furnishes it anew; a file that is no database of SQLite is removed.
+///
+/// The file itself stays: processes that have it open see the change, where a removed file would leave them
+/// on the old one, and the last of them would take the new one's log away.
+pub(super) fn reset(data: &Path, services: &[Service]) -> Result<()> {
+    let path = path(data);
+    if !path.exists() {
+        return Ok(());
+    }
+    let emptied = || -> rusqlite::Result<()> {
+        let mut connection = Connection::open(&path)?;
+        connection.busy_timeout(BUSY)?;
+        write_ahead(&connection)?;
+        connection.execute_batch("PRAGMA foreign_keys = OFF;")?;
+        let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        drop_tables(&change)?;
+        create(&change, services)?;
+        change.commit()
+    };
+    match emptied() {
+        Err(error) if is_no_database(&error) => {
+            for suffix in ["", "-wal", "-shm"] {
+                files::remove(&data.join(format!("sandbox.db{suffix}")))?;
+            }
+            Ok(())
+        }
+        other => other.map_err(|error| failed(&error)),
+    }
+}
+
+/// Switches to WAL, which lasts; on a database that has it this only reads.
+///
+/// SQLite does not wait here when another process switches or writes at that moment, so this waits for that
+/// one's write to end, which the busy timeout bounds, and asks again.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let mut tries = 0;
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())) {
+            Err(error) if is_busy(&error) && tries < SWITCHES => {
+                connection.execute_batch("BEGIN IMMEDIATE; COMMIT;")?;
+                tries += 1;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn furnish(connection: &mut Connection, services: &[Service]) -> Result<()> {
+    let version = version(connection).map_err(|error| failed(&error))?;
+    if version > VERSION {
+        let text = format!("the sandbox's database is of version {version}, this asistry knows {VERSION}");
+        return Err(
+            Error::new(Kind::Config, text).hint("asistry sandbox reset, or asistry sandbox --data DIR")
+        );
+    }
+    if version == VERSION {
+        return Ok(());
+    }
+    let furnished = |connection: &mut Connection| -> rusqlite::Result<()> {
+        let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Another process may have done it while this one waited for the lock.
+        if self::version(&change)? == 0 {
+            create(&change, services)?;
+        }
+        change.commit()
+    };
+    furnished(connection).map_err(|error| failed(&error))
+}
+
+fn create(change: &Connection, services: &[Service]) -> rusqlite::Result<()> {
+    change.execute_batch(SHARED)?;
+    let user = uuid::Uuid::new_v4().to_string();
+    change.execute("INSERT INTO account (user_id) VALUES (?1)", [&user])?;
+    for service in services {
+        change.execute_batch(service.schema)?;
+        (service.seed)(change, &user)?;
+    }
+    change.pragma_update(None, "user_version", VERSION)
+}
+
+fn drop_tables(change: &Connection) -> rusqlite::Result<()> {
+    let names: Vec<String> = change
+        .prepare(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+        )?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for name in names {
+        change.execute_batch(&format!("DROP TABLE \"{}\"", name.replace('"', "\"\"")))?;
+    }
+    Ok(())
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+fn is_no_database(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
+/// Makes the crate's error of one of SQLite's.
+pub(super) fn failed(error: &rusqlite::Error) -> Error {
+    let error_of = |text: String| Error::new(Kind::Config, text);
+    if is_no_database(error) {
+        return error_of(format!("the sandbox's database is damaged: {error}")).hint("asistry sandbox reset");
+    }
+    if is_busy(error) {
+        return error_of("another process holds the sandbox's database".into())
+            .hint("end it, or asistry sandbox --data DIR with a directory of your own");
+    }
+    error_of(format!("the sandbox's database cannot be used: {error}")).hint("asistry sandbox --memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SERVICES;
+    use super::*;
+    use std::sync::Barrier;
+
+    fn count(connection: &Connection, table: &str) -> i64 {
+        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn many_that_open_a_new_database_at_once_furnish_it_once() {
+        for _ in 0..10 {
+            let home = tempfile::tempdir().unwrap();
+            let start = Barrier::new(8);
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        start.wait();
+                        let connection = open(home.path(), SERVICES).unwrap();
+                        assert_eq!(count(&connection, "account"), 1);
+                        assert_eq!(count(&connection, "asistry_board"), 3);
+                    });
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn an_existing_database_is_opened_without_a_write() {
+        let home = tempfile::tempdir().unwrap();
+        drop(open(home.path(), SERVICES).unwrap());
+        let holder = open(home.path(), SERVICES).unwrap();
+        holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+        open(home.path(), SERVICES).unwrap();
+    }
+
+    #[test]
+    fn a_database_of_a_later_version_is_refused_and_reset_mends_it() {
+        let home = tempfile::tempdir().unwrap();
+        let connection = open(home.path(), SERVICES).unwrap();
+        connection.execute_batch("PRAGMA user_version = 99; CREATE TABLE later (x)").unwrap();
+        let refused = open(home.path(), SERVICES).unwrap_err();
+        assert!(refused.details().hint.as_deref().unwrap().contains("sandbox reset"), "{refused}");
+        reset(home.path(), SERVICES).unwrap();
+        assert_eq!(count(&open(home.path(), SERVICES).unwrap(), "asistry_board"), 3);
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_named_and_reset_removes_it() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(path(home.path()), "not a database, but long enough to look like one".repeat(40))
+            .unwrap();
+        assert!(open(home.path(), SERVICES).unwrap_err().message().contains("damaged"));
+        reset(home.path(), SERVICES).unwrap();
+        open(home.path(), SERVICES).unwrap();
+    }
+}
