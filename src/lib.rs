@@ -1,8 +1,60 @@
 //! asistry: the bridge between AI desktop clients, shells or CI jobs and remote MCP services.
+//!
+//! # The rooms, in order
+//! The modules below stand in the order of the stair: a room imports only from rooms above it in this
+//! list. `tests/house.rs` reads this file for the order and fails on an import that climbs.
+//!
+//! ```text
+//! error      what went wrong: a kind, a sentence, a hint; the one table of exit and JSON-RPC codes
+//! secret     a value that cannot be printed
+//! protocol   the pure core: messages, events, passages, retries, dialects, revisions, the bridge
+//! service    the remote systems, as data
+//! profile    a user's instance of a service
+//! net        the one HTTP client
+//! auth       which credential goes where; the only room that opens a secret
+//! trace      the conversation, written down as the tests replay it
+//! remote     carries passages out; the gate of the key, the memory of large answers
+//! local      ports: stdio, and clients inside the process
+//! relay      the only loop
+//! sandbox    the stand-in services: an opponent of the bridge, knows none of the rooms but `error`
+//! ui         the only printer for people
+//! commands   one file for each subcommand; the only room that reads the environment
+//! ```
+//!
+//! # How one request travels
+//! 1. `local/stdio.rs` reads one line;
+//! 2. `protocol/message.rs` finds id and method in it and keeps the text;
+//! 3. `protocol/bridge` decides: `Effect::Carry` with a [`protocol::passage::Passage`];
+//! 4. `remote` signs, waits at the gate, sends, and asks the passage what each reply means: 429, a lost
+//!    session, a stream to be resumed;
+//! 5. `protocol/sse.rs` or one JSON body gives the messages back;
+//! 6. `protocol/bridge` decides: `Effect::Deliver`;
+//! 7. `local/stdio.rs` writes one line.
+//!
+//! `relay.rs` is the loop around 2, 3 and 6; it owns the bridge, so there is no lock.
+//!
+//! # What differs from the first design, and why
+//! * `protocol/passage.rs` holds what `remote.rs` was to decide (waiting, resuming, redirects): so the
+//!   conversations of the tests reach all of it without a socket.
+//! * `trace` is a room of its own, because both sides of the relay write into it.
+//! * The key store, `state.rs`, `install/` and the doors between eras come with the parts that need them.
+//!
+//! # Where do I put …?
+//! | I add | I touch |
+//! |---|---|
+//! | a service that speaks MCP | one `service/NAME.toml` and its row in `service/mod.rs` |
+//! | a service with its own wire | that, and `protocol/dialect/NAME.rs` |
+//! | a protocol revision | `protocol/revision/vDATE.rs` |
+//! | a subcommand | `commands/NAME.rs` |
+//! | a kind of failure | a row in `error.rs` |
+//! | what an HTTP status means | a row in `protocol/passage/verdict.rs` |
+//! | a bug someone reported | `tests/conversations/NAME.txt` |
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod error;
+
 pub mod secret;
 
 pub mod protocol;

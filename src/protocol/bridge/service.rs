@@ -253,11 +253,8 @@ impl Bridge {
                 }
                 self.session_lost(generation);
             }
-            _ if notice.confirms_session => {
-                if generation == self.session.generation {
-                    self.confirmed();
-                }
-            }
+            _ if notice.confirms_session && generation == self.session.generation => self.confirmed(),
+            _ if notice.confirms_session => {}
             Outcome::Failed(failure) => {
                 let what = if method.is_empty() { "an answer of the client" } else { &method };
                 self.note(format!("{what} did not reach the service: {}", failure.error));

@@ -1,0 +1,105 @@
+//! Every script in `tests/conversations/`, on both stages.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use asistry::protocol::bridge::{Settings, ToolRules, Transport};
+use asistry::protocol::retry::RetryPolicy;
+
+use crate::support::conversation::process::Process;
+use crate::support::conversation::pure::Pure;
+use crate::support::conversation::{play, read};
+
+fn scripts() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations");
+    let mut scripts: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("the folder of scripts")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "txt"))
+        .collect();
+    scripts.sort();
+    assert!(scripts.len() > 20, "where are the scripts?");
+    scripts
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[test]
+fn every_conversation_passes_between_pure_values() {
+    all_pass(1, |path| {
+        let (options, lines) = read(path);
+        play(&format!("{} (pure)", name_of(path)), &lines, &mut Pure::new(settings(&options)));
+    });
+}
+
+#[test]
+fn every_conversation_passes_through_the_real_binary() {
+    all_pass(4, through_the_binary);
+}
+
+/// Plays every script, some at a time, and fails when any has.
+fn all_pass(at_a_time: usize, play: fn(&Path)) {
+    let scripts = Mutex::new(scripts());
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..at_a_time {
+            scope.spawn(|| {
+                while let Some(path) = { scripts.lock().expect("no panic").pop() } {
+                    if std::panic::catch_unwind(|| play(&path)).is_err() {
+                        failed.lock().expect("no panic").push(name_of(&path));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("no panic");
+    assert!(failed.is_empty(), "conversations that failed: {failed:?}");
+}
+
+fn through_the_binary(path: &Path) {
+    let name = format!("{} (binary)", name_of(path));
+    let (options, lines) = read(path);
+    let mut stage = Process::start(&options, "");
+    play(&name, &lines, &mut stage);
+    let status = stage.finish();
+    assert!(status.success(), "{name}: ended with {status}");
+}
+
+/// What the scripts' options mean without a command line.
+fn settings(options: &[String]) -> Settings {
+    let mut settings = Settings {
+        endpoint: Arc::new("http://127.0.0.1:1/mcp".parse().expect("a URL")),
+        place: "http://127.0.0.1:1/mcp".into(),
+        transport: Transport::Auto,
+        pushes: true,
+        retry: RetryPolicy { max_wait: Duration::from_secs(60), unhinted_is_final: false },
+        call_silence: Duration::from_secs(600),
+        silence: Duration::from_secs(60),
+        tools: ToolRules::default(),
+        max_result: None,
+        client_info: r#"{"name":"asistry","version":"0"}"#.into(),
+    };
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        let mut value = || options.next().expect("a value").clone();
+        match option.as_str() {
+            "--max-wait" => settings.retry.max_wait = seconds(&value()),
+            "--deny-tool" => settings.tools.deny.push(value()),
+            "--allow-tool" => settings.tools.allow.push(value()),
+            "--read-only" => settings.tools.read_only = true,
+            "--transport" => {
+                settings.transport = if value() == "sse" { Transport::Sse } else { Transport::Http };
+            }
+            "--tool-names" => settings.tools.safe_names = value() == "safe",
+            other => panic!("no script may ask for {other} without a word here"),
+        }
+    }
+    settings
+}
+
+fn seconds(text: &str) -> Duration {
+    Duration::from_secs(text.trim_end_matches('s').parse().expect("seconds"))
+}

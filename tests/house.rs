@@ -1,0 +1,107 @@
+//! The rules of the house, read off the tree itself.
+
+use std::path::{Path, PathBuf};
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Returns the rooms in the order of the stair, as `lib.rs` lists them.
+fn rooms() -> Vec<String> {
+    let text = std::fs::read_to_string(source().join("lib.rs")).expect("lib.rs");
+    text.lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            files.extend(files_below(&entry));
+        } else if entry.extension().is_some_and(|ending| ending == "rs") {
+            files.push(entry);
+        }
+    }
+    files
+}
+
+/// Returns the room and the code of each file, comments and tests left out.
+fn code() -> Vec<(String, PathBuf, String)> {
+    let root = source();
+    let read = |path: PathBuf| {
+        let below = path.strip_prefix(&root).expect("below src");
+        let first = below.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+        let room = first.trim_end_matches(".rs").to_owned();
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+        let code = product.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = code.collect::<Vec<_>>().join("\n");
+        (room, path, code)
+    };
+    files_below(&root).into_iter().map(read).collect()
+}
+
+#[test]
+fn no_room_imports_upward() {
+    let rooms = rooms();
+    assert!(rooms.len() > 10, "{rooms:?}");
+    let place = |room: &str| rooms.iter().position(|known| known == room);
+    for (room, path, code) in code() {
+        let Some(here) = place(&room) else {
+            assert!(room == "lib" || room == "main", "{room} is no room of lib.rs");
+            continue;
+        };
+        for part in code.split("crate::").skip(1) {
+            let name: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let there =
+                place(&name).unwrap_or_else(|| panic!("{}: crate::{name} is no room", path.display()));
+            assert!(there <= here, "{} imports upward, from {name}", path.display());
+            let stranger = room == "sandbox" && name != "sandbox" && name != "error";
+            assert!(!stranger, "{}: the sandbox knows nothing of {name}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_protocol_does_no_io() {
+    const WORDS: &[&str] = &[
+        "async ",
+        ".await",
+        "tokio",
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::io",
+        "std::thread",
+        "Instant::now",
+        "SystemTime::now",
+        "fastrand",
+        "reqwest",
+        "println!",
+    ];
+    for (room, path, code) in code() {
+        let whole = |word: &str| {
+            let rest = code.split(word).skip(1);
+            rest.into_iter().any(|after| !after.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+        };
+        let found = WORDS.iter().find(|word| room == "protocol" && whole(word));
+        assert!(found.is_none(), "{} does IO: {found:?}", path.display());
+    }
+}
+
+#[test]
+fn a_secret_is_opened_in_auth_only() {
+    for (room, path, code) in code() {
+        assert!(room == "auth" || !code.contains(".expose("), "{} opens a secret", path.display());
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for path in files_below(&source()) {
+        let text = std::fs::read_to_string(&path).expect("a file");
+        assert!(text.starts_with("//! "), "{} has no header", path.display());
+    }
+}
