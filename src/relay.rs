@@ -28,7 +28,7 @@ const TURN: usize = 256;
 /// More requests than this, or more bytes in them, and no further line is read for the moment.
 const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
 /// What the farewell to a service may take of the end.
-const FAREWELL: Duration = Duration::from_millis(400);
+const FAREWELL: Duration = Duration::from_millis(300);
 /// What a client gets of a result that is too large for it.
 const HEAD_OF_RESULT: usize = 2_000;
 

@@ -87,6 +87,10 @@ fn settings(options: &[String]) -> Settings {
         let mut value = || options.next().expect("a value").clone();
         match option.as_str() {
             "--max-wait" => settings.retry.max_wait = seconds(&value()),
+            "--timeout" => {
+                settings.silence = seconds(&value());
+                settings.call_silence = settings.silence;
+            }
             "--deny-tool" => settings.tools.deny.push(value()),
             "--allow-tool" => settings.tools.allow.push(value()),
             "--read-only" => settings.tools.read_only = true,
@@ -102,4 +106,26 @@ fn settings(options: &[String]) -> Settings {
 
 fn seconds(text: &str) -> Duration {
     Duration::from_secs(text.trim_end_matches('s').parse().expect("seconds"))
+}
+
+/// What `--trace` writes is a script: it passes again, between pure values.
+#[test]
+fn a_trace_can_be_replayed() {
+    for name in
+        ["answer_as_events", "polling_and_resumption", "session_lost_under_ten_calls", "http_sse_is_found"]
+    {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations");
+        let home = tempfile::tempdir().expect("a directory");
+        let trace = home.path().join("trace.txt");
+        let (mut options, lines) = read(&folder.join(format!("{name}.txt")));
+        options.extend(["--trace".to_owned(), trace.display().to_string()]);
+        let mut stage = Process::start(&options, "");
+        play(name, &lines, &mut stage);
+        assert!(stage.finish().success());
+        let (_, traced) = read(&trace);
+        assert!(traced.len() > lines.len() / 2, "{name}: the trace is short: {traced:#?}");
+        let last = r#"{"jsonrpc":"2.0","id":"last ping""#;
+        let traced: Vec<String> = traced.into_iter().filter(|line| !line.contains(last)).collect();
+        play(&format!("the trace of {name}"), &traced, &mut Pure::new(settings(&[])));
+    }
 }

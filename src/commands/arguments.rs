@@ -44,6 +44,9 @@ pub struct Common {
     /// Allow a credential over plain http beyond this machine
     #[arg(long, global = true)]
     pub allow_http: bool,
+    /// Never ask anything (this version asks nothing)
+    #[arg(long, global = true)]
+    pub no_input: bool,
     /// Log more (twice: still more)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use directories::ProjectDirs;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+#[cfg(feature = "sandbox")]
+use crate::error::{Error, Kind};
 use crate::profile::Config;
 use crate::secret::Secret;
 
@@ -15,6 +17,7 @@ use crate::secret::Secret;
 pub struct Environment {
     key: Option<Secret>,
     config_dir: Option<PathBuf>,
+    #[cfg(feature = "sandbox")]
     data_dir: Option<PathBuf>,
 }
 
@@ -25,6 +28,7 @@ impl Environment {
         Self {
             key: variable("ASISTRY_API_KEY").map(Secret::new),
             config_dir: path("ASISTRY_CONFIG_DIR"),
+            #[cfg(feature = "sandbox")]
             data_dir: path("ASISTRY_DATA_DIR"),
         }
     }
@@ -54,6 +58,7 @@ impl Environment {
     ///
     /// # Errors
     /// [`Kind::Config`] where there is no home directory.
+    #[cfg(feature = "sandbox")]
     pub fn data_dir(&self) -> Result<PathBuf> {
         let found = self.data_dir.clone().or_else(|| directories().map(|dirs| dirs.data_dir().to_owned()));
         found.ok_or_else(|| {

@@ -14,6 +14,7 @@ use crate::profile::{self, Profile};
 use crate::protocol::bridge::{Settings, ToolRules, Transport};
 use crate::protocol::retry::RetryPolicy;
 use crate::remote::Remote;
+#[cfg(feature = "sandbox")]
 use crate::secret::Secret;
 use crate::service::DialectName;
 use crate::trace::Trace;
@@ -51,12 +52,11 @@ impl ProfileInUse {
             .hint(format!("use its MCP endpoint: --url {}", profile.service.endpoint)));
         }
         let extra = extra_headers(common)?;
-        let mut key = environment.key();
-        let mut profile = profile;
+        let key = environment.key();
         #[cfg(feature = "sandbox")]
-        let sandbox = embedded(&mut profile, &mut key, environment).await?;
+        let (profile, key, sandbox) = embedded(profile, key, environment).await?;
         let endpoint = profile.endpoint()?;
-        let authorizer = Authorizer::new(&profile, &endpoint, key.take(), extra)?;
+        let authorizer = Authorizer::new(&profile, &endpoint, key, extra)?;
         if authorizer.carries_credential() {
             check_cleartext(&endpoint, common.allow_http)?;
         }
@@ -133,13 +133,13 @@ fn extra_headers(common: &Common) -> Result<ExtraHeaders> {
 /// Starts the sandbox in this process where the profile is one.
 #[cfg(feature = "sandbox")]
 async fn embedded(
-    profile: &mut Profile,
-    key: &mut Option<Secret>,
+    mut profile: Profile,
+    mut key: Option<Secret>,
     environment: &Environment,
-) -> Result<Option<crate::sandbox::Sandbox>> {
+) -> Result<(Profile, Option<Secret>, Option<crate::sandbox::Sandbox>)> {
     use crate::sandbox::{Data, Options, Sandbox};
     if !profile.service.embedded {
-        return Ok(None);
+        return Ok((profile, key, None));
     }
     let data = Data::Directory(environment.data_dir()?.join("sandbox"));
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
@@ -147,7 +147,7 @@ async fn embedded(
     if let Some(endpoint) = sandbox.endpoints().first() {
         profile.values.insert("url".into(), endpoint.url.clone());
         // Its own key, whatever stands in the environment for other services.
-        *key = Some(Secret::new(endpoint.key.clone()));
+        key = Some(Secret::new(endpoint.key.clone()));
     }
-    Ok(Some(sandbox))
+    Ok((profile, key, Some(sandbox)))
 }

@@ -5,6 +5,7 @@
 
 mod budget;
 mod events;
+mod traced;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -52,6 +53,8 @@ pub struct Remote {
     gate: Arc<Mutex<Gate>>,
     budget: Arc<Budget>,
     slots: Semaphore,
+    /// When the stream on which the answers of HTTP+SSE come was last heard.
+    heard: Mutex<Instant>,
     max_time: Option<Duration>,
     trace: Option<Arc<Trace>>,
 }
@@ -78,6 +81,7 @@ impl Remote {
             gate: Arc::default(),
             budget: Arc::default(),
             slots: Semaphore::new(most_connections()),
+            heard: Mutex::new(Instant::now()),
             max_time,
             trace,
         }
@@ -144,11 +148,24 @@ impl Remote {
                     voyage.passage.renewed(renewed, moment(), &mut voyage.items)
                 }
                 Step::Elsewhere => {
-                    let silence = voyage.passage.silence().unwrap_or(Duration::MAX);
-                    tokio::time::sleep(silence).await;
+                    let silence = voyage.passage.silence().unwrap_or_default();
+                    self.until_silent_for(silence).await;
                     voyage.passage.timed_out(silence)
                 }
             };
+        }
+    }
+
+    /// Waits until the stream of the answers has been silent for this long, from now on.
+    async fn until_silent_for(&self, silence: Duration) {
+        let begun = Instant::now();
+        loop {
+            let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            let left = silence.saturating_sub(heard.max(begun).elapsed());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
         }
     }
 
@@ -189,7 +206,12 @@ impl Remote {
         loop {
             let patience = if voyage.passage.is_answered() { Some(LINGER) } else { voyage.passage.silence() };
             match within(patience, reply.chunk()).await {
-                Some(Ok(Some(chunk))) => events.push(&chunk),
+                Some(Ok(Some(chunk))) => {
+                    events.push(&chunk);
+                    if *voyage.passage.purpose() == Purpose::Stream {
+                        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                    }
+                }
                 Some(Ok(None)) => {
                     self.trace_end(voyage.tag, "end");
                     return voyage.passage.stream_ended(moment());
@@ -332,47 +354,4 @@ fn most_connections() -> usize {
 #[cfg(not(unix))]
 fn most_connections() -> usize {
     4096
-}
-
-mod tracing_lines {
-    use super::*;
-    use crate::protocol::sse::Event;
-
-    impl Remote {
-        pub(super) fn trace_call(&self, tag: Tag, call: &HttpCall) {
-            let Some(trace) = &self.trace else { return };
-            let who = format!("service receives {}.{} {}", tag.errand, tag.attempt, call.method);
-            let body: &[u8] = if call.body.is_empty() { b"-" } else { &call.body };
-            trace.line(&who, body);
-        }
-
-        pub(super) fn trace_head(&self, tag: Tag, head: &Head) {
-            let Some(trace) = &self.trace else { return };
-            let mut shown = String::new();
-            for name in ["content-type", "retry-after", "location"] {
-                if let Some(value) = head.header(name) {
-                    shown.push_str(&format!(" {name}: {value};"));
-                }
-            }
-            trace.line(
-                &format!("service replies {}.{} {}", tag.errand, tag.attempt, head.status),
-                shown.as_bytes(),
-            );
-        }
-
-        pub(super) fn trace_body(&self, tag: Tag, body: &Bytes) {
-            let Some(trace) = &self.trace else { return };
-            trace.line(&format!("service replies {}.{} body", tag.errand, tag.attempt), body);
-        }
-
-        pub(super) fn trace_event(&self, tag: Tag, event: &Event) {
-            let Some(trace) = &self.trace else { return };
-            trace.line(&format!("service replies {}.{} event", tag.errand, tag.attempt), &event.data);
-        }
-
-        pub(super) fn trace_end(&self, tag: Tag, how: &str) {
-            let Some(trace) = &self.trace else { return };
-            trace.line(&format!("service replies {}.{} {how}", tag.errand, tag.attempt), b"");
-        }
-    }
 }

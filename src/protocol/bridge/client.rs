@@ -14,6 +14,7 @@ use crate::protocol::message::{Id, Kind, Malformed, Message, Parcel, quote};
 
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
+const METHOD_NOT_FOUND: i32 = -32601;
 
 impl Bridge {
     /// Takes one line of the client.
@@ -90,6 +91,12 @@ impl Bridge {
         }
         match message.method() {
             "ping" => self.answer(Message::result(&id, "{}").text().clone(), batch),
+            // The stateless era is not spoken yet; this answer makes a client of both eras open with
+            // `initialize`, and costs no request (T-3).
+            "server/discover" => {
+                let text = self.error_text(Some(&id), METHOD_NOT_FOUND, "Method not found: server/discover");
+                self.answer(text, batch);
+            }
             "initialize" if batch.is_some() => {
                 let why = "Invalid request: initialize is never part of a batch";
                 let text = self.error_text(Some(&id), INVALID_REQUEST, why);

@@ -39,6 +39,7 @@ enum Timer {
     Start(Tag),
     Waited(Tag),
     Alarm,
+    Silent(Tag),
 }
 
 impl Pure {
@@ -134,6 +135,9 @@ impl Pure {
                 None => {
                     live.head = false;
                     live.guard = None;
+                    if let Some(silence) = live.passage.silence() {
+                        self.timers.push((self.now + silence, Timer::Silent(tag)));
+                    }
                     self.requests.push_back((tag, call));
                 }
             },
@@ -153,6 +157,14 @@ impl Pure {
             match timer {
                 Timer::Alarm => self.bridge.alarm(),
                 Timer::Start(tag) => self.start(tag),
+                Timer::Silent(tag) => {
+                    let silent = self.live.get_mut(&tag).filter(|live| !live.head);
+                    let step = silent.and_then(|live| Some(live.passage.timed_out(live.passage.silence()?)));
+                    if let Some(step) = step {
+                        self.requests.retain(|(waiting, _)| *waiting != tag);
+                        self.step(tag, step, Vec::new());
+                    }
+                }
                 Timer::Waited(tag) => {
                     if let Some(live) = self.live.get_mut(&tag) {
                         let step = live.passage.waited();

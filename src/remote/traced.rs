@@ -1,0 +1,61 @@
+//! What of an exchange goes into a trace: the call above the signing step, the reply as it came.
+//!
+//! Refuses session ids: whoever knows one can speak in the session.
+
+use bytes::Bytes;
+
+use super::Remote;
+use crate::protocol::bridge::Tag;
+use crate::protocol::http::{Head, HttpCall};
+use crate::protocol::sse::Event;
+
+/// Headers that mean something when a trace is replayed.
+const SHOWN: &[&str] = &["content-type", "retry-after", "location"];
+
+impl Remote {
+    pub(super) fn trace_call(&self, tag: Tag, call: &HttpCall) {
+        let Some(trace) = &self.trace else { return };
+        let who = format!("service receives {}.{} {}", tag.errand, tag.attempt, call.method);
+        trace.line(&who, if call.body.is_empty() { b"-" } else { &call.body });
+    }
+
+    pub(super) fn trace_head(&self, tag: Tag, head: &Head) {
+        if self.trace.is_none() {
+            return;
+        }
+        let mut shown: Vec<String> = Vec::new();
+        shown.extend(SHOWN.iter().filter_map(|name| Some(format!("{name}: {};", head.header(name)?))));
+        shown.extend(head.header("mcp-session-id").map(|_| "mcp-session-id: MASKED;".to_owned()));
+        self.trace_reply(tag, &head.status.to_string(), shown.join(" ").as_bytes());
+    }
+
+    pub(super) fn trace_body(&self, tag: Tag, body: &Bytes) {
+        self.trace_reply(tag, "body", body);
+    }
+
+    pub(super) fn trace_event(&self, tag: Tag, event: &Event) {
+        if self.trace.is_none() {
+            return;
+        }
+        let mut what = "event".to_owned();
+        let mut field = |name: &str, value: Option<String>| {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                what.push_str(&format!(" {name}={}", value.replace(char::is_whitespace, "_")));
+            }
+        };
+        field("id", event.id.clone());
+        field("retry", event.retry.map(|retry| retry.as_millis().to_string()));
+        field("name", Some(event.name.clone()));
+        self.trace_reply(tag, &what, &event.data);
+    }
+
+    pub(super) fn trace_end(&self, tag: Tag, how: &str) {
+        self.trace_reply(tag, how, b"");
+    }
+
+    fn trace_reply(&self, tag: Tag, what: &str, text: &[u8]) {
+        if let Some(trace) = &self.trace {
+            trace.line(&format!("service replies {}.{} {what}", tag.errand, tag.attempt), text);
+        }
+    }
+}
