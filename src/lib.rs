@@ -10,6 +10,7 @@
 //! protocol   the pure core: messages, events, passages, retries, dialects, revisions, the bridge
 //! service    the remote systems, as data
 //! profile    a user's instance of a service
+//! state      what is remembered between runs
 //! net        the one HTTP client
 //! auth       which credential goes where; the only room that opens a secret
 //! trace      the conversation, written down as the tests replay it
@@ -37,7 +38,7 @@
 //! * `protocol/passage.rs` holds what `remote.rs` was to decide (waiting, resuming, redirects): so the
 //!   conversations of the tests reach all of it without a socket.
 //! * `trace` is a room of its own, because both sides of the relay write into it.
-//! * The key store, `state.rs`, `install/` and the doors between eras come with the parts that need them.
+//! * The key store, `install/` and the doors between eras come with the parts that need them.
 //!
 //! # Where do I put …?
 //! | I add | I touch |
@@ -62,6 +63,8 @@ pub mod protocol;
 pub mod service;
 
 pub mod profile;
+
+pub mod state;
 
 pub mod net;
 

@@ -14,11 +14,13 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::local::{Incoming, Port};
-use crate::protocol::bridge::{Bridge, Effect, Settings, Tag};
+use crate::protocol::bridge::{Bridge, Effect, Settings, Tag, Transport};
 use crate::protocol::message::{Message, quote};
 use crate::remote::{Remote, Report};
+use crate::state::State;
 use crate::trace::Trace;
 
 /// Reports under way from passages to the loop.
@@ -46,6 +48,7 @@ pub struct Relay<P> {
     bridge: Bridge,
     ending: Ending,
     trace: Option<Arc<Trace>>,
+    memory: Option<(State, Arc<Url>)>,
     reports: mpsc::Sender<Report>,
     from_passages: mpsc::Receiver<Report>,
     alarms: mpsc::UnboundedSender<()>,
@@ -73,6 +76,7 @@ impl<P: Port> Relay<P> {
             bridge: Bridge::new(settings),
             ending,
             trace: None,
+            memory: None,
             reports,
             from_passages,
             alarms,
@@ -86,6 +90,13 @@ impl<P: Port> Relay<P> {
     #[must_use]
     pub fn traced(mut self, trace: Option<Arc<Trace>>) -> Self {
         self.trace = trace;
+        self
+    }
+
+    /// Keeps what is learned of the endpoint for later runs.
+    #[must_use]
+    pub fn remembering(mut self, state: Option<State>, endpoint: Arc<Url>) -> Self {
+        self.memory = state.map(|state| (state, endpoint));
         self
     }
 
@@ -188,10 +199,17 @@ impl<P: Port> Relay<P> {
                     let remote = self.remote.clone();
                     self.farewells.spawn(async move { remote.farewell(call).await });
                 }
+                Effect::Learned(transport) => self.remember(transport),
                 Effect::Note(note) => tracing::warn!("{note}"),
             }
         }
         self.port.flush();
+    }
+
+    fn remember(&self, transport: Transport) {
+        if let Some((state, endpoint)) = self.memory.clone() {
+            tokio::task::spawn_blocking(move || state.remember_wire(&endpoint, transport));
+        }
     }
 
     fn deliver(&mut self, line: Bytes) {

@@ -62,7 +62,7 @@ fn all_pass(at_a_time: usize, play: fn(&Path)) {
 fn through_the_binary(path: &Path) {
     let name = format!("{} (binary)", name_of(path));
     let (options, lines) = read(path);
-    let mut stage = Process::start(&options, "");
+    let mut stage = Process::start(&options);
     play(&name, &lines, &mut stage);
     let status = stage.finish();
     assert!(status.success(), "{name}: ended with {status}");
@@ -74,6 +74,7 @@ fn settings(options: &[String]) -> Settings {
         endpoint: Arc::new("http://127.0.0.1:1/mcp".parse().expect("a URL")),
         place: "http://127.0.0.1:1/mcp".into(),
         transport: Transport::Auto,
+        remembered: None,
         pushes: true,
         retry: RetryPolicy { max_wait: Duration::from_secs(60), unhinted_is_final: false },
         call_silence: Duration::from_secs(600),
@@ -119,7 +120,7 @@ fn a_trace_can_be_replayed() {
         let trace = home.path().join("trace.txt");
         let (mut options, lines) = read(&folder.join(format!("{name}.txt")));
         options.extend(["--trace".to_owned(), trace.display().to_string()]);
-        let mut stage = Process::start(&options, "");
+        let mut stage = Process::start(&options);
         play(name, &lines, &mut stage);
         assert!(stage.finish().success());
         let (_, traced) = read(&trace);
@@ -128,4 +129,29 @@ fn a_trace_can_be_replayed() {
         let traced: Vec<String> = traced.into_iter().filter(|line| !line.contains(last)).collect();
         play(&format!("the trace of {name}"), &traced, &mut Pure::new(settings(&[])));
     }
+}
+
+/// SSE-5: the wire of an endpoint is found out once, not at each start; and again when it was upgraded.
+#[test]
+fn the_wire_of_an_endpoint_is_remembered() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations");
+    let (_, first) = read(&folder.join("http_sse_is_found.txt"));
+    let mut stage = Process::start(&[]);
+    play("first", &first, &mut stage);
+
+    let refused: Vec<String> = first
+        .iter()
+        .filter(|line| !line.starts_with("service receives 1 ") && *line != "service replies 1 405")
+        .cloned()
+        .collect();
+    let mut stage = stage.again(&[]);
+    play("second", &refused, &mut stage);
+
+    let (_, upgraded) = read(&folder.join("support/upgraded_meanwhile.script"));
+    let mut stage = stage.again(&[]);
+    play("third", &upgraded, &mut stage);
+
+    let mut stage = stage.again(&[]);
+    let straight: Vec<String> = upgraded.iter().filter(|line| !line.contains(" stream ")).cloned().collect();
+    play("fourth", &straight, &mut stage);
 }

@@ -92,12 +92,14 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         crate::ui::error(missing);
     }
     let settings = settings(&prepared, common, &arguments);
+    let endpoint = settings.endpoint.clone();
     let stop = stop_signal()?;
     let remote = prepared.remote.clone();
     tokio::spawn(async move { remote.warm_up().await });
     let ending = Ending { drain: arguments.drain };
     let relay = Relay::new(Stdio::take(), prepared.remote.clone(), settings, ending);
-    relay.traced(prepared.trace.clone()).run(stop).await;
+    let relay = relay.remembering(prepared.state.clone(), endpoint).traced(prepared.trace.clone());
+    relay.run(stop).await;
     Ok(0)
 }
 

@@ -55,7 +55,10 @@ impl Conversation {
         settings.pushes = false;
         let (port, client) = inside::pair();
         let ending = Ending { drain: Duration::ZERO };
-        let relay = Relay::new(port, in_use.remote.clone(), settings, ending).traced(in_use.trace.clone());
+        let endpoint = settings.endpoint.clone();
+        let relay = Relay::new(port, in_use.remote.clone(), settings, ending)
+            .remembering(in_use.state.clone(), endpoint)
+            .traced(in_use.trace.clone());
         let relay = tokio::spawn(relay.run(std::future::pending()));
         Ok(Self { client, relay, _in_use: in_use, count: 0 })
     }

@@ -11,12 +11,14 @@ use crate::error::Result;
 use crate::error::{Error, Kind};
 use crate::profile::Config;
 use crate::secret::Secret;
+use crate::state::State;
 
 /// What the environment says.
 #[derive(Debug)]
 pub struct Environment {
     key: Option<Secret>,
     config_dir: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
     #[cfg(feature = "sandbox")]
     data_dir: Option<PathBuf>,
 }
@@ -28,6 +30,7 @@ impl Environment {
         Self {
             key: variable("ASISTRY_API_KEY").map(Secret::new),
             config_dir: path("ASISTRY_CONFIG_DIR"),
+            state_dir: path("ASISTRY_STATE_DIR"),
             #[cfg(feature = "sandbox")]
             data_dir: path("ASISTRY_DATA_DIR"),
         }
@@ -52,6 +55,19 @@ impl Environment {
             },
         };
         Config::read(&directory.join("config.toml"))
+    }
+
+    /// Returns where things are remembered; with a key in the environment only where that is named there too.
+    pub fn state(&self) -> Option<State> {
+        let directory = match (&self.state_dir, &self.key) {
+            (Some(directory), _) => directory.clone(),
+            (None, Some(_)) => return None,
+            (None, None) => {
+                let directories = directories()?;
+                directories.state_dir().unwrap_or_else(|| directories.data_local_dir()).to_owned()
+            }
+        };
+        Some(State::new(directory))
     }
 
     /// Returns where data is kept.

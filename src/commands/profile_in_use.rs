@@ -17,6 +17,7 @@ use crate::remote::Remote;
 #[cfg(feature = "sandbox")]
 use crate::secret::Secret;
 use crate::service::DialectName;
+use crate::state::State;
 use crate::trace::Trace;
 
 const SILENCE: Duration = Duration::from_secs(60);
@@ -31,6 +32,8 @@ pub struct ProfileInUse {
     pub remote: Arc<Remote>,
     /// The file that the conversation is written into.
     pub trace: Option<Arc<Trace>>,
+    /// Where things are remembered.
+    pub state: Option<State>,
     /// Holds the embedded sandbox as long as the profile is in use.
     #[cfg(feature = "sandbox")]
     _sandbox: Option<crate::sandbox::Sandbox>,
@@ -52,9 +55,10 @@ impl ProfileInUse {
             .hint(format!("use its MCP endpoint: --url {}", profile.service.endpoint)));
         }
         let extra = extra_headers(common)?;
+        let embedded = profile.service.embedded;
         let key = environment.key();
         #[cfg(feature = "sandbox")]
-        let (profile, key, sandbox) = embedded(profile, key, environment).await?;
+        let (profile, key, sandbox) = start_embedded(profile, key, environment).await?;
         let endpoint = profile.endpoint()?;
         let authorizer = Authorizer::new(&profile, &endpoint, key, extra)?;
         if authorizer.carries_credential() {
@@ -78,6 +82,7 @@ impl ProfileInUse {
             endpoint,
             remote,
             trace,
+            state: environment.state().filter(|_| !embedded),
             #[cfg(feature = "sandbox")]
             _sandbox: sandbox,
         })
@@ -90,6 +95,7 @@ impl ProfileInUse {
             endpoint: Arc::new(self.endpoint.clone()),
             place: crate::protocol::http::origin_and_path(&self.endpoint).into(),
             transport: Transport::Auto,
+            remembered: self.state.as_ref().and_then(|state| state.wire_of(&self.endpoint)),
             pushes: service.pushes,
             retry: RetryPolicy {
                 max_wait: common.max_wait,
@@ -132,7 +138,7 @@ fn extra_headers(common: &Common) -> Result<ExtraHeaders> {
 
 /// Starts the sandbox in this process where the profile is one.
 #[cfg(feature = "sandbox")]
-async fn embedded(
+async fn start_embedded(
     mut profile: Profile,
     mut key: Option<Secret>,
     environment: &Environment,

@@ -50,6 +50,8 @@ pub struct Settings {
     pub place: Arc<str>,
     /// Which wire to speak.
     pub transport: Transport,
+    /// The wire that this endpoint was last seen to speak; only [`Transport::Auto`] asks.
+    pub remembered: Option<Transport>,
     /// The service pushes on a standalone stream; where it does not, none is opened.
     pub pushes: bool,
     /// How long refusals are waited out.
@@ -90,6 +92,8 @@ pub enum Effect {
     Alarm(Duration),
     /// Make this last call and do not wait long for it.
     Farewell(HttpCall),
+    /// Remember that the endpoint speaks this wire.
+    Learned(Transport),
     /// Tell whoever reads the log.
     Note(String),
 }
@@ -126,12 +130,17 @@ struct Asked {
 impl Bridge {
     /// Makes a bridge that has said nothing yet.
     pub fn new(settings: Settings) -> Self {
-        let dialect = match settings.transport {
-            Transport::Sse => Dialect::http_sse(settings.endpoint.clone()),
-            Transport::Auto | Transport::Http => Dialect::streamable_http(settings.endpoint.clone()),
+        let from_memory =
+            settings.transport == Transport::Auto && settings.remembered == Some(Transport::Sse);
+        let dialect = if from_memory || settings.transport == Transport::Sse {
+            Dialect::http_sse(settings.endpoint.clone())
+        } else {
+            Dialect::streamable_http(settings.endpoint.clone())
         };
+        let mut session = Session::new(settings.transport == Transport::Auto);
+        session.from_memory = from_memory;
         Self {
-            session: Session::new(settings.transport == Transport::Auto),
+            session,
             tools: Tools::new(settings.tools.clone()),
             settings,
             dialect,

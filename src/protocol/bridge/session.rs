@@ -52,6 +52,8 @@ pub(super) struct Session {
     pub revision: Option<&'static Revision>,
     /// The transport is not proven yet (SSE-1).
     pub may_fall_back: bool,
+    /// HTTP+SSE is spoken because it was remembered, and may be wrong by now.
+    pub from_memory: bool,
     /// Sessions lost since the last answer.
     pub lost_in_a_row: u32,
     /// The `params` of the client's `initialize`, for opening anew.
@@ -79,6 +81,7 @@ impl Session {
             queue: VecDeque::new(),
             revision: None,
             may_fall_back,
+            from_memory: false,
             lost_in_a_row: 0,
             client_params: None,
             client_has_confirmed: false,

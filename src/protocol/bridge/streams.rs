@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::requests::{Errand, reissue_after};
 use super::session::{MOST_REOPENINGS, Phase};
-use super::{Bridge, Effect};
+use super::{Bridge, Effect, Transport};
 use crate::error::{Error, Kind};
 use crate::protocol::dialect::Dialect;
 use crate::protocol::http::ErrorFields;
@@ -53,8 +53,12 @@ impl Bridge {
         if let Err(error) = self.dialect.endpoint(text) {
             return self.stream_failed(&error);
         }
+        if self.session.may_fall_back {
+            self.effects.push(Effect::Learned(Transport::Sse));
+        }
         self.session.refusal = None;
         self.session.may_fall_back = false;
+        self.session.from_memory = false;
         if let Some(number) = self.session.opening {
             self.carry(number, Duration::ZERO);
         }
@@ -139,6 +143,12 @@ impl Bridge {
         if let Some((answer, failure)) = self.session.refusal.take() {
             self.dialect = Dialect::streamable_http(self.settings.endpoint.clone());
             return self.refusal_stands(number, answer, failure);
+        }
+        if std::mem::take(&mut self.session.from_memory) {
+            self.effects.push(Effect::Learned(Transport::Http));
+            self.session.may_fall_back = false;
+            self.dialect = Dialect::streamable_http(self.settings.endpoint.clone());
+            return self.carry(number, Duration::ZERO);
         }
         let failure = Failure { error: error.clone(), processed: Processed::No, transient: false };
         self.request_failed(number, failure, 0.0);

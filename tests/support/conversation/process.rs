@@ -13,21 +13,26 @@ use super::{Piece, Received, Stage};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Process {
-    child: Child,
+    child: Killed,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     heard: VecDeque<String>,
     peer: Peer,
     replies: HashMap<String, Sender<Piece>>,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
+/// Nobody outlives a test.
+struct Killed(Child);
+
 impl Process {
-    pub fn start(options: &[String], endpoint: &str) -> Self {
-        let peer = Peer::start();
-        let home = tempfile::tempdir().expect("a directory");
+    pub fn start(options: &[String]) -> Self {
+        Self::start_at(Peer::start(), tempfile::tempdir().expect("a directory"), options)
+    }
+
+    fn start_at(peer: Peer, home: tempfile::TempDir, options: &[String]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_asistry"))
-            .args(["bridge", "--url", &format!("{}{endpoint}", peer.url())])
+            .args(["bridge", "--url", &peer.url()])
             .args(options)
             .env_clear()
             .env("HOME", home.path())
@@ -45,7 +50,16 @@ impl Process {
             }
         });
         let stdin = child.stdin.take();
-        Self { child, stdin, lines, heard: VecDeque::new(), peer, replies: HashMap::new(), _home: home }
+        let (heard, replies) = (VecDeque::new(), HashMap::new());
+        Self { child: Killed(child), stdin, lines, heard, peer, replies, home }
+    }
+
+    /// Ends the process and starts another one, with the same home in front of the same service.
+    pub fn again(self, options: &[String]) -> Self {
+        let Self { mut child, stdin, peer, home, .. } = self;
+        drop(stdin);
+        assert!(child.0.wait().expect("the process").success());
+        Self::start_at(peer, home, options)
     }
 
     /// Closes stdin; returns how the process ended.
@@ -60,7 +74,7 @@ impl Process {
                 let _ = reply.send(Piece::Head(204, Vec::new()));
                 let _ = reply.send(Piece::End);
             }
-            if let Ok(Some(status)) = self.child.try_wait() {
+            if let Ok(Some(status)) = self.child.0.try_wait() {
                 return status;
             }
         }
@@ -68,10 +82,10 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for Killed {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

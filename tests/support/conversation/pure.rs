@@ -84,7 +84,7 @@ impl Pure {
                         self.requests.retain(|(tag, _)| tag.errand != errand);
                     }
                     Effect::Alarm(after) => self.timers.push((self.now + after, Timer::Alarm)),
-                    Effect::Farewell(_) | Effect::Note(_) => {}
+                    Effect::Farewell(_) | Effect::Note(_) | Effect::Learned(_) => {}
                 }
             }
         }
