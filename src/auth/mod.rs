@@ -4,6 +4,9 @@
 //! and plain `http` beyond this machine.
 
 mod headers;
+mod store;
+
+use std::sync::{PoisonError, RwLock};
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use url::{Host, Origin, Url};
@@ -15,75 +18,124 @@ use crate::profile::Profile;
 use crate::protocol::http::{HttpCall, origin_and_path};
 use crate::secret::Secret;
 use crate::service::AuthScheme;
+use store::KeyName;
 
 /// Signs calls to one service with one credential.
 #[derive(Debug)]
 pub struct Authorizer {
     origin: Origin,
     shown_origin: String,
-    headers: HeaderMap,
-    missing: Option<Error>,
+    extra: HeaderMap,
+    profile: Profile,
+    source: Source,
+    /// Drawn when the first call is signed, and again after a rejection.
+    credential: RwLock<Option<(HeaderName, HeaderValue)>>,
+    reading: tokio::sync::Mutex<()>,
+}
+
+/// Where the key comes from.
+#[derive(Debug)]
+enum Source {
+    /// It is given, or none is needed.
+    Given,
+    /// The keyring of the system.
+    Keyring(KeyName),
+    /// Nowhere.
+    Missing(Error),
 }
 
 impl Authorizer {
-    /// Binds a key to the origin of the endpoint.
+    /// Binds a key to the origin of the endpoint; without one the keyring is asked when a key is needed.
     ///
     /// # Errors
-    /// [`Kind::Config`] where the credential would travel in the clear, [`Kind::AuthRequired`] for a key
-    /// that cannot be right. A missing key is no error yet: it is told to whoever makes the first call.
+    /// [`Kind::AuthRequired`] for a given key that cannot be right.
     pub fn new(profile: &Profile, endpoint: &Url, key: Option<Secret>, extra: ExtraHeaders) -> Result<Self> {
-        let mut headers = extra.headers;
-        let mut missing = None;
-        match key {
-            Some(key) => {
-                let (name, value) = credential(profile, &key)?;
-                headers.insert(name, value);
-            }
-            None if extra.carries_credential || profile.service.auth.optional => {}
-            None => missing = Some(no_key(profile)),
-        }
+        let shown_origin = endpoint.origin().ascii_serialization();
+        let auth = &profile.service.auth;
+        let source = match &key {
+            Some(_) => Source::Given,
+            None if extra.carries_credential || auth.optional => Source::Given,
+            None if auth.scheme == AuthScheme::Oauth => Source::Missing(no_login(profile)),
+            None => Source::Keyring(KeyName::new(&profile.name, &shown_origin)),
+        };
+        let credential = key.map(|key| credential(profile, &key, "in ASISTRY_API_KEY")).transpose()?;
         Ok(Self {
             origin: endpoint.origin(),
-            shown_origin: endpoint.origin().ascii_serialization(),
-            headers,
-            missing,
+            shown_origin,
+            extra: extra.headers,
+            profile: profile.clone(),
+            source,
+            credential: RwLock::new(credential),
+            reading: tokio::sync::Mutex::new(()),
         })
     }
 
-    /// Returns why no call can be signed, if that is known already.
-    pub fn missing(&self) -> Option<&Error> {
-        self.missing.as_ref()
+    /// Says whether anything secret goes along, or may.
+    pub fn carries_credential(&self) -> bool {
+        let secret = |headers: &HeaderMap| headers.values().any(HeaderValue::is_sensitive);
+        !matches!(self.source, Source::Given) || self.drawn().is_some() || secret(&self.extra)
     }
 
-    /// Says whether anything secret goes along.
-    pub fn carries_credential(&self) -> bool {
-        self.headers.values().any(HeaderValue::is_sensitive)
+    /// Gets the credential ready, so that the first call need not wait for it.
+    ///
+    /// # Errors
+    /// No key, or a keyring that cannot be read.
+    pub async fn ready(&self) -> Result<()> {
+        match &self.source {
+            Source::Given => Ok(()),
+            Source::Missing(error) => Err(error.clone()),
+            Source::Keyring(_) if self.drawn().is_some() => Ok(()),
+            Source::Keyring(name) => {
+                let _one_reader = self.reading.lock().await;
+                if self.drawn().is_none() {
+                    self.draw(name).await?;
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Adds the credential to the headers of a call.
     ///
     /// # Errors
-    /// [`Kind::OriginMismatch`] for a call to any other origin, and what is [`Self::missing`].
-    pub fn sign(&self, call: &mut HttpCall) -> Result<()> {
-        if let Some(missing) = &self.missing {
-            return Err(missing.clone());
-        }
+    /// [`Kind::OriginMismatch`] for a call to any other origin, and what [`Self::ready`] says.
+    pub async fn sign(&self, call: &mut HttpCall) -> Result<()> {
+        self.ready().await?;
         if call.url.origin() != self.origin {
             let asked = origin_and_path(&call.url);
             let why = format!("the key is for {}, and may not go to {asked}", self.shown_origin);
             return Err(Error::new(Kind::OriginMismatch, why).hint("check the URL of the profile"));
         }
-        for (name, value) in &self.headers {
+        for (name, value) in &self.extra {
             call.headers.insert(name.clone(), value.clone());
+        }
+        if let Some((name, value)) = self.drawn() {
+            call.headers.insert(name, value);
         }
         Ok(())
     }
 
-    /// The service rejected the credential: gets another one if there is one.
-    ///
-    /// A key from the environment cannot change while the process lives, so this is final (AUTH-1).
-    pub fn renew(&self) -> bool {
-        false
+    /// The service rejected the credential: reads the keyring again, once for each rejection, and says
+    /// whether there is another key now (AUTH-1). A key from the environment cannot change.
+    pub async fn renew(&self) -> bool {
+        let Source::Keyring(name) = &self.source else { return false };
+        let rejected = self.drawn();
+        let _one_reader = self.reading.lock().await;
+        if self.drawn() != rejected {
+            return true;
+        }
+        self.draw(name).await.is_ok() && self.drawn() != rejected
+    }
+
+    async fn draw(&self, name: &KeyName) -> Result<()> {
+        let key = store::stored(name).await?.ok_or_else(|| no_key(&self.profile, name))?;
+        let drawn = credential(&self.profile, &key, "in the keyring")?;
+        *self.credential.write().unwrap_or_else(PoisonError::into_inner) = Some(drawn);
+        Ok(())
+    }
+
+    fn drawn(&self) -> Option<(HeaderName, HeaderValue)> {
+        self.credential.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -110,28 +162,30 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn no_key(profile: &Profile) -> Error {
-    let (name, auth) = (&profile.name, &profile.service.auth);
-    if auth.scheme == AuthScheme::Oauth {
-        return Error::new(
-            Kind::AuthRequired,
-            format!(
-                "{} wants an OAuth login, which this version of asistry cannot make yet",
-                profile.service.title
-            ),
-        )
-        .hint("set an access token in ASISTRY_API_KEY");
-    }
-    let whence = if auth.key_page.is_empty() { String::new() } else { format!(" (from {})", auth.key_page) };
+fn no_login(profile: &Profile) -> Error {
+    let title = &profile.service.title;
     Error::new(
         Kind::AuthRequired,
-        format!("no key for the profile {name}; the key store comes with a later version"),
+        format!("{title} wants an OAuth login, which this version of asistry cannot make yet"),
     )
-    .hint(format!("set ASISTRY_API_KEY to your key{whence}"))
+    .hint("set an access token in ASISTRY_API_KEY")
+}
+
+fn no_key(profile: &Profile, name: &KeyName) -> Error {
+    let auth = &profile.service.auth;
+    let whence = if auth.key_page.is_empty() { String::new() } else { format!(" (from {})", auth.key_page) };
+    let why = format!(
+        "no key for the profile {}: none in ASISTRY_API_KEY, none in the system's keyring",
+        profile.name
+    );
+    Error::new(Kind::AuthRequired, why).hint(format!(
+        "set ASISTRY_API_KEY to your key{whence}, or store it: secret-tool store --label=asistry service asistry username {}",
+        name.as_str()
+    ))
 }
 
 /// Draws the header that carries the key, and refuses a key that cannot be one.
-fn credential(profile: &Profile, key: &Secret) -> Result<(HeaderName, HeaderValue)> {
+fn credential(profile: &Profile, key: &Secret, place: &str) -> Result<(HeaderName, HeaderValue)> {
     let auth = &profile.service.auth;
     let trimmed = key.expose().trim();
     let text =
@@ -139,7 +193,7 @@ fn credential(profile: &Profile, key: &Secret) -> Result<(HeaderName, HeaderValu
     let refuse = |why: &str| {
         let whence =
             if auth.key_page.is_empty() { String::new() } else { format!(" from {}", auth.key_page) };
-        Err(Error::new(Kind::AuthRequired, format!("the key in ASISTRY_API_KEY {why}"))
+        Err(Error::new(Kind::AuthRequired, format!("the key {place} {why}"))
             .hint(format!("set ASISTRY_API_KEY to the whole key{whence}")))
     };
     if text.is_empty() {
@@ -176,37 +230,37 @@ mod tests {
     use super::*;
     use crate::profile::Config;
 
-    fn sign_with(profile: &str, key: &str) -> Result<HeaderMap> {
+    async fn sign_with(profile: &str, key: &str) -> Result<HeaderMap> {
         let profile = Profile::find(profile, &Config::default())?;
         let endpoint = profile.endpoint()?;
         let key = Some(Secret::new(key.into()));
         let authorizer = Authorizer::new(&profile, &endpoint, key, ExtraHeaders::default())?;
         let mut call = crate::protocol::dialect::Dialect::streamable_http(endpoint.into()).listen();
-        authorizer.sign(&mut call).map(|()| call.headers)
+        authorizer.sign(&mut call).await.map(|()| call.headers)
     }
 
-    #[test]
-    fn each_service_gets_its_key_in_its_own_header() {
-        assert_eq!(sign_with("asistry", " Bearer ask_1\n").unwrap()["authorization"], "Bearer ask_1");
-        assert_eq!(sign_with("bob-studio", "bsk_1").unwrap()["x-api-key"], "bsk_1");
+    #[tokio::test]
+    async fn each_service_gets_its_key_in_its_own_header() {
+        assert_eq!(sign_with("asistry", " Bearer ask_1\n").await.unwrap()["authorization"], "Bearer ask_1");
+        assert_eq!(sign_with("bob-studio", "bsk_1").await.unwrap()["x-api-key"], "bsk_1");
     }
 
-    #[test]
-    fn what_cannot_be_a_key_is_refused() {
+    #[tokio::test]
+    async fn what_cannot_be_a_key_is_refused() {
         for key in ["", "sk-ant-1", "ask_…ab", "ask_...", "ask_1 2", "ask_\"1\"", "ask_ü"] {
-            assert_eq!(sign_with("asistry", key).unwrap_err().kind(), Kind::AuthRequired, "{key}");
+            assert_eq!(sign_with("asistry", key).await.unwrap_err().kind(), Kind::AuthRequired, "{key}");
         }
     }
 
-    #[test]
-    fn a_key_goes_to_its_own_origin_only() {
+    #[tokio::test]
+    async fn a_key_goes_to_its_own_origin_only() {
         let profile = Profile::find("asistry", &Config::default()).unwrap();
         let endpoint = profile.endpoint().unwrap();
         let key = Some(Secret::new("ask_1".into()));
         let authorizer = Authorizer::new(&profile, &endpoint, key, ExtraHeaders::default()).unwrap();
         let elsewhere = Url::parse("https://asistry.com:444/api/mcp/client").unwrap();
         let mut call = crate::protocol::dialect::Dialect::streamable_http(elsewhere.into()).listen();
-        assert_eq!(authorizer.sign(&mut call).unwrap_err().kind(), Kind::OriginMismatch);
+        assert_eq!(authorizer.sign(&mut call).await.unwrap_err().kind(), Kind::OriginMismatch);
         assert!(!call.headers.contains_key("authorization"));
     }
 

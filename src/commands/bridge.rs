@@ -88,14 +88,16 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         return Err(on_a_terminal(common));
     }
     let prepared = ProfileInUse::prepare(common, environment).await?;
-    if let Some(missing) = prepared.remote.missing_credential() {
-        crate::ui::error(missing);
-    }
     let settings = settings(&prepared, common, &arguments);
     let endpoint = settings.endpoint.clone();
     let stop = stop_signal()?;
     let remote = prepared.remote.clone();
-    tokio::spawn(async move { remote.warm_up().await });
+    tokio::spawn(async move {
+        if let Err(error) = remote.warm_up().await {
+            // Each request will say so too; this is for whoever reads the client's log.
+            crate::ui::error(&error);
+        }
+    });
     let ending = Ending { drain: arguments.drain };
     let relay = Relay::new(Stdio::take(), prepared.remote.clone(), settings, ending);
     let relay = relay.remembering(prepared.state.clone(), endpoint).traced(prepared.trace.clone());

@@ -157,11 +157,12 @@ fn answer(message: &Message) -> Result<String> {
         (false, -32029) => Kind::RateLimited,
         (false, _) => Kind::ServiceError,
     };
-    let mut told = Error::new(kind, failed.message)
-        .code(failed.code)
-        .trace_id(data["traceId"].as_str().map(str::to_owned));
+    let hint = data["hint"].as_str().filter(|_| ours).unwrap_or_default();
+    let message = failed.message.strip_suffix(&format!(": {hint}")).unwrap_or(&failed.message);
+    let trace_id = data["traceId"].as_str().map(str::to_owned);
+    let mut told = Error::new(kind, message).code(failed.code).trace_id(trace_id);
     if let Some(status) = data["httpStatus"].as_u64().and_then(|status| u16::try_from(status).ok()) {
         told = told.http_status(status);
     }
-    Err(told)
+    Err(if hint.is_empty() { told } else { told.hint(hint) })
 }

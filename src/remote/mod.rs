@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::auth::Authorizer;
+use crate::error::Result;
 use crate::net::{self, Net};
 use crate::protocol::MAX_MESSAGE;
 use crate::protocol::bridge::Tag;
@@ -87,14 +88,13 @@ impl Remote {
         }
     }
 
-    /// Builds the HTTP client before the first message needs it.
-    pub async fn warm_up(&self) {
-        let _ = self.net.client().await;
-    }
-
-    /// Returns why no call can be signed, if that is known already.
-    pub fn missing_credential(&self) -> Option<&crate::error::Error> {
-        self.authorizer.missing()
+    /// Gets credential and HTTP client ready before the first message needs them.
+    ///
+    /// # Errors
+    /// What the first message would fail with.
+    pub async fn warm_up(&self) -> Result<()> {
+        self.net.client().await?;
+        self.authorizer.ready().await
     }
 
     /// Carries one passage out after a pause; everything it brings goes to `reports`.
@@ -120,7 +120,7 @@ impl Remote {
 
     /// Makes the last call of a session, and does not mind its answer.
     pub async fn farewell(&self, mut call: HttpCall) {
-        if self.authorizer.sign(&mut call).is_ok()
+        if self.authorizer.sign(&mut call).await.is_ok()
             && let Ok(client) = self.net.client().await
         {
             let _ = client.execute(request(call)).await;
@@ -144,7 +144,7 @@ impl Remote {
                 }
                 Step::Wait(wait) => voyage.wait(wait).await,
                 Step::Renew => {
-                    let renewed = self.authorizer.renew();
+                    let renewed = self.authorizer.renew().await;
                     voyage.passage.renewed(renewed, moment(), &mut voyage.items)
                 }
                 Step::Elsewhere => {
@@ -175,7 +175,7 @@ impl Remote {
 
     async fn exchange(&self, voyage: &mut Voyage<'_>, mut call: HttpCall) -> Step {
         self.trace_call(voyage.tag, &call);
-        if let Err(error) = self.authorizer.sign(&mut call) {
+        if let Err(error) = self.authorizer.sign(&mut call).await {
             return voyage.passage.not_sent(error);
         }
         let client = match self.net.client().await {
