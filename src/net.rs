@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
+use crate::protocol::passage::Reached;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Node closes an idle connection after 5 s, and a request that crosses the close is in doubt.
@@ -105,6 +106,15 @@ fn read(path: &Path, option: &str) -> Result<Vec<u8>> {
 
 fn unreadable(path: &Path, error: &reqwest::Error) -> Error {
     Error::new(Kind::Config, format!("{} holds no usable PEM: {}", path.display(), cause(error)))
+}
+
+/// Says how far a call came that failed.
+pub fn reached(error: &reqwest::Error) -> Reached {
+    match error.is_connect() {
+        false => Reached::Somebody,
+        true if cause(error).contains("certificate") => Reached::Stranger,
+        true => Reached::Nobody,
+    }
 }
 
 /// Returns the innermost reason of a failure, which is the one that helps; it never holds a URL.

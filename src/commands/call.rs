@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::arguments::Common;
-use super::conversation::{Conversation, Tool};
+use super::conversation::{Conversation, Tool, find_tool};
 use super::environment::Environment;
 use crate::error::{Error, Kind, Result};
 use crate::profile::nearest;
@@ -44,9 +44,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
 
 async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<Value> {
     let tools = conversation.tools().await?;
-    let Some(tool) = tools.iter().find(|tool| tool.name == arguments.tool) else {
-        return Err(unknown_tool(&arguments.tool, &tools));
-    };
+    let tool = find_tool(&tools, &arguments.tool)?;
     let given = read_arguments(&arguments.arguments, tool)?;
     let mut bar = ui::Progress::start(&arguments.tool);
     let meta = if bar.is_shown() { r#","_meta":{"progressToken":"call"}"# } else { "" };
@@ -62,14 +60,6 @@ fn advance(bar: &mut ui::Progress, message: &Message) {
         message.params().and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
     if message.method() == "notifications/progress" {
         bar.advance(params["progress"].as_f64(), params["total"].as_f64(), params["message"].as_str());
-    }
-}
-
-fn unknown_tool(name: &str, tools: &[Tool]) -> Error {
-    let error = Error::new(Kind::Usage, format!("the service has no tool named {name}"));
-    match nearest(name, tools.iter().map(|tool| tool.name.as_str())) {
-        Some(near) => error.hint(format!("did you mean {near}?")),
-        None => error.hint("asistry tools lists them"),
     }
 }
 

@@ -14,10 +14,25 @@ use super::environment::Environment;
 use super::profile_in_use::ProfileInUse;
 use crate::error::{Error, Kind, Result};
 use crate::local::inside::{self, Client};
+use crate::profile::nearest;
 use crate::protocol::message::{Id, Kind as MessageKind, Message, quote};
 use crate::relay::{Ending, Relay};
 
 const NOT_FOUND: i32 = -32601;
+
+/// Finds a tool by its name.
+///
+/// # Errors
+/// [`Kind::Usage`] with the nearest name.
+pub fn find_tool<'a>(tools: &'a [Tool], name: &str) -> Result<&'a Tool> {
+    tools.iter().find(|tool| tool.name == name).ok_or_else(|| {
+        let error = Error::new(Kind::Usage, format!("the service has no tool named {name}"));
+        match nearest(name, tools.iter().map(|tool| tool.name.as_str())) {
+            Some(near) => error.hint(format!("did you mean {near}?")),
+            None => error.hint("asistry tools lists them"),
+        }
+    })
+}
 
 /// One client's conversation.
 pub struct Conversation {

@@ -6,10 +6,9 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::arguments::Common;
-use super::conversation::{Conversation, Tool};
+use super::conversation::{Conversation, Tool, find_tool};
 use super::environment::Environment;
-use crate::error::{Error, Kind, Result};
-use crate::profile::nearest;
+use crate::error::Result;
 use crate::ui;
 
 /// Options of `asistry tools`.
@@ -53,14 +52,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
             tools.iter().map(line).collect::<Vec<_>>().join("\n")
         }
         Some(Action::Show { tool }) => {
-            let names = tools.iter().map(|tool| tool.name.as_str());
-            let found = tools.iter().find(|known| known.name == tool).ok_or_else(|| {
-                let error = Error::new(Kind::Usage, format!("the service has no tool named {tool}"));
-                match nearest(&tool, names) {
-                    Some(near) => error.hint(format!("did you mean {near}?")),
-                    None => error.hint("asistry tools lists them"),
-                }
-            })?;
+            let found = find_tool(&tools, &tool)?;
             if arguments.json { found.raw.clone() } else { described(found) }
         }
     };

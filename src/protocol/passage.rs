@@ -127,6 +127,17 @@ pub enum Item {
     Opening(Head),
 }
 
+/// How far a call came that got no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// No connection was made: nothing was sent.
+    Nobody,
+    /// Somebody whose certificate is not trusted: nothing was sent.
+    Stranger,
+    /// Perhaps the service.
+    Somebody,
+}
+
 /// How the body of a reply is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -298,20 +309,25 @@ impl Passage {
         }
     }
 
-    /// No reply came: `sent` says whether any of the request may have reached the service.
-    pub fn no_reply(&mut self, why: &str, sent: bool, moment: Moment) -> Step {
+    /// No reply came.
+    pub fn no_reply(&mut self, why: &str, reached: Reached, moment: Moment) -> Step {
         if self.purpose == Purpose::Listen {
             return self.listen_again(moment);
         }
         if self.last_event_id.is_some() {
             return self.resume();
         }
-        if sent {
+        if reached == Reached::Somebody {
             return self.over(self.lost(&format!("the connection broke before an answer came ({why})")));
         }
         let error = Error::new(Kind::Unreachable, format!("{} cannot be reached: {why}", self.terms.place))
-            .hint("check the network and the URL, then try again");
-        self.fail(error, Processed::No, true)
+            .hint(match reached {
+                Reached::Stranger => {
+                    "if a proxy of your network signs here, name its authority with --ca-file"
+                }
+                _ => "check the network and the URL, then try again",
+            });
+        self.fail(error, Processed::No, reached == Reached::Nobody)
     }
 
     /// An answer grew past the limit.

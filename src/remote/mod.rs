@@ -19,7 +19,7 @@ use crate::net::{self, Net};
 use crate::protocol::MAX_MESSAGE;
 use crate::protocol::bridge::Tag;
 use crate::protocol::http::{Head, HttpCall};
-use crate::protocol::passage::{Body, Item, Moment, Outcome, Passage, Purpose, Step};
+use crate::protocol::passage::{Body, Item, Moment, Outcome, Passage, Purpose, Reached, Step};
 use crate::protocol::retry::Gate;
 use crate::trace::Trace;
 
@@ -187,7 +187,7 @@ impl Remote {
             Some(Ok(reply)) => reply,
             Some(Err(error)) => {
                 self.trace_end(voyage.tag, "reset");
-                return voyage.passage.no_reply(&net::cause(&error), !error.is_connect(), moment());
+                return voyage.passage.no_reply(&net::cause(&error), net::reached(&error), moment());
             }
             None => return voyage.passage.timed_out(silence.unwrap_or_default()),
         };
@@ -265,7 +265,7 @@ impl Remote {
                 Some(Ok(None)) => break Bytes::new(),
                 Some(Err(error)) => {
                     self.trace_end(voyage.tag, "reset");
-                    return voyage.passage.no_reply(&net::cause(&error), true, moment());
+                    return voyage.passage.no_reply(&net::cause(&error), Reached::Somebody, moment());
                 }
                 None => return voyage.passage.timed_out(silence.unwrap_or_default()),
             }

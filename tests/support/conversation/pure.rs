@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use asistry::protocol::MAX_MESSAGE;
 use asistry::protocol::bridge::{Bridge, Effect, Settings, Tag};
 use asistry::protocol::http::{Head, HttpCall};
-use asistry::protocol::passage::{Body, Item, Moment, Passage, Purpose, Step};
+use asistry::protocol::passage::{Body, Item, Moment, Passage, Purpose, Reached, Step};
 use asistry::protocol::retry::Gate;
 use asistry::protocol::sse::Guard;
 use bytes::Bytes;
@@ -129,7 +129,7 @@ impl Pure {
                     self.step(tag, step, Vec::new());
                 }
                 None if !self.up => {
-                    let step = live.passage.no_reply("connection refused", false, moment);
+                    let step = live.passage.no_reply("connection refused", Reached::Nobody, moment);
                     self.step(tag, step, Vec::new());
                 }
                 None => {
@@ -218,7 +218,7 @@ impl Pure {
             Piece::End if live.guard.is_some() => Some(live.passage.stream_ended(moment)),
             Piece::End => Some(live.passage.body(Bytes::new(), moment, &mut items)),
             Piece::Reset if live.guard.is_some() => Some(live.passage.stream_ended(moment)),
-            Piece::Reset => Some(live.passage.no_reply("connection reset", true, moment)),
+            Piece::Reset => Some(live.passage.no_reply("connection reset", Reached::Somebody, moment)),
         };
         match step {
             Some(step) => self.step(tag, step, items),
