@@ -143,7 +143,7 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     };
     known
         .map(|other| (distance(other), other))
-        .filter(|(d, other)| *d <= other.chars().count().max(3) / 3)
+        .filter(|(d, other)| *d <= 1 + other.chars().count() / 4)
         .min()
         .map(|(_, other)| other)
 }

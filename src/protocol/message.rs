@@ -470,4 +470,22 @@ mod tests {
     fn an_escaped_method_is_read() {
         assert_eq!(read(r#"{"method":"tools\/call"}"#).method(), "tools/call");
     }
+
+    proptest::proptest! {
+        /// Whatever comes, reading ends; and what is read back under another id differs in nothing else.
+        #[test]
+        fn any_text_is_read_or_refused(text in "[\\[\\]{}\":,a-z0-9\\\\ \n\u{0}-\u{1f}\u{e9}]{0,60}") {
+            let _ = Parcel::read(Bytes::from(text));
+        }
+
+        #[test]
+        fn an_id_is_spliced_and_nothing_else(id in "[ -~\u{e9}]{0,12}", n in -1_000_000_000_000_000i64..1_000_000_000_000_000) {
+            let (text, number) = (Id::Text(id.into()), Id::Integer(n));
+            let message = Message::request(&text, "a/b", Some(r#"{"id":1,"x":1.50}"#));
+            let there = message.under_id(&number);
+            proptest::prop_assert_eq!(there.id(), Some(&number));
+            let back = there.under_id(&text);
+            proptest::prop_assert_eq!(back.text(), message.text());
+        }
+    }
 }

@@ -253,4 +253,17 @@ mod tests {
         guard.push(b"data: 0123456789abcdef");
         assert_eq!(guard.next_block().unwrap_err(), TooLong);
     }
+
+    proptest::proptest! {
+        /// However a stream is cut, and whatever is in it, the events are the same.
+        #[test]
+        fn the_cut_of_the_chunks_does_not_matter(
+            lines in proptest::collection::vec("(data|id|retry|event|:|\u{feff}|x)?:? ?[a-z0-9\u{e9}]{0,6}(\r\n|\n|\r|\n\n)", 0..24),
+            size in 1..9usize,
+        ) {
+            let stream = lines.concat();
+            let cut: Vec<&[u8]> = stream.as_bytes().chunks(size).collect();
+            proptest::prop_assert_eq!(events(&cut), events(&[stream.as_bytes()]));
+        }
+    }
 }
