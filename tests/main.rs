@@ -4,4 +4,5 @@ mod commands;
 mod conversations;
 mod house;
 mod sandbox;
+mod stdio;
 mod support;

@@ -1,3 +1,10 @@
 //! What tests share. A stand-in that nobody called is a failure.
 
+pub mod bridge;
 pub mod conversation;
+pub mod service;
+
+use std::time::Duration;
+
+/// The longest wait for an event that must come; ten times what anything here takes.
+pub const DEADLINE: Duration = Duration::from_secs(30);

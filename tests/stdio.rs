@@ -1,0 +1,7 @@
+//! The real binary on its standard streams, in front of a programmable service.
+
+mod ending;
+mod framing;
+mod load;
+mod start;
+mod tools;

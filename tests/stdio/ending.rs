@@ -1,0 +1,277 @@
+//! How a conversation ends: EOF, signals, a client that is gone (STD-7, STD-8, LEG-8, LEG-12).
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::bridge::{Bridge, bridge, json_rpc, request};
+use crate::support::service::{Gate, Received, Reply, SESSION, Service, mcp};
+
+/// STD-7: clients send SIGTERM after 2 s.
+const SHUTDOWN: Duration = Duration::from_millis(1500);
+
+fn with_a_hanging_tool() -> Service {
+    Service::start(|received| (received.tool() == "hang").then(Reply::never))
+}
+
+fn is_delete(received: &Received) -> bool {
+    received.verb == "DELETE"
+}
+
+fn cancels(received: &Received, id: &Value) -> bool {
+    received.method == "notifications/cancelled" && received.message()["params"]["requestId"] == *id
+}
+
+/// What every end owes: an error for the open call, its cancellation, and the end of the session.
+fn has_parted(bridge: &mut Bridge, service: &Service, since: Instant) {
+    let took = bridge.ends(0, since, SHUTDOWN);
+    println!("the end took {took:?}");
+    let rest = bridge.rest();
+    assert_eq!(rest.len(), 1, "{rest:?}");
+    assert_eq!(rest[0]["id"], 7);
+    assert_eq!(rest[0]["error"]["code"], -32603, "{rest:?}");
+    assert_eq!(rest[0]["error"]["data"]["mayHaveExecuted"], true, "{rest:?}");
+    let delete = service.awaits("DELETE", is_delete);
+    assert_eq!(delete.header("mcp-session-id"), Some(SESSION));
+    service.awaits("the cancellation", |r| cancels(r, &json!(7)));
+}
+
+fn hanging(service: &Service, arguments: &[&str]) -> Bridge {
+    let mut bridge = bridge(service, arguments).spawn();
+    bridge.open("2025-06-18");
+    bridge.call(7, "hang");
+    service.awaits_call("hang");
+    bridge
+}
+
+#[test]
+fn eof_answers_the_open_call_cancels_it_and_leaves_the_session_in_time() {
+    let service = with_a_hanging_tool();
+    let mut bridge = hanging(&service, &[]);
+    let since = Instant::now();
+    bridge.close();
+    has_parted(&mut bridge, &service, since);
+}
+
+#[test]
+fn sigterm_ends_it_like_eof() {
+    let service = with_a_hanging_tool();
+    let mut bridge = hanging(&service, &[]);
+    let since = Instant::now();
+    bridge.signal(Signal::TERM);
+    has_parted(&mut bridge, &service, since);
+}
+
+#[test]
+fn sigint_ends_it_like_eof() {
+    let service = with_a_hanging_tool();
+    let mut bridge = hanging(&service, &[]);
+    let since = Instant::now();
+    bridge.signal(Signal::INT);
+    has_parted(&mut bridge, &service, since);
+}
+
+#[test]
+fn a_service_that_does_not_take_the_farewell_holds_up_no_end() {
+    let service = Service::start(|received| {
+        let hangs = is_delete(received) || received.method == "notifications/cancelled";
+        (hangs || received.tool() == "hang").then(Reply::never)
+    });
+    let mut bridge = hanging(&service, &[]);
+    let since = Instant::now();
+    bridge.close();
+    has_parted(&mut bridge, &service, since);
+}
+
+#[test]
+fn an_idle_conversation_ends_at_once() {
+    let service = Service::start(|_| None);
+    let mut bridge = bridge(&service, &[]).spawn();
+    bridge.open("2025-06-18");
+    bridge.call(1, "echo");
+    bridge.answer(1);
+    let since = Instant::now();
+    bridge.close();
+    let took = bridge.ends(0, since, Duration::from_millis(700));
+    println!("the end took {took:?}");
+    let delete = service.awaits("DELETE", is_delete);
+    assert_eq!(delete.header("mcp-session-id"), Some(SESSION));
+}
+
+#[test]
+fn without_a_session_id_nothing_is_deleted() {
+    let service = Service::start(|received| {
+        (received.method == "initialize").then(|| {
+            let info = json!({"name": "s", "version": "1"});
+            let result = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": info});
+            Reply::result(received, result)
+        })
+    });
+    let mut bridge = bridge(&service, &[]).spawn();
+    bridge.open("2025-06-18");
+    bridge.call(1, "echo");
+    bridge.answer(1);
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
+    assert!(!service.received().iter().any(is_delete));
+}
+
+#[test]
+fn a_call_that_is_answered_within_the_drain_is_still_delivered() {
+    let (gate, held) = (Gate::default(), Gate::default());
+    let inner = gate.clone();
+    let service = Service::start(move |received| match received.tool().as_str() {
+        "late" => Some(mcp(received).after(&inner)),
+        "never" => Some(mcp(received).after(&held)),
+        _ => None,
+    });
+    let mut bridge = bridge(&service, &["--drain", "20s"]).spawn();
+    bridge.open("2025-06-18");
+    bridge.call(1, "late");
+    bridge.close();
+    service.awaits_call("late");
+    gate.open();
+    assert!(bridge.answer(1)["result"].is_object());
+    let since = Instant::now();
+    bridge.ends(0, since, Duration::from_secs(5));
+    assert!(!service.received().iter().any(|r| r.method == "notifications/cancelled"));
+}
+
+#[test]
+fn a_longer_drain_waits_longer_and_not_for_ever() {
+    let service = with_a_hanging_tool();
+    let mut bridge = hanging(&service, &["--drain", "3s"]);
+    let since = Instant::now();
+    bridge.close();
+    let took = bridge.ends(0, since, Duration::from_millis(4500));
+    assert!(took >= Duration::from_secs(3), "it waited {took:?} only");
+    assert_eq!(bridge.rest()[0]["error"]["data"]["mayHaveExecuted"], true);
+}
+
+#[test]
+fn a_drain_of_nothing_waits_for_nothing() {
+    let service = with_a_hanging_tool();
+    let mut bridge = hanging(&service, &["--drain", "0s"]);
+    let since = Instant::now();
+    bridge.close();
+    bridge.ends(0, since, Duration::from_millis(900));
+    assert_eq!(bridge.rest()[0]["error"]["data"]["mayHaveExecuted"], true);
+}
+
+#[test]
+fn a_client_that_closes_its_end_ends_it_with_the_next_answer() {
+    let gate = Gate::default();
+    let inner = gate.clone();
+    let service =
+        Service::start(move |received| (received.tool() == "late").then(|| mcp(received).after(&inner)));
+    let mut bridge = bridge(&service, &[]).unread().spawn();
+    bridge.say(request("1", "initialize", r#"{"protocolVersion":"2025-06-18","capabilities":{}}"#));
+    bridge.call(2, "late");
+    service.awaits_call("late");
+    bridge.close_output();
+    let since = Instant::now();
+    gate.open();
+    bridge.ends(0, since, SHUTDOWN);
+    // Nothing was said at the end of stdin, which is still open.
+    service.awaits("DELETE", is_delete);
+}
+
+#[test]
+fn sigterm_ends_it_in_time_while_the_client_does_not_read() {
+    let service = Service::start(|received| {
+        (received.method == "tools/call").then(|| Reply::result(received, json!({"t": "x".repeat(1 << 20)})))
+    });
+    let mut bridge = bridge(&service, &[]).unread().spawn();
+    bridge.say(request("0", "initialize", r#"{"protocolVersion":"2025-06-18","capabilities":{}}"#));
+    for id in 1..40 {
+        bridge.call(id, "large");
+    }
+    service.awaits_many(39, "calls", |r| r.method == "tools/call");
+    let since = Instant::now();
+    bridge.signal(Signal::TERM);
+    let took = bridge.ends(0, since, SHUTDOWN);
+    println!("the end took {took:?}");
+    service.awaits("DELETE", is_delete);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stream {
+    Pipe,
+    File,
+    Socket,
+}
+
+#[test]
+fn a_script_is_answered_whatever_stdin_and_stdout_are() {
+    for input in [Stream::Pipe, Stream::File, Stream::Socket] {
+        for output in [Stream::Pipe, Stream::File, Stream::Socket] {
+            let answers = run_script(input, output);
+            assert_eq!(answers.len(), 3, "{input:?} to {output:?}: {answers:?}");
+            for id in [1, 2, 3] {
+                let answer = answers.iter().find(|answer| answer["id"] == id);
+                let good = answer.is_some_and(|answer| answer["result"].is_object());
+                assert!(good, "{input:?} to {output:?}: {answers:?}");
+            }
+        }
+    }
+}
+
+/// `printf … | asistry bridge`, with each kind of stream.
+fn run_script(input: Stream, output: Stream) -> Vec<Value> {
+    let service = Service::start(|_| None);
+    let directory = tempfile::tempdir().unwrap();
+    let (script, answers) = (directory.path().join("script"), directory.path().join("answers"));
+    let text = format!(
+        "{}\n{}\n{}\n{}",
+        request("1", "initialize", r#"{"protocolVersion":"2025-06-18","capabilities":{}}"#),
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+        request("2", "tools/call", r#"{"name":"echo"}"#),
+        // Without an end, as printf leaves it.
+        request("3", "ping", "{}"),
+    );
+    std::fs::write(&script, &text).unwrap();
+    let start = bridge(&service, &[]);
+    let (start, socket_in) = match input {
+        Stream::Pipe => (start, None),
+        Stream::File => (start.stdin(File::open(&script).unwrap()), None),
+        Stream::Socket => {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            (start.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs))), Some(ours))
+        }
+    };
+    let (start, socket_out) = match output {
+        Stream::Pipe => (start, None),
+        Stream::File => (start.stdout(File::create(&answers).unwrap()), None),
+        Stream::Socket => {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            (start.stdout(Stdio::from(std::os::fd::OwnedFd::from(theirs))), Some(ours))
+        }
+    };
+    let mut bridge = start.spawn();
+    match socket_in {
+        Some(mut socket) => socket.write_all(text.as_bytes()).unwrap(),
+        None if matches!(input, Stream::Pipe) => bridge.write(text),
+        None => {}
+    }
+    bridge.close();
+    let written = match (socket_out, output) {
+        (Some(mut socket), _) => {
+            let mut all = Vec::new();
+            socket.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
+            socket.read_to_end(&mut all).unwrap();
+            all
+        }
+        (None, Stream::File) => {
+            bridge.exit();
+            std::fs::read(&answers).unwrap()
+        }
+        _ => return bridge.rest(),
+    };
+    assert_eq!(bridge.exit_code(), 0, "{}", bridge.stderr());
+    written.split_inclusive(|byte| *byte == b'\n').map(json_rpc).collect()
+}

@@ -1,0 +1,139 @@
+//! Many at once, large ones, and a client that does not read (STD-4, STD-9).
+
+use bytes::Bytes;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::support::bridge::{bridge, request};
+use crate::support::service::{Gate, Reply, Service, mcp};
+
+const MIB: usize = 1 << 20;
+
+#[test]
+fn of_500_calls_in_flight_a_slow_one_delays_no_other_and_ping_is_answered_while_all_hang() {
+    let (all, slow) = (Gate::default(), Gate::default());
+    let (opens_all, opens_slow) = (all.clone(), slow.clone());
+    let service = Service::start(move |received| match received.tool().as_str() {
+        "" => None,
+        "slow" => Some(mcp(received).after(&slow)),
+        _ => Some(mcp(received).after(&all)),
+    });
+    let mut bridge = bridge(&service, &[]).spawn();
+    bridge.open("2025-06-18");
+    bridge.call(0, "slow");
+    for id in 1..500 {
+        bridge.call(id, "quick");
+    }
+    service.awaits_many(500, "calls", |r| r.method == "tools/call");
+    bridge.say(request("\"ping\"", "ping", "{}"));
+    assert_eq!(bridge.hear(), json!({"jsonrpc": "2.0", "id": "ping", "result": {}}));
+    opens_all.open();
+    let mut ids: Vec<u64> = (1..500).map(|_| bridge.hear()["id"].as_u64().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..500).collect::<Vec<_>>());
+    opens_slow.open();
+    assert_eq!(bridge.hear()["id"], 0);
+}
+
+#[test]
+fn a_line_of_64_mib_goes_and_comes_byte_for_byte() {
+    const LENGTH: usize = 64 * MIB;
+    let answer = |id: &str| {
+        let (head, tail) = (format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"t":""#), r#""}}"#);
+        let filling = (0..LENGTH - head.len() - tail.len()).map(|n| b'a' + (n % 23) as u8);
+        [head.into_bytes(), filling.collect(), tail.into()].concat()
+    };
+    let expected = answer("1");
+    assert_eq!(expected.len(), LENGTH);
+    let hash = Sha256::digest(&expected);
+    let reply = Reply::parts(vec![expected.into()]);
+    let service = Service::start(move |received| (received.method == "big").then(|| reply.clone()));
+    let mut bridge = bridge(&service, &[]).spawn();
+    bridge.open("2025-06-18");
+    let head = r#"{"jsonrpc":"2.0","id":1,"method":"big","params":{"t":""#;
+    let mut line = head.as_bytes().to_vec();
+    line.extend((0..LENGTH - head.len() - 3).map(|n| b'A' + (n % 25) as u8));
+    line.extend(b"\"}}");
+    assert_eq!(line.len(), LENGTH);
+    let sent = Sha256::digest(&line);
+    line.push(b'\n');
+    bridge.write(line);
+    let mut heard = bridge.line().expect("an answer");
+    assert_eq!(heard.pop(), Some(b'\n'));
+    assert_eq!(heard.len(), LENGTH);
+    assert_eq!(Sha256::digest(&heard), hash, "what came is not what the service sent");
+    let received = service.awaits("the line", |r| r.method == "big");
+    assert_eq!(received.body.len(), LENGTH);
+    assert_eq!(Sha256::digest(&received.body), sent, "what went is not what the client sent");
+    #[cfg(target_os = "linux")]
+    {
+        let peak = bridge.peak_memory() / MIB;
+        println!("64 MiB each way: peak {peak} MiB");
+        assert!(peak < PEAK_OF_64_MIB, "peak {peak} MiB");
+    }
+}
+
+#[test]
+fn a_line_past_the_limit_is_answered_and_the_next_one_is_served() {
+    let service = Service::start(|_| None);
+    let mut bridge = bridge(&service, &[]).spawn();
+    bridge.open("2025-11-25");
+    let head = r#"{"jsonrpc":"2.0","id":1,"method":"big","params":{"t":""#;
+    bridge.write(head);
+    for _ in 0..129 {
+        bridge.write(vec![b'x'; MIB]);
+    }
+    bridge.write("\"}}\n");
+    bridge.call(2, "echo");
+    let refusal = bridge.hear();
+    assert_eq!(refusal["error"]["code"], -32700, "{refusal}");
+    assert!(refusal["error"]["message"].as_str().unwrap().contains("128 MiB"), "{refusal}");
+    assert!(refusal.get("id").is_none());
+    assert_eq!(bridge.hear()["id"], 2);
+    assert!(service.received().iter().all(|r| r.method != "big"));
+}
+
+#[test]
+fn a_client_that_does_not_read_fills_no_memory_and_gets_all_when_it_reads() {
+    const CALLS: usize = 400;
+    let filling = Bytes::from(vec![b'z'; MIB]);
+    let service = Service::start(move |received| {
+        let head = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"t":""#, received.id);
+        let parts = vec![head.into(), filling.clone(), Bytes::from_static(b"\"}}")];
+        (received.method == "tools/call").then(|| Reply::parts(parts))
+    });
+    let mut bridge = bridge(&service, &[]).unread().spawn();
+    bridge.say(request("\"open\"", "initialize", r#"{"protocolVersion":"2025-06-18","capabilities":{}}"#));
+    for id in 0..CALLS {
+        bridge.call(id, "large");
+    }
+    service.awaits_many(CALLS, "calls", |r| r.method == "tools/call");
+    #[cfg(target_os = "linux")]
+    let unread = bridge.peak_memory() / MIB;
+    bridge.read();
+    assert_eq!(bridge.hear()["id"], "open");
+    let mut seen = vec![false; CALLS];
+    for _ in 0..CALLS {
+        let line = bridge.line().expect("an answer");
+        let head = std::str::from_utf8(&line[..60]).unwrap();
+        let id = head.split("\"id\":").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+        let id: usize = id.parse().unwrap();
+        assert!(!std::mem::replace(&mut seen[id], true), "{id} came twice");
+        assert_eq!(line.len(), 36 + id.to_string().len() + MIB + 4, "{head}");
+        assert!(line[60..line.len() - 4].iter().all(|byte| *byte == b'z'));
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let peak = bridge.peak_memory() / MIB;
+        println!("400 answers of 1 MiB: peak {unread} MiB before anything was read, {peak} MiB in all");
+        assert!(peak < PEAK_OF_400_ANSWERS, "peak {peak} MiB, {unread} MiB before anything was read");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = MIB;
+}
+
+/// Measured on Linux x86-64, debug build; see the report.
+#[cfg(target_os = "linux")]
+const PEAK_OF_64_MIB: usize = 420;
+#[cfg(target_os = "linux")]
+const PEAK_OF_400_ANSWERS: usize = 150;

@@ -1,0 +1,285 @@
+//! A small programmable HTTP service on port 0: answers as its test says, and remembers what it was asked.
+//!
+//! Refuses to stay uncalled: a stand-in that nobody called fails its test.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json, value::RawValue};
+use tokio::sync::watch;
+
+use super::DEADLINE;
+
+/// The session id that [`mcp`] gives.
+pub const SESSION: &str = "session-of-the-stand-in";
+
+/// One HTTP request that came.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// POST, GET or DELETE.
+    pub verb: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// The JSON-RPC method, or nothing.
+    pub method: String,
+    /// The raw JSON text of the id, or nothing.
+    pub id: String,
+}
+
+impl Received {
+    fn new(verb: String, headers: HeaderMap, body: Bytes) -> Self {
+        #[derive(Default, serde::Deserialize)]
+        struct Shape<'a> {
+            #[serde(borrow)]
+            id: Option<&'a RawValue>,
+            method: Option<String>,
+        }
+        let shape: Shape = serde_json::from_slice(&body).unwrap_or_default();
+        let id = shape.id.map(|raw| raw.get().to_owned()).unwrap_or_default();
+        Self { verb, method: shape.method.unwrap_or_default(), id, headers, body: body.clone() }
+    }
+
+    /// The whole message.
+    pub fn message(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The name of the tool that is called, or nothing.
+    pub fn tool(&self) -> String {
+        self.message()["params"]["name"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// What a service answers.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    parts: Vec<Bytes>,
+    after: Option<Gate>,
+}
+
+impl Reply {
+    /// A status and a body of some type.
+    pub fn status(status: u16, media: &str, body: impl Into<Bytes>) -> Self {
+        let headers = vec![("content-type", media.to_owned())];
+        Self { status, headers, parts: vec![body.into()], after: None }
+    }
+
+    /// Nothing but a status.
+    pub fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), parts: Vec::new(), after: None }
+    }
+
+    /// JSON in several parts, which are not copied; its length is announced.
+    pub fn parts(parts: Vec<Bytes>) -> Self {
+        let length = parts.iter().map(Bytes::len).sum::<usize>();
+        let headers =
+            vec![("content-type", "application/json".to_owned()), ("content-length", length.to_string())];
+        Self { status: 200, headers, parts, after: None }
+    }
+
+    /// A message as JSON.
+    pub fn json(message: impl ToString) -> Self {
+        Self::parts(vec![message.to_string().into()])
+    }
+
+    /// The result of what was received.
+    pub fn result(received: &Received, result: impl ToString) -> Self {
+        Self::json(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{}}}"#, received.id, result.to_string()))
+    }
+
+    /// Messages as events of a stream that then ends.
+    pub fn events<T: ToString>(messages: impl IntoIterator<Item = T>) -> Self {
+        let text: String = messages.into_iter().map(|m| format!("data: {}\n\n", m.to_string())).collect();
+        Self::status(200, "text/event-stream", text)
+    }
+
+    /// Never comes.
+    pub fn never() -> Self {
+        Self::empty(200).after(&Gate::default())
+    }
+
+    /// Comes when the gate is open.
+    #[must_use]
+    pub fn after(self, gate: &Gate) -> Self {
+        Self { after: Some(gate.clone()), ..self }
+    }
+
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+}
+
+/// Holds replies back until it is opened.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<watch::Sender<bool>>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Gate {
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    async fn passed(&self) {
+        let _ = self.0.subscribe().wait_for(|open| *open).await;
+    }
+}
+
+/// What a well-behaved MCP service of the handshake eras answers.
+pub fn mcp(received: &Received) -> Reply {
+    match (received.verb.as_str(), received.method.as_str()) {
+        ("GET", _) => Reply::empty(405),
+        ("DELETE", _) => Reply::empty(204),
+        (_, "initialize") => {
+            let version = received.message()["params"]["protocolVersion"].clone();
+            let info = json!({"name": "stand-in", "version": "1"});
+            let result =
+                json!({"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info});
+            Reply::result(received, result).header("mcp-session-id", SESSION)
+        }
+        _ if received.id.is_empty() || received.method.is_empty() => Reply::empty(202),
+        (_, "tools/list") => Reply::result(received, r#"{"tools":[]}"#),
+        _ => Reply::result(received, r#"{"content":[{"type":"text","text":"done"}]}"#),
+    }
+}
+
+type Answer = dyn Fn(&Received) -> Option<Reply> + Send + Sync;
+
+#[derive(Default)]
+struct Seen {
+    all: Mutex<Vec<Received>>,
+    more: Condvar,
+}
+
+/// A running service.
+pub struct Service {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+    silent: bool,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Service {
+    /// Starts a service that answers as the test says; as [`mcp`] does where the test says nothing.
+    pub fn start(answer: impl Fn(&Received) -> Option<Reply> + Send + Sync + 'static) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let seen = Arc::<Seen>::default();
+        let (answer, shared): (Arc<Answer>, _) = (Arc::new(answer), seen.clone());
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (answer, seen) = (answer.clone(), shared.clone());
+                let serve = service_fn(move |request| reply(request, answer.clone(), seen.clone()));
+                let connection =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), serve);
+                tokio::spawn(connection);
+            }
+        });
+        Self { address, seen, silent: false, runtime: Some(runtime) }
+    }
+
+    /// Starts a service that must never be called.
+    pub fn never_called() -> Self {
+        let mut service = Self::start(|_| None);
+        service.silent = true;
+        service
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+
+    /// Everything that came so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.seen.all.lock().unwrap().clone()
+    }
+
+    /// Waits for a request; the first one that matches is returned.
+    pub fn awaits(&self, what: &str, matches: impl Fn(&Received) -> bool) -> Received {
+        self.awaits_many(1, what, matches).remove(0)
+    }
+
+    /// Waits until so many requests match.
+    pub fn awaits_many(&self, count: usize, what: &str, matches: impl Fn(&Received) -> bool) -> Vec<Received> {
+        let until = Instant::now() + DEADLINE;
+        let mut all = self.seen.all.lock().unwrap();
+        loop {
+            let found: Vec<Received> = all.iter().filter(|r| matches(r)).cloned().collect();
+            if found.len() >= count {
+                return found;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let came: Vec<String> =
+                    all.iter().map(|r| format!("{} {} {}", r.verb, r.method, r.id)).collect();
+                drop(all);
+                panic!("{} of {count} × {what} came to the service; all that came: {came:?}", found.len());
+            }
+            all = self.seen.more.wait_timeout(all, left).unwrap().0;
+        }
+    }
+
+    pub fn awaits_call(&self, tool: &str) -> Received {
+        self.awaits(tool, |r| r.method == "tools/call" && r.tool() == tool)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        if !std::thread::panicking() {
+            let called = !self.received().is_empty();
+            assert!(called || self.silent, "nobody called the stand-in service");
+            assert!(!(called && self.silent), "the stand-in service was called: {:?}", self.received());
+        }
+    }
+}
+
+async fn reply(
+    request: Request<Incoming>,
+    answer: Arc<Answer>,
+    seen: Arc<Seen>,
+) -> Result<Response<BoxBody<Bytes, Infallible>>, hyper::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let received = Received::new(head.method.to_string(), head.headers, body);
+    let reply = answer(&received).unwrap_or_else(|| mcp(&received));
+    seen.all.lock().unwrap().push(received);
+    seen.more.notify_all();
+    if let Some(gate) = &reply.after {
+        gate.passed().await;
+    }
+    let mut response = Response::builder().status(reply.status);
+    for (name, value) in &reply.headers {
+        response = response.header(*name, value);
+    }
+    let frames = stream::iter(reply.parts).map(|part| Ok(Frame::data(part)));
+    Ok(response.body(BodyExt::boxed(StreamBody::new(frames))).unwrap())
+}
