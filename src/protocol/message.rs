@@ -187,13 +187,15 @@ impl Message {
             }
             None => None,
         };
+        // Peers of JSON-RPC 1.0 write both, one of them null.
+        let result = shape.result.filter(|raw| raw.get() != "null" || shape.error.is_none());
         let kind = match (&method, &id) {
             (Some(_), None) if shape.id.is_some() => {
                 return Err(Malformed::Shape(None, "a request id is never null"));
             }
             (Some(_), Some(_)) => Kind::Request,
             (Some(_), None) => Kind::Notification,
-            (None, _) if shape.result.is_some() || shape.error.is_some() => Kind::Response,
+            (None, _) if result.is_some() || shape.error.is_some() => Kind::Response,
             (None, _) => return Err(Malformed::Shape(id, "neither a method nor a result nor an error")),
         };
         Ok(Self {
@@ -202,7 +204,7 @@ impl Message {
             id,
             method,
             params: shape.params.map(at),
-            result: shape.result.map(at),
+            result: result.map(at),
             error: shape.error.map(at),
             text,
         })
@@ -454,6 +456,16 @@ mod tests {
         assert!(matches!(Message::read(r#"{"id":3}"#), Err(Malformed::Shape(Some(Id::Integer(3)), _))));
         assert!(matches!(Message::read(r#"{"id":null,"method":"a"}"#), Err(Malformed::Shape(None, _))));
         assert!(matches!(Message::read(&b"{\"id\":1,\"method\":\"\xff\"}"[..]), Err(Malformed::Json(_))));
+    }
+
+    #[test]
+    fn a_null_result_is_a_result_and_a_null_beside_an_error_is_none() {
+        let message = read(r#"{"jsonrpc":"2.0","id":1,"result":null}"#);
+        assert_eq!((message.kind(), message.result_text()), (Kind::Response, Some("null")));
+        let message = read(r#"{"id":1,"result":null,"error":{"code":1}}"#);
+        assert_eq!((message.result_text(), message.error_text()), (None, Some(r#"{"code":1}"#)));
+        let message = read(r#"{"id":1,"result":{},"error":null}"#);
+        assert_eq!((message.result_text(), message.error_text()), (Some("{}"), None));
     }
 
     #[test]
