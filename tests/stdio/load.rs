@@ -119,7 +119,8 @@ fn a_client_that_does_not_read_fills_no_memory_and_gets_all_when_it_reads() {
         let id = head.split("\"id\":").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
         let id: usize = id.parse().unwrap();
         assert!(!std::mem::replace(&mut seen[id], true), "{id} came twice");
-        assert_eq!(line.len(), 36 + id.to_string().len() + MIB + 4, "{head}");
+        let head = r#"{"jsonrpc":"2.0","id":,"result":{"t":""#.len();
+        assert_eq!(line.len(), head + id.to_string().len() + MIB + 4);
         assert!(line[60..line.len() - 4].iter().all(|byte| *byte == b'z'));
     }
     #[cfg(target_os = "linux")]
@@ -132,8 +133,9 @@ fn a_client_that_does_not_read_fills_no_memory_and_gets_all_when_it_reads() {
     let _ = MIB;
 }
 
-/// Measured on Linux x86-64, debug build; see the report.
+/// Measured on Linux x86-64, debug build: 139 and 217 MiB, times 1.5. Half of the second is what hyper reads
+/// ahead on each of the 400 connections (up to 408 KiB).
 #[cfg(target_os = "linux")]
-const PEAK_OF_64_MIB: usize = 420;
+const PEAK_OF_64_MIB: usize = 210;
 #[cfg(target_os = "linux")]
-const PEAK_OF_400_ANSWERS: usize = 150;
+const PEAK_OF_400_ANSWERS: usize = 330;
