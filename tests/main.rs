@@ -3,6 +3,7 @@
 mod commands;
 mod conversations;
 mod house;
+mod rmcp_peer;
 mod sandbox;
 mod stdio;
 mod support;

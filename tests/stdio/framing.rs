@@ -72,8 +72,18 @@ fn an_id_comes_back_as_it_was_even_from_a_service_that_rounds_numbers() {
     let mut bridge = bridge(&service, &[]).spawn();
     bridge.open("2025-06-18");
     let ids = [
-        "0", "\"0\"", "\"1\"", "1", "-5", "9007199254740991", "9007199254740993", "1.0",
-        "\"a\\\"b\\\\c\\n\\u0007/é\u{1f980}\"", "\"\"", "12345678901234567890123", "1e3",
+        "0",
+        "\"0\"",
+        "\"1\"",
+        "1",
+        "-5",
+        "9007199254740991",
+        "9007199254740993",
+        "1.0",
+        "\"a\\\"b\\\\c\\n\\u0007/é\u{1f980}\"",
+        "\"\"",
+        "12345678901234567890123",
+        "1e3",
     ];
     for id in ids {
         bridge.call(id, "echo");
@@ -184,9 +194,8 @@ fn a_notification_is_never_answered_not_even_with_an_error() {
 fn a_second_request_with_an_id_in_flight_is_refused_and_the_first_is_undisturbed() {
     let gate = crate::support::service::Gate::default();
     let held = gate.clone();
-    let service = Service::start(move |received| {
-        (received.tool() == "slow").then(|| mcp(received).after(&held))
-    });
+    let service =
+        Service::start(move |received| (received.tool() == "slow").then(|| mcp(received).after(&held)));
     let mut bridge = bridge(&service, &[]).spawn();
     bridge.open("2025-06-18");
     bridge.call(5, "slow");
@@ -232,7 +241,8 @@ fn a_batch_of_2025_03_26_is_answered_by_one_array() {
     let answer = bridge.hear();
     let all = answer.as_array().expect("an array");
     assert_eq!(all.len(), 4, "{answer}");
-    let of = |id: Value| all.iter().find(|one| one["id"] == id).unwrap_or_else(|| panic!("no {id}: {answer}"));
+    let of =
+        |id: Value| all.iter().find(|one| one["id"] == id).unwrap_or_else(|| panic!("no {id}: {answer}"));
     assert_eq!(of(json!(1))["result"], json!({}));
     assert_eq!(of(json!("two"))["result"], json!({"tools": []}));
     assert_eq!(of(json!(3))["error"]["code"], -32600);

@@ -56,7 +56,8 @@ fn wrong_options_are_refused_before_anything_is_sent() {
 #[test]
 fn a_literal_credential_on_the_command_line_is_refused_and_not_repeated() {
     let service = Service::never_called();
-    for header in ["Authorization: Bearer s3cr3t-marked", "Cookie: s3cr3t-marked", "X-API-Key:s3cr3t-marked"] {
+    for header in ["Authorization: Bearer s3cr3t-marked", "Cookie: s3cr3t-marked", "X-API-Key:s3cr3t-marked"]
+    {
         let mut bridge = bridge(&service, &["--header", header]).spawn();
         assert_eq!(bridge.exit_code(), 2, "{}", bridge.stderr());
         let told = bridge.stderr();
@@ -83,8 +84,19 @@ fn a_key_is_in_no_output_no_trace_and_no_log() {
     let mut outputs: Vec<(String, Vec<u8>)> = Vec::new();
     for form in ["text", "json"] {
         let (trace, log) = (path(&format!("trace-{form}")), path(&format!("log-{form}")));
-        let options =
-            ["-p", "asistry", "-vv", "--trace", &trace, "--log-file", &log, "--log-format", form, "--header", "X-Api-Key: ${OTHER}"];
+        let options = [
+            "-p",
+            "asistry",
+            "-vv",
+            "--trace",
+            &trace,
+            "--log-file",
+            &log,
+            "--log-format",
+            form,
+            "--header",
+            "X-Api-Key: ${OTHER}",
+        ];
         let mut bridge = bridge(&service, &options).env("ASISTRY_API_KEY", KEY).env("OTHER", OTHER).spawn();
         bridge.open("2025-06-18");
         let tools = ["echo", "refused", "broken", "moved"];
@@ -103,7 +115,8 @@ fn a_key_is_in_no_output_no_trace_and_no_log() {
         }
     }
     // And once with the logs on stderr.
-    let mut bridge = bridge(&service, &["-vv"]).env("ASISTRY_API_KEY", KEY).env("ASISTRY_LOG", "trace").spawn();
+    let mut bridge =
+        bridge(&service, &["-vv"]).env("ASISTRY_API_KEY", KEY).env("ASISTRY_LOG", "trace").spawn();
     bridge.open("2025-06-18");
     bridge.close();
     bridge.exit();

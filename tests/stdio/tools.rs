@@ -10,9 +10,7 @@ const TOOLS: &[(&str, bool)] =
 
 fn with_tools() -> Service {
     Service::start(|received| {
-        let tool = |(name, reads): &(&str, bool)| {
-            json!({"name": name, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": reads}})
-        };
+        let tool = |(name, reads): &(&str, bool)| json!({"name": name, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": reads}});
         match received.method.as_str() {
             "tools/list" => {
                 let tools: Vec<Value> = TOOLS.iter().map(tool).collect();

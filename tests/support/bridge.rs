@@ -27,8 +27,8 @@ pub struct Start {
 pub struct Bridge {
     /// Its process id.
     pub pid: u32,
-    /// Its home directory.
-    pub home: tempfile::TempDir,
+    /// Its home directory, which goes with it.
+    _home: tempfile::TempDir,
     input: Option<Sender<Vec<u8>>>,
     output: Option<ChildStdout>,
     lines: Receiver<Vec<u8>>,
@@ -135,7 +135,7 @@ impl Start {
         std::thread::spawn(move || exited.send(child.wait().unwrap()));
         let mut bridge = Bridge {
             pid,
-            home: self.home,
+            _home: self.home,
             input: Some(input),
             output,
             lines,
@@ -319,9 +319,11 @@ pub fn json_rpc(line: &[u8]) -> Value {
     let shown = || String::from_utf8_lossy(&line[..line.len().min(300)]).into_owned();
     let text = line.strip_suffix(b"\n").unwrap_or_else(|| panic!("no LF at the end of {}", shown()));
     assert!(!text.contains(&b'\r'), "CR in {}", shown());
-    let message: Value =
-        serde_json::from_slice(text).unwrap_or_else(|e| panic!("no JSON: {e}: {}", shown()));
-    let whole = |m: &Value| m["jsonrpc"] == "2.0" && (m.get("id").is_some() || m.get("method").is_some() || m.get("error").is_some());
+    let message: Value = serde_json::from_slice(text).unwrap_or_else(|e| panic!("no JSON: {e}: {}", shown()));
+    let whole = |m: &Value| {
+        m["jsonrpc"] == "2.0"
+            && (m.get("id").is_some() || m.get("method").is_some() || m.get("error").is_some())
+    };
     assert!(message.as_array().map_or_else(|| whole(&message), |all| all.iter().all(whole)), "{}", shown());
     message
 }

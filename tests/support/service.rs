@@ -225,7 +225,12 @@ impl Service {
     }
 
     /// Waits until so many requests match.
-    pub fn awaits_many(&self, count: usize, what: &str, matches: impl Fn(&Received) -> bool) -> Vec<Received> {
+    pub fn awaits_many(
+        &self,
+        count: usize,
+        what: &str,
+        matches: impl Fn(&Received) -> bool,
+    ) -> Vec<Received> {
         let until = Instant::now() + DEADLINE;
         let mut all = self.seen.all.lock().unwrap();
         loop {
