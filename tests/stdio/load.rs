@@ -1,5 +1,7 @@
 //! Many at once, large ones, and a client that does not read (STD-4, STD-9).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -96,10 +98,14 @@ fn a_line_past_the_limit_is_answered_and_the_next_one_is_served() {
 #[test]
 fn a_client_that_does_not_read_fills_no_memory_and_gets_all_when_it_reads() {
     const CALLS: usize = 400;
+    // The service hands out small pieces, so that it is seen how much was taken.
+    const PIECE: usize = 16 << 10;
     let filling = Bytes::from(vec![b'z'; MIB]);
     let service = Service::start(move |received| {
         let head = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"t":""#, received.id);
-        let parts = vec![head.into(), filling.clone(), Bytes::from_static(b"\"}}")];
+        let pieces = (0..MIB / PIECE).map(|n| filling.slice(n * PIECE..(n + 1) * PIECE));
+        let parts =
+            [Bytes::from(head)].into_iter().chain(pieces).chain([Bytes::from_static(b"\"}}")]).collect();
         (received.method == "tools/call").then(|| Reply::parts(parts))
     });
     let mut bridge = bridge(&service, &[]).unread().spawn();
@@ -108,6 +114,7 @@ fn a_client_that_does_not_read_fills_no_memory_and_gets_all_when_it_reads() {
         bridge.call(id, "large");
     }
     service.awaits_many(CALLS, "calls", |r| r.method == "tools/call");
+    service.awaits_quiet(Duration::from_millis(700));
     #[cfg(target_os = "linux")]
     let unread = bridge.peak_memory() / MIB;
     bridge.read();

@@ -4,8 +4,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -170,6 +171,8 @@ type Answer = dyn Fn(&Received) -> Option<Reply> + Send + Sync;
 struct Seen {
     all: Mutex<Vec<Received>>,
     more: Condvar,
+    /// Parts of replies that were taken.
+    taken: AtomicUsize,
 }
 
 /// A running service.
@@ -249,6 +252,21 @@ impl Service {
         }
     }
 
+    /// Waits until nothing comes and nothing is taken any more for this long.
+    pub fn awaits_quiet(&self, quiet: Duration) {
+        let until = Instant::now() + DEADLINE;
+        let mut all = self.seen.all.lock().unwrap();
+        loop {
+            let taken = self.seen.taken.load(Ordering::Relaxed);
+            let (guard, waited) = self.seen.more.wait_timeout(all, quiet).unwrap();
+            all = guard;
+            if waited.timed_out() && taken == self.seen.taken.load(Ordering::Relaxed) {
+                return;
+            }
+            assert!(Instant::now() < until, "it never becomes quiet");
+        }
+    }
+
     pub fn awaits_call(&self, tool: &str) -> Received {
         self.awaits(tool, |r| r.method == "tools/call" && r.tool() == tool)
     }
@@ -285,6 +303,9 @@ async fn reply(
     for (name, value) in &reply.headers {
         response = response.header(*name, value);
     }
-    let frames = stream::iter(reply.parts).map(|part| Ok(Frame::data(part)));
+    let frames = stream::iter(reply.parts).map(move |part| {
+        seen.taken.fetch_add(1, Ordering::Relaxed);
+        Ok(Frame::data(part))
+    });
     Ok(response.body(BodyExt::boxed(StreamBody::new(frames))).unwrap())
 }
