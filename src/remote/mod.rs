@@ -202,7 +202,6 @@ impl Remote {
     async fn read_events(&self, voyage: &mut Voyage<'_>, mut reply: reqwest::Response) -> Step {
         let mut events = Events::new();
         let mut lease = Lease::new(&self.budget);
-        let mut turn = None;
         loop {
             let patience = if voyage.passage.is_answered() { Some(LINGER) } else { voyage.passage.silence() };
             match within(patience, reply.chunk()).await {
@@ -236,10 +235,7 @@ impl Remote {
                     voyage.report(None, None).await;
                 }
             }
-            lease.hold(events.held());
-            if turn.is_none() {
-                turn = self.budget.turn(&lease).await;
-            }
+            lease.grow(events.held()).await;
         }
     }
 
@@ -249,7 +245,7 @@ impl Remote {
         let silence = voyage.passage.silence();
         let expected = reply.content_length().unwrap_or(0).min(limit as u64) as usize;
         let mut lease = Lease::new(&self.budget);
-        let mut turn = None;
+        lease.begin(expected).await;
         let mut body: Vec<u8> = Vec::new();
         let whole = loop {
             match within(silence, reply.chunk()).await {
@@ -275,10 +271,7 @@ impl Remote {
                 }
                 return voyage.passage.too_long();
             }
-            lease.hold(body.len());
-            if turn.is_none() {
-                turn = self.budget.turn(&lease).await;
-            }
+            lease.grow(body.len().max(expected)).await;
         };
         let body = if body.is_empty() { whole } else { lease.take(Bytes::from(body)) };
         self.trace_body(voyage.tag, &body);

@@ -262,7 +262,8 @@ impl Bridge {
             return;
         };
         if let Some(batch) = self.batches.get_mut(&number) {
-            batch.answers.push(text);
+            // A copy: an answer that is kept here must not hold up the others, for which it waits itself.
+            batch.answers.push(Bytes::copy_from_slice(&text));
             self.settle(number);
         }
     }
