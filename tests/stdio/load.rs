@@ -134,7 +134,8 @@ fn a_client_that_does_not_read_fills_no_memory_and_gets_all_when_it_reads() {
     {
         let peak = bridge.peak_memory() / MIB;
         println!("400 answers of 1 MiB: peak {unread} MiB before anything was read, {peak} MiB in all");
-        assert!(peak < PEAK_OF_400_ANSWERS, "peak {peak} MiB, {unread} MiB before anything was read");
+        assert!(unread < PEAK_UNREAD, "{unread} MiB before anything was read");
+        assert!(peak < PEAK_OF_400_ANSWERS, "peak {peak} MiB");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = MIB;
@@ -158,8 +159,11 @@ fn a_batch_of_large_answers_waits_for_itself_never() {
     assert!(array.starts_with(b"[{") && array.len() > CALLS * MIB, "{}", array.len());
 }
 
-/// Measured on Linux x86-64, debug build: 139 MiB, and 98 MiB (38 before anything was read); times 1.5.
+/// Measured on Linux x86-64, debug build: 139 MiB; 87 to 147 MiB, of which
+/// 32 to 48 before anything was read; the highest, times 1.5.
 #[cfg(target_os = "linux")]
 const PEAK_OF_64_MIB: usize = 210;
 #[cfg(target_os = "linux")]
-const PEAK_OF_400_ANSWERS: usize = 150;
+const PEAK_OF_400_ANSWERS: usize = 220;
+#[cfg(target_os = "linux")]
+const PEAK_UNREAD: usize = 75;
