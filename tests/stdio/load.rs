@@ -159,11 +159,11 @@ fn a_batch_of_large_answers_waits_for_itself_never() {
     assert!(array.starts_with(b"[{") && array.len() > CALLS * MIB, "{}", array.len());
 }
 
-/// Measured on Linux x86-64, debug build: 139 MiB; 87 to 147 MiB, of which
+/// Measured on Linux x86-64, debug build: 139 MiB; 87 to 175 MiB, of which
 /// 32 to 48 before anything was read; the highest, times 1.5.
 #[cfg(target_os = "linux")]
 const PEAK_OF_64_MIB: usize = 210;
 #[cfg(target_os = "linux")]
-const PEAK_OF_400_ANSWERS: usize = 220;
+const PEAK_OF_400_ANSWERS: usize = 265;
 #[cfg(target_os = "linux")]
 const PEAK_UNREAD: usize = 75;

@@ -299,8 +299,10 @@ impl Bridge {
 impl Drop for Bridge {
     fn drop(&mut self) {
         if self.status.is_none() && self.exit.try_recv().is_err() {
+            // It may have ended by itself just now.
             #[cfg(unix)]
-            self.signal(rustix::process::Signal::KILL);
+            let _ = rustix::process::Pid::from_raw(self.pid as i32)
+                .map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
             let _ = self.exit.recv_timeout(DEADLINE);
         }
         if std::thread::panicking() {
