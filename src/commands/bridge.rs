@@ -14,6 +14,8 @@ use crate::local::stdio::Stdio;
 use crate::protocol::bridge::{Settings, Transport};
 use crate::relay::{Ending, Relay};
 
+/// What a warning may take of the end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 const CALL_SILENCE: Duration = Duration::from_secs(600);
 
 /// Options of `asistry bridge`.
@@ -92,7 +94,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let endpoint = settings.endpoint.clone();
     let stop = stop_signal()?;
     let remote = prepared.remote.clone();
-    tokio::spawn(async move {
+    let warm_up = tokio::spawn(async move {
         if let Err(error) = remote.warm_up().await {
             // Each request will say so too; this is for whoever reads the client's log.
             crate::ui::error(&error);
@@ -102,6 +104,8 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let relay = Relay::new(Stdio::take(), prepared.remote.clone(), settings, ending);
     let relay = relay.remembering(prepared.state.clone(), endpoint).traced(prepared.trace.clone());
     relay.run(stop).await;
+    // Whoever reads the client's log learns why even a short conversation failed.
+    let _ = tokio::time::timeout(LAST_WORDS, warm_up).await;
     Ok(0)
 }
 

@@ -91,10 +91,11 @@ impl Remote {
     /// Gets credential and HTTP client ready before the first message needs them.
     ///
     /// # Errors
-    /// What the first message would fail with.
+    /// The credential's: what the first message would fail with.
     pub async fn warm_up(&self) -> Result<()> {
-        self.net.client().await?;
-        self.authorizer.ready().await
+        let client = async { drop(self.net.client().await) };
+        let (ready, ()) = tokio::join!(self.authorizer.ready(), client);
+        ready
     }
 
     /// Carries one passage out after a pause; everything it brings goes to `reports`.

@@ -82,6 +82,20 @@ struct ListResult<'a> {
     next_cursor: Option<&'a RawValue>,
 }
 
+#[derive(Deserialize)]
+struct Tool<'a> {
+    #[serde(borrow)]
+    name: &'a RawValue,
+    #[serde(default)]
+    annotations: Option<Hints>,
+}
+
+impl Tool<'_> {
+    fn name(&self) -> Option<String> {
+        serde_json::from_str(self.name.get()).ok()
+    }
+}
+
 /// What a page of `tools/list` turned into.
 pub(super) struct Page {
     /// The message with other tools in it; `None` where nothing changed.
@@ -149,6 +163,10 @@ impl Tools {
         };
         page.next_cursor =
             list.next_cursor.map(RawValue::get).filter(|raw| *raw != "null").map(str::to_owned);
+        // All names first: a tool whose own name is fit keeps it, whoever would like to be shown under it.
+        for entry in &entries {
+            self.note(entry.get());
+        }
         let mut kept: Vec<Cow<'_, str>> = Vec::with_capacity(entries.len());
         for entry in entries {
             kept.extend(self.entry(entry.get()));
@@ -164,22 +182,21 @@ impl Tools {
         page
     }
 
-    /// Notes one tool; returns its entry as the client may see it.
-    fn entry<'a>(&mut self, raw: &'a str) -> Option<Cow<'a, str>> {
-        #[derive(Deserialize)]
-        struct Tool<'a> {
-            #[serde(borrow)]
-            name: &'a RawValue,
-            #[serde(default)]
-            annotations: Option<Hints>,
+    fn note(&mut self, raw: &str) {
+        let tool = serde_json::from_str::<Tool>(raw).ok();
+        if let Some((name, tool)) = tool.and_then(|tool| Some((tool.name()?, tool))) {
+            self.seen.insert(name, tool.annotations.unwrap_or_default());
         }
+    }
+
+    /// Returns the entry of one tool as the client may see it.
+    fn entry<'a>(&mut self, raw: &'a str) -> Option<Cow<'a, str>> {
         // What cannot be read is carried, as long as no rule depends on it.
         let Ok(tool) = serde_json::from_str::<Tool>(raw) else {
             return (!self.rules.change_lists()).then_some(Cow::Borrowed(raw));
         };
-        let name: String = serde_json::from_str(tool.name.get()).ok()?;
+        let name = tool.name()?;
         let hints = tool.annotations.unwrap_or_default();
-        self.seen.insert(name.clone(), hints);
         if self.rules.refusal(&name).is_some() || (self.rules.read_only && !hints.read_only_hint) {
             return None;
         }
@@ -333,6 +350,7 @@ mod tests {
             assert_eq!(tool_name(&renamed).unwrap(), original);
         }
         assert!(matches!(tools.permit(&call("a.b")), Ok(Permit::Go)));
-        assert_eq!(tools.original.len(), 4, "a_b too: its name is taken");
+        assert_eq!(tools.original.len(), 3);
+        assert!(matches!(tools.permit(&call("a_b")), Ok(Permit::Go)), "its own name is fit");
     }
 }
