@@ -1,1 +1,40 @@
-fn main() {}
+//! `cargo bench`: what the bridge costs, end to end: the real binary over pipes, beside the same calls
+//! made straight over HTTP in the same run.
+//!
+//! `cargo bench -- --quick` is the short form; `cargo bench -- latency start` measures those parts only.
+//! Refuses to leave anything behind: the service and every bridge end with this process.
+
+#[cfg(target_os = "linux")]
+mod bridge;
+#[cfg(target_os = "linux")]
+mod direct;
+#[cfg(target_os = "linux")]
+mod figures;
+#[cfg(target_os = "linux")]
+mod measures;
+#[cfg(target_os = "linux")]
+mod messages;
+#[cfg(target_os = "linux")]
+mod process;
+#[cfg(target_os = "linux")]
+mod service;
+
+/// Memory and processor time are read from `/proc`.
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("cargo bench: measured on Linux only");
+}
+
+#[cfg(target_os = "linux")]
+fn main() {
+    // What cargo itself adds (`--bench`) says nothing here.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if arguments.first().map(String::as_str) == Some(service::ARGUMENT) {
+        return service::run();
+    }
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let wanted: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with('-')).collect();
+    process::end_after(measures::LONGEST);
+    measures::run(quick, &wanted);
+}

@@ -1,0 +1,55 @@
+//! The messages of the conversation, the same through the bridge and straight.
+
+/// Opens the session.
+pub const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
+/// Confirms it.
+pub const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+/// Asks for the tools.
+pub const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+
+/// How many progress notifications one call of [`Tool::Progress`] or [`Tool::PackedProgress`] brings.
+pub const EVENTS: usize = 200_000;
+/// The size of the text in a large answer, in bytes.
+pub const LARGE: usize = 64 * 1000 * 1000;
+
+/// What is called, and so how the service answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// One JSON body.
+    Json,
+    /// One event of a stream.
+    Sse,
+    /// One JSON body of 64 MB.
+    LargeJson,
+    /// One event of 64 MB.
+    LargeSse,
+    /// Many progress notifications, each in an HTTP chunk of its own, then the result.
+    Progress,
+    /// The same in HTTP chunks of 16 KiB.
+    PackedProgress,
+}
+
+/// Every tool with its name.
+pub const TOOLS: &[(Tool, &str)] = &[
+    (Tool::Json, "json"),
+    (Tool::Sse, "sse"),
+    (Tool::LargeJson, "large-json"),
+    (Tool::LargeSse, "large-sse"),
+    (Tool::Progress, "progress"),
+    (Tool::PackedProgress, "packed-progress"),
+];
+
+/// Draws one call.
+pub fn call(tool: Tool, id: u64) -> String {
+    let name = TOOLS.iter().find(|(known, _)| *known == tool).map_or("", |(_, name)| name);
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{name}","arguments":{{"task":"T-42","note":"as short as most calls are"}},"_meta":{{"progressToken":"p"}}}}}}"#
+    )
+}
+
+/// Reads the id of a request or an answer of this conversation.
+pub fn id_of(text: &[u8]) -> Option<u64> {
+    let start = memchr::memmem::find(&text[..text.len().min(64)], b"\"id\":")? + 5;
+    let digits = text[start..].iter().take_while(|byte| byte.is_ascii_digit());
+    std::str::from_utf8(&text[start..start + digits.count()]).ok()?.parse().ok()
+}
