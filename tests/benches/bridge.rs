@@ -1,11 +1,16 @@
 //! The client of the bridge: the real binary as a child, one message a line over its pipes.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::messages::{EVENTS, INITIALIZE, INITIALIZED, LARGE, LIST, Tool, call, id_of};
 use crate::process::Owned;
+use crate::way::Way;
+
+/// The program that is measured.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_asistry");
 
 /// A bridge under way.
 pub struct Bridge {
@@ -20,9 +25,9 @@ pub struct Bridge {
 
 impl Bridge {
     /// Starts a bridge and opens its session; returns how long the answer to `initialize` took.
-    pub fn start(port: u16) -> (Self, Duration) {
+    pub fn start(program: &Path, port: u16) -> (Self, Duration) {
         let start = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_asistry"))
+        let mut child = Command::new(program)
             .args(["bridge", "--url", &format!("http://127.0.0.1:{port}/mcp")])
             .env_clear()
             .stdin(Stdio::piped())
@@ -45,8 +50,8 @@ impl Bridge {
     }
 
     /// Starts a bridge and goes on until its tools are known.
-    pub fn ready(port: u16) -> Self {
-        let (mut bridge, _) = Self::start(port);
+    pub fn ready(program: &Path, port: u16) -> Self {
+        let (mut bridge, _) = Self::start(program, port);
         bridge.confirm_and_list();
         bridge
     }
@@ -61,9 +66,10 @@ impl Bridge {
     pub fn pid(&self) -> u32 {
         self.process.0.id()
     }
+}
 
-    /// Makes calls one at a time; returns how long each took.
-    pub fn one_at_a_time(&mut self, tool: Tool, count: usize) -> Vec<Duration> {
+impl Way for Bridge {
+    fn one_at_a_time(&mut self, tool: Tool, count: usize) -> Vec<Duration> {
         let mut took = Vec::with_capacity(count);
         for _ in 0..count {
             let id = self.fresh_id();
@@ -77,8 +83,7 @@ impl Bridge {
         took
     }
 
-    /// Makes calls with this many in flight; returns how long all of them took.
-    pub fn in_flight(&mut self, count: usize, in_flight: usize) -> Duration {
+    fn in_flight(&mut self, count: usize, in_flight: usize) -> Duration {
         let first = self.next_id;
         self.next_id += count as u64;
         let mut answered = vec![false; count];
@@ -107,8 +112,7 @@ impl Bridge {
         start.elapsed()
     }
 
-    /// Calls for a large answer; returns how long it took to pass.
-    pub fn large(&mut self, tool: Tool) -> Duration {
+    fn large(&mut self, tool: Tool) -> Duration {
         let id = self.fresh_id();
         let start = Instant::now();
         self.say(&call(tool, id));
@@ -126,8 +130,7 @@ impl Bridge {
         start.elapsed()
     }
 
-    /// Calls for a stream of progress notifications; returns how long it took to pass.
-    pub fn progress(&mut self, tool: Tool) -> Duration {
+    fn progress(&mut self, tool: Tool) -> Duration {
         let id = self.fresh_id();
         let start = Instant::now();
         self.say(&call(tool, id));
@@ -145,7 +148,9 @@ impl Bridge {
         assert_eq!((lines, id_of(line)), (EVENTS + 1, Some(id)), "all events, then the result");
         took
     }
+}
 
+impl Bridge {
     fn fresh_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id - 1

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::messages::{EVENTS, LARGE, Tool, call, id_of};
+use crate::way::Way;
 
 /// Connections to the service, as many as were ever needed at once.
 pub struct Direct {
@@ -38,9 +39,10 @@ impl Direct {
         let body = self.runtime.block_on(connection.collect("/requests", None));
         std::str::from_utf8(&body).ok().and_then(|text| text.parse().ok()).expect("a number")
     }
+}
 
-    /// Makes calls one at a time; returns how long each took.
-    pub fn one_at_a_time(&mut self, tool: Tool, count: usize) -> Vec<Duration> {
+impl Way for Direct {
+    fn one_at_a_time(&mut self, tool: Tool, count: usize) -> Vec<Duration> {
         self.connect(1);
         let first = self.take_ids(count);
         let connection = &mut self.connections[0];
@@ -58,8 +60,7 @@ impl Direct {
         })
     }
 
-    /// Makes calls on this many connections at once; returns how long all of them took.
-    pub fn in_flight(&mut self, count: usize, in_flight: usize) -> Duration {
+    fn in_flight(&mut self, count: usize, in_flight: usize) -> Duration {
         self.connect(in_flight);
         let share = count / in_flight;
         let connections = std::mem::take(&mut self.connections);
@@ -85,20 +86,20 @@ impl Direct {
         took
     }
 
-    /// Calls for a large answer, and drops it as it comes; returns how long it took to pass.
-    pub fn large(&mut self, tool: Tool) -> Duration {
+    fn large(&mut self, tool: Tool) -> Duration {
         let (took, length, _) = self.passing(tool);
         assert!(length > LARGE, "the answer is whole: {length} bytes");
         took
     }
 
-    /// Calls for a stream of progress notifications; returns how long it took to pass.
-    pub fn progress(&mut self, tool: Tool) -> Duration {
+    fn progress(&mut self, tool: Tool) -> Duration {
         let (took, _, breaks) = self.passing(tool);
         assert_eq!(breaks, 2 * (EVENTS + 1), "all events, then the result");
         took
     }
+}
 
+impl Direct {
     /// Returns how long a body took to pass, its length, and the line feeds in it.
     fn passing(&mut self, tool: Tool) -> (Duration, usize, usize) {
         self.connect(1);

@@ -18,8 +18,8 @@ pub struct Row {
     pub what: String,
     pub unit: Unit,
     pub bridge: Vec<f64>,
-    /// The same without the bridge, sample for sample in the same round; empty where there is no such thing.
-    pub direct: Vec<f64>,
+    /// The same beside it, sample for sample in the same round; empty where there is no such thing.
+    pub beside: Vec<f64>,
     /// What the same stack has been seen to reach through the bridge.
     pub reached: &'static str,
 }
@@ -28,28 +28,28 @@ pub struct Row {
 pub struct Table;
 
 impl Table {
-    pub fn new() -> Self {
+    pub fn new(beside: &str) -> Self {
         println!(
-            "| | unit | best | median | direct: best | median | added, median | ratio | seen elsewhere |"
+            "| | unit | best | median | {beside}: best | median | added, median | ratio | seen elsewhere |"
         );
         println!("|---|---|--:|--:|--:|--:|--:|--:|---|");
         Self
     }
 
     pub fn print(&self, row: &Row) {
-        let Row { what, unit, bridge, direct, reached } = row;
+        let Row { what, unit, bridge, beside, reached } = row;
         let (name, digits) = unit.shown();
         let show = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.digits$}"));
-        let pairs = || bridge.iter().zip(direct);
-        let added: Vec<f64> = pairs().map(|(bridge, direct)| bridge - direct).collect();
-        let ratio: Vec<f64> = pairs().map(|(bridge, direct)| bridge / direct).collect();
+        let pairs = || bridge.iter().zip(beside);
+        let added: Vec<f64> = pairs().map(|(bridge, beside)| bridge - beside).collect();
+        let ratio: Vec<f64> = pairs().map(|(bridge, beside)| bridge / beside).collect();
         let added = if *unit == Unit::PerSecond { None } else { median(&added) };
         println!(
             "| {what} | {name} | {} | {} | {} | {} | {} | {} | {reached} |",
             show(best(bridge, *unit)),
             show(median(bridge)),
-            show(best(direct, *unit)),
-            show(median(direct)),
+            show(best(beside, *unit)),
+            show(median(beside)),
             show(added),
             median(&ratio).map_or(String::new(), |ratio| format!("{ratio:.2}")),
         );

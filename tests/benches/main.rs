@@ -1,7 +1,8 @@
 //! `cargo bench`: what the bridge costs, end to end: the real binary over pipes, beside the same calls
 //! made straight over HTTP in the same run.
 //!
-//! `cargo bench -- --quick` is the short form; `cargo bench -- latency start` measures those parts only.
+//! `-- --quick` is the short form; `-- latency start` measures those parts only; `-- --against PATH` puts
+//! another build of the program beside this one, where the direct calls would be.
 //! Refuses to leave anything behind: the service and every bridge end with this process.
 
 #[cfg(target_os = "linux")]
@@ -18,6 +19,8 @@ mod messages;
 mod process;
 #[cfg(target_os = "linux")]
 mod service;
+#[cfg(target_os = "linux")]
+mod way;
 
 /// Memory and processor time are read from `/proc`.
 #[cfg(not(target_os = "linux"))]
@@ -32,9 +35,15 @@ fn main() {
     if arguments.first().map(String::as_str) == Some(service::ARGUMENT) {
         return service::run();
     }
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    let wanted: Vec<&str> =
-        arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with('-')).collect();
+    let mut options = measures::Options::default();
+    let mut rest = arguments.into_iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--quick" => options.quick = true,
+            "--against" => options.against = rest.next().map(Into::into),
+            _ => options.parts.push(argument),
+        }
+    }
     process::end_after(measures::LONGEST);
-    measures::run(quick, &wanted);
+    measures::run(options);
 }

@@ -1,14 +1,17 @@
-//! What is measured, part by part; in each round the bridge and the direct way take turns, so that the
-//! noise of the machine hits both.
+//! What is measured, part by part; in each round the bridge and what stands beside it take turns, so that
+//! the noise of the machine hits both.
 
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::bridge::Bridge;
+use crate::bridge::{Bridge, PROGRAM};
 use crate::direct::Direct;
 use crate::figures::{Row, Table, Unit, percentile};
 use crate::messages::{EVENTS, Tool};
 use crate::process::{Memory, processor_seconds};
 use crate::service::Service;
+use crate::way::Way;
 
 /// The whole run takes no longer than this, whatever happens.
 pub const LONGEST: Duration = Duration::from_secs(290);
@@ -16,11 +19,21 @@ pub const LONGEST: Duration = Duration::from_secs(290);
 /// A client that makes this many HTTP requests until it has its tools makes none in vain.
 const REQUESTS_TO_TOOLS: usize = 3;
 
+/// How to measure.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The short form.
+    pub quick: bool,
+    /// Another build of the program, to be measured beside this one.
+    pub against: Option<PathBuf>,
+    /// The parts that are wanted; all of them where none is named.
+    pub parts: Vec<String>,
+}
+
 struct Bench {
     service: Service,
-    direct: Direct,
     table: Table,
-    quick: bool,
+    options: Options,
 }
 
 type Part = fn(&mut Bench);
@@ -35,18 +48,17 @@ const PARTS: &[(&str, Part)] = &[
     ("events", Bench::events),
 ];
 
-/// Measures the parts that are wanted: all of them where none is named.
-pub fn run(quick: bool, wanted: &[&str]) {
-    if let Some(unknown) = wanted.iter().find(|name| !PARTS.iter().any(|(part, _)| part == *name)) {
-        let known: Vec<&str> = PARTS.iter().map(|(part, _)| *part).collect();
+/// Measures the parts that are wanted.
+pub fn run(options: Options) {
+    let known: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
+    if let Some(unknown) = options.parts.iter().find(|part| !known.contains(&part.as_str())) {
         eprintln!("cargo bench: no part named {unknown}; known are {}", known.join(", "));
         std::process::exit(2);
     }
-    let service = Service::start();
-    let direct = Direct::new(service.port);
-    let mut bench = Bench { service, direct, table: Table::new(), quick };
+    let beside = if options.against.is_some() { "other build" } else { "direct" };
+    let mut bench = Bench { service: Service::start(), table: Table::new(beside), options };
     for (name, part) in PARTS {
-        if wanted.is_empty() || wanted.contains(name) {
+        if bench.options.parts.is_empty() || bench.options.parts.iter().any(|wanted| wanted == name) {
             part(&mut bench);
         }
     }
@@ -54,34 +66,45 @@ pub fn run(quick: bool, wanted: &[&str]) {
 
 impl Bench {
     fn rounds(&self, quick: usize, full: usize) -> usize {
-        if self.quick { quick } else { full }
+        if self.options.quick { quick } else { full }
     }
 
     fn bridge(&self) -> Bridge {
-        Bridge::ready(self.service.port)
+        Bridge::ready(Path::new(PROGRAM), self.service.port)
+    }
+
+    /// The other build, where there is one.
+    fn other(&self) -> Option<Bridge> {
+        self.options.against.as_deref().map(|program| Bridge::ready(program, self.service.port))
+    }
+
+    fn beside(&self) -> Box<dyn Way> {
+        match self.other() {
+            Some(other) => Box::new(other),
+            None => Box::new(Direct::new(self.service.port)),
+        }
     }
 
     /// One call at a time, in blocks of 500 either way.
     fn latency(&mut self) {
         const BLOCK: usize = 500;
-        let blocks = self.rounds(10, 40);
         for (tool, name, reached) in [
             (Tool::Json, "JSON", "added 13–48 where a direct call takes 13–37"),
             (Tool::Sse, "SSE", "added 13–48 where a direct call takes 13–37"),
         ] {
-            let mut bridge = self.bridge();
+            let (mut bridge, mut beside) = (self.bridge(), self.beside());
             bridge.one_at_a_time(tool, BLOCK);
-            self.direct.one_at_a_time(tool, BLOCK);
+            beside.one_at_a_time(tool, BLOCK);
             let mut taken = Vec::new();
-            for _ in 0..blocks {
-                taken.push((bridge.one_at_a_time(tool, BLOCK), self.direct.one_at_a_time(tool, BLOCK)));
+            for _ in 0..self.rounds(10, 40) {
+                taken.push((bridge.one_at_a_time(tool, BLOCK), beside.one_at_a_time(tool, BLOCK)));
             }
             for (part, percent, reached) in [(0.5, "p50", reached), (0.99, "p99", "")] {
                 self.table.print(&Row {
                     what: format!("one call, {name}, {percent}"),
                     unit: Unit::Microseconds,
                     bridge: taken.iter().map(|(bridge, _)| percentile(bridge, part)).collect(),
-                    direct: taken.iter().map(|(_, direct)| percentile(direct, part)).collect(),
+                    beside: taken.iter().map(|(_, beside)| percentile(beside, part)).collect(),
                     reached,
                 });
             }
@@ -89,61 +112,80 @@ impl Bench {
     }
 
     fn throughput(&mut self) {
-        let calls = if self.quick { 6_400 } else { 19_200 };
+        let calls = if self.options.quick { 6_400 } else { 19_200 };
         for (in_flight, reached) in [(1, ""), (8, "70,000"), (64, "100,000")] {
-            let mut bridge = self.bridge();
-            bridge.in_flight(1_000, in_flight);
-            self.direct.in_flight(1_024, in_flight);
-            let (mut through, mut direct) = (Vec::new(), Vec::new());
+            let (mut bridge, mut beside) = (self.bridge(), self.beside());
+            bridge.in_flight(1_024, in_flight);
+            beside.in_flight(1_024, in_flight);
+            let mut rates = (Vec::new(), Vec::new());
             for _ in 0..self.rounds(5, 9) {
                 let rate = |took: Duration| calls as f64 / took.as_secs_f64();
-                through.push(rate(bridge.in_flight(calls, in_flight)));
-                direct.push(rate(self.direct.in_flight(calls, in_flight)));
+                rates.0.push(rate(bridge.in_flight(calls, in_flight)));
+                rates.1.push(rate(beside.in_flight(calls, in_flight)));
             }
-            let what = format!("calls a second, {in_flight} in flight");
-            self.table.print(&Row { what, unit: Unit::PerSecond, bridge: through, direct, reached });
+            self.table.print(&Row {
+                what: format!("calls a second, {in_flight} in flight"),
+                unit: Unit::PerSecond,
+                bridge: rates.0,
+                beside: rates.1,
+                reached,
+            });
         }
     }
 
     fn start(&mut self) {
-        let (mut took, mut requests) = (Vec::new(), Vec::new());
-        self.direct.requests();
+        let port = self.service.port;
+        let mut counter = Direct::new(port);
+        let (mut took, mut requests) = ((Vec::new(), Vec::new()), Vec::new());
+        counter.requests();
         for _ in 0..50 {
-            let (mut bridge, answered) = Bridge::start(self.service.port);
-            took.push(answered.as_secs_f64() * 1e3);
+            let (mut bridge, answered) = Bridge::start(Path::new(PROGRAM), port);
+            took.0.push(milliseconds(answered));
             bridge.confirm_and_list();
             drop(bridge);
-            requests.push(self.direct.requests());
+            requests.push(counter.requests());
+            took.1.push(milliseconds(match &self.options.against {
+                Some(program) => Bridge::start(program, port).1,
+                None => shortest_start(),
+            }));
+            counter.requests();
         }
         assert_eq!(requests, vec![REQUESTS_TO_TOOLS; 50], "no request is made in vain");
+        let beside =
+            if self.options.against.is_some() { "" } else { " (beside it: `/bin/true`, to its end)" };
         self.table.print(&Row {
-            what: "start to `initialize` answered".into(),
+            what: format!("start to `initialize` answered{beside}"),
             unit: Unit::Milliseconds,
-            bridge: took,
-            direct: Vec::new(),
+            bridge: took.0,
+            beside: took.1,
             reached: "1.2",
         });
         self.table.print(&Row {
             what: "HTTP requests until `tools/list` is answered".into(),
             unit: Unit::Count,
             bridge: requests.into_iter().map(|count| count as f64).collect(),
-            direct: Vec::new(),
+            beside: Vec::new(),
             reached: "3",
         });
     }
 
     fn idle(&mut self) {
-        let mut memory = Vec::new();
+        let (mut bridges, mut others) = (Vec::new(), Vec::new());
         for _ in 0..self.rounds(3, 9) {
-            let mut bridge = self.bridge();
-            let fresh = Memory::of(bridge.pid());
-            bridge.in_flight(10_000, 8);
-            memory.push((fresh, Memory::of(bridge.pid())));
+            bridges.push(memory_before_and_after(self.bridge()));
+            others.extend(self.other().map(memory_before_and_after));
         }
         let print = |what: &str, of: fn(&(Memory, Memory)) -> u64, reached| {
-            let bridge = memory.iter().map(|sample| megabytes(of(sample))).collect();
-            let row = Row { what: what.into(), unit: Unit::Megabytes, bridge, direct: Vec::new(), reached };
-            self.table.print(&row);
+            let megabytes = |samples: &[(Memory, Memory)]| -> Vec<f64> {
+                samples.iter().map(|sample| megabytes(of(sample))).collect()
+            };
+            self.table.print(&Row {
+                what: what.into(),
+                unit: Unit::Megabytes,
+                bridge: megabytes(&bridges),
+                beside: megabytes(&others),
+                reached,
+            });
         };
         print("idle after the handshake, private dirty", |(fresh, _)| fresh.private_dirty, "2.4");
         print("idle after the handshake, resident", |(fresh, _)| fresh.rss, "");
@@ -153,69 +195,96 @@ impl Bench {
 
     fn large(&mut self) {
         for (tool, name) in [(Tool::LargeJson, "JSON"), (Tool::LargeSse, "SSE")] {
-            self.direct.large(tool);
-            let (mut peaks, mut through, mut direct) = (Vec::new(), Vec::new(), Vec::new());
-            for _ in 0..self.rounds(3, 7) {
+            self.beside().large(tool);
+            let (mut peaks, mut took) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+            for _ in 0..self.rounds(3, 9) {
                 let mut bridge = self.bridge();
-                through.push(bridge.large(tool).as_secs_f64() * 1e3);
-                peaks.push(megabytes(Memory::of(bridge.pid()).peak));
+                took.0.push(milliseconds(bridge.large(tool)));
+                peaks.0.push(megabytes(Memory::of(bridge.pid()).peak));
                 drop(bridge);
-                direct.push(self.direct.large(tool).as_secs_f64() * 1e3);
+                match self.other() {
+                    Some(mut other) => {
+                        took.1.push(milliseconds(other.large(tool)));
+                        peaks.1.push(megabytes(Memory::of(other.pid()).peak));
+                    }
+                    None => took.1.push(milliseconds(self.beside().large(tool))),
+                }
             }
             self.table.print(&Row {
                 what: format!("peak while 64 MB pass, {name}"),
                 unit: Unit::Megabytes,
-                bridge: peaks,
-                direct: Vec::new(),
+                bridge: peaks.0,
+                beside: peaks.1,
                 reached: "",
             });
             self.table.print(&Row {
                 what: format!("64 MB answer, {name}"),
                 unit: Unit::Milliseconds,
-                bridge: through,
-                direct,
+                bridge: took.0,
+                beside: took.1,
                 reached: "",
             });
         }
     }
 
     fn processor(&mut self) {
-        let mut bridge = self.bridge();
-        bridge.in_flight(1_000, 8);
-        let mut spent = Vec::new();
+        let mut bridges: Vec<Bridge> = [Some(self.bridge()), self.other()].into_iter().flatten().collect();
+        let mut spent = [Vec::new(), Vec::new()];
         for _ in 0..self.rounds(5, 15) {
-            let before = processor_seconds(bridge.pid());
-            bridge.in_flight(10_000, 8);
-            spent.push(processor_seconds(bridge.pid()) - before);
+            for (bridge, spent) in bridges.iter_mut().zip(&mut spent) {
+                let before = processor_seconds(bridge.pid());
+                bridge.in_flight(10_000, 8);
+                spent.push(processor_seconds(bridge.pid()) - before);
+            }
         }
+        let [bridge, beside] = spent;
         self.table.print(&Row {
             what: "processor time of 10,000 calls, 8 in flight".into(),
             unit: Unit::ProcessorSeconds,
-            bridge: spent,
-            direct: Vec::new(),
+            bridge,
+            beside,
             reached: "0.09",
         });
     }
 
     fn events(&mut self) {
         for (tool, name) in [(Tool::Progress, "each a chunk"), (Tool::PackedProgress, "16 KiB chunks")] {
-            let mut bridge = self.bridge();
-            self.direct.progress(tool);
-            let (mut through, mut direct) = (Vec::new(), Vec::new());
-            for _ in 0..self.rounds(3, 7) {
+            let (mut bridge, mut beside) = (self.bridge(), self.beside());
+            beside.progress(tool);
+            let mut rates = (Vec::new(), Vec::new());
+            for _ in 0..self.rounds(3, 9) {
                 let rate = |took: Duration| EVENTS as f64 / took.as_secs_f64();
-                through.push(rate(bridge.progress(tool)));
-                direct.push(rate(self.direct.progress(tool)));
+                rates.0.push(rate(bridge.progress(tool)));
+                rates.1.push(rate(beside.progress(tool)));
             }
             self.table.print(&Row {
                 what: format!("progress events a second, {name}"),
                 unit: Unit::PerSecond,
-                bridge: through,
-                direct,
+                bridge: rates.0,
+                beside: rates.1,
                 reached: "190,000",
             });
         }
     }
+}
+
+/// What a bridge holds after the handshake, and after many calls.
+fn memory_before_and_after(mut bridge: Bridge) -> (Memory, Memory) {
+    let fresh = Memory::of(bridge.pid());
+    bridge.in_flight(10_000, 8);
+    (fresh, Memory::of(bridge.pid()))
+}
+
+/// What the machine takes to start and end the smallest of programs.
+fn shortest_start() -> Duration {
+    let start = Instant::now();
+    let ended = Command::new("/bin/true").env_clear().status();
+    assert!(ended.is_ok_and(|status| status.success()));
+    start.elapsed()
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
 }
 
 fn megabytes(kib: u64) -> f64 {
