@@ -289,6 +289,11 @@ impl Message {
         self.result.as_ref().map(|at| self.part(at))
     }
 
+    /// Returns the length of `result` in bytes, without a look at it.
+    pub fn result_len(&self) -> Option<usize> {
+        self.result.as_ref().map(ExactSizeIterator::len)
+    }
+
     /// Returns the JSON text of `error`.
     pub fn error_text(&self) -> Option<&str> {
         self.error.as_ref().map(|at| self.part(at))

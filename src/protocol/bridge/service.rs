@@ -105,7 +105,7 @@ impl Bridge {
 
     fn is_too_large(&self, message: &Message) -> bool {
         let limit = self.settings.max_result.unwrap_or(usize::MAX);
-        message.result_text().is_some_and(|result| result.len() > limit)
+        message.result_len().is_some_and(|length| length > limit)
     }
 
     fn own_answer(&mut self, own: Own, message: &Message) {

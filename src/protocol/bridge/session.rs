@@ -96,7 +96,7 @@ impl Session {
 
     /// Remembers what a session opened anew must be told again.
     pub fn learn(&mut self, request: &Message, answer: &Message) {
-        let (Some(params), Some(_)) = (request.params(), answer.result_text()) else { return };
+        let (Some(params), Some(_)) = (request.params(), answer.result_len()) else { return };
         match request.method() {
             "logging/setLevel" => self.log_level = Some(params.to_owned()),
             "resources/subscribe" if !self.subscriptions.iter().any(|known| known == params) => {
