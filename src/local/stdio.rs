@@ -29,6 +29,8 @@ pub struct Stdio {
     out: Vec<u8>,
     large: VecDeque<Bytes>,
     writer: Arc<Writer>,
+    #[cfg(unix)]
+    stdout: ready::Stdout,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,8 @@ impl Stdio {
             out: Vec::with_capacity(CHUNK),
             large: VecDeque::new(),
             writer: Arc::default(),
+            #[cfg(unix)]
+            stdout: ready::Stdout::take(),
         }
     }
 
@@ -96,7 +100,7 @@ impl Port for Stdio {
     fn flush(&mut self) {
         if self.large.is_empty() && !self.out.is_empty() && self.writer.is_idle() {
             #[cfg(unix)]
-            match ready::write(&self.out) {
+            match self.stdout.write(&self.out) {
                 Ok(written) => drop(self.out.drain(..written)),
                 Err(_) => self.writer.break_off(),
             }
@@ -129,7 +133,7 @@ impl Input {
     fn open() -> Self {
         #[cfg(unix)]
         if let Some(stdin) = ready::stdin() {
-            return Self::Ready(stdin, vec![0; CHUNK]);
+            return Self::Ready(stdin, Vec::with_capacity(CHUNK));
         }
         let (chunks, input) = mpsc::channel(4);
         // A thread that blocks in a read until the process ends: there is no other way to read a file or
@@ -144,8 +148,8 @@ impl Input {
             #[cfg(unix)]
             Self::Ready(stdin, scratch) => match ready::read(stdin, scratch).await {
                 Ok(0) | Err(_) => true,
-                Ok(n) => {
-                    lines.push(&scratch[..n]);
+                Ok(_) => {
+                    lines.push(scratch);
                     false
                 }
             },
@@ -270,6 +274,7 @@ mod ready {
     use std::io;
     use std::os::fd::AsFd;
 
+    use rustix::buffer::spare_capacity;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fs::{FileType, fstat};
     use rustix::net::{SendFlags, send};
@@ -297,16 +302,24 @@ mod ready {
         ready.ok()
     }
 
-    /// Reads what there is. Safe to cancel.
-    pub async fn read(stdin: &AsyncFd<io::Stdin>, scratch: &mut [u8]) -> io::Result<usize> {
+    /// Reads what there is, as much as fits into the scratch. Safe to cancel.
+    pub async fn read(stdin: &AsyncFd<io::Stdin>, scratch: &mut Vec<u8>) -> io::Result<usize> {
         loop {
             let mut guard = stdin.readable().await?;
             if !is_ready(io::stdin(), PollFlags::IN)? {
                 guard.clear_ready();
                 continue;
             }
-            match rustix::io::read(io::stdin(), &mut *scratch) {
-                Ok(n) => return Ok(n),
+            scratch.clear();
+            match rustix::io::read(io::stdin(), spare_capacity(scratch)) {
+                Ok(n) => {
+                    // A short read has taken all there was (epoll and kqueue): what comes next makes the
+                    // descriptor ready anew, and the end of the input stays known.
+                    if n < scratch.capacity() {
+                        guard.clear_ready();
+                    }
+                    return Ok(n);
+                }
                 Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
@@ -323,21 +336,31 @@ mod ready {
         }
     }
 
-    /// Writes as much as cannot block; returns how much that was.
-    pub fn write(bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > MOST {
-            return Ok(0);
+    /// What stdout is, asked once.
+    #[derive(Debug)]
+    pub struct Stdout(Option<FileType>);
+
+    impl Stdout {
+        pub fn take() -> Self {
+            Self(file_type(io::stdout()))
         }
-        let stdout = io::stdout();
-        let result = match file_type(&stdout) {
-            Some(FileType::Socket) => send(&stdout, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-            Some(FileType::Fifo) => return write_pipe(&stdout, bytes),
-            _ => return Ok(0),
-        };
-        match result {
-            Ok(written) => Ok(written),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
-            Err(e) => Err(e.into()),
+
+        /// Writes as much as cannot block; returns how much that was.
+        pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+            if bytes.len() > MOST {
+                return Ok(0);
+            }
+            let stdout = io::stdout();
+            let result = match self.0 {
+                Some(FileType::Socket) => send(&stdout, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+                Some(FileType::Fifo) => return write_pipe(&stdout, bytes),
+                _ => return Ok(0),
+            };
+            match result {
+                Ok(written) => Ok(written),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+                Err(e) => Err(e.into()),
+            }
         }
     }
 
