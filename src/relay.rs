@@ -177,7 +177,7 @@ impl<P: Port> Relay<P> {
                 }
                 Effect::Carry(tag, passage, after) => {
                     let (remote, reports) = (self.remote.clone(), self.reports.clone());
-                    let task = async move { remote.carry(tag, *passage, after, reports).await };
+                    let task = async move { remote.carry(tag, passage, after, reports).await };
                     let handle = tokio::spawn(task).abort_handle();
                     if let Some((_, earlier)) = self.passages.insert(tag.errand, (tag, handle)) {
                         earlier.abort();

@@ -63,7 +63,8 @@ pub struct Remote {
 /// One passage under way, and where its reports go.
 struct Voyage<'a> {
     tag: Tag,
-    passage: Passage,
+    /// Boxed: a task is moved several times before it runs.
+    passage: Box<Passage>,
     items: Vec<Item>,
     reports: &'a mpsc::Sender<Report>,
 }
@@ -99,7 +100,13 @@ impl Remote {
     }
 
     /// Carries one passage out after a pause; everything it brings goes to `reports`.
-    pub async fn carry(&self, tag: Tag, passage: Passage, after: Duration, reports: mpsc::Sender<Report>) {
+    pub async fn carry(
+        &self,
+        tag: Tag,
+        passage: Box<Passage>,
+        after: Duration,
+        reports: mpsc::Sender<Report>,
+    ) {
         if !after.is_zero() {
             tokio::time::sleep(after).await;
         }
