@@ -81,7 +81,10 @@ fn build(inner: &Inner) -> Result<reqwest::Client> {
         .http2_adaptive_window(true)
         .pool_idle_timeout(if plain { PLAIN_POOL_IDLE } else { TLS_POOL_IDLE });
     if plain {
-        builder = builder.tls_certs_only(std::iter::empty());
+        // Nothing is ever retried over HTTP/1; without the policy no request is copied for it.
+        builder = builder
+            .tls_certs_only(std::iter::empty())
+            .retry(reqwest::retry::never().max_retries_per_request(0));
     } else if let Some(path) = &inner.tls.ca_file {
         let pem = read(path, "--ca-file")?;
         let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| unreadable(path, &e))?;
