@@ -242,7 +242,7 @@ impl Writer {
     }
 
     fn run(&self) {
-        let mut stdout = std::io::stdout().lock();
+        let mut stdout = unbuffered();
         loop {
             let mut state = self.state();
             while state.queue.is_empty() {
@@ -266,6 +266,15 @@ impl Writer {
             }
         }
     }
+}
+
+/// stdout without std's search for the end of a line, which would look at every byte of a large answer.
+fn unbuffered() -> Box<dyn Write> {
+    #[cfg(unix)]
+    if let Ok(copy) = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned() {
+        return Box::new(std::fs::File::from(copy));
+    }
+    Box::new(std::io::stdout().lock())
 }
 
 /// Reading and writing when the descriptor is ready, without blocking and without `O_NONBLOCK`.
