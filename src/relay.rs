@@ -25,7 +25,7 @@ use crate::trace::Trace;
 
 /// Reports under way from passages to the loop.
 const REPORTS: usize = 64;
-/// So many are taken in one turn before answers are written.
+/// So many of their items are taken in one turn before answers are written.
 const TURN: usize = 256;
 /// More requests than this, or more bytes in them, and no further line is read for the moment.
 const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
@@ -126,10 +126,10 @@ impl<P: Port> Relay<P> {
         tokio::select! {
             biased;
             Some(report) = self.from_passages.recv(), if room => {
-                self.report(report);
-                for _ in 0..TURN {
+                let mut taken = self.report(report);
+                while taken < TURN {
                     let Ok(report) = self.from_passages.try_recv() else { break };
-                    self.report(report);
+                    taken += self.report(report);
                 }
             }
             Some(()) = self.from_alarms.recv() => self.bridge.alarm(),
@@ -150,7 +150,9 @@ impl<P: Port> Relay<P> {
         Turn::Goes
     }
 
-    fn report(&mut self, report: Report) {
+    /// Takes one report; returns how much it was.
+    fn report(&mut self, report: Report) -> usize {
+        let taken = report.items.len().max(1);
         for item in report.items {
             self.bridge.item(report.tag, item);
         }
@@ -163,6 +165,7 @@ impl<P: Port> Relay<P> {
             }
             self.bridge.ended(report.tag, outcome, fastrand::f64());
         }
+        taken
     }
 
     /// Does what the bridge decided, and hands the answers to the client.

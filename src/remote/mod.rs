@@ -30,6 +30,8 @@ use events::Events;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// After the answer, the end of a stream is waited for this long, so that its connection can be kept.
 const LINGER: Duration = Duration::from_millis(250);
+/// No more is told in one report.
+const MOST_ITEMS: usize = 64;
 /// No failing reply is read further than this.
 const LONGEST_REFUSAL: usize = 1 << 20;
 
@@ -239,9 +241,12 @@ impl Remote {
                 self.trace_event(voyage.tag, &event);
                 event.data = lease.take(event.data);
                 voyage.passage.event(event, &mut voyage.items);
-                if !voyage.items.is_empty() {
+                if voyage.items.len() >= MOST_ITEMS {
                     voyage.report(None, None).await;
                 }
+            }
+            if !voyage.items.is_empty() {
+                voyage.report(None, None).await;
             }
             lease.grow(events.held()).await;
         }
