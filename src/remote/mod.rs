@@ -214,7 +214,7 @@ impl Remote {
         let mut lease = Lease::new(&self.budget);
         loop {
             let patience = if voyage.passage.is_answered() { Some(LINGER) } else { voyage.passage.silence() };
-            match within(patience, reply.chunk()).await {
+            match soon(patience, reply.chunk()).await {
                 Some(Ok(Some(chunk))) => {
                     events.push(&chunk);
                     if *voyage.passage.purpose() == Purpose::Stream {
@@ -339,6 +339,17 @@ async fn within<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> 
         Some(limit) => tokio::time::timeout(limit, future).await.ok(),
         None => Some(future.await),
     }
+}
+
+/// Like [`within`], but the connection gets one turn before a timer is set: mostly more is there already.
+async fn soon<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(future);
+    tokio::select! {
+        biased;
+        value = &mut future => return Some(value),
+        () = tokio::task::yield_now() => {}
+    }
+    within(limit, future).await
 }
 
 fn moment() -> Moment {
