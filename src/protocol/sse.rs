@@ -98,15 +98,22 @@ impl Guard {
     }
 
     fn push_normalised(&mut self, chunk: &[u8]) {
-        self.buffer.reserve(chunk.len());
-        for &byte in chunk {
-            match byte {
-                b'\n' if self.after_cr => {}
-                b'\r' => self.buffer.extend_from_slice(b"\n"),
-                _ => self.buffer.extend_from_slice(&[byte]),
-            }
-            self.after_cr = byte == b'\r';
+        if chunk.is_empty() {
+            return;
         }
+        self.buffer.reserve(chunk.len());
+        let mut rest = chunk;
+        if self.after_cr {
+            rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+        }
+        while let Some(at) = memchr::memchr(b'\r', rest) {
+            self.buffer.extend_from_slice(&rest[..at]);
+            self.buffer.extend_from_slice(b"\n");
+            rest = &rest[at + 1..];
+            rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+        }
+        self.buffer.extend_from_slice(rest);
+        self.after_cr = chunk.ends_with(b"\r");
     }
 
     fn drop_byte_order_mark(&mut self) {
