@@ -248,7 +248,11 @@ impl Bench {
     }
 
     fn events(&mut self) {
-        for (tool, name) in [(Tool::Progress, "each a chunk"), (Tool::PackedProgress, "16 KiB chunks")] {
+        for (tool, name) in [
+            (Tool::Progress, "each a chunk"),
+            (Tool::PackedProgress, "16 KiB chunks"),
+            (Tool::CrlfProgress, "16 KiB chunks, CRLF"),
+        ] {
             let (mut bridge, mut beside) = (self.bridge(), self.beside());
             beside.progress(tool);
             let mut rates = (Vec::new(), Vec::new());

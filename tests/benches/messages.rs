@@ -27,6 +27,8 @@ pub enum Tool {
     Progress,
     /// The same in HTTP chunks of 16 KiB.
     PackedProgress,
+    /// The same with CRLF as the end of a line, as Python's servers write.
+    CrlfProgress,
 }
 
 /// Every tool with its name.
@@ -37,6 +39,7 @@ pub const TOOLS: &[(Tool, &str)] = &[
     (Tool::LargeSse, "large-sse"),
     (Tool::Progress, "progress"),
     (Tool::PackedProgress, "packed-progress"),
+    (Tool::CrlfProgress, "crlf-progress"),
 ];
 
 /// Draws one call.

@@ -142,6 +142,7 @@ struct Answers {
     large_text: Option<Bytes>,
     progress: Option<Bytes>,
     packed_progress: Option<Bytes>,
+    crlf_progress: Option<Bytes>,
 }
 
 impl Answers {
@@ -213,11 +214,15 @@ impl Answers {
             Some(Tool::LargeJson) => self.large_json(id, output),
             Some(Tool::LargeSse) => self.large_sse(id, output),
             Some(Tool::Progress) => {
-                let events = self.progress.get_or_insert_with(|| progress(1)).clone();
+                let events = self.progress.get_or_insert_with(|| progress(1, "\n")).clone();
                 stream(events, &small(), output);
             }
             Some(Tool::PackedProgress) => {
-                let events = self.packed_progress.get_or_insert_with(|| progress(16 * 1024)).clone();
+                let events = self.packed_progress.get_or_insert_with(|| progress(16 * 1024, "\n")).clone();
+                stream(events, &small(), output);
+            }
+            Some(Tool::CrlfProgress) => {
+                let events = self.crlf_progress.get_or_insert_with(|| progress(16 * 1024, "\r\n")).clone();
                 stream(events, &small(), output);
             }
         }
@@ -265,11 +270,11 @@ fn around_large(id: u64) -> (String, &'static str) {
 }
 
 /// The chunks of all progress notifications, each of at least this many bytes.
-fn progress(least: usize) -> Bytes {
+fn progress(least: usize, line_end: &str) -> Bytes {
     let (mut chunks, mut chunk) = (Vec::new(), String::new());
     for number in 1..=EVENTS {
         chunk.push_str(&format!(
-            "data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{{\"progressToken\":\"p\",\"progress\":{number},\"total\":{EVENTS}}}}}\n\n"
+            "data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{{\"progressToken\":\"p\",\"progress\":{number},\"total\":{EVENTS}}}}}{line_end}{line_end}"
         ));
         if chunk.len() >= least || number == EVENTS {
             chunks.extend_from_slice(format!("{:x}\r\n{chunk}\r\n", chunk.len()).as_bytes());
