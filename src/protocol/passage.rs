@@ -153,7 +153,9 @@ pub struct Passage {
     call: HttpCall,
     purpose: Purpose,
     terms: Terms,
-    next: Option<HttpCall>,
+    /// The exchange that a wait, a renewal or a redirect repeats: the call itself, or the resumption of its
+    /// stream once the call was taken.
+    at_hand: HttpCall,
     head: Option<Head>,
     waited: Duration,
     waits: u32,
@@ -172,10 +174,10 @@ impl Passage {
     /// Makes the passage of one call.
     pub fn new(call: HttpCall, purpose: Purpose, terms: Terms) -> Self {
         Self {
+            at_hand: call.clone(),
             call,
             purpose,
             terms,
-            next: None,
             head: None,
             waited: Duration::ZERO,
             waits: 0,
@@ -218,33 +220,34 @@ impl Passage {
 
     /// Begins.
     pub fn start(&mut self) -> Step {
-        Step::Exchange(self.call.clone())
+        Step::Exchange(self.at_hand.clone())
     }
 
     /// The gate of the key is closed for this long: waits with the others, or gives up at once.
     pub fn held(&mut self, closed_for: Duration, call: HttpCall) -> Step {
         if self.waited.saturating_add(closed_for) > self.terms.retry.max_wait {
-            return self.over(self.rate_limit(Some(closed_for), None));
+            let error = verdict::rate_limited(&self.terms.place, Some(closed_for));
+            return self.fail(error, self.unanswered(), false);
         }
         self.rate_limited = true;
-        self.wait_then(closed_for, Some(call))
+        self.wait_then(closed_for, call)
     }
 
-    /// The call could not be signed or made ready: nothing was sent.
+    /// The exchange at hand could not be signed or made ready: it was not sent.
     pub fn not_sent(&mut self, error: Error) -> Step {
-        self.fail(error, Processed::No, false)
+        self.fail(error, self.unanswered(), false)
     }
 
     /// A wait is over.
     pub fn waited(&mut self) -> Step {
         self.rate_limited = false;
-        Step::Exchange(self.next.take().unwrap_or_else(|| self.call.clone()))
+        Step::Exchange(self.at_hand.clone())
     }
 
     /// Reads the head of a reply.
     pub fn head(&mut self, head: Head, items: &mut Vec<Item>) -> Body {
         let events = head.is_success() && head.media() == Media::Events && !self.terms.answers_elsewhere;
-        if head.is_success() && self.terms.opens_session {
+        if head.is_success() && self.terms.opens_session && !self.is_resuming() {
             items.push(Item::Opening(head.clone()));
         }
         self.head = Some(head);
@@ -284,7 +287,7 @@ impl Passage {
     /// Takes a whole body.
     pub fn body(&mut self, body: Bytes, moment: Moment, items: &mut Vec<Item>) -> Step {
         let Some(head) = self.head.take() else { return self.over(self.lost("a body without a head")) };
-        if let Some(target) = head.redirect(&self.call.url) {
+        if let Some(target) = head.redirect(&self.at_hand.url) {
             return self.redirected(target);
         }
         if head.is_success() {
@@ -305,7 +308,7 @@ impl Passage {
     pub fn renewed(&mut self, renewed: bool, moment: Moment, items: &mut Vec<Item>) -> Step {
         match self.rejection.take() {
             Some((head, body)) if !renewed => self.failing(head, body, (moment, items)),
-            _ => Step::Exchange(self.next.take().unwrap_or_else(|| self.call.clone())),
+            _ => Step::Exchange(self.at_hand.clone()),
         }
     }
 
@@ -364,11 +367,21 @@ impl Passage {
         Outcome::Failed(Box::new(Failure { error, processed: Processed::Maybe, transient: true }))
     }
 
-    fn wait_then(&mut self, wait: Duration, next: Option<HttpCall>) -> Step {
+    /// Says whether the call was taken and only its stream is asked for again.
+    fn is_resuming(&self) -> bool {
+        self.at_hand.method != self.call.method
+    }
+
+    /// What is proven of the message when the exchange at hand was not made, or was refused.
+    fn unanswered(&self) -> Processed {
+        if self.is_resuming() { Processed::Maybe } else { Processed::No }
+    }
+
+    fn wait_then(&mut self, wait: Duration, next: HttpCall) -> Step {
         if self.rate_limited {
             self.waited += wait;
         }
-        self.next = next.or_else(|| self.next.take());
+        self.at_hand = next;
         Step::Wait(wait)
     }
 
@@ -376,14 +389,15 @@ impl Passage {
         self.redirects += 1;
         match target {
             Ok(url) if self.redirects <= MOST_REDIRECTS => {
-                self.call.url = Arc::new(url);
-                Step::Exchange(self.call.clone())
+                self.at_hand.url = Arc::new(url);
+                self.call.url = self.at_hand.url.clone();
+                Step::Exchange(self.at_hand.clone())
             }
             Ok(_) => {
                 let error = Error::new(Kind::UpstreamHttp, "the service redirects in a circle");
-                self.fail(error.hint("check the URL of the profile"), Processed::No, false)
+                self.fail(error.hint("check the URL of the profile"), self.unanswered(), false)
             }
-            Err(error) => self.fail(error, Processed::No, false),
+            Err(error) => self.fail(error, self.unanswered(), false),
         }
     }
 
@@ -391,7 +405,7 @@ impl Passage {
         match self.purpose {
             Purpose::Notice => return self.over(Outcome::Done),
             Purpose::Request(_) if self.terms.answers_elsewhere => return Step::Elsewhere,
-            Purpose::Request(_) if self.next.is_none() && self.last_event_id.is_none() => {}
+            Purpose::Request(_) if !self.is_resuming() => {}
             Purpose::Listen => return self.over(Outcome::NoStream),
             _ => return self.over(self.lost("the stream cannot be resumed")),
         }
@@ -429,13 +443,17 @@ impl Passage {
                 self.waits += 1;
                 self.rate_limited = true;
                 self.refused_for = hint.or(Some(wait));
-                self.wait_then(wait, None)
+                self.wait_then(wait, self.at_hand.clone())
             }
             Verdict::GiveUp => self.failing(head, body, rest),
         }
     }
 
     fn failing(&mut self, head: Head, body: Bytes, (moment, items): (Moment, &mut Vec<Item>)) -> Step {
+        if self.is_resuming() && matches!(self.purpose, Purpose::Request(_)) {
+            // The call was taken: whatever is said of its stream, a lost session too, proves nothing about it.
+            return self.over(self.lost(&format!("the stream cannot be resumed (HTTP {})", head.status)));
+        }
         if self.terms.session && http::is_session_lost(head.status, &body) {
             return self.over(Outcome::SessionLost);
         }
@@ -450,24 +468,13 @@ impl Passage {
         }
         match (&self.purpose, error_message) {
             // HTTP-5: under our id, whatever id the body has.
-            (Purpose::Request(id), Some(message)) if self.last_event_id.is_none() => {
+            (Purpose::Request(id), Some(message)) => {
                 items.push(Item::Message(message.under_id(id)));
                 self.answered = true;
                 self.over(Outcome::Done)
             }
-            (Purpose::Request(_), _) if self.last_event_id.is_some() => {
-                self.over(self.lost(&format!("the stream cannot be resumed (HTTP {})", head.status)))
-            }
             _ => self.over(Outcome::Failed(Box::new(failure))),
         }
-    }
-
-    fn rate_limit(&self, wait: Option<Duration>, status: Option<u16>) -> Outcome {
-        let mut error = verdict::rate_limited(&self.terms.place, wait);
-        if let Some(status) = status {
-            error = error.http_status(status);
-        }
-        Outcome::Failed(Box::new(Failure { error, processed: Processed::No, transient: false }))
     }
 
     fn resume(&mut self) -> Step {
@@ -481,9 +488,14 @@ impl Passage {
         }
         let wait =
             self.retry.unwrap_or_else(|| retry::backoff(RESUME_AFTER, self.idle_turns, LISTEN_BACKOFF.1));
+        if wait > self.terms.silence {
+            let asked = seconds(wait);
+            return self
+                .over(self.lost(&format!("its stream may be resumed after {asked} only, past --timeout")));
+        }
         self.idle_turns += 1;
         let call = self.get_call(Some(&id));
-        self.wait_then(wait, Some(call))
+        self.wait_then(wait, call)
     }
 
     fn listen_again(&mut self, moment: Moment) -> Step {
@@ -492,14 +504,14 @@ impl Passage {
         let wait = self.retry.unwrap_or_default().max(pause.mul_f64(0.5 + moment.die / 2.0));
         self.idle_turns += 1;
         let call = self.get_call(self.last_event_id.clone().as_deref());
-        self.wait_then(wait, Some(call))
+        self.wait_then(wait, call)
     }
 
     fn no_listening(&mut self, status: u16, moment: Moment) -> Step {
         match status {
             409 if self.idle_turns == 0 => {
                 self.idle_turns += 1;
-                self.wait_then(STREAM_EXISTS, None)
+                self.wait_then(STREAM_EXISTS, self.at_hand.clone())
             }
             408 | 425 | 429 | 500 | 502..=599 => self.listen_again(moment),
             _ => self.over(Outcome::NoStream),
