@@ -250,7 +250,9 @@ impl Bridge {
     /// Answers a request of the client with an error of ours.
     fn answer_error(&mut self, request: &Request, error: &Error) {
         if let (Origin::Client { batch }, Some(id)) = (&request.origin, request.message.id()) {
-            let text = Message::failure(id, error).text().clone();
+            let error = error.clone();
+            let error = if request.in_doubt { error.may_have_executed(true) } else { error };
+            let text = Message::failure(id, &error).text().clone();
             self.answer(text, *batch);
         }
     }

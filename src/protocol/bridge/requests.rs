@@ -49,6 +49,8 @@ pub(super) struct Request {
     /// The session it was last sent in.
     pub generation: u64,
     pub sent: bool,
+    /// An earlier attempt may have run, whatever becomes of the next one.
+    pub in_doubt: bool,
     pub replayed: bool,
     pub heartbeats: u32,
 }
@@ -84,6 +86,7 @@ impl Request {
             reissues: 0,
             generation: 0,
             sent: false,
+            in_doubt: false,
             replayed: false,
             heartbeats: 0,
         }

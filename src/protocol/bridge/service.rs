@@ -214,6 +214,7 @@ impl Bridge {
         request.reissues += 1;
         if processed == Processed::Maybe {
             request.upstream = fresh;
+            request.in_doubt = true;
         }
         self.carry(number, after);
     }

@@ -123,6 +123,7 @@ impl Bridge {
             Some(request) if may => {
                 request.reissues += 1;
                 request.upstream = fresh;
+                request.in_doubt = true;
                 request.sent = false;
                 self.session.queue.push_back(number);
             }
