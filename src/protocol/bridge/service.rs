@@ -250,6 +250,9 @@ impl Bridge {
                 let worth = !matches!(&*method, "" | "notifications/cancelled" | "notifications/progress");
                 if worth && !notice.replayed && !notice.confirms_session {
                     let again = self.errands.insert(Errand::Notice(Notice { replayed: true, ..notice }));
+                    if generation < self.session.generation {
+                        return self.submit(again);
+                    }
                     self.session.queue.push_back(again);
                 }
                 self.session_lost(generation);

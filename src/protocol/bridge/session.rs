@@ -282,8 +282,8 @@ impl Bridge {
         }
         request.replayed = true;
         request.sent = false;
-        if generation < self.session.generation && self.session.phase == Phase::Ready {
-            return self.carry(number, Duration::ZERO);
+        if generation < self.session.generation {
+            return self.submit(number);
         }
         self.session.queue.push_back(number);
         self.session_lost(generation);
