@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::client::cancelled_id;
 use super::requests::{self, Errand, Notice, Origin, Own, Request};
+use super::session::Phase;
 use super::{Asked, Bridge, Effect, Tag};
 use crate::error::{Error, Kind as ErrorKind};
 use crate::protocol::message::{Kind, Message, quote};
@@ -215,6 +216,10 @@ impl Bridge {
         if processed == Processed::Maybe {
             request.upstream = fresh;
             request.in_doubt = true;
+        }
+        if self.session.phase != Phase::Ready && self.session.opening != Some(number) {
+            request.sent = false;
+            return self.submit(number);
         }
         self.carry(number, after);
     }
