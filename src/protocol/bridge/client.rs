@@ -205,9 +205,7 @@ impl Bridge {
     fn client_response(&mut self, message: &Message) {
         let asked = message.id().and_then(|id| self.asked.remove(id));
         match asked {
-            Some(asked)
-                if asked.generation == self.session.generation && self.session.phase == Phase::Ready =>
-            {
+            Some(asked) if asked.generation == self.session.generation && self.session.stands() => {
                 let answer = message.under_id(&asked.by_service);
                 self.notify(answer);
             }

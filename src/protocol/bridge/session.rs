@@ -94,6 +94,11 @@ impl Session {
         }
     }
 
+    /// Says whether the service has opened it: answers to its questions may go, confirmed or not.
+    pub fn stands(&self) -> bool {
+        matches!(self.phase, Phase::Opened | Phase::Confirming | Phase::Ready)
+    }
+
     /// Remembers what a session opened anew must be told again.
     pub fn learn(&mut self, request: &Message, answer: &Message) {
         let (Some(params), Some(_)) = (request.params(), answer.result_len()) else { return };
