@@ -187,7 +187,10 @@ impl Bridge {
         if let Some(lower) = lower_version(&request.message, &message) {
             let retried = Request { message: lower, ..request };
             let number = self.errands.insert(Errand::Request(retried));
-            return self.send_opening(number);
+            // The session is open as far as HTTP goes: over HTTP+SSE the stream stands, and names no endpoint again.
+            self.session.opening = Some(number);
+            self.session.head = None;
+            return self.carry(number, Duration::ZERO);
         }
         let stands = self.opened(&message);
         match (request.origin, request.message.id()) {
