@@ -330,7 +330,7 @@ impl Bridge {
         }
     }
 
-    fn fail_queue(&mut self, error: &Error) {
+    pub(super) fn fail_queue(&mut self, error: &Error) {
         let error = error.clone().may_have_executed(false);
         for number in std::mem::take(&mut self.session.queue) {
             self.give_up(number, &error);

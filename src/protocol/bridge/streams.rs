@@ -102,8 +102,11 @@ impl Bridge {
         for number in self.errands.requests() {
             self.lost_with_stream(number, &error, die);
         }
+        if self.session.lost_in_a_row > MOST_REOPENINGS {
+            return self.fail_queue(&error);
+        }
         let spoken = self.session.client_params.is_some() || !self.session.queue.is_empty();
-        if spoken && self.session.lost_in_a_row <= MOST_REOPENINGS {
+        if spoken {
             let number = self.ask_to_open();
             self.session.phase = Phase::Opening;
             self.session.opening = Some(number);
