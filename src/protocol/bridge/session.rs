@@ -148,6 +148,11 @@ impl Bridge {
         } else if self.session.phase != Phase::New {
             self.effects.extend(self.dialect.farewell().map(Effect::Farewell));
             self.leave_session();
+            if self.dialect.answers_elsewhere() {
+                let error = Error::new(Kind::ConnectionLost, "the client opened a new session meanwhile")
+                    .hint("check whether the call took effect before repeating it");
+                self.lose_with_stream(&error, 0.0);
+            }
         }
         self.session.log_level = None;
         self.session.subscriptions.clear();

@@ -99,9 +99,7 @@ impl Bridge {
         }
         self.session.lost_in_a_row += 1;
         self.leave_session();
-        for number in self.errands.requests() {
-            self.lost_with_stream(number, &error, die);
-        }
+        self.lose_with_stream(&error, die);
         if self.session.lost_in_a_row > MOST_REOPENINGS {
             return self.fail_queue(&error);
         }
@@ -111,6 +109,13 @@ impl Bridge {
             self.session.phase = Phase::Opening;
             self.session.opening = Some(number);
             self.open_stream(reissue_after(self.session.lost_in_a_row, die));
+        }
+    }
+
+    /// The stream on which all answers come is gone: nobody waits for them any more.
+    pub(super) fn lose_with_stream(&mut self, error: &Error, die: f64) {
+        for number in self.errands.requests() {
+            self.lost_with_stream(number, error, die);
         }
     }
 
