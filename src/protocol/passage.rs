@@ -25,6 +25,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const MOST_REDIRECTS: u8 = 5;
 /// How often in a row a stream may fail to be resumed.
 const MOST_FAILED_RESUMPTIONS: u32 = 5;
+/// SSE-2: how long the stream of HTTP+SSE may be silent before it names its endpoint.
+const ENDPOINT_WITHIN: Duration = Duration::from_secs(5);
 /// LEG-6: the wait before a resumption where the service names none.
 const RESUME_AFTER: Duration = Duration::from_secs(1);
 /// Section 6.5: backoff of the standalone stream.
@@ -167,6 +169,7 @@ pub struct Passage {
     last_event_id: Option<String>,
     retry: Option<Duration>,
     idle_turns: u32,
+    endpoint_named: bool,
     answered: bool,
 }
 
@@ -189,6 +192,7 @@ impl Passage {
             last_event_id: None,
             retry: None,
             idle_turns: 0,
+            endpoint_named: false,
             answered: false,
         }
     }
@@ -200,7 +204,11 @@ impl Passage {
 
     /// Returns the longest silence allowed, `None` for streams that may rest.
     pub fn silence(&self) -> Option<Duration> {
-        (!matches!(self.purpose, Purpose::Listen | Purpose::Stream)).then_some(self.terms.silence)
+        match self.purpose {
+            Purpose::Stream if !self.endpoint_named => Some(ENDPOINT_WITHIN),
+            Purpose::Listen | Purpose::Stream => None,
+            Purpose::Request(_) | Purpose::Notice => Some(self.terms.silence),
+        }
     }
 
     /// Says whether the response was handed out; what still comes is no longer waited for.
@@ -261,6 +269,7 @@ impl Passage {
         }
         self.retry = event.retry.or(self.retry);
         if self.purpose == Purpose::Stream && event.name == "endpoint" {
+            self.endpoint_named = true;
             items.push(Item::Endpoint(String::from_utf8_lossy(&event.data).into_owned()));
             return;
         }
@@ -345,6 +354,13 @@ impl Passage {
 
     /// Nothing was heard for the longest silence, or the hard limit has passed.
     pub fn timed_out(&mut self, after: Duration) -> Step {
+        if self.purpose == Purpose::Stream {
+            let why =
+                format!("{} named no endpoint on its stream within {}", self.terms.place, seconds(after));
+            let error =
+                Error::new(Kind::ProtocolViolation, why).hint("check the URL, or try --transport http");
+            return self.fail(error, Processed::No, false);
+        }
         let error = Error::new(
             Kind::Timeout,
             format!("no answer from {} within {}", self.terms.place, seconds(after)),

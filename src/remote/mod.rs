@@ -113,7 +113,8 @@ impl Remote {
             tokio::time::sleep(after).await;
         }
         let Ok(_slot) = self.slots.acquire().await else { return };
-        let limited = self.max_time.filter(|_| passage.silence().is_some());
+        let limited =
+            self.max_time.filter(|_| !matches!(passage.purpose(), Purpose::Listen | Purpose::Stream));
         let mut voyage = Voyage { tag, passage, items: Vec::new(), reports: &reports };
         let outcome = match limited {
             None => self.run(&mut voyage).await,

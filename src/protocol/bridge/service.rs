@@ -24,8 +24,10 @@ impl Bridge {
                 Kind::Request => self.service_asks(message),
                 Kind::Notification => self.service_tells(&message),
             },
-            Item::Opening(head) => self.session.head = Some(head),
-            Item::Endpoint(text) => self.endpoint_named(&text),
+            Item::Opening(head) if self.session.opening == Some(tag.errand) => self.session.head = Some(head),
+            Item::Endpoint(text) if self.session.stream == Some(tag.errand) => self.endpoint_named(&text),
+            // A last report of a passage that was given up.
+            Item::Opening(_) | Item::Endpoint(_) => {}
         }
     }
 

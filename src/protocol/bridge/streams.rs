@@ -50,6 +50,9 @@ impl Bridge {
 
     /// The stream of HTTP+SSE has named its endpoint: the opening message can go.
     pub(super) fn endpoint_named(&mut self, text: &str) {
+        if !self.dialect.awaits_endpoint() {
+            return self.note("the service named a second endpoint; ignored");
+        }
         if let Err(error) = self.dialect.endpoint(text) {
             return self.stream_failed(&error);
         }

@@ -44,6 +44,10 @@ impl HttpSse {
         Ok(())
     }
 
+    pub(super) fn awaits_endpoint(&self) -> bool {
+        self.endpoint.is_none()
+    }
+
     pub(super) fn post(&self, body: Bytes) -> HttpCall {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -89,6 +89,11 @@ impl Dialect {
         matches!(self, Self::HttpSse(_))
     }
 
+    /// Says whether the stream still has to name where messages are posted to.
+    pub fn awaits_endpoint(&self) -> bool {
+        matches!(self, Self::HttpSse(wire) if wire.awaits_endpoint())
+    }
+
     /// Learns where messages are posted to (SSE-2).
     ///
     /// # Errors

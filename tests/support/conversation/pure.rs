@@ -158,7 +158,9 @@ impl Pure {
                 Timer::Alarm => self.bridge.alarm(),
                 Timer::Start(tag) => self.start(tag),
                 Timer::Silent(tag) => {
-                    let silent = self.live.get_mut(&tag).filter(|live| !live.head);
+                    // Only the stream of HTTP+SSE is watched past its head: it owes an endpoint (SSE-2).
+                    let watched = |live: &&mut Live| !live.head || *live.passage.purpose() == Purpose::Stream;
+                    let silent = self.live.get_mut(&tag).filter(watched);
                     let step = silent.and_then(|live| Some(live.passage.timed_out(live.passage.silence()?)));
                     if let Some(step) = step {
                         self.requests.retain(|(waiting, _)| *waiting != tag);
