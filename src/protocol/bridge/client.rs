@@ -142,8 +142,8 @@ impl Bridge {
 
     fn client_errand(&mut self, message: Message, batch: Option<u64>) -> u64 {
         let upstream = match message.id() {
-            Some(id) if id.is_portable() => id.clone(),
-            // A service may round such a number: it gets an id that survives.
+            Some(id) if id.is_portable() && !self.errands.is_taken(id) => id.clone(),
+            // A service may round such a number, or one of our own requests bears it: it gets another id.
             _ => self.errands.own_id(),
         };
         self.errands.insert(Errand::Request(Request::new(message, upstream, Origin::Client { batch })))

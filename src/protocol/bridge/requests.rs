@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::protocol::message::{Id, Message};
 use crate::protocol::retry;
 
+/// How the ids of our own requests begin.
+const OWN_ID: &str = "asistry-";
+
 /// Who wants the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -172,12 +175,18 @@ impl Errands {
     pub fn own_id(&mut self) -> Id {
         loop {
             self.own_ids += 1;
-            let id = Id::Text(format!("asistry-{}", self.own_ids).into());
-            let taken = |errand: &Errand| matches!(errand, Errand::Request(r) if r.upstream == id);
-            if !self.by_client_id.contains_key(&id) && !self.all.values().any(taken) {
+            let id = Id::Text(format!("{OWN_ID}{}", self.own_ids).into());
+            if !self.by_client_id.contains_key(&id) && !self.is_taken(&id) {
                 return id;
             }
         }
+    }
+
+    /// Says whether a request under way goes by this id at the service; only ids like our own can be.
+    pub fn is_taken(&self, id: &Id) -> bool {
+        let ours = matches!(id, Id::Text(text) if text.starts_with(OWN_ID));
+        let taken = |errand: &Errand| matches!(errand, Errand::Request(r) if r.upstream == *id);
+        ours && self.all.values().any(taken)
     }
 }
 
