@@ -135,7 +135,12 @@ impl Tools {
         if !self.rules.change_lists() {
             return Ok(Permit::Go);
         }
-        let Some(shown) = tool_name(call) else { return Ok(Permit::Go) };
+        let Some(shown) = tool_name(call) else {
+            return Err(Error::new(
+                Kind::ToolDenied,
+                "the call names no single tool, so no rule can let it through",
+            ));
+        };
         let original = self.original.get(&*shown).map_or(&*shown, |name| name);
         if let Some(refusal) = self.rules.refusal(original) {
             return Err(refusal);
