@@ -151,6 +151,7 @@ impl Bridge {
 
     /// Lets the calls go that had to wait for the list of tools, or says why not.
     pub(super) fn tools_are_known(&mut self, failed: Option<&Error>) {
+        self.tools.learned();
         for number in std::mem::take(&mut self.awaiting_tools) {
             let Some(request) = self.errands.request(number) else { continue };
             match (failed, self.tools.permit(&request.message)) {

@@ -124,7 +124,8 @@ impl Bridge {
                     self.note(warning);
                 }
                 match page.next_cursor {
-                    Some(cursor) => self.learn_tools(Some(&cursor)),
+                    Some(cursor) if self.tools.is_new_page(&cursor) => self.learn_tools(Some(&cursor)),
+                    Some(_) => self.tools_are_known(Some(&endless_list())),
                     None => self.tools_are_known(None),
                 }
             }
@@ -273,6 +274,11 @@ impl Bridge {
             _ => {}
         }
     }
+}
+
+fn endless_list() -> Error {
+    Error::new(ErrorKind::ProtocolViolation, "the service's list of tools has no end")
+        .hint("report this to whoever runs the service")
 }
 
 /// Returns the raw progress token of a request.

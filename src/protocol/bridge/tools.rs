@@ -3,7 +3,7 @@
 //! Refuses to rewrite an entry beyond its name: an entry is kept as the service wrote it, or left out.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -13,6 +13,8 @@ use crate::error::{Error, Kind};
 use crate::protocol::message::{Message, quote};
 
 const LONGEST_NAME: usize = 64;
+/// No list of tools is read further than this many pages on our own account.
+const MOST_PAGES: usize = 1_000;
 
 /// The rules about tools, from options and profile.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +74,8 @@ pub(super) struct Tools {
     original: HashMap<String, String>,
     complete: bool,
     warned: bool,
+    /// The pages asked for since the list was last begun.
+    cursors: HashSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +129,16 @@ impl Tools {
     pub fn is_harmless(&self, call: &Message) -> bool {
         let hints = tool_name(call).and_then(|name| self.seen.get(&*name));
         hints.is_some_and(|hints| hints.read_only_hint || hints.idempotent_hint)
+    }
+
+    /// Notes that a page is asked for; false when that would go on for ever.
+    pub fn is_new_page(&mut self, cursor: &str) -> bool {
+        self.cursors.len() < MOST_PAGES && self.cursors.insert(cursor.to_owned())
+    }
+
+    /// The list was read, or given up.
+    pub fn learned(&mut self) {
+        self.cursors.clear();
     }
 
     /// Decides whether a `tools/call` may go.
