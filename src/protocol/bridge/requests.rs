@@ -25,6 +25,8 @@ pub(super) enum Origin {
 pub(super) enum Own {
     Initialize,
     Tools,
+    /// Whether the session still stands.
+    Ping,
     /// `logging/setLevel` and subscriptions after a session was opened anew.
     Restore,
 }

@@ -113,7 +113,7 @@ impl Bridge {
 
     fn own_answer(&mut self, own: Own, message: &Message) {
         match own {
-            Own::Initialize | Own::Restore => {}
+            Own::Initialize | Own::Restore | Own::Ping => {}
             Own::Tools if message.error_text().is_some() => {
                 let error = Error::new(ErrorKind::ServiceError, "the service did not list its tools");
                 self.tools_are_known(Some(&error));
@@ -244,7 +244,7 @@ impl Bridge {
             Origin::Client { .. } => self.answer_error(request, error),
             Origin::Own(Own::Tools) => self.tools_are_known(Some(error)),
             Origin::Own(Own::Restore) => self.note(format!("could not restore the session: {error}")),
-            Origin::Own(Own::Initialize) => {}
+            Origin::Own(Own::Initialize | Own::Ping) => {}
         }
     }
 

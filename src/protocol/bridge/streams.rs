@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::requests::{Errand, reissue_after};
+use super::requests::{Errand, Own, reissue_after};
 use super::session::{MOST_REOPENINGS, Phase};
 use super::{Bridge, Effect, Transport};
 use crate::error::{Error, Kind};
@@ -34,9 +34,11 @@ impl Bridge {
         if self.session.listening != Some(number) {
             return;
         }
-        match outcome {
-            Outcome::SessionLost => self.session_lost(self.session.generation),
-            _ => self.session.worth_listening = false,
+        self.session.worth_listening = false;
+        if matches!(outcome, Outcome::SessionLost) {
+            // Many services say 404 to any GET: only a request tells whether the session is gone.
+            let number = self.ask(Own::Ping, "ping", None);
+            self.submit(number);
         }
     }
 
