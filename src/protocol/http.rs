@@ -132,15 +132,16 @@ impl ErrorFields {
 /// Says whether a failing reply means that the session, which was sent along, is gone (LEG-10, LEG-11).
 pub fn is_session_lost(status: u16, body: &Bytes) -> bool {
     let error = json_rpc_error(body).and_then(|message| ErrorFields::of(&message));
+    let names_session = |error: &ErrorFields| {
+        let text = error.message.to_lowercase();
+        text.contains("session") || text.contains("not initialized")
+    };
     match (status, error) {
         (410, _) => true,
         (404, None) => true,
-        (404, Some(error)) => error.code != -32601,
-        (400, Some(error)) => {
-            let text = error.message.to_lowercase();
-            matches!(error.code, -32000 | -32600)
-                && (text.contains("session") || text.contains("not initialized"))
-        }
+        // Any other code is the service's word about something else that it does not find (T-8).
+        (404, Some(error)) => matches!(error.code, -32000 | -32001 | -32600) || names_session(&error),
+        (400, Some(error)) => matches!(error.code, -32000 | -32600) && names_session(&error),
         _ => false,
     }
 }
