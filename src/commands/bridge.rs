@@ -42,6 +42,9 @@ pub struct Arguments {
     /// How long answers are still awaited after the client has gone
     #[arg(long, value_name = "DUR", default_value = "1s", value_parser = units::duration)]
     drain: Duration,
+    /// Get neither key nor HTTP client ready before the first message
+    #[arg(long)]
+    no_warm_start: bool,
     /// Write a larger result of a tool into a file, and tell the client where
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     max_result: Option<usize>,
@@ -95,6 +98,9 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let stop = stop_signal()?;
     let remote = prepared.remote.clone();
     let warm_up = tokio::spawn(async move {
+        if arguments.no_warm_start {
+            return;
+        }
         if let Err(error) = remote.warm_up().await {
             // Each request will say so too; this is for whoever reads the client's log.
             crate::ui::error(&error);
