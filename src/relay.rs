@@ -225,7 +225,7 @@ impl<P: Port> Relay<P> {
     /// The end: awaits what was asked for, answers the rest with an error, leaves the session (STD-7, STD-8).
     async fn end(mut self, mut broken: bool) {
         let until = Instant::now() + self.ending.drain;
-        while !broken && self.bridge.open().0 > 0 {
+        while !broken && self.bridge.owes_an_answer() {
             match tokio::time::timeout_at(until, self.turn(false)).await {
                 Ok(Turn::Breaks) => broken = true,
                 Ok(_) => {}

@@ -98,6 +98,10 @@ pub enum Effect {
     Note(String),
 }
 
+/// So many questions of the service may wait for the client, and so many notices for the service, before
+/// further questions are dropped: a service that floods us does not fill the memory.
+const MOST_QUESTIONS: usize = 4_096;
+
 /// A client's conversation with a service.
 #[derive(Debug)]
 pub struct Bridge {
@@ -158,9 +162,14 @@ impl Bridge {
         self.effects.drain(..)
     }
 
-    /// Returns how many requests of the client wait for their answer, and the bytes they hold.
+    /// Returns how many messages are under way to the service, and the bytes they hold.
     pub fn open(&self) -> (usize, usize) {
         self.errands.open()
+    }
+
+    /// Says whether a request of the client waits for its answer.
+    pub fn owes_an_answer(&self) -> bool {
+        self.errands.owe_an_answer()
     }
 
     /// A pause asked for by [`Effect::Alarm`] is over.

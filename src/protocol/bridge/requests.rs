@@ -109,17 +109,25 @@ pub(super) struct Errands {
     by_client_id: HashMap<Id, u64>,
     count: u64,
     own_ids: u64,
+    notices: usize,
     held: usize,
 }
 
 impl Errands {
     pub fn insert(&mut self, errand: Errand) -> u64 {
         self.count += 1;
-        if let Errand::Request(Request { message, origin: Origin::Client { .. }, .. }) = &errand {
-            self.held += message.text().len();
-            if let Some(id) = message.id() {
-                self.by_client_id.insert(id.clone(), self.count);
+        match &errand {
+            Errand::Request(Request { message, origin: Origin::Client { .. }, .. }) => {
+                self.held += message.text().len();
+                if let Some(id) = message.id() {
+                    self.by_client_id.insert(id.clone(), self.count);
+                }
             }
+            Errand::Notice(Notice { message, .. }) => {
+                self.held += message.text().len();
+                self.notices += 1;
+            }
+            _ => {}
         }
         self.all.insert(self.count, errand);
         self.count
@@ -138,11 +146,18 @@ impl Errands {
 
     pub fn remove(&mut self, number: u64) -> Option<Errand> {
         let errand = self.all.remove(&number)?;
-        if let Errand::Request(Request { message, origin: Origin::Client { .. }, .. }) = &errand {
-            self.held -= message.text().len();
-            if let Some(id) = message.id() {
-                self.by_client_id.remove(id);
+        match &errand {
+            Errand::Request(Request { message, origin: Origin::Client { .. }, .. }) => {
+                self.held -= message.text().len();
+                if let Some(id) = message.id() {
+                    self.by_client_id.remove(id);
+                }
             }
+            Errand::Notice(Notice { message, .. }) => {
+                self.held -= message.text().len();
+                self.notices -= 1;
+            }
+            _ => {}
         }
         Some(errand)
     }
@@ -160,9 +175,19 @@ impl Errands {
         self.all.iter().find(|(_, errand)| is_it(errand)).map(|(number, _)| *number)
     }
 
-    /// Returns how many requests of the client wait for their answer, and the bytes they hold.
+    /// Returns how many requests of the client and notices are under way, and the bytes they hold.
     pub fn open(&self) -> (usize, usize) {
-        (self.by_client_id.len(), self.held)
+        (self.by_client_id.len() + self.notices, self.held)
+    }
+
+    /// Returns how many notifications and responses are under way to the service.
+    pub fn notices(&self) -> usize {
+        self.notices
+    }
+
+    /// Says whether a request of the client waits for its answer.
+    pub fn owe_an_answer(&self) -> bool {
+        !self.by_client_id.is_empty()
     }
 
     /// Returns the numbers of all requests, oldest first.
@@ -235,6 +260,17 @@ pub(super) fn reissue_after(reissues: u32, die: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_notice_counts_as_long_as_it_is_under_way() {
+        let mut errands = Errands::default();
+        let message = Message::notification("notifications/x", None);
+        let length = message.text().len();
+        let number = errands.insert(Errand::Notice(Notice::new(message)));
+        assert_eq!((errands.open(), errands.owe_an_answer()), ((1, length), false));
+        errands.remove(number);
+        assert_eq!(errands.open(), (0, 0));
+    }
 
     #[test]
     fn only_what_asks_is_issued_anew_by_itself() {

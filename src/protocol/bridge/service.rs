@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::client::cancelled_id;
 use super::requests::{self, Errand, Notice, Origin, Own, Request};
 use super::session::Phase;
-use super::{Asked, Bridge, Effect, Tag};
+use super::{Asked, Bridge, Effect, MOST_QUESTIONS, Tag};
 use crate::error::{Error, Kind as ErrorKind};
 use crate::protocol::message::{Kind, Message, quote};
 use crate::protocol::passage::{Failure, Item, Outcome, Processed};
@@ -147,6 +147,13 @@ impl Bridge {
 
     fn service_asks(&mut self, message: Message) {
         let Some(id) = message.id().cloned() else { return };
+        if self.asked.len() >= MOST_QUESTIONS {
+            let generation = self.session.generation;
+            self.asked.retain(|_, asked| asked.generation == generation);
+        }
+        if self.asked.len() >= MOST_QUESTIONS || self.errands.notices() >= MOST_QUESTIONS {
+            return self.note("dropped a question of the service: too many are open");
+        }
         if message.method() == "ping" {
             return self.notify(Message::result(&id, "{}"));
         }
