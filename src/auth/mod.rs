@@ -8,7 +8,9 @@ mod store;
 
 use std::sync::{PoisonError, RwLock};
 
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use memchr::memmem;
 use url::{Host, Origin, Url};
 
 pub use headers::{ExtraHeaders, read_header_file};
@@ -19,6 +21,9 @@ use crate::protocol::http::{HttpCall, origin_and_path};
 use crate::secret::Secret;
 use crate::service::AuthScheme;
 use store::KeyName;
+
+/// A shorter header value is no key, and stands in many a text by chance.
+const SHORTEST_SECRET: usize = 8;
 
 /// Signs calls to one service with one credential.
 #[derive(Debug)]
@@ -137,6 +142,33 @@ impl Authorizer {
     fn drawn(&self) -> Option<(HeaderName, HeaderValue)> {
         self.credential.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Takes what goes along with each call out of a text that is to be quoted or written down: some
+    /// services repeat the key that they refuse.
+    pub fn without_secrets(&self, text: Bytes) -> Bytes {
+        let mut text = text;
+        let drawn = self.drawn().map(|(_, value)| value);
+        for value in self.extra.values().chain(&drawn).filter(|value| value.is_sensitive()) {
+            let whole = value.as_bytes();
+            let secret = whole.strip_prefix(b"Bearer ").unwrap_or(whole);
+            if secret.len() >= SHORTEST_SECRET && memmem::find(&text, secret).is_some() {
+                text = Bytes::from(replaced(&text, secret, b"MASKED"));
+            }
+        }
+        text
+    }
+}
+
+fn replaced(text: &[u8], what: &[u8], by: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = memmem::find(rest, what) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(by);
+        rest = &rest[at + what.len()..];
+    }
+    out.extend_from_slice(rest);
+    out
 }
 
 /// Refuses a credential over plain `http` beyond this machine.
@@ -262,6 +294,16 @@ mod tests {
         let mut call = crate::protocol::dialect::Dialect::streamable_http(elsewhere.into()).listen();
         assert_eq!(authorizer.sign(&mut call).await.unwrap_err().kind(), Kind::OriginMismatch);
         assert!(!call.headers.contains_key("authorization"));
+    }
+
+    #[test]
+    fn a_key_that_a_service_repeats_is_taken_out() {
+        let profile = Profile::find("asistry", &Config::default()).unwrap();
+        let endpoint = profile.endpoint().unwrap();
+        let key = Some(Secret::new("ask_12345678".into()));
+        let authorizer = Authorizer::new(&profile, &endpoint, key, ExtraHeaders::default()).unwrap();
+        let told = authorizer.without_secrets("no: Bearer ask_12345678, ask_12345678!".into());
+        assert_eq!(told, "no: Bearer MASKED, MASKED!");
     }
 
     #[test]

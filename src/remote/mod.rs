@@ -288,6 +288,9 @@ impl Remote {
             lease.grow(body.len().max(expected)).await;
         };
         let body = if body.is_empty() { whole } else { lease.take(Bytes::from(body)) };
+        // What is no message may be quoted in an error.
+        let quoted = failing || !matches!(body.first(), Some(b'{' | b'['));
+        let body = if quoted { self.authorizer.without_secrets(body) } else { body };
         self.trace_body(voyage.tag, &body);
         voyage.passage.body(body, moment(), &mut voyage.items)
     }

@@ -24,7 +24,8 @@ impl Remote {
             return;
         }
         let mut shown: Vec<String> = Vec::new();
-        shown.extend(SHOWN.iter().filter_map(|name| Some(format!("{name}: {};", head.header(name)?))));
+        let value = |name: &&str| Some(format!("{name}: {};", without_query(head.header(name)?)));
+        shown.extend(SHOWN.iter().filter_map(value));
         shown.extend(head.header("mcp-session-id").map(|_| "mcp-session-id: MASKED;".to_owned()));
         self.trace_reply(tag, &head.status.to_string(), shown.join(" ").as_bytes());
     }
@@ -46,7 +47,10 @@ impl Remote {
         field("id", event.id.clone());
         field("retry", event.retry.map(|retry| retry.as_millis().to_string()));
         field("name", Some(event.name.clone()));
-        self.trace_reply(tag, &what, &event.data);
+        // The endpoint of HTTP+SSE holds the session id (SSE-2).
+        let endpoint = (event.name == "endpoint").then(|| String::from_utf8_lossy(&event.data));
+        let shown = endpoint.as_deref().map(without_query);
+        self.trace_reply(tag, &what, shown.as_deref().map_or(&event.data[..], str::as_bytes));
     }
 
     pub(super) fn trace_end(&self, tag: Tag, how: &str) {
@@ -57,5 +61,24 @@ impl Remote {
         if let Some(trace) = &self.trace {
             trace.line(&format!("service replies {}.{} {what}", tag.errand, tag.attempt), text);
         }
+    }
+}
+
+/// Masks the query of an address, which may hold a session id or a token.
+fn without_query(address: &str) -> String {
+    match address.split_once('?') {
+        Some((path, _)) => format!("{path}?MASKED"),
+        None => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_id_in_a_query_is_masked() {
+        assert_eq!(without_query("/messages?session=7"), "/messages?MASKED");
+        assert_eq!(without_query("/messages"), "/messages");
     }
 }
