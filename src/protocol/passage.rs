@@ -413,7 +413,11 @@ impl Passage {
                 let error = Error::new(Kind::UpstreamHttp, "the service redirects in a circle");
                 self.fail(error.hint("check the URL of the profile"), self.unanswered(), false)
             }
-            Err(error) => self.fail(error, self.unanswered(), false),
+            // 307 and 308 hand the message back; the others may answer one that was processed.
+            Err(error) if matches!(error.details().http_status, Some(307 | 308)) => {
+                self.fail(error, self.unanswered(), false)
+            }
+            Err(error) => self.fail(error, Processed::Maybe, false),
         }
     }
 
