@@ -170,6 +170,9 @@ impl Bridge {
 
     fn service_tells(&mut self, message: &Message) {
         let mut text = message.text().clone();
+        if message.method() == "notifications/tools/list_changed" {
+            self.tools.changed();
+        }
         if message.method() == "notifications/cancelled"
             && let Some((raw, id)) = cancelled_id(message)
         {

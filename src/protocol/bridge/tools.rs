@@ -136,6 +136,12 @@ impl Tools {
         self.cursors.len() < MOST_PAGES && self.cursors.insert(cursor.to_owned())
     }
 
+    /// The service's tools are others now: what was known of them no longer counts.
+    pub fn changed(&mut self) {
+        self.seen.clear();
+        self.complete = false;
+    }
+
     /// The list was read, or given up.
     pub fn learned(&mut self) {
         self.cursors.clear();
