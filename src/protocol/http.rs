@@ -141,6 +141,8 @@ pub fn is_session_lost(status: u16, body: &Bytes) -> bool {
         (404, None) => true,
         // Any other code is the service's word about something else that it does not find (T-8).
         (404, Some(error)) => matches!(error.code, -32000 | -32001 | -32600) || names_session(&error),
+        // Section 6.1: without a word, in a session.
+        (400, None) => body.is_empty(),
         (400, Some(error)) => matches!(error.code, -32000 | -32600) && names_session(&error),
         _ => false,
     }

@@ -169,6 +169,10 @@ pub struct Passage {
     last_event_id: Option<String>,
     retry: Option<Duration>,
     idle_turns: u32,
+    /// Resumptions in a row that got no stream.
+    failed_turns: u32,
+    /// Since when resumed streams have brought no message.
+    quiet_since: Option<Instant>,
     endpoint_named: bool,
     answered: bool,
 }
@@ -192,6 +196,8 @@ impl Passage {
             last_event_id: None,
             retry: None,
             idle_turns: 0,
+            failed_turns: 0,
+            quiet_since: None,
             endpoint_named: false,
             answered: false,
         }
@@ -277,6 +283,7 @@ impl Passage {
             return;
         }
         self.idle_turns = 0;
+        self.quiet_since = None;
         if let Ok(parcel) = Parcel::read(event.data) {
             self.hand_out(parcel, items);
         }
@@ -289,7 +296,10 @@ impl Passage {
             Purpose::Request(_) if self.answered => self.over(Outcome::Done),
             Purpose::Stream => self.over(self.lost("the stream of the service ended")),
             Purpose::Listen => self.listen_again(moment),
-            Purpose::Request(_) => self.resume(),
+            Purpose::Request(_) => {
+                self.failed_turns = 0;
+                self.resume(moment)
+            }
         }
     }
 
@@ -327,7 +337,8 @@ impl Passage {
             return self.listen_again(moment);
         }
         if self.last_event_id.is_some() {
-            return self.resume();
+            self.failed_turns += 1;
+            return self.resume(moment);
         }
         if reached == Reached::Somebody {
             return self.over(self.lost(&format!("the connection broke before an answer came ({why})")));
@@ -427,6 +438,7 @@ impl Passage {
             Purpose::Request(_) if self.terms.answers_elsewhere => return Step::Elsewhere,
             Purpose::Request(_) if !self.is_resuming() => {}
             Purpose::Listen => return self.over(Outcome::NoStream),
+            Purpose::Stream => return self.over(self.lost("it offers no event stream")),
             _ => return self.over(self.lost("the stream cannot be resumed")),
         }
         let why = match Parcel::read(body.clone()) {
@@ -497,13 +509,12 @@ impl Passage {
         }
     }
 
-    fn resume(&mut self) -> Step {
+    fn resume(&mut self, moment: Moment) -> Step {
         let Some(id) = self.last_event_id.clone() else {
             return self.over(self.lost("the stream ended before the answer came"));
         };
-        if self.idle_turns >= MOST_FAILED_RESUMPTIONS && self.retry.is_none()
-            || self.idle_turns >= MOST_FAILED_RESUMPTIONS * 20
-        {
+        let quiet_for = moment.now.saturating_duration_since(*self.quiet_since.get_or_insert(moment.now));
+        if self.failed_turns > MOST_FAILED_RESUMPTIONS || quiet_for > self.terms.silence {
             return self.over(self.lost("the stream ended and could not be resumed"));
         }
         let wait =

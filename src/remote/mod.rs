@@ -213,8 +213,18 @@ impl Remote {
     async fn read_events(&self, voyage: &mut Voyage<'_>, mut reply: reqwest::Response) -> Step {
         let mut events = Events::new();
         let mut lease = Lease::new(&self.budget);
+        let mut lingers_until = None;
+        if *voyage.passage.purpose() == Purpose::Notice {
+            // It was accepted, whatever the service goes on to say on this stream.
+            voyage.report(None, Some(Outcome::Done)).await;
+        }
         loop {
-            let patience = if voyage.passage.is_answered() { Some(LINGER) } else { voyage.passage.silence() };
+            let patience = if voyage.passage.is_answered() {
+                let until = *lingers_until.get_or_insert_with(|| Instant::now() + LINGER);
+                Some(until.saturating_duration_since(Instant::now()))
+            } else {
+                voyage.passage.silence()
+            };
             match soon(patience, reply.chunk()).await {
                 Some(Ok(Some(chunk))) => {
                     events.push(&chunk);
@@ -273,6 +283,8 @@ impl Remote {
                     push_on_one_line(&mut body, &chunk);
                 }
                 Some(Ok(None)) => break Bytes::new(),
+                // The status says enough.
+                Some(Err(_)) if failing => break Bytes::new(),
                 Some(Err(error)) => {
                     self.trace_end(voyage.tag, "reset");
                     return voyage.passage.no_reply(&net::cause(&error), Reached::Somebody, moment());
@@ -298,9 +310,12 @@ impl Remote {
 
 impl Voyage<'_> {
     async fn report(&mut self, waiting: Option<Duration>, outcome: Option<Outcome>) {
-        let items = std::mem::take(&mut self.items);
-        // Nobody listens any more: then there is nobody to tell.
-        let _ = self.reports.send(Report { tag: self.tag, items, waiting, outcome }).await;
+        // Nobody listens any more: then there is nobody to tell. Until there is room the items stay here,
+        // so that a wait that is cut short loses none.
+        if let Ok(room) = self.reports.reserve().await {
+            let items = std::mem::take(&mut self.items);
+            room.send(Report { tag: self.tag, items, waiting, outcome });
+        }
     }
 
     /// Waits, and says so at each heartbeat where the wait is for a rate limit.

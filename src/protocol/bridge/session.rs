@@ -68,7 +68,8 @@ pub(super) struct Session {
     /// The errand of the stream of HTTP+SSE.
     pub stream: Option<u64>,
     log_level: Option<String>,
-    subscriptions: Vec<String>,
+    /// URI and `params` of each.
+    subscriptions: Vec<(String, String)>,
 }
 
 impl Session {
@@ -104,10 +105,13 @@ impl Session {
         let (Some(params), Some(_)) = (request.params(), answer.result_len()) else { return };
         match request.method() {
             "logging/setLevel" => self.log_level = Some(params.to_owned()),
-            "resources/subscribe" if !self.subscriptions.iter().any(|known| known == params) => {
-                self.subscriptions.push(params.to_owned());
+            method @ ("resources/subscribe" | "resources/unsubscribe") => {
+                let uri = uri_of(params);
+                self.subscriptions.retain(|(known, _)| *known != uri);
+                if method == "resources/subscribe" {
+                    self.subscriptions.push((uri, params.to_owned()));
+                }
             }
-            "resources/unsubscribe" => self.subscriptions.retain(|known| known != params),
             _ => {}
         }
     }
@@ -268,7 +272,7 @@ impl Bridge {
     pub(super) fn confirmed(&mut self) {
         let level = self.session.log_level.clone().map(|params| ("logging/setLevel", params));
         let subscriptions =
-            self.session.subscriptions.clone().into_iter().map(|p| ("resources/subscribe", p));
+            self.session.subscriptions.clone().into_iter().map(|(_, p)| ("resources/subscribe", p));
         for (method, params) in level.into_iter().chain(subscriptions).collect::<Vec<_>>() {
             let number = self.ask(Own::Restore, method, Some(&params));
             self.carry(number, Duration::ZERO);
@@ -342,6 +346,11 @@ impl Bridge {
             self.errands.remove(number);
         }
     }
+}
+
+fn uri_of(params: &str) -> String {
+    let params: Value = serde_json::from_str(params).unwrap_or_default();
+    params["uri"].as_str().unwrap_or_default().to_owned()
 }
 
 fn loses_sessions() -> Error {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use asistry::protocol::MAX_MESSAGE;
 use asistry::protocol::bridge::{Bridge, Effect, Settings, Tag};
 use asistry::protocol::http::{Head, HttpCall};
-use asistry::protocol::passage::{Body, Item, Moment, Passage, Purpose, Reached, Step};
+use asistry::protocol::passage::{Body, Item, Moment, Outcome, Passage, Purpose, Reached, Step};
 use asistry::protocol::retry::Gate;
 use asistry::protocol::sse::Guard;
 use bytes::Bytes;
@@ -204,6 +204,9 @@ impl Pure {
                 live.head = true;
                 if live.passage.head(Head { status, headers }, &mut items) == Body::Events {
                     live.guard = Some(Guard::new(MAX_MESSAGE));
+                    if *live.passage.purpose() == Purpose::Notice {
+                        self.bridge.ended(tag, Outcome::Done, 0.0);
+                    }
                 }
                 None
             }
