@@ -4,7 +4,6 @@
 //! JSON-RPC error, `ui` into text. The one table of this crate that maps a kind to both codes is
 //! [`TABLE`].
 
-use std::fmt;
 use std::time::Duration;
 
 /// Result with the crate's own [`Error`].
@@ -111,7 +110,8 @@ impl Kind {
 }
 
 /// Says what happened, why, and what to do next.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct Error {
     kind: Kind,
     message: String,
@@ -183,6 +183,13 @@ impl Error {
         self
     }
 
+    /// Says the whole sentence anew, with what was being done around it.
+    #[must_use]
+    pub fn within(mut self, sentence: String) -> Self {
+        self.message = sentence;
+        self
+    }
+
     /// Returns the kind.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -198,14 +205,6 @@ impl Error {
         &self.details
     }
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {

@@ -3,13 +3,14 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use super::arguments::Common;
 use super::environment::Environment;
 use super::profile_in_use::ProfileInUse;
 use super::units;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 use crate::local::stdio::Stdio;
 use crate::protocol::bridge::{Settings, Transport};
 use crate::relay::{Ending, Relay};
@@ -87,10 +88,10 @@ enum Names {
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     if arguments.era == Era::Modern {
         let why = "--era modern: this version of asistry does not speak the stateless era yet";
-        return Err(Error::new(Kind::Usage, why).hint("leave --era out"));
+        return Err(Error::new(Kind::Usage, why).hint("leave --era out").into());
     }
     if std::io::stdin().is_terminal() {
-        return Err(on_a_terminal(common));
+        return Err(on_a_terminal(common).into());
     }
     let prepared = ProfileInUse::prepare(common, environment).await?;
     let settings = settings(&prepared, common, &arguments);
@@ -154,9 +155,8 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let failed = |e: std::io::Error| Error::new(Kind::Bug, format!("signals cannot be caught: {e}"));
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
         Ok(async move {
             tokio::select! {
                 _ = terminate.recv() => {}

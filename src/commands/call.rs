@@ -28,7 +28,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// What is wrong with the arguments, or what the service says.
-pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
+pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> anyhow::Result<u8> {
     let mut conversation = Conversation::begin(common, environment).await?;
     let result = call(&mut conversation, &arguments).await;
     conversation.end().await;
@@ -36,7 +36,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let is_error = result["isError"] == Value::Bool(true);
     let shown = if arguments.json { value_of(&result).to_string() } else { text_of(&result) };
     if is_error {
-        return Err(Error::new(Kind::ServiceError, text_of(&result)));
+        return Err(Error::new(Kind::ServiceError, text_of(&result)).into());
     }
     ui::print(&shown);
     Ok(0)

@@ -17,9 +17,10 @@ mod units;
 
 use std::process::ExitCode;
 
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 use crate::ui;
 use arguments::Common;
 use environment::Environment;
@@ -58,9 +59,19 @@ pub fn main() -> ExitCode {
     match run(card, environment) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
+            let error = told(&error);
             ui::failure(&error, json);
             ExitCode::from(error.kind().exit_code())
         }
+    }
+}
+
+/// Returns what to tell of a failure: our own error with what was being done around it; anything else is a
+/// defect.
+fn told(failure: &anyhow::Error) -> Error {
+    match failure.downcast_ref::<Error>() {
+        Some(error) => error.clone().within(format!("{failure:#}")),
+        None => Error::new(Kind::Bug, format!("{failure:#}")),
     }
 }
 
@@ -83,7 +94,7 @@ fn run(card: Card, environment: Environment) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| Error::new(Kind::Bug, format!("no runtime: {e}")))?;
+        .context("no runtime could be started")?;
     let result = runtime.block_on(async {
         match card.command {
             Command::Bridge(arguments) => bridge::run(&card.common, arguments, &environment).await,

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::environment::Environment;
-use crate::error::Result;
 use crate::sandbox::{self, Data, Options, Sandbox};
 use crate::ui;
 
@@ -46,12 +46,14 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
         None => environment.data_dir().map(|data| data.join("sandbox")),
     };
     if let Some(Action::Reset) = arguments.action {
-        sandbox::reset(&directory()?)?;
+        sandbox::reset(&directory()?).context("the sandbox cannot be emptied")?;
         ui::say("the sandbox is empty again");
         return Ok(0);
     }
     let data = if arguments.memory { Data::Memory } else { Data::Directory(directory()?) };
-    let sandbox = Sandbox::start(Options { data, listen: arguments.listen, embedded: false }).await?;
+    let sandbox = Sandbox::start(Options { data, listen: arguments.listen, embedded: false })
+        .await
+        .context("the sandbox cannot start")?;
     announce(&sandbox, arguments.json);
     super::bridge::stop_signal()?.await;
     sandbox.stop().await;

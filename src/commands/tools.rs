@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::arguments::Common;
 use super::conversation::{Conversation, Tool, find_tool};
 use super::environment::Environment;
-use crate::error::Result;
 use crate::ui;
 
 /// Options of `asistry tools`.
