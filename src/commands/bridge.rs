@@ -164,8 +164,11 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>> {
             }
         })
     }
-    #[cfg(not(unix))]
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
+    #[cfg(windows)]
+    {
+        let mut interrupt = tokio::signal::windows::ctrl_c().context("Ctrl-C cannot be caught")?;
+        Ok(async move {
+            interrupt.recv().await;
+        })
+    }
 }
