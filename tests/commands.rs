@@ -130,3 +130,12 @@ fn with_a_key_in_the_environment_nothing_of_ours_is_read_or_written() {
     let kept: Vec<_> = std::fs::read_dir(home.path()).expect("the home").collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
 }
+
+#[test]
+fn help_does_not_show_what_stands_in_the_environment() {
+    let home = home();
+    let assert =
+        asistry(&home).env("ASISTRY_URL", "https://h.example/?key=marked").arg("--help").assert().success();
+    let help = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(help.contains("ASISTRY_URL") && !help.contains("marked"), "{help}");
+}

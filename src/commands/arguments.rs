@@ -12,10 +12,10 @@ use super::units;
 #[command(next_help_heading = "Common options")]
 pub struct Common {
     /// Which profile
-    #[arg(short, long, global = true, env = "ASISTRY_PROFILE", value_name = "NAME")]
+    #[arg(short, long, global = true, env = "ASISTRY_PROFILE", hide_env_values = true, value_name = "NAME")]
     pub profile: Option<String>,
     /// Endpoint, over the profile's; without -p any MCP service
-    #[arg(long, global = true, env = "ASISTRY_URL", value_name = "URL")]
+    #[arg(long, global = true, env = "ASISTRY_URL", hide_env_values = true, value_name = "URL")]
     pub url: Option<String>,
     /// Extra request header; ${VAR} is read from the environment
     #[arg(long, global = true, value_name = "NAME: VALUE")]
@@ -24,7 +24,7 @@ pub struct Common {
     #[arg(long, global = true, value_name = "FILE")]
     pub header_file: Option<PathBuf>,
     /// The longest silence on one request [default: 60s; 10m for tool calls of a bridge]
-    #[arg(long, global = true, env = "ASISTRY_TIMEOUT", value_name = "DUR", value_parser = units::duration)]
+    #[arg(long, global = true, env = "ASISTRY_TIMEOUT", hide_env_values = true, value_name = "DUR", value_parser = units::duration)]
     pub timeout: Option<Duration>,
     /// Hard limit for one request
     #[arg(long, global = true, value_name = "DUR", value_parser = units::duration)]
