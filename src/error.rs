@@ -42,6 +42,8 @@ pub enum Kind {
     ProtocolViolation,
     /// This side's own filters forbid the tool.
     ToolDenied,
+    /// The result is there and cannot be written.
+    Output,
     /// The person or the client stopped it.
     Interrupted,
     /// A defect in asistry itself.
@@ -79,6 +81,7 @@ const TABLE: &[Row] = &[
     row(Kind::EraMismatch, "era_mismatch", 7, -32603),
     row(Kind::ProtocolViolation, "protocol_violation", 7, -32603),
     row(Kind::ToolDenied, "tool_denied", 2, -32603),
+    row(Kind::Output, "output", 1, -32603),
     row(Kind::Interrupted, "interrupted", 130, -32603),
     row(Kind::Bug, "bug", 70, -32603),
 ];

@@ -9,7 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 
-use crate::error::Error;
+use crate::error::{Error, Kind, Result};
 
 /// Prints an error and its hint on stderr.
 pub fn error(error: &Error) {
@@ -88,13 +88,23 @@ pub fn say(line: &str) {
 }
 
 /// Prints a result on stdout; a closed pipe ends quietly.
-pub fn print(text: &str) {
+///
+/// # Errors
+/// [`Kind::Output`] where it cannot be written, such as on a full disk.
+pub fn print(text: &str) -> Result<()> {
     let shown = if std::io::stdout().is_terminal() { clean(text) } else { text.to_owned() };
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout
+    let written = stdout
         .write_all(shown.as_bytes())
         .and_then(|()| stdout.write_all(b"\n"))
         .and_then(|()| stdout.flush());
+    match written {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Output, format!("the result cannot be written: {e}"))
+                .hint("make room for it; the request itself was made, so look before you repeat it"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Replaces control characters, except line break and tab.

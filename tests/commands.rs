@@ -139,3 +139,26 @@ fn help_does_not_show_what_stands_in_the_environment() {
     let help = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
     assert!(help.contains("ASISTRY_URL") && !help.contains("marked"), "{help}");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_result_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_none() {
+    let home = home();
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let run = |stdout: std::process::Stdio| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_asistry"))
+            .args(["-p", "sandbox", "call", "create_task", "title=x"])
+            .env_clear()
+            .env("HOME", home.path())
+            .stdout(stdout)
+            .output()
+            .expect("the binary")
+    };
+    let failed = run(full.into());
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot be written") && said.contains("was made"), "{said}");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    assert_eq!(run(writer.into()).status.code(), Some(0));
+}

@@ -38,7 +38,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     if is_error {
         return Err(Error::new(Kind::ServiceError, text_of(&result)).into());
     }
-    ui::print(&shown);
+    ui::print(&shown)?;
     Ok(0)
 }
 

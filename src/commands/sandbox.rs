@@ -54,20 +54,20 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
     let sandbox = Sandbox::start(Options { data, listen: arguments.listen, embedded: false })
         .await
         .context("the sandbox cannot start")?;
-    announce(&sandbox, arguments.json);
+    announce(&sandbox, arguments.json)?;
     super::bridge::stop_signal()?.await;
     sandbox.stop().await;
     Ok(0)
 }
 
-fn announce(sandbox: &Sandbox, as_json: bool) {
+fn announce(sandbox: &Sandbox, as_json: bool) -> Result<()> {
     if as_json {
         let entry = |e: &sandbox::Endpoint| (e.service.to_owned(), json!({"url": e.url, "key": e.key}));
         let services: Map<String, Value> = sandbox.endpoints().iter().map(entry).collect();
-        return ui::print(&json!({ "services": services }).to_string());
+        return Ok(ui::print(&json!({ "services": services }).to_string())?);
     }
     for endpoint in sandbox.endpoints() {
-        ui::print(&format!("{}\t{}\t{}", endpoint.service, endpoint.url, endpoint.key));
+        ui::print(&format!("{}\t{}\t{}", endpoint.service, endpoint.url, endpoint.key))?;
     }
     if let Some(first) = sandbox.endpoints().first() {
         ui::say(&format!(
@@ -75,4 +75,5 @@ fn announce(sandbox: &Sandbox, as_json: bool) {
             first.key, first.service, first.url
         ));
     }
+    Ok(())
 }

@@ -57,7 +57,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         }
     };
     if !text.is_empty() {
-        ui::print(&text);
+        ui::print(&text)?;
     }
     Ok(0)
 }
