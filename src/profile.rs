@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
@@ -23,6 +23,53 @@ pub struct Profile {
     pub service: Service,
     /// The values of the service's variables.
     pub values: BTreeMap<String, String>,
+    /// It is no profile of anybody, only a URL.
+    pub bare: bool,
+}
+
+/// Where keys are stored.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    /// The keyring of the operating system.
+    Keyring,
+    /// A file, encrypted with a passphrase.
+    File,
+    /// Nowhere: the environment gives the key.
+    Env,
+}
+
+impl StoreKind {
+    const ALL: [Self; 3] = [Self::Keyring, Self::File, Self::Env];
+
+    /// Returns its name in options, the environment and the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keyring => "keyring",
+            Self::File => "file",
+            Self::Env => "env",
+        }
+    }
+
+    /// Returns what it is, for people.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Keyring => "the system's keyring",
+            Self::File => "the encrypted file",
+            Self::Env => "the environment",
+        }
+    }
+
+    /// Finds a store by its name; `whence` says who named it.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for an unknown name.
+    pub fn named(name: &str, whence: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            Error::new(Kind::Config, format!("{whence}: there is no key store named {name}"))
+                .hint("keyring, file or env")
+        })
+    }
 }
 
 /// The profiles in `config.toml`.
@@ -32,6 +79,12 @@ pub struct Config {
     /// The profile that is meant where none is named.
     #[serde(default)]
     pub profile: Option<String>,
+    /// Where keys are stored.
+    #[serde(default)]
+    pub key_store: Option<String>,
+    /// The file with the passphrase of the encrypted file.
+    #[serde(default)]
+    pub key_passphrase_file: Option<std::path::PathBuf>,
     #[serde(default)]
     profiles: BTreeMap<String, Entry>,
 }
@@ -73,7 +126,9 @@ impl Profile {
             return Self::configured(name, entry);
         }
         match Service::built_in(name) {
-            Some(service) => Ok(Self { name: name.to_owned(), service, values: BTreeMap::new() }),
+            Some(service) => {
+                Ok(Self { name: name.to_owned(), service, values: BTreeMap::new(), bare: false })
+            }
             None => {
                 let mut known: Vec<&str> = config.profiles.keys().map(String::as_str).collect();
                 known.extend(Service::names().map(|name| name as &str));
@@ -89,6 +144,7 @@ impl Profile {
     pub fn of_url(url: &str) -> Result<Self> {
         let mut profile = Self::find("mcp", &Config::default())?;
         profile.values.insert("url".into(), url.into());
+        profile.bare = true;
         profile.endpoint().map_err(|e| Error::new(Kind::Usage, e.message().replacen("url ", "--url ", 1)))?;
         Ok(profile)
     }
@@ -106,7 +162,7 @@ impl Profile {
             let text = value.as_str().map(str::to_owned).unwrap_or_else(|| value.to_string());
             values.insert(field.clone(), text);
         }
-        Ok(Self { name: name.to_owned(), service, values })
+        Ok(Self { name: name.to_owned(), service, values, bare: false })
     }
 
     /// Returns where the profile's service is.

@@ -3,10 +3,13 @@
 //! The only room that opens a [`Secret`]. Refuses every origin but the one a credential was made for,
 //! and plain `http` beyond this machine.
 
+pub mod form;
 mod headers;
+pub mod keys;
 mod store;
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -14,16 +17,31 @@ use memchr::memmem;
 use url::{Host, Origin, Url};
 
 pub use headers::{ExtraHeaders, read_header_file};
+pub use store::{Passphrase, PassphraseFor};
 
 use crate::error::{Error, Kind, Result};
 use crate::profile::Profile;
 use crate::protocol::http::{HttpCall, origin_and_path};
 use crate::secret::Secret;
 use crate::service::AuthScheme;
-use store::KeyName;
+use crate::state::keys::Stamp;
+use keys::{Found, Keys};
 
 /// A shorter header value is no key, and stands in many a text by chance.
 const SHORTEST_SECRET: usize = 8;
+/// That there is no key is believed for so long, unless the list of keys changes.
+const MISSING: Duration = Duration::from_secs(60);
+/// A key store that failed is asked again after so long.
+const FAILED: Duration = Duration::from_secs(10);
+
+/// Where the key comes from.
+#[derive(Debug)]
+pub enum Credential {
+    /// From whoever started us.
+    Given(Found),
+    /// From the key store.
+    Stored(Arc<Keys>),
+}
 
 /// Signs calls to one service with one credential.
 #[derive(Debug)]
@@ -33,71 +51,108 @@ pub struct Authorizer {
     extra: HeaderMap,
     profile: Profile,
     source: Source,
-    /// Drawn when the first call is signed, and again after a rejection.
-    credential: RwLock<Option<(HeaderName, HeaderValue)>>,
+    /// Why no credential may travel to the endpoint.
+    in_the_clear: Option<Error>,
+    drawn: RwLock<Drawn>,
     reading: tokio::sync::Mutex<()>,
 }
 
-/// Where the key comes from.
 #[derive(Debug)]
 enum Source {
     /// It is given, or none is needed.
     Given,
-    /// The keyring of the system.
-    Keyring(KeyName),
-    /// Nowhere.
-    Missing(Error),
+    /// The key store.
+    Stored(Arc<Keys>),
+}
+
+/// What the key store said: it is asked once, and again after a rejection.
+#[derive(Debug, Default)]
+struct Drawn {
+    credential: Option<(HeaderName, HeaderValue)>,
+    asked: bool,
+    failed: Option<Failed>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    error: Error,
+    stamp: Stamp,
+    at: Instant,
 }
 
 impl Authorizer {
-    /// Binds a key to the origin of the endpoint; without one the keyring is asked when a key is needed.
+    /// Binds a credential to the origin of the endpoint. A stored one is read when it is needed.
     ///
     /// # Errors
     /// [`Kind::AuthRequired`] for a given key that cannot be right.
-    pub fn new(profile: &Profile, endpoint: &Url, key: Option<Secret>, extra: ExtraHeaders) -> Result<Self> {
+    pub fn new(
+        profile: &Profile,
+        endpoint: &Url,
+        credential: Credential,
+        extra: ExtraHeaders,
+    ) -> Result<Self> {
         let shown_origin = endpoint.origin().ascii_serialization();
-        let auth = &profile.service.auth;
-        let source = match &key {
-            Some(_) => Source::Given,
-            None if extra.carries_credential || auth.optional => Source::Given,
-            None if auth.scheme == AuthScheme::Oauth => Source::Missing(no_login(profile)),
-            None => Source::Keyring(KeyName::new(&profile.name, &shown_origin)),
+        let (source, given) = match credential {
+            Credential::Given(key) => (Source::Given, Some(header_of(profile, &key)?)),
+            Credential::Stored(_) if extra.carries_credential => (Source::Given, None),
+            Credential::Stored(keys) => (Source::Stored(keys), None),
         };
-        let credential = key.map(|key| credential(profile, &key, "in ASISTRY_API_KEY")).transpose()?;
+        let drawn = Drawn { asked: matches!(source, Source::Given), credential: given, failed: None };
         Ok(Self {
             origin: endpoint.origin(),
             shown_origin,
             extra: extra.headers,
             profile: profile.clone(),
             source,
-            credential: RwLock::new(credential),
+            in_the_clear: None,
+            drawn: RwLock::new(drawn),
             reading: tokio::sync::Mutex::new(()),
         })
     }
 
-    /// Says whether anything secret goes along, or may.
-    pub fn carries_credential(&self) -> bool {
-        let secret = |headers: &HeaderMap| headers.values().any(HeaderValue::is_sensitive);
-        !matches!(self.source, Source::Given) || self.drawn().is_some() || secret(&self.extra)
+    /// Refuses to send a credential over plain `http` beyond this machine, unless that is allowed.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] with the option that allows it, where it is known already that there is one to send.
+    pub fn guarded(mut self, endpoint: &Url, allow_http: bool) -> Result<Self> {
+        self.in_the_clear = check_cleartext(endpoint, allow_http).err();
+        let known = match &self.source {
+            Source::Given => self.has_secret_headers() || self.credential().is_some(),
+            Source::Stored(keys) if self.profile.service.auth.optional => {
+                self.has_secret_headers() || keys.knows(&self.profile, &self.shown_origin)
+            }
+            Source::Stored(_) => true,
+        };
+        match &self.in_the_clear {
+            Some(error) if known => Err(error.clone()),
+            _ => Ok(self),
+        }
+    }
+
+    fn has_secret_headers(&self) -> bool {
+        self.extra.values().any(HeaderValue::is_sensitive)
     }
 
     /// Gets the credential ready, so that the first call need not wait for it.
     ///
     /// # Errors
-    /// No key, or a keyring that cannot be read.
+    /// No key, or a key store that cannot be used. Neither is asked again for each call.
     pub async fn ready(&self) -> Result<()> {
-        match &self.source {
-            Source::Given => Ok(()),
-            Source::Missing(error) => Err(error.clone()),
-            Source::Keyring(_) if self.drawn().is_some() => Ok(()),
-            Source::Keyring(name) => {
-                let _one_reader = self.reading.lock().await;
-                if self.drawn().is_none() {
-                    self.draw(name).await?;
-                }
-                Ok(())
+        let Source::Stored(keys) = &self.source else { return Ok(()) };
+        if self.drawn().asked {
+            return Ok(());
+        }
+        let _one_reader = self.reading.lock().await;
+        if self.drawn().asked {
+            return Ok(());
+        }
+        if let Some(failed) = &self.drawn().failed {
+            let believed = if failed.error.kind() == Kind::KeyStore { FAILED } else { MISSING };
+            if failed.at.elapsed() < believed && failed.stamp == keys.stamp() {
+                return Err(failed.error.clone());
             }
         }
+        self.draw(keys).await
     }
 
     /// Adds the credential to the headers of a call.
@@ -107,47 +162,89 @@ impl Authorizer {
     pub async fn sign(&self, call: &mut HttpCall) -> Result<()> {
         self.ready().await?;
         if call.url.origin() != self.origin {
-            let asked = origin_and_path(&call.url);
-            let why = format!("the key is for {}, and may not go to {asked}", self.shown_origin);
-            return Err(Error::new(Kind::OriginMismatch, why).hint("check the URL of the profile"));
+            return Err(self.elsewhere(&call.url));
         }
         for (name, value) in &self.extra {
             call.headers.insert(name.clone(), value.clone());
         }
-        if let Some((name, value)) = self.drawn() {
+        if let Some((name, value)) = self.credential() {
             call.headers.insert(name, value);
         }
         Ok(())
     }
 
-    /// The service rejected the credential: reads the keyring again, once for each rejection, and says
-    /// whether there is another key now (AUTH-1). A key from the environment cannot change.
+    fn elsewhere(&self, asked: &Url) -> Error {
+        let (own, asked_origin) = (&self.shown_origin, asked.origin().ascii_serialization());
+        let why = format!(
+            "the service sends us to {}, and the key is for {own}: it may not go to {asked_origin}",
+            origin_and_path(asked)
+        );
+        let profile = &self.profile.name;
+        let way = match &self.source {
+            Source::Stored(_) => format!(
+                "if the service has moved, give the profile its new URL, then: asistry keys bind -p {profile} {asked_origin}"
+            ),
+            _ => "if the service has moved, use its new URL".into(),
+        };
+        Error::new(Kind::OriginMismatch, why).hint(way)
+    }
+
+    /// The service rejected the credential: reads the key store again, once for each rejection, and says
+    /// whether there is another key now (AUTH-1). A given key cannot change.
     pub async fn renew(&self) -> bool {
-        let Source::Keyring(name) = &self.source else { return false };
-        let rejected = self.drawn();
+        let Source::Stored(keys) = &self.source else { return false };
+        let rejected = self.credential();
         let _one_reader = self.reading.lock().await;
-        if self.drawn() != rejected {
+        if self.credential() != rejected {
             return true;
         }
-        self.draw(name).await.is_ok() && self.drawn() != rejected
+        self.draw(keys).await.is_ok() && self.credential() != rejected
     }
 
-    async fn draw(&self, name: &KeyName) -> Result<()> {
-        let key = store::stored(name).await?.ok_or_else(|| no_key(&self.profile, name))?;
-        let drawn = credential(&self.profile, &key, "in the keyring")?;
-        *self.credential.write().unwrap_or_else(PoisonError::into_inner) = Some(drawn);
-        Ok(())
+    async fn draw(&self, keys: &Keys) -> Result<()> {
+        let stamp = keys.stamp();
+        let found = self.found(keys).await;
+        let mut drawn = self.drawn.write().unwrap_or_else(PoisonError::into_inner);
+        match found {
+            Ok(credential) => {
+                *drawn = Drawn { credential, asked: true, failed: None };
+                Ok(())
+            }
+            Err(error) => {
+                drawn.failed = Some(Failed { error: error.clone(), stamp, at: Instant::now() });
+                Err(error)
+            }
+        }
     }
 
-    fn drawn(&self) -> Option<(HeaderName, HeaderValue)> {
-        self.credential.read().unwrap_or_else(PoisonError::into_inner).clone()
+    async fn found(&self, keys: &Keys) -> Result<Option<(HeaderName, HeaderValue)>> {
+        let optional = self.profile.service.auth.optional;
+        if optional && self.profile.bare && !keys.knows(&self.profile, &self.shown_origin) {
+            return Ok(None);
+        }
+        let Some(found) = keys.current(&self.profile, &self.shown_origin).await? else {
+            return if optional { Ok(None) } else { Err(no_key(&self.profile)) };
+        };
+        let header = header_of(&self.profile, &found)?;
+        match &self.in_the_clear {
+            Some(error) => Err(error.clone()),
+            None => Ok(Some(header)),
+        }
+    }
+
+    fn credential(&self) -> Option<(HeaderName, HeaderValue)> {
+        self.drawn().credential.clone()
+    }
+
+    fn drawn(&self) -> std::sync::RwLockReadGuard<'_, Drawn> {
+        self.drawn.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes what goes along with each call out of a text that is to be quoted or written down: some
     /// services repeat the key that they refuse.
     pub fn without_secrets(&self, text: Bytes) -> Bytes {
         let mut text = text;
-        let drawn = self.drawn().map(|(_, value)| value);
+        let drawn = self.credential().map(|(_, value)| value);
         for value in self.extra.values().chain(&drawn).filter(|value| value.is_sensitive()) {
             let whole = value.as_bytes();
             let secret = whole.strip_prefix(b"Bearer ").unwrap_or(whole);
@@ -194,67 +291,45 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn no_login(profile: &Profile) -> Error {
-    let title = &profile.service.title;
-    Error::new(
-        Kind::AuthRequired,
-        format!("{title} wants an OAuth login, which this version of asistry cannot make yet"),
-    )
-    .hint("set an access token in ASISTRY_API_KEY")
+fn no_key(profile: &Profile) -> Error {
+    let Profile { name, service, .. } = profile;
+    if service.auth.scheme == AuthScheme::Oauth {
+        let why =
+            format!("{} wants an OAuth login, which this version of asistry cannot make yet", service.title);
+        return Error::new(Kind::AuthRequired, why).hint(format!(
+            "asistry keys add -p {name} stores an access token; or set it in ASISTRY_API_KEY"
+        ));
+    }
+    let page = &service.auth.key_page;
+    let whence = if page.is_empty() { String::new() } else { format!(" (the key is in {page})") };
+    Error::new(Kind::AuthRequired, format!("there is no key for the profile {name}"))
+        .hint(format!("asistry keys add -p {name}{whence}; or set ASISTRY_API_KEY"))
 }
 
-fn no_key(profile: &Profile, name: &KeyName) -> Error {
+/// Draws the header that carries a key, and refuses a key that cannot be one.
+fn header_of(profile: &Profile, found: &Found) -> Result<(HeaderName, HeaderValue)> {
+    let key = form::trimmed(&found.secret);
+    let fits = if found.forced { form::sendable(&key) } else { form::checked(&profile.service, &key) };
+    fits.map_err(|unfit| unfit.told(&found.place, profile))?;
     let auth = &profile.service.auth;
-    let whence = if auth.key_page.is_empty() { String::new() } else { format!(" (from {})", auth.key_page) };
-    let why = format!(
-        "no key for the profile {}: none in ASISTRY_API_KEY, none in the system's keyring",
-        profile.name
-    );
-    Error::new(Kind::AuthRequired, why).hint(format!(
-        "set ASISTRY_API_KEY to your key{whence}, or store it: secret-tool store --label=asistry service asistry username {}",
-        name.as_str()
-    ))
-}
-
-/// Draws the header that carries the key, and refuses a key that cannot be one.
-fn credential(profile: &Profile, key: &Secret, place: &str) -> Result<(HeaderName, HeaderValue)> {
-    let auth = &profile.service.auth;
-    let trimmed = key.expose().trim();
-    let text =
-        trimmed.strip_prefix("Bearer ").or_else(|| trimmed.strip_prefix("bearer ")).unwrap_or(trimmed).trim();
-    let refuse = |why: &str| {
-        let whence =
-            if auth.key_page.is_empty() { String::new() } else { format!(" from {}", auth.key_page) };
-        Err(Error::new(Kind::AuthRequired, format!("the key {place} {why}"))
-            .hint(format!("set ASISTRY_API_KEY to the whole key{whence}")))
-    };
-    if text.is_empty() {
-        return refuse("is empty");
-    }
-    if text.contains(['…', '•', '*']) || text.contains("...") {
-        return refuse("is the masked preview of a key, not the key");
-    }
-    if text.chars().any(|c| c.is_whitespace() || c.is_control() || !c.is_ascii() || matches!(c, '"' | '\'')) {
-        return refuse("has white space, quotes or foreign characters in it");
-    }
-    if !auth.key_prefixes.is_empty()
-        && !auth.key_prefixes.iter().any(|prefix| text.starts_with(prefix.as_str()))
-    {
-        let prefixes = auth.key_prefixes.join(" or ");
-        return refuse(&format!("is no key of {}: those begin with {prefixes}", profile.service.title));
-    }
-    let (name, value) = match auth.scheme {
-        AuthScheme::Header => (auth.header.clone(), text.to_owned()),
-        AuthScheme::Bearer | AuthScheme::Oauth => (AUTHORIZATION.to_string(), format!("Bearer {text}")),
-    };
-    let parsed = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value));
-    match parsed {
-        (Ok(name), Ok(mut value)) => {
-            value.set_sensitive(true);
-            Ok((name, value))
+    let (name, text) = match auth.scheme {
+        AuthScheme::Header => (auth.header.as_str(), key.expose().to_owned()),
+        AuthScheme::Bearer | AuthScheme::Oauth => {
+            (AUTHORIZATION.as_str(), format!("Bearer {}", key.expose()))
         }
-        _ => refuse("cannot be sent in a header"),
-    }
+    };
+    let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&text))
+    else {
+        let why = format!("the key of {} cannot be sent in a header named “{name}”", profile.service.title);
+        return Err(Error::new(Kind::Config, why).hint("mend the header in the file of the service"));
+    };
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// Opens a key for the person whose it is: `keys show --reveal`.
+pub fn revealed(key: &Secret) -> &str {
+    key.expose()
 }
 
 #[cfg(test)]
@@ -262,10 +337,15 @@ mod tests {
     use super::*;
     use crate::profile::Config;
 
+    fn given(key: &str) -> Credential {
+        let secret = Secret::new(key.into());
+        Credential::Given(Found { secret, forced: false, place: "in ASISTRY_API_KEY".into() })
+    }
+
     async fn sign_with(profile: &str, key: &str) -> Result<HeaderMap> {
         let profile = Profile::find(profile, &Config::default())?;
         let endpoint = profile.endpoint()?;
-        let key = Some(Secret::new(key.into()));
+        let key = given(key);
         let authorizer = Authorizer::new(&profile, &endpoint, key, ExtraHeaders::default())?;
         let mut call = crate::protocol::dialect::Dialect::streamable_http(endpoint.into()).listen();
         authorizer.sign(&mut call).await.map(|()| call.headers)
@@ -288,7 +368,7 @@ mod tests {
     async fn a_key_goes_to_its_own_origin_only() {
         let profile = Profile::find("asistry", &Config::default()).unwrap();
         let endpoint = profile.endpoint().unwrap();
-        let key = Some(Secret::new("ask_1".into()));
+        let key = given("ask_1");
         let authorizer = Authorizer::new(&profile, &endpoint, key, ExtraHeaders::default()).unwrap();
         let elsewhere = Url::parse("https://asistry.com:444/api/mcp/client").unwrap();
         let mut call = crate::protocol::dialect::Dialect::streamable_http(elsewhere.into()).listen();
@@ -300,7 +380,7 @@ mod tests {
     fn a_key_that_a_service_repeats_is_taken_out() {
         let profile = Profile::find("asistry", &Config::default()).unwrap();
         let endpoint = profile.endpoint().unwrap();
-        let key = Some(Secret::new("ask_12345678".into()));
+        let key = given("ask_12345678");
         let authorizer = Authorizer::new(&profile, &endpoint, key, ExtraHeaders::default()).unwrap();
         let told = authorizer.without_secrets("no: Bearer ask_12345678, ask_12345678!".into());
         assert_eq!(told, "no: Bearer MASKED, MASKED!");

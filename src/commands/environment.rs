@@ -2,25 +2,29 @@
 //!
 //! Refuses to read or write anything itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use directories::ProjectDirs;
+use zeroize::Zeroizing;
 
-use crate::error::Result;
-#[cfg(feature = "sandbox")]
-use crate::error::{Error, Kind};
-use crate::profile::Config;
+use crate::auth::keys::Keys;
+use crate::auth::{Passphrase, PassphraseFor};
+use crate::error::{Error, Kind, Result};
+use crate::profile::{Config, StoreKind};
 use crate::secret::Secret;
 use crate::state::State;
 
 /// What the environment says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Environment {
     key: Option<Secret>,
     config_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
-    #[cfg(feature = "sandbox")]
     data_dir: Option<PathBuf>,
+    key_store: Option<String>,
+    passphrase: Option<Secret>,
+    passphrase_file: Option<PathBuf>,
 }
 
 impl Environment {
@@ -31,14 +35,54 @@ impl Environment {
             key: variable("ASISTRY_API_KEY").map(Secret::new),
             config_dir: path("ASISTRY_CONFIG_DIR"),
             state_dir: path("ASISTRY_STATE_DIR"),
-            #[cfg(feature = "sandbox")]
             data_dir: path("ASISTRY_DATA_DIR"),
+            key_store: variable("ASISTRY_KEY_STORE"),
+            passphrase: variable("ASISTRY_KEY_PASSPHRASE").map(Secret::new),
+            passphrase_file: path("ASISTRY_KEY_PASSPHRASE_FILE"),
         }
     }
 
     /// Returns the key, which stands over every store.
     pub fn key(&self) -> Option<Secret> {
         self.key.clone()
+    }
+
+    /// Returns the same without the key: for commands that work on our files whatever stands over them.
+    #[must_use]
+    pub fn without_key(&self) -> Self {
+        Self { key: None, ..self.clone() }
+    }
+
+    /// Returns the stored keys; nothing is opened yet. `ask` asks a person for a passphrase, where one may
+    /// be asked.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for an unknown key store, or where there is no home directory.
+    pub fn keys(&self, config: &Config, ask: Option<fn(PassphraseFor) -> Result<Secret>>) -> Result<Keys> {
+        let chosen = match (&self.key_store, &config.key_store) {
+            (Some(name), _) => Some(StoreKind::named(name, "ASISTRY_KEY_STORE")?),
+            (None, Some(name)) => Some(StoreKind::named(name, "key_store in config.toml")?),
+            (None, None) => None,
+        };
+        let state = self.state().ok_or_else(|| {
+            Error::new(Kind::Config, "there is no home directory to keep the list of keys in")
+                .hint("set ASISTRY_STATE_DIR, or set the key in ASISTRY_API_KEY")
+        })?;
+        Ok(Keys::new(state, self.data_dir()?, chosen, self.passphrase(config, ask)))
+    }
+
+    fn passphrase(&self, config: &Config, ask: Option<fn(PassphraseFor) -> Result<Secret>>) -> Passphrase {
+        let given = self.passphrase.clone();
+        let file = self.passphrase_file.clone().or_else(|| config.key_passphrase_file.clone());
+        Arc::new(move |why| {
+            match (&given, &file, ask) {
+            (Some(passphrase), ..) => Ok(passphrase.clone()),
+            (None, Some(path), _) => read_passphrase(path),
+            (None, None, Some(ask)) => ask(why),
+            (None, None, None) => Err(Error::new(Kind::KeyStore, "the encrypted file of keys wants its passphrase")
+                .hint("set ASISTRY_KEY_PASSPHRASE or ASISTRY_KEY_PASSPHRASE_FILE, or key_passphrase_file in config.toml")),
+        }
+        })
     }
 
     /// Reads the configuration; with a key in the environment only where its directory is named there too.
@@ -74,7 +118,6 @@ impl Environment {
     ///
     /// # Errors
     /// [`Kind::Config`] where there is no home directory.
-    #[cfg(feature = "sandbox")]
     pub fn data_dir(&self) -> Result<PathBuf> {
         let found = self.data_dir.clone().or_else(|| directories().map(|dirs| dirs.data_dir().to_owned()));
         found.ok_or_else(|| {
@@ -82,6 +125,15 @@ impl Environment {
                 .hint("set ASISTRY_DATA_DIR")
         })
     }
+}
+
+/// Reads a passphrase: the first line of a file.
+fn read_passphrase(path: &Path) -> Result<Secret> {
+    let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|e| {
+        Error::new(Kind::KeyStore, format!("the passphrase in {} cannot be read: {e}", path.display()))
+            .hint("check ASISTRY_KEY_PASSPHRASE_FILE, or key_passphrase_file in config.toml")
+    })?;
+    Ok(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 
 fn directories() -> Option<ProjectDirs> {

@@ -7,7 +7,8 @@ use url::Url;
 
 use super::arguments::Common;
 use super::environment::{Environment, variable};
-use crate::auth::{Authorizer, ExtraHeaders, check_cleartext, read_header_file};
+use crate::auth::keys::Found;
+use crate::auth::{Authorizer, Credential, ExtraHeaders, read_header_file};
 use crate::error::{Error, Kind, Result};
 use crate::net::{Net, TlsOptions};
 use crate::profile::{self, Profile};
@@ -45,6 +46,23 @@ impl ProfileInUse {
     /// # Errors
     /// What is wrong with the command line, the configuration or the key.
     pub async fn prepare(common: &Common, environment: &Environment) -> Result<Self> {
+        let key = environment.key().map(|secret| Found {
+            secret,
+            forced: false,
+            place: "in ASISTRY_API_KEY".into(),
+        });
+        Self::prepare_with(common, environment, key).await
+    }
+
+    /// As [`Self::prepare`], with this key instead of any other.
+    ///
+    /// # Errors
+    /// What is wrong with the command line, the configuration or the key.
+    pub async fn prepare_with(
+        common: &Common,
+        environment: &Environment,
+        key: Option<Found>,
+    ) -> Result<Self> {
         let profile = find(common, environment)?;
         if profile.service.dialect == DialectName::Agentstack {
             let title = &profile.service.title;
@@ -56,14 +74,15 @@ impl ProfileInUse {
         }
         let extra = extra_headers(common)?;
         let embedded = profile.service.embedded;
-        let key = environment.key();
         #[cfg(feature = "sandbox")]
         let (profile, key, sandbox) = start_embedded(profile, key, environment).await?;
         let endpoint = profile.endpoint()?;
-        let authorizer = Authorizer::new(&profile, &endpoint, key, extra)?;
-        if authorizer.carries_credential() {
-            check_cleartext(&endpoint, common.allow_http)?;
-        }
+        let credential = match key {
+            Some(key) => Credential::Given(key),
+            None => Credential::Stored(Arc::new(environment.keys(&environment.config()?, None)?)),
+        };
+        let authorizer =
+            Authorizer::new(&profile, &endpoint, credential, extra)?.guarded(&endpoint, common.allow_http)?;
         if common.insecure {
             crate::ui::say(
                 "asistry: --insecure: no certificate is checked; anyone on the way can read the key",
@@ -111,7 +130,11 @@ impl ProfileInUse {
     }
 }
 
-fn find(common: &Common, environment: &Environment) -> Result<Profile> {
+/// Finds the profile that the options and the configuration name.
+///
+/// # Errors
+/// What is wrong with the options or the configuration.
+pub fn find(common: &Common, environment: &Environment) -> Result<Profile> {
     match (&common.profile, &common.url) {
         (None, Some(url)) => Profile::of_url(url),
         (Some(name), None) => Profile::find(name, &environment.config()?),
@@ -140,9 +163,9 @@ fn extra_headers(common: &Common) -> Result<ExtraHeaders> {
 #[cfg(feature = "sandbox")]
 async fn start_embedded(
     mut profile: Profile,
-    mut key: Option<Secret>,
+    mut key: Option<Found>,
     environment: &Environment,
-) -> Result<(Profile, Option<Secret>, Option<crate::sandbox::Sandbox>)> {
+) -> Result<(Profile, Option<Found>, Option<crate::sandbox::Sandbox>)> {
     use crate::sandbox::{Data, Options, Sandbox};
     if !profile.service.embedded {
         return Ok((profile, key, None));
@@ -153,7 +176,8 @@ async fn start_embedded(
     if let Some(endpoint) = sandbox.endpoints().first() {
         profile.values.insert("url".into(), endpoint.url.clone());
         // Its own key, whatever stands in the environment for other services.
-        key = Some(Secret::new(endpoint.key.clone()));
+        let secret = Secret::new(endpoint.key.clone());
+        key = Some(Found { secret, forced: false, place: "of the sandbox".into() });
     }
     Ok((profile, key, Some(sandbox)))
 }

@@ -1,0 +1,231 @@
+//! What a key looks like, before anything is stored or sent.
+//!
+//! Refuses what cannot be the key of the chosen service, and says what it is instead where that is known.
+//! Never guesses a service from a key: a prefix is only held against the service that somebody chose.
+
+use crate::error::{Error, Kind};
+use crate::profile::Profile;
+use crate::secret::Secret;
+use crate::service::Service;
+
+/// No key or token is longer, in bytes.
+pub const LONGEST: usize = 8192;
+/// Fewer characters are masked wholly.
+const SHORTEST_WITH_END: usize = 20;
+const PREVIEW: &str = "is the masked preview of a key, not the key";
+/// Keys of model providers lie beside those of the services, on the same screens.
+const MODEL_PROVIDERS: &[(&str, &str)] = &[
+    ("sk-ant-", "Anthropic"),
+    ("sk-or-", "OpenRouter"),
+    ("sk-", "OpenAI"),
+    ("AIza", "Google"),
+    ("gsk_", "Groq"),
+    ("xai-", "xAI"),
+    ("hf_", "Hugging Face"),
+];
+
+/// Why something is not taken for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// The rest of a sentence that begins with “the key”.
+    pub why: String,
+    /// Whether `--force` takes it all the same.
+    pub can_be_forced: bool,
+}
+
+impl Unfit {
+    fn never(why: &str) -> Self {
+        Self { why: why.into(), can_be_forced: false }
+    }
+
+    fn unless_forced(why: impl Into<String>) -> Self {
+        Self { why: why.into(), can_be_forced: true }
+    }
+
+    /// Makes it an error; `place` says which key is meant.
+    pub fn told(&self, place: &str, profile: &Profile) -> Error {
+        let page = &profile.service.auth.key_page;
+        let whence = if page.is_empty() { String::new() } else { format!(" from {page}") };
+        Error::new(Kind::AuthRequired, format!("the key {place} {}", self.why))
+            .hint(format!("take the whole key{whence}"))
+    }
+}
+
+/// Takes off what comes along by copying: white space around it, and `Bearer `.
+pub fn trimmed(key: &Secret) -> Secret {
+    let text = key.expose().trim();
+    let bare = match text.split_once(char::is_whitespace) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.trim(),
+        _ => text,
+    };
+    Secret::new(bare.to_owned())
+}
+
+/// Checks what can be sent at all: some visible ASCII characters, not too many.
+///
+/// # Errors
+/// What is wrong, which nothing can force.
+pub fn sendable(key: &Secret) -> Result<(), Unfit> {
+    let text = key.expose();
+    if text.is_empty() || text.eq_ignore_ascii_case("bearer") {
+        return Err(Unfit::never("is empty"));
+    }
+    if text.len() > LONGEST {
+        return Err(Unfit::never("is longer than any key: more than 8192 characters"));
+    }
+    if text.chars().any(|c| c.is_control()) {
+        return Err(Unfit::never("has line breaks or other control characters in it"));
+    }
+    // A preview often holds `…` or `•`, which no header can carry either.
+    if !text.is_ascii() && is_preview(text) {
+        return Err(Unfit::never(PREVIEW));
+    }
+    if !text.is_ascii() {
+        return Err(Unfit::never("has characters in it that no key has"));
+    }
+    Ok(())
+}
+
+/// Checks the form of a trimmed key by its service.
+///
+/// # Errors
+/// What is wrong.
+pub fn checked(service: &Service, key: &Secret) -> Result<(), Unfit> {
+    sendable(key)?;
+    let text = key.expose();
+    if is_preview(text) {
+        return Err(Unfit::unless_forced(PREVIEW));
+    }
+    if text.contains(char::is_whitespace) {
+        return Err(Unfit::unless_forced("has white space in it"));
+    }
+    if text.contains(['"', '\'', '`']) {
+        return Err(Unfit::unless_forced("has quotes in it"));
+    }
+    let prefixes = &service.auth.key_prefixes;
+    let matching = prefixes.iter().find(|prefix| text.starts_with(prefix.as_str()));
+    match matching {
+        None if prefixes.is_empty() => Ok(()),
+        Some(prefix) if text.len() > prefix.len() => Ok(()),
+        Some(_) => Err(Unfit::unless_forced("is only the beginning of a key")),
+        None => {
+            let wanted = prefixes.join(" or ");
+            let title = &service.title;
+            Err(Unfit::unless_forced(match origin_of(text) {
+                Some(other) => format!("is {other}; keys of {title} begin with {wanted}"),
+                None => format!("is no key of {title}: those begin with {wanted}"),
+            }))
+        }
+    }
+}
+
+fn is_preview(text: &str) -> bool {
+    text.contains(['…', '•', '*', '●', '·']) || text.contains("...")
+}
+
+/// Says whose key has the form of another's; used for words only, never for a choice.
+fn origin_of(text: &str) -> Option<String> {
+    let provider = MODEL_PROVIDERS.iter().find(|(prefix, _)| text.starts_with(prefix));
+    if let Some((_, name)) = provider {
+        return Some(format!("a key of {name}, a provider of models"));
+    }
+    let services = Service::names().filter_map(Service::built_in).filter(|service| !service.embedded);
+    let mut owners = services
+        .filter(|service| service.auth.key_prefixes.iter().any(|prefix| text.starts_with(prefix.as_str())))
+        .map(|service| service.title);
+    let first = owners.next()?;
+    Some(owners.fold(format!("a key of {first}"), |all, next| format!("{all} or {next}")))
+}
+
+/// Returns what may be shown of a key: how it begins, and its last four characters if it is long.
+pub fn masked(service: &Service, key: &Secret) -> String {
+    let text = key.expose();
+    let prefix = service.auth.key_prefixes.iter().find(|prefix| text.starts_with(prefix.as_str()));
+    let prefix = prefix.map_or("", String::as_str);
+    let secret = text.get(prefix.len()..).unwrap_or_default();
+    let end = secret.len().checked_sub(4).and_then(|at| secret.get(at..));
+    match end.filter(|_| secret.len() >= SHORTEST_WITH_END) {
+        Some(end) => format!("{prefix}…{end}"),
+        None => format!("{prefix}…"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str) -> Service {
+        Service::built_in(name).unwrap()
+    }
+
+    fn refused(name: &str, key: &str) -> Unfit {
+        let key = trimmed(&Secret::new(key.into()));
+        checked(&service(name), &key).unwrap_err()
+    }
+
+    #[test]
+    fn each_service_takes_its_own_keys() {
+        let keys = [
+            ("asistry", "ask_a1B2"),
+            ("zuko", "eyJhbGciOi.J9.x-y_z"),
+            ("task-tracking", "mcp_live_a1"),
+            ("agentstack", "ask_1"),
+            ("agentstack", "anon_ask_1"),
+            ("bob-studio", "bsk_1"),
+            ("mcp", "sk-whatever"),
+        ];
+        for (name, key) in keys {
+            for typed in [key.to_owned(), format!(" Bearer {key}\n"), format!("bearer  {key}")] {
+                let key_ = trimmed(&Secret::new(typed));
+                assert_eq!(key_.expose(), key);
+                assert_eq!(checked(&service(name), &key_), Ok(()), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_s_key_is_named() {
+        assert!(refused("asistry", "bsk_1").why.contains("Bob Studio"));
+        assert!(refused("asistry", "anon_ask_1").why.contains("AgentStack"));
+        assert!(refused("bob-studio", "ask_1").why.contains("Asistry or AgentStack"));
+        assert!(refused("asistry", "sk-ant-1").why.contains("Anthropic"));
+        assert!(refused("task-tracking", "AIzaSy1").why.contains("Google"));
+        assert!(refused("zuko", "mcp_live_1").why.contains("Task Tracking"));
+        assert!(refused("asistry", "hunter2").why.contains("no key of Asistry"));
+        assert!(refused("asistry", "ask_").why.contains("beginning"));
+    }
+
+    #[test]
+    fn a_preview_is_recognised() {
+        for preview in ["mcp_live_…ab12", "mcp_live_...ab12", "mcp_live_****", "mcp_live_••••ab"] {
+            assert!(refused("task-tracking", preview).why.contains("preview"), "{preview}");
+        }
+    }
+
+    #[test]
+    fn nothing_forces_what_cannot_be_sent() {
+        let long = format!("ask_{}", "a".repeat(10_000));
+        for (key, forced) in [
+            ("", false),
+            ("Bearer ", false),
+            ("ask_1\nask_2", false),
+            ("ask_\u{1}", false),
+            ("ask_ü", false),
+            (long.as_str(), false),
+            ("ask_1 2", true),
+            ("'ask_1'", true),
+            ("bsk_1", true),
+        ] {
+            assert_eq!(refused("asistry", key).can_be_forced, forced, "{}", &key[..key.len().min(20)]);
+        }
+    }
+
+    #[test]
+    fn a_mask_shows_no_more_than_the_ends() {
+        let masked = |name: &str, key: &str| super::masked(&service(name), &Secret::new(key.into()));
+        assert_eq!(masked("asistry", "ask_0123456789abcdef0123"), "ask_…0123");
+        assert_eq!(masked("asistry", "ask_0123456789"), "ask_…");
+        assert_eq!(masked("mcp", "0123456789abcdef0123"), "…0123");
+        assert_eq!(masked("mcp", "short"), "…");
+    }
+}

@@ -1,0 +1,478 @@
+//! The stored keys of all profiles: which one counts, where it may go, and every change of them.
+//!
+//! A change is made in an order that an interruption at any point leaves the old key in use or the new one:
+//! the new key is stored beside the old under a name of its own, then the list (one file, replaced as a
+//! whole) says that it counts, then the old one is deleted. Refuses every origin a key was not made for, and
+//! a store that nobody chose.
+
+use std::time::Duration;
+
+use super::store::{Passphrase, Stores};
+use crate::error::{Error, Kind, Result};
+use crate::profile::{Profile, StoreKind};
+use crate::secret::Secret;
+use crate::state::keys::{Deposit, KeyList, KeyRecord, Place, Stamp, Successor};
+use crate::state::{Lock, State, now};
+
+const LOCK: &str = "keys.lock";
+/// Another process may be waiting for a service that verifies its new key.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The name of a key for which none was given.
+pub const DEFAULT: &str = "default";
+/// A reader that finds its key gone looks so often whether another one counts by now.
+const LOOKS: usize = 3;
+
+/// Names one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyId {
+    /// The profile.
+    pub profile: String,
+    /// Its name among the keys of the profile.
+    pub name: String,
+}
+
+impl std::fmt::Display for KeyId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.profile, self.name)
+    }
+}
+
+/// A key that is to be stored.
+#[derive(Debug)]
+pub struct NewKey {
+    /// The key itself.
+    pub secret: Secret,
+    /// The origin that it is for.
+    pub origin: String,
+    /// Where to store it.
+    pub store: StoreKind,
+    /// Its masked form.
+    pub shown: String,
+    /// Its form is wrong, and somebody wants it all the same.
+    pub forced: bool,
+}
+
+/// A stored key, read.
+#[derive(Debug)]
+pub struct Found {
+    /// The key itself.
+    pub secret: Secret,
+    /// Its form is wrong, and somebody wanted it all the same.
+    pub forced: bool,
+    /// Where it was, for people.
+    pub place: String,
+}
+
+/// All stored keys.
+#[derive(Debug)]
+pub struct Keys {
+    state: State,
+    stores: Stores,
+    chosen: Option<StoreKind>,
+}
+
+impl Keys {
+    /// Keeps the list in `state` and the encrypted file in the directory of `data`; `chosen` is the store
+    /// that the environment or the configuration names.
+    pub fn new(
+        state: State,
+        data: std::path::PathBuf,
+        chosen: Option<StoreKind>,
+        passphrase: Passphrase,
+    ) -> Self {
+        Self { state, stores: Stores::new(data, passphrase), chosen }
+    }
+
+    /// Returns the list of all keys.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] for a list that cannot be read.
+    pub fn list(&self) -> Result<KeyList> {
+        self.state.keys()
+    }
+
+    /// Returns when a key was last used, in seconds since 1970.
+    pub fn last_used(&self, id: &KeyId) -> Option<u64> {
+        self.state.key_uses().get(&id.to_string()).copied()
+    }
+
+    /// Tells one state of the list from another.
+    pub fn stamp(&self) -> Stamp {
+        self.state.keys_stamp()
+    }
+
+    /// Returns the store for a new key: the one asked for, the one chosen, else the keyring. It is tried,
+    /// so that what is wrong with it is known before anybody is asked for a key.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] with what is wrong with the store.
+    pub async fn store_for_new(&self, asked: Option<StoreKind>) -> Result<StoreKind> {
+        let kind = asked.or(self.chosen).unwrap_or(StoreKind::Keyring);
+        self.stores.probe(kind).await?;
+        Ok(kind)
+    }
+
+    /// Says whether a profile has a stored key for an origin, without opening a store.
+    pub fn knows(&self, profile: &Profile, origin: &str) -> bool {
+        let list = self.list().unwrap_or_default();
+        wanted(&list, profile, origin).is_some_and(|record| record.may_go_to(origin))
+    }
+
+    /// Reads the key of a profile that counts; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Kind::OriginMismatch`] for a key of another origin, [`Kind::KeyStore`] for a store that cannot be
+    /// used, [`Kind::AuthRequired`] for a key that is listed and not there.
+    pub async fn current(&self, profile: &Profile, origin: &str) -> Result<Option<Found>> {
+        if self.chosen == Some(StoreKind::Env) {
+            return Ok(None);
+        }
+        for _ in 0..LOOKS {
+            let list = self.list()?;
+            let Some(record) = wanted(&list, profile, origin) else {
+                if let Some(one) = list.of_profile(&profile.name).next().filter(|_| !profile.bare) {
+                    return Err(none_in_use(one));
+                }
+                return self.unlisted(profile, origin).await;
+            };
+            let Some(deposit) = &record.deposit else { return Ok(None) };
+            let id = KeyId { profile: record.profile.clone(), name: record.name.clone() };
+            if !record.may_go_to(origin) {
+                return Err(other_origin(&id, &deposit.origin, origin));
+            }
+            let place = &deposit.place;
+            self.check_choice(&id, place)?;
+            if let Some(secret) = self.stores.read(place).await? {
+                let (state, profile, name) = (self.state.clone(), id.profile, id.name);
+                tokio::task::spawn_blocking(move || state.key_used(&profile, &name));
+                let place = format!("in {}", place.store.about());
+                return Ok(Some(Found { secret, forced: deposit.forced, place }));
+            }
+            if self.list()? == list {
+                return Err(lost(&id, place));
+            }
+            // Another process has just put another key in its place.
+        }
+        Err(Error::new(Kind::KeyStore, format!("the keys of {} change all the time", profile.name))
+            .hint("try again"))
+    }
+
+    /// Reads one key, wherever it may go.
+    ///
+    /// # Errors
+    /// As [`Self::current`]; [`Kind::AuthRequired`] where there is none of this name.
+    pub async fn secret(&self, id: &KeyId) -> Result<Secret> {
+        let list = self.list()?;
+        let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
+        let deposit = deposit.ok_or_else(|| unknown(&list, id))?;
+        self.stores.read(&deposit.place).await?.ok_or_else(|| lost(id, &deposit.place))
+    }
+
+    /// A list can be lost, and a key be put into the keyring by hand: the first key of a profile is found by
+    /// its name alone.
+    async fn unlisted(&self, profile: &Profile, origin: &str) -> Result<Option<Found>> {
+        let store = self.chosen.unwrap_or(StoreKind::Keyring);
+        let id = KeyId { profile: profile.name.clone(), name: default_name(profile, origin) };
+        for slot in Slot::ALL {
+            let place = Place { store, item: slot.item(&id, origin) };
+            if let Some(secret) = self.stores.read(&place).await? {
+                let place = format!("in {}", store.about());
+                return Ok(Some(Found { secret, forced: false, place }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn check_choice(&self, id: &KeyId, place: &Place) -> Result<()> {
+        match self.chosen {
+            Some(chosen) if chosen != place.store => {
+                let (chosen, there) = (chosen.name(), place.store);
+                let why =
+                    format!("the key {id} lies in {}, and the key store is set to {chosen}", there.about());
+                Err(Error::new(Kind::KeyStore, why).hint(format!(
+                    "set ASISTRY_KEY_STORE={}, or store it again: asistry keys rotate -p {} --store {chosen}",
+                    there.name(),
+                    id.profile
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the right to change keys, and ends what an interrupted change left undone.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] when another process keeps it, or the list cannot be read or written.
+    pub async fn change(&self) -> Result<Change<'_>> {
+        let lock = self.state.lock(LOCK, PATIENCE).await.map_err(|e| self.state.unwritable(&e))?;
+        let lock = lock.ok_or_else(|| {
+            Error::new(Kind::KeyStore, "another asistry is changing keys").hint("try again when it is done")
+        })?;
+        Ok(Change { keys: self, list: self.list()?, _lock: lock })
+    }
+}
+
+/// The right to change keys, until it is dropped.
+#[derive(Debug)]
+pub struct Change<'a> {
+    keys: &'a Keys,
+    list: KeyList,
+    _lock: Lock,
+}
+
+impl Change<'_> {
+    /// Returns the list as it is now.
+    pub fn list(&self) -> &KeyList {
+        &self.list
+    }
+
+    /// Stores a key beside the one that counts; it does not count yet.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`]; the old key stays in use.
+    pub async fn stage(&mut self, id: &KeyId, new: NewKey, rotation: bool) -> Result<()> {
+        self.settle(id, new.store).await?;
+        let record = self.list.record(&id.profile, &id.name);
+        let taken = record.deposit.as_ref().map(|deposit| deposit.place.clone());
+        let free = |slot: &Slot| taken.as_ref().is_none_or(|taken| taken.item != slot.item(id, &new.origin));
+        let slot = Slot::ALL.into_iter().find(free).unwrap_or(Slot::Second);
+        let place = Place { store: new.store, item: slot.item(id, &new.origin) };
+        let deposit = Deposit {
+            place: place.clone(),
+            origin: new.origin,
+            shown: new.shown,
+            added: now(),
+            forced: new.forced,
+        };
+        record.next = Some(Successor { deposit, rotation });
+        self.save()?;
+        let written = self.keys.stores.write(&place, &new.secret).await;
+        if written.is_err() {
+            // A store that did not answer may yet write it: it is deleted with the next change.
+            let record = self.list.record(&id.profile, &id.name);
+            record.next = None;
+            record.retired.push(place);
+            self.save()?;
+        }
+        written
+    }
+
+    /// Puts the staged key into use and deletes the old one.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`]; where the list cannot be written the old key stays in use.
+    pub async fn commit(&mut self, id: &KeyId) -> Result<()> {
+        let record = self.list.record(&id.profile, &id.name);
+        let Some(next) = record.next.take() else { return Err(nothing_staged(id)) };
+        if let Some(old) = record.deposit.replace(next.deposit) {
+            if record.deposit.as_ref().is_some_and(|new| new.origin != old.origin) && !next.rotation {
+                record.bound.clear();
+            }
+            record.retired.push(old.place);
+        }
+        self.list.current.entry(id.profile.clone()).or_insert_with(|| id.name.clone());
+        self.save()?;
+        self.clean(id).await;
+        Ok(())
+    }
+
+    /// Deletes the staged key; the old one stays in use.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`].
+    pub async fn discard(&mut self, id: &KeyId) -> Result<()> {
+        let record = self.list.record(&id.profile, &id.name);
+        let Some(next) = record.next.take() else { return Err(nothing_staged(id)) };
+        record.retired.push(next.deposit.place);
+        self.save()?;
+        self.clean(id).await;
+        Ok(())
+    }
+
+    /// Reads the staged key of a rotation; `None` when the interruption came before it was stored.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] where no rotation waits.
+    pub async fn staged(&self, id: &KeyId) -> Result<Option<Secret>> {
+        let record = self.list.find(&id.profile, &id.name);
+        match record.and_then(|record| record.next.as_ref()) {
+            Some(next) => self.keys.stores.read(&next.deposit.place).await,
+            None => Err(nothing_staged(id)),
+        }
+    }
+
+    /// Removes a key: from the moment the list says so, no bridge uses it.
+    ///
+    /// # Errors
+    /// [`Kind::AuthRequired`] for an unknown key; [`Kind::KeyStore`], where it could not be deleted from its
+    /// store: then it is kept.
+    pub async fn remove(&mut self, id: &KeyId) -> Result<()> {
+        let before = self.list.clone();
+        if self.list.find(&id.profile, &id.name).is_none() {
+            return Err(unknown(&self.list, id));
+        }
+        let record = self.list.record(&id.profile, &id.name);
+        let gone = record.deposit.take().into_iter().chain(record.next.take().map(|next| next.deposit));
+        record.retired.extend(gone.map(|deposit| deposit.place));
+        let places = record.retired.clone();
+        self.list.current.retain(|profile, name| *profile != id.profile || *name != id.name);
+        self.save()?;
+        for place in &places {
+            if let Err(error) = self.keys.stores.delete(place).await {
+                self.list = before;
+                self.save()?;
+                return Err(error);
+            }
+        }
+        self.list.record(&id.profile, &id.name).retired.clear();
+        self.list.tidy();
+        self.save()
+    }
+
+    /// Makes a key the one that counts in its profile.
+    ///
+    /// # Errors
+    /// [`Kind::AuthRequired`] for an unknown key.
+    pub fn choose(&mut self, id: &KeyId) -> Result<()> {
+        let known = self.list.of_profile(&id.profile).any(|record| record.name == id.name);
+        if !known {
+            return Err(unknown(&self.list, id));
+        }
+        self.list.current.insert(id.profile.clone(), id.name.clone());
+        self.save()
+    }
+
+    /// Allows a key for one more origin.
+    ///
+    /// # Errors
+    /// [`Kind::AuthRequired`] for an unknown key.
+    pub fn bind(&mut self, id: &KeyId, origin: &str) -> Result<()> {
+        if self.list.find(&id.profile, &id.name).is_none_or(|record| record.deposit.is_none()) {
+            return Err(unknown(&self.list, id));
+        }
+        let record = self.list.record(&id.profile, &id.name);
+        if !record.may_go_to(origin) {
+            record.bound.push(origin.to_owned());
+        }
+        self.save()
+    }
+
+    /// Ends what an interrupted change of this key left undone. A rotation waits for a person.
+    async fn settle(&mut self, id: &KeyId, store: StoreKind) -> Result<()> {
+        let Some(record) = self.list.find(&id.profile, &id.name) else { return Ok(()) };
+        if record.is_rotating() {
+            let why = format!("a rotation of the key {id} was interrupted; the old key is still in use");
+            let way = |end: &str| format!("asistry keys rotate -p {} --name {} {end}", id.profile, id.name);
+            return Err(Error::new(Kind::Usage, why).hint(format!(
+                "finish it: {}\n  or undo it: {}",
+                way("--resume"),
+                way("--undo")
+            )));
+        }
+        let record = self.list.record(&id.profile, &id.name);
+        let left = record.next.take();
+        record.retired.extend(left.map(|next| next.deposit.place));
+        let hangs = record.retired.iter().any(|place| place.store == store);
+        match self.delete_retired(id).await {
+            // The store that is needed next would fail in the same way, and take its time for it.
+            Err(error) if hangs => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What cannot be deleted now is deleted with the next change.
+    async fn clean(&mut self, id: &KeyId) {
+        if let Err(error) = self.delete_retired(id).await {
+            tracing::warn!("an item of the key {id} could not be deleted yet: {error}");
+        }
+    }
+
+    async fn delete_retired(&mut self, id: &KeyId) -> Result<()> {
+        let mut left = std::mem::take(&mut self.list.record(&id.profile, &id.name).retired);
+        let mut done = Ok(());
+        while let Some(place) = left.last() {
+            done = self.keys.stores.delete(place).await;
+            if done.is_err() {
+                break;
+            }
+            left.pop();
+        }
+        self.list.record(&id.profile, &id.name).retired = left;
+        self.list.tidy();
+        self.save()?;
+        done
+    }
+
+    fn save(&self) -> Result<()> {
+        self.keys.state.save_keys(&self.list)
+    }
+}
+
+/// A key and its successor lie in two items, in turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    First,
+    Second,
+}
+
+impl Slot {
+    const ALL: [Self; 2] = [Self::First, Self::Second];
+
+    /// The names of items are a format, version 1: `v1/PROFILE/NAME/ORIGIN`, and `v1/PROFILE/NAME~b/ORIGIN`.
+    fn item(self, id: &KeyId, origin: &str) -> String {
+        let mark = if self == Self::First { "" } else { "~b" };
+        format!("v1/{}/{}{mark}/{origin}", id.profile, id.name)
+    }
+}
+
+/// Returns the name of a key for which none was given: `default`, or the host of a bare URL.
+pub fn default_name(profile: &Profile, origin: &str) -> String {
+    match origin.split_once("://") {
+        Some((_, host)) if profile.bare => host.replace([':', '[', ']'], "-"),
+        _ => DEFAULT.to_owned(),
+    }
+}
+
+/// Finds the key that counts: the chosen one of the profile; for a bare URL the one of its origin.
+fn wanted<'a>(list: &'a KeyList, profile: &Profile, origin: &str) -> Option<&'a KeyRecord> {
+    if profile.bare {
+        return list.keys.iter().find(|key| key.profile == profile.name && key.may_go_to(origin));
+    }
+    list.find(&profile.name, list.current.get(&profile.name)?)
+}
+
+/// Returns the error of a key that would go to an origin it is not for.
+pub fn other_origin(id: &KeyId, own: &str, asked: &str) -> Error {
+    let KeyId { profile, name } = id;
+    let named = if name == DEFAULT { String::new() } else { format!(" --name {name}") };
+    Error::new(Kind::OriginMismatch, format!("the key {id} is for {own}, and may not go to {asked}"))
+        .hint(format!("check the URL; if it is right: asistry keys bind -p {profile}{named} {asked}"))
+}
+
+fn none_in_use(record: &KeyRecord) -> Error {
+    let KeyRecord { profile, name, .. } = record;
+    Error::new(Kind::AuthRequired, format!("the profile {profile} has keys, and none of them is in use"))
+        .hint(format!("choose one: asistry keys use {name} -p {profile}"))
+}
+
+fn lost(id: &KeyId, place: &Place) -> Error {
+    let why = format!("the key {id} is no longer in {}: somebody deleted it there", place.store.about());
+    Error::new(Kind::AuthRequired, why).hint(format!(
+        "asistry keys remove -p {0} --name {1} --yes, then asistry keys add -p {0}",
+        id.profile, id.name
+    ))
+}
+
+fn nothing_staged(id: &KeyId) -> Error {
+    Error::new(Kind::Usage, format!("no rotation of the key {id} was interrupted"))
+        .hint(format!("asistry keys rotate -p {} begins one", id.profile))
+}
+
+fn unknown(list: &KeyList, id: &KeyId) -> Error {
+    let names: Vec<&str> = list.of_profile(&id.profile).map(|record| record.name.as_str()).collect();
+    let error = Error::new(Kind::AuthRequired, format!("there is no stored key {id}"));
+    match names.as_slice() {
+        [] => error.hint(format!("asistry keys add -p {}", id.profile)),
+        names => error.hint(format!("the keys of {} are: {}", id.profile, names.join(", "))),
+    }
+}

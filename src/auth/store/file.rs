@@ -1,0 +1,276 @@
+//! A file of keys for machines without a keyring: argon2id makes the passphrase a key, XChaCha20-Poly1305
+//! seals all items together.
+//!
+//! The first line is a header in JSON, which the seal covers; the second is the sealed JSON object of all
+//! items in base64. 0600, replaced as a whole; whoever changes it holds the lock. Refuses a header of another
+//! version, and costs that would hold the machine up.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::KeyStore;
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+use crate::state::{Durability, private_directory, replace};
+
+const VERSION: u32 = 1;
+/// RFC 9106, section 4, second recommendation, with one lane: 64 MiB, three passes.
+const COST: Cost = Cost { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
+/// A file that asks for more was not written by us.
+const HIGHEST: Cost = Cost { memory_kib: 1024 * 1024, passes: 16, lanes: 16 };
+const SALT: usize = 16;
+const NONCE: usize = 24;
+
+/// The encrypted file, opened with its passphrase.
+#[derive(Debug)]
+pub struct EncryptedFile {
+    path: PathBuf,
+    passphrase: Secret,
+    /// Making a key takes a tenth of a second: it is made once for each salt.
+    derived: Mutex<Option<Derived>>,
+}
+
+struct Derived {
+    salt: Vec<u8>,
+    cost: Cost,
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl std::fmt::Debug for Derived {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Derived(…)")
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    format: String,
+    version: u32,
+    kdf: String,
+    cost: Cost,
+    salt: String,
+    cipher: String,
+    nonce: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Cost {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+type Items = BTreeMap<String, Zeroizing<String>>;
+
+impl EncryptedFile {
+    /// Opens the file, or prepares a new one, which is written with its first item.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] for a wrong passphrase, a damaged file, one of another version.
+    pub fn open(path: PathBuf, passphrase: &Secret) -> Result<Self> {
+        if passphrase.is_empty() {
+            return Err(Error::new(Kind::KeyStore, "the passphrase of the file of keys is empty")
+                .hint("set ASISTRY_KEY_PASSPHRASE or ASISTRY_KEY_PASSPHRASE_FILE"));
+        }
+        let file = Self { path, passphrase: passphrase.clone(), derived: Mutex::default() };
+        file.items()?;
+        Ok(file)
+    }
+
+    fn items(&self) -> Result<Items> {
+        let text = match fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Items::new()),
+            Err(e) => return Err(self.fail(&format!("cannot be read: {e}"))),
+        };
+        let damaged = || self.fail("is damaged, or no file of keys");
+        let (first, sealed) = text.split_once('\n').ok_or_else(damaged)?;
+        let header = self.header(first)?;
+        let salt = BASE64_STANDARD.decode(&header.salt).map_err(|_| damaged())?;
+        let nonce = BASE64_STANDARD.decode(&header.nonce).map_err(|_| damaged())?;
+        let sealed = BASE64_STANDARD.decode(sealed.trim_end()).map_err(|_| damaged())?;
+        let nonce = XNonce::try_from(nonce.as_slice()).map_err(|_| damaged())?;
+        let payload = Payload { msg: &sealed, aad: first.as_bytes() };
+        let plain = self.cipher(&salt, header.cost)?.decrypt(&nonce, payload);
+        let plain = Zeroizing::new(plain.map_err(|_| self.wrong_passphrase())?);
+        serde_json::from_slice(&plain).map_err(|_| damaged())
+    }
+
+    fn header(&self, line: &str) -> Result<Header> {
+        #[derive(Deserialize)]
+        struct Any {
+            format: String,
+            version: u32,
+        }
+        let damaged = || self.fail("is damaged, or no file of keys");
+        let any: Any = serde_json::from_str(line).map_err(|_| damaged())?;
+        if any.format != "asistry-keys" {
+            return Err(damaged());
+        }
+        if any.version != VERSION {
+            let why = format!("is of version {}: use the asistry that wrote it, or a newer one", any.version);
+            return Err(self.fail(&why));
+        }
+        let header: Header = serde_json::from_str(line).map_err(|_| damaged())?;
+        let Cost { memory_kib, passes, lanes } = header.cost;
+        let high = memory_kib > HIGHEST.memory_kib || passes > HIGHEST.passes || lanes > HIGHEST.lanes;
+        if high || header.kdf != "argon2id" || header.cipher != "xchacha20poly1305" {
+            return Err(self.fail("asks for what this version does not do"));
+        }
+        Ok(header)
+    }
+
+    fn seal(&self, items: &Items) -> Result<()> {
+        let (salt, cost) = self.salt()?;
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).map_err(|e| self.fail(&format!("got no random numbers: {e}")))?;
+        let header = Header {
+            format: "asistry-keys".into(),
+            version: VERSION,
+            kdf: "argon2id".into(),
+            cost,
+            salt: BASE64_STANDARD.encode(&salt),
+            cipher: "xchacha20poly1305".into(),
+            nonce: BASE64_STANDARD.encode(nonce),
+        };
+        let unwritable = |e: String| self.fail(&format!("cannot be written: {e}"));
+        let header = serde_json::to_string(&header).map_err(|e| unwritable(e.to_string()))?;
+        let plain = Zeroizing::new(serde_json::to_vec(items).map_err(|e| unwritable(e.to_string()))?);
+        let payload = Payload { msg: &plain, aad: header.as_bytes() };
+        let sealed = self.cipher(&salt, cost)?.encrypt(&XNonce::from(nonce), payload);
+        let sealed = sealed.map_err(|_| unwritable("it could not be sealed".into()))?;
+        let text = format!("{header}\n{}\n", BASE64_STANDARD.encode(sealed));
+        if let Some(directory) = self.path.parent() {
+            private_directory(directory).map_err(|e| unwritable(e.to_string()))?;
+        }
+        replace(&self.path, text.as_bytes(), Durability::Durable).map_err(|e| unwritable(e.to_string()))
+    }
+
+    /// Returns the salt and cost of the file, or those of a new one.
+    fn salt(&self) -> Result<(Vec<u8>, Cost)> {
+        let derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = derived.as_ref() {
+            return Ok((known.salt.clone(), known.cost));
+        }
+        let mut salt = vec![0; SALT];
+        getrandom::fill(&mut salt).map_err(|e| self.fail(&format!("got no random numbers: {e}")))?;
+        Ok((salt, COST))
+    }
+
+    fn cipher(&self, salt: &[u8], cost: Cost) -> Result<XChaCha20Poly1305> {
+        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = derived.as_ref().filter(|known| known.salt == salt && known.cost == cost) {
+            return Ok(XChaCha20Poly1305::new(&Key::from(*known.key)));
+        }
+        let unfit = |e: argon2::Error| self.fail(&format!("asks for what cannot be done: {e}"));
+        let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32)).map_err(unfit)?;
+        let mut key = Zeroizing::new([0; 32]);
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(self.passphrase.expose().as_bytes(), salt, &mut *key)
+            .map_err(unfit)?;
+        let cipher = XChaCha20Poly1305::new(&Key::from(*key));
+        *derived = Some(Derived { salt: salt.to_vec(), cost, key });
+        Ok(cipher)
+    }
+
+    fn fail(&self, why: &str) -> Error {
+        Error::new(Kind::KeyStore, format!("the file of keys {} {why}", self.path.display()))
+            .hint("choose the keyring (--store keyring), or set ASISTRY_API_KEY")
+    }
+
+    fn wrong_passphrase(&self) -> Error {
+        let why = format!("the passphrase does not open {}, or the file is damaged", self.path.display());
+        Error::new(Kind::KeyStore, why)
+            .hint("check ASISTRY_KEY_PASSPHRASE, ASISTRY_KEY_PASSPHRASE_FILE or what was typed")
+    }
+}
+
+impl KeyStore for EncryptedFile {
+    fn read(&self, item: &str) -> Result<Option<Secret>> {
+        Ok(self.items()?.remove(item).map(|text| Secret::new(text.to_string())))
+    }
+
+    fn write(&self, item: &str, secret: &Secret) -> Result<()> {
+        let mut items = self.items()?;
+        items.insert(item.to_owned(), Zeroizing::new(secret.expose().to_owned()));
+        self.seal(&items)
+    }
+
+    fn delete(&self, item: &str) -> Result<()> {
+        let mut items = self.items()?;
+        match items.remove(item) {
+            Some(_) => self.seal(&items),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(home: &tempfile::TempDir, passphrase: &str) -> Result<EncryptedFile> {
+        EncryptedFile::open(home.path().join("keys.enc"), &Secret::new(passphrase.into()))
+    }
+
+    #[test]
+    fn what_is_sealed_comes_back_with_the_passphrase_only() {
+        let home = tempfile::tempdir().unwrap();
+        let secret = Secret::new("ask_marked_key".into());
+        let file = open(&home, "correct horse").unwrap();
+        assert_eq!(file.read("item").unwrap(), None);
+        file.write("item", &secret).unwrap();
+        file.write("other", &Secret::new("x".into())).unwrap();
+        file.delete("other").unwrap();
+        let again = open(&home, "correct horse").unwrap();
+        assert_eq!(again.read("item").unwrap(), Some(secret));
+        assert_eq!(again.read("other").unwrap(), None);
+        assert!(open(&home, "wrong").unwrap_err().message().contains("passphrase"));
+        assert!(open(&home, "").is_err());
+        let text = fs::read_to_string(home.path().join("keys.enc")).unwrap();
+        assert!(!text.contains("marked") && !text.contains("item"), "{text}");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(home.path().join("keys.enc")).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_or_header_is_noticed() {
+        let home = tempfile::tempdir().unwrap();
+        open(&home, "p").unwrap().write("item", &Secret::new("s".into())).unwrap();
+        let path = home.path().join("keys.enc");
+        let text = fs::read_to_string(&path).unwrap();
+        let changes = [
+            text.replace(r#""passes":3"#, r#""passes":4"#),
+            text.replace(r#""version":1"#, r#""version":2"#),
+            text.replace(r#""memory_kib":65536"#, r#""memory_kib":4000000"#),
+            text.replace("argon2id", "argon2i"),
+            text[..text.len() - 6].to_owned(),
+            text.lines().next().unwrap().to_owned(),
+            String::new(),
+            "garbage\ngarbage".into(),
+        ];
+        for changed in changes {
+            assert_ne!(changed, text);
+            fs::write(&path, &changed).unwrap();
+            assert_eq!(open(&home, "p").unwrap_err().kind(), Kind::KeyStore, "{changed}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), changed);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The operating system's keyring: Secret Service, Keychain, Credential Manager.
+//!
+//! Our items carry service `asistry`. Refuses to guess what is wrong: no bus, no keyring on it, a locked one
+//! and a silent one are told apart.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use keyring::{Entry, Error as Fault};
+use keyring_core::api::CredentialStoreApi;
+
+use super::KeyStore;
+use super::parts::Manifest;
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+
+const SERVICE: &str = "asistry";
+/// Windows holds 2560 bytes in an item, some of them its own.
+const LONGEST: usize = if cfg!(windows) { 2400 } else { usize::MAX };
+
+/// The keyring of the system.
+#[derive(Debug)]
+pub struct SystemKeyring {
+    store: Arc<dyn CredentialStoreApi + Send + Sync>,
+    longest: usize,
+}
+
+impl SystemKeyring {
+    /// Connects to it. Unlike the crate's own default, a failure is not remembered: a bridge that lives for
+    /// weeks must notice a keyring that came later.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] with what is missing.
+    pub fn open() -> Result<Self> {
+        let store = connect().map_err(|fault| unusable(&not_there(&fault)))?;
+        Ok(Self { store, longest: LONGEST })
+    }
+
+    fn entry(&self, item: &str) -> Result<Entry> {
+        let label = format!("asistry {item}");
+        let modifiers = HashMap::from([("label", label.as_str())]);
+        let modifiers = cfg!(all(unix, not(target_os = "macos"))).then_some(&modifiers);
+        let inner = self.store.build(SERVICE, item, modifiers).map_err(|fault| failed(&fault))?;
+        Ok(Entry { inner })
+    }
+
+    fn read_item(&self, item: &str) -> Result<Option<Secret>> {
+        match self.entry(item)?.get_secret() {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Ok(Some(Secret::new(text))),
+                Err(_) => Err(unusable("holds something that is no key")),
+            },
+            Err(Fault::NoEntry) => Ok(None),
+            Err(fault) => Err(failed(&fault)),
+        }
+    }
+
+    fn write_item(&self, item: &str, secret: &Secret) -> Result<()> {
+        self.entry(item)?.set_secret(secret.expose().as_bytes()).map_err(|fault| failed(&fault))
+    }
+
+    fn delete_item(&self, item: &str) -> Result<()> {
+        match self.entry(item)?.delete_credential() {
+            Ok(()) | Err(Fault::NoEntry) => Ok(()),
+            Err(fault) => Err(failed(&fault)),
+        }
+    }
+
+    fn manifest(&self, item: &str) -> Result<Option<Manifest>> {
+        Ok(self.read_item(item)?.as_ref().and_then(Manifest::read))
+    }
+}
+
+impl KeyStore for SystemKeyring {
+    fn read(&self, item: &str) -> Result<Option<Secret>> {
+        let Some(found) = self.read_item(item)? else { return Ok(None) };
+        let Some(manifest) = Manifest::read(&found) else { return Ok(Some(found)) };
+        let mut parts = Vec::new();
+        for name in manifest.items(item) {
+            parts.extend(self.read_item(&name)?);
+        }
+        match manifest.join(&parts) {
+            Some(whole) => Ok(Some(whole)),
+            None => Err(unusable("lost a part of the key")),
+        }
+    }
+
+    fn write(&self, item: &str, secret: &Secret) -> Result<()> {
+        let old = if self.longest == usize::MAX { None } else { self.manifest(item)? };
+        match Manifest::cut(secret, self.longest, fastrand::u64(..)) {
+            None => self.write_item(item, secret)?,
+            Some((manifest, parts)) => {
+                for (name, part) in manifest.items(item).zip(&parts) {
+                    self.write_item(&name, part)?;
+                }
+                self.write_item(item, &manifest.text())?;
+            }
+        }
+        // Nobody reads these any more.
+        old.iter().flat_map(|old| old.items(item)).try_for_each(|name| self.delete_item(&name))
+    }
+
+    fn delete(&self, item: &str) -> Result<()> {
+        for name in self.manifest(item)?.iter().flat_map(|manifest| manifest.items(item)) {
+            self.delete_item(&name)?;
+        }
+        self.delete_item(item)
+    }
+}
+
+#[cfg(all(unix, not(target_os = "macos")))]
+fn connect() -> Result<Arc<dyn CredentialStoreApi + Send + Sync>, Fault> {
+    Ok(zbus_secret_service_keyring_store::Store::new()?)
+}
+
+#[cfg(not(all(unix, not(target_os = "macos"))))]
+fn connect() -> Result<Arc<dyn CredentialStoreApi + Send + Sync>, Fault> {
+    if let Err(fault) = Entry::store_status() {
+        return Err(Fault::PlatformFailure(fault.to_string().into()));
+    }
+    keyring_core::get_default_store().map(|store| store as _).ok_or(Fault::NoDefaultStore)
+}
+
+/// Returns the error of a keyring that cannot be used.
+pub fn unusable(why: &str) -> Error {
+    Error::new(Kind::KeyStore, format!("the system's keyring {why}")).hint(
+        "unlock it (by logging in to the desktop, or gnome-keyring-daemon --unlock), \
+         choose the encrypted file (asistry keys add --store file), or set ASISTRY_API_KEY",
+    )
+}
+
+fn not_there(fault: &Fault) -> String {
+    let reason = reason(fault);
+    if reason.contains("ServiceUnknown") || reason.contains("not provided by any") {
+        "is not there: no program on this D-Bus session offers a Secret Service".into()
+    } else if cfg!(all(unix, not(target_os = "macos"))) {
+        format!("cannot be reached: there is no D-Bus session ({reason})")
+    } else {
+        format!("cannot be opened ({reason})")
+    }
+}
+
+fn failed(fault: &Fault) -> Error {
+    match fault {
+        Fault::NoStorageAccess(e) => unusable(&format!("is locked, and nobody unlocked it ({e})")),
+        Fault::Ambiguous(_) => unusable("holds more than one key of this name"),
+        Fault::TooLong(..) => unusable("does not take a key of this length"),
+        fault => unusable(&format!("failed ({})", reason(fault))),
+    }
+}
+
+/// Faults of the keyring hold names and reasons, never a secret; only the variants with raw data could.
+fn reason(fault: &Fault) -> String {
+    match fault {
+        Fault::BadEncoding(_) | Fault::BadDataFormat(..) => "unreadable data".into(),
+        Fault::PlatformFailure(e) | Fault::NoStorageAccess(e) => e.to_string(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_secret_lies_in_parts_and_leaves_none_behind() {
+        let store = keyring_core::mock::Store::new().unwrap();
+        let keyring = SystemKeyring { store, longest: 10 };
+        let long = |c: char| Secret::new(c.to_string().repeat(35));
+        keyring.write("v1/work/default/https://h", &long('a')).unwrap();
+        let first = keyring.manifest("v1/work/default/https://h").unwrap().unwrap();
+        keyring.write("v1/work/default/https://h", &long('b')).unwrap();
+        assert_eq!(keyring.read("v1/work/default/https://h").unwrap(), Some(long('b')));
+        for name in first.items("v1/work/default/https://h") {
+            assert_eq!(keyring.read_item(&name).unwrap(), None, "{name}");
+        }
+        keyring.write("v1/work/default/https://h", &Secret::new("short".into())).unwrap();
+        assert_eq!(keyring.read("v1/work/default/https://h").unwrap(), Some(Secret::new("short".into())));
+        keyring.delete("v1/work/default/https://h").unwrap();
+        assert_eq!(keyring.read("v1/work/default/https://h").unwrap(), None);
+        keyring.delete("v1/work/default/https://h").unwrap();
+    }
+
+    #[test]
+    fn a_lost_part_is_told() {
+        let store = keyring_core::mock::Store::new().unwrap();
+        let keyring = SystemKeyring { store, longest: 10 };
+        keyring.write("item", &Secret::new("a".repeat(35))).unwrap();
+        let manifest = keyring.manifest("item").unwrap().unwrap();
+        keyring.delete_item(&manifest.items("item").nth(1).unwrap()).unwrap();
+        assert_eq!(keyring.read("item").unwrap_err().kind(), Kind::KeyStore);
+    }
+}

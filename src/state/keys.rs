@@ -1,0 +1,306 @@
+//! The list of stored keys: whose they are, where each lies, to which origins it may go. Never a key.
+//!
+//! The list says which item of a store counts, so a change of it is one replaced file: after a crash the old
+//! key counts or the new one. Refuses to overwrite a list that it cannot read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Durability, State, now};
+use crate::error::{Error, Kind, Result};
+use crate::profile::StoreKind;
+
+const FILE: &str = "keys.json";
+const USED: &str = "used.json";
+const VERSION: u32 = 1;
+/// A use is written down when the last one written is older than this, in seconds.
+const USE_GRAIN: u64 = 300;
+
+/// All stored keys.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyList {
+    version: u32,
+    /// The name of the key that counts, for each profile.
+    #[serde(default)]
+    pub current: BTreeMap<String, String>,
+    /// In the order in which they came.
+    #[serde(default)]
+    pub keys: Vec<KeyRecord>,
+}
+
+/// One named key of a profile.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRecord {
+    /// The profile.
+    pub profile: String,
+    /// Its name among the keys of the profile.
+    pub name: String,
+    /// Where it lies; absent while the first one is being stored, and while it is being removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deposit: Option<Deposit>,
+    /// Its successor, stored and not in use yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Successor>,
+    /// Items that no longer count and are to be deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<Place>,
+    /// Further origins that `keys bind` allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bound: Vec<String>,
+}
+
+/// A stored key, without the key.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deposit {
+    /// Where it lies.
+    pub place: Place,
+    /// The origin that it was added for.
+    pub origin: String,
+    /// Its masked form.
+    pub shown: String,
+    /// When it was stored, in seconds since 1970.
+    pub added: u64,
+    /// It was stored although its form is wrong.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
+}
+
+/// A key that is to take another's place.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Successor {
+    /// Where it lies.
+    pub deposit: Deposit,
+    /// A rotation, which a person ends; anything else that was interrupted is undone by itself.
+    pub rotation: bool,
+}
+
+/// An item of a key store.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// In which store.
+    pub store: StoreKind,
+    /// Its name there.
+    pub item: String,
+}
+
+/// Tells one state of the list from another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp(Option<(SystemTime, u64)>);
+
+impl KeyList {
+    /// Finds a key by profile and name.
+    pub fn find(&self, profile: &str, name: &str) -> Option<&KeyRecord> {
+        self.keys.iter().find(|record| record.profile == profile && record.name == name)
+    }
+
+    /// Finds a key by profile and name, or makes its empty record.
+    pub fn record(&mut self, profile: &str, name: &str) -> &mut KeyRecord {
+        let found = self.keys.iter().position(|record| record.profile == profile && record.name == name);
+        let at = found.unwrap_or_else(|| {
+            self.keys.push(KeyRecord::new(profile, name));
+            self.keys.len() - 1
+        });
+        &mut self.keys[at]
+    }
+
+    /// Returns the usable keys of a profile.
+    pub fn of_profile<'a>(&'a self, profile: &'a str) -> impl Iterator<Item = &'a KeyRecord> {
+        self.keys.iter().filter(move |record| record.profile == profile && record.deposit.is_some())
+    }
+
+    /// Says whether a key is the one that counts in its profile.
+    pub fn is_current(&self, record: &KeyRecord) -> bool {
+        self.current.get(&record.profile) == Some(&record.name)
+    }
+
+    /// Forgets records in which nothing is left, and choices that lead nowhere.
+    pub fn tidy(&mut self) {
+        self.keys
+            .retain(|record| record.deposit.is_some() || record.next.is_some() || !record.retired.is_empty());
+        let keys = &self.keys;
+        self.current.retain(|profile, name| {
+            keys.iter().any(|key| key.profile == *profile && key.name == *name && key.deposit.is_some())
+        });
+    }
+}
+
+impl KeyRecord {
+    fn new(profile: &str, name: &str) -> Self {
+        Self {
+            profile: profile.to_owned(),
+            name: name.to_owned(),
+            deposit: None,
+            next: None,
+            retired: Vec::new(),
+            bound: Vec::new(),
+        }
+    }
+
+    /// Says whether the key may go to an origin.
+    pub fn may_go_to(&self, origin: &str) -> bool {
+        self.deposit.as_ref().is_some_and(|deposit| deposit.origin == origin)
+            || self.bound.iter().any(|bound| bound == origin)
+    }
+
+    /// Says whether a rotation of it waits for its end.
+    pub fn is_rotating(&self) -> bool {
+        self.next.as_ref().is_some_and(|next| next.rotation)
+    }
+}
+
+impl State {
+    /// Reads the list of stored keys; there may be none.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] for a list that cannot be read.
+    pub fn keys(&self) -> Result<KeyList> {
+        let path = self.directory().join(FILE);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Ok(KeyList { version: VERSION, ..KeyList::default() });
+            }
+            Err(e) => {
+                let why = format!("the list of keys {} cannot be read: {e}", path.display());
+                return Err(Error::new(Kind::KeyStore, why).hint("mend the permissions of the file"));
+            }
+        };
+        let unreadable = |why: String| {
+            Error::new(Kind::KeyStore, format!("the list of keys {} {why}", path.display()))
+                .hint("move it away and add the keys again: asistry keys add")
+        };
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let Version { version } =
+            serde_json::from_slice(&text).map_err(|e| unreadable(format!("is damaged: {e}")))?;
+        if version != VERSION {
+            return Err(Error::new(
+                Kind::KeyStore,
+                format!("the list of keys {} is of version {version}", path.display()),
+            )
+            .hint("use the asistry that wrote it, or a newer one"));
+        }
+        serde_json::from_slice(&text).map_err(|e| unreadable(format!("is damaged: {e}")))
+    }
+
+    /// Replaces the list of stored keys; whoever changes it holds the lock.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] where it cannot be written.
+    pub fn save_keys(&self, list: &KeyList) -> Result<()> {
+        self.write(FILE, list, Durability::Durable).map_err(|e| self.unwritable(&e))
+    }
+
+    /// Returns the error of a state directory that cannot be written to.
+    pub fn unwritable(&self, e: &io::Error) -> Error {
+        let directory = self.directory().display();
+        Error::new(Kind::KeyStore, format!("the list of keys in {directory} cannot be written: {e}"))
+            .hint("make the directory writable, or name another one in ASISTRY_STATE_DIR")
+    }
+
+    /// Tells the present state of the list from any other, without reading it.
+    pub fn keys_stamp(&self) -> Stamp {
+        let metadata = fs::metadata(self.directory().join(FILE)).ok();
+        Stamp(metadata.and_then(|metadata| Some((metadata.modified().ok()?, metadata.len()))))
+    }
+
+    /// Returns when each key was last used, in seconds since 1970, by `PROFILE/NAME`.
+    pub fn key_uses(&self) -> BTreeMap<String, u64> {
+        self.read(USED).unwrap_or_default()
+    }
+
+    /// Writes down that a key is in use; that this fails is no reason to fail.
+    pub fn key_used(&self, profile: &str, name: &str) {
+        let key = format!("{profile}/{name}");
+        let recent = |last: &u64| now().saturating_sub(*last) < USE_GRAIN;
+        if !self.key_uses().get(&key).is_some_and(recent) {
+            let _ = self.change(USED, |uses: &mut BTreeMap<String, u64>| {
+                uses.insert(key, now());
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deposit(origin: &str) -> Deposit {
+        let place = Place { store: StoreKind::Keyring, item: format!("v1/work/default/{origin}") };
+        Deposit { place, origin: origin.into(), shown: "ask_…1234".into(), added: 1, forced: false }
+    }
+
+    #[test]
+    fn a_list_comes_back_as_it_was_written() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::new(home.path().to_owned());
+        assert_eq!(state.keys().unwrap().keys.len(), 0);
+        assert_eq!(state.keys_stamp(), Stamp::default());
+        let mut list = state.keys().unwrap();
+        list.record("work", "default").deposit = Some(deposit("https://h"));
+        list.record("work", "default").next =
+            Some(Successor { deposit: deposit("https://h"), rotation: true });
+        list.current.insert("work".into(), "default".into());
+        state.save_keys(&list).unwrap();
+        assert_eq!(state.keys().unwrap(), list);
+        assert_ne!(state.keys_stamp(), Stamp::default());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_not_overwritten() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::new(home.path().to_owned());
+        for text in ["garbage", r#"{"version":2}"#, r#"{"version":1,"more":1}"#, ""] {
+            fs::write(home.path().join(FILE), text).unwrap();
+            assert_eq!(state.keys().unwrap_err().kind(), Kind::KeyStore, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_goes_to_its_origin_and_to_those_bound() {
+        let mut record = KeyRecord::new("work", "default");
+        assert!(!record.may_go_to("https://h"));
+        record.deposit = Some(deposit("https://h"));
+        record.bound.push("https://other:8443".into());
+        assert!(record.may_go_to("https://h") && record.may_go_to("https://other:8443"));
+        assert!(!record.may_go_to("https://h:8443"));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_key_without_items() {
+        let mut list = KeyList::default();
+        list.record("work", "default").deposit = Some(deposit("https://h"));
+        list.current.insert("work".into(), "default".into());
+        list.tidy();
+        assert_eq!(list.keys.len(), 1);
+        let gone = list.record("work", "default").deposit.take().unwrap();
+        list.record("work", "default").retired.push(gone.place);
+        list.tidy();
+        assert!(list.current.is_empty() && list.keys.len() == 1);
+        list.record("work", "default").retired.clear();
+        list.tidy();
+        assert!(list.keys.is_empty());
+    }
+
+    #[test]
+    fn a_use_is_written_down_once() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::new(home.path().join("state"));
+        state.key_used("work", "default");
+        let uses = state.key_uses();
+        assert!(uses["work/default"] > 1_700_000_000);
+        state.key_used("work", "default");
+        assert_eq!(state.key_uses(), uses);
+    }
+}

@@ -1,0 +1,134 @@
+//! Which wire an endpoint speaks (SSE-5, PROBE 1).
+//!
+//! Refuses secrets: an endpoint is remembered by scheme, host, port and path, never by its query.
+//! Forgetting is harmless, so a failure here is told to nobody.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::{State, now};
+use crate::protocol::bridge::Transport;
+use crate::protocol::http::origin_and_path;
+
+const FILE: &str = "wires.json";
+const VERSION: u32 = 1;
+/// An upgraded service keeps answering in the old way: it is asked again after a day (T-34).
+const VALID: Duration = Duration::from_secs(24 * 60 * 60);
+/// No more endpoints than this are remembered.
+const MOST: usize = 200;
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct Verdicts {
+    version: u32,
+    endpoints: BTreeMap<String, Verdict>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Verdict {
+    wire: Wire,
+    /// Seconds since 1970.
+    since: u64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Wire {
+    StreamableHttp,
+    HttpSse,
+}
+
+impl State {
+    /// Returns the wire that an endpoint was last seen to speak.
+    pub fn wire_of(&self, endpoint: &Url) -> Option<Transport> {
+        let verdicts = self.verdicts();
+        let verdict = verdicts.endpoints.get(&origin_and_path(endpoint))?;
+        let valid = now().saturating_sub(verdict.since) < VALID.as_secs();
+        valid.then_some(match verdict.wire {
+            Wire::StreamableHttp => Transport::Http,
+            Wire::HttpSse => Transport::Sse,
+        })
+    }
+
+    /// Remembers the wire that an endpoint speaks; Streamable HTTP is what everybody is expected to speak,
+    /// so it only takes another verdict back.
+    pub fn remember_wire(&self, endpoint: &Url, transport: Transport) {
+        let _ = self.change(FILE, |verdicts: &mut Verdicts| {
+            if verdicts.version != VERSION {
+                *verdicts = Verdicts { version: VERSION, ..Verdicts::default() };
+            }
+            let key = origin_and_path(endpoint);
+            match transport {
+                Transport::Sse => {
+                    verdicts.endpoints.retain(|_, known| now().saturating_sub(known.since) < VALID.as_secs());
+                    if verdicts.endpoints.len() < MOST {
+                        verdicts.endpoints.insert(key, Verdict { wire: Wire::HttpSse, since: now() });
+                    }
+                }
+                Transport::Http | Transport::Auto => drop(verdicts.endpoints.remove(&key)),
+            }
+        });
+    }
+
+    fn verdicts(&self) -> Verdicts {
+        let read: Option<Verdicts> = self.read(FILE);
+        read.filter(|verdicts| verdicts.version == VERSION).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_wire_is_remembered_without_the_query_and_taken_back() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::new(home.path().join("state"));
+        let url = |text: &str| Url::parse(text).unwrap();
+        assert_eq!(state.wire_of(&url("https://h/sse")), None);
+        state.remember_wire(&url("https://h/sse?key=ask_secret"), Transport::Sse);
+        assert_eq!(state.wire_of(&url("https://h/sse?key=other")), Some(Transport::Sse));
+        assert_eq!(state.wire_of(&url("https://h/mcp")), None);
+        let kept = fs::read_to_string(home.path().join("state/wires.json")).unwrap();
+        assert!(!kept.contains("secret"));
+        state.remember_wire(&url("https://h/sse"), Transport::Http);
+        assert_eq!(state.wire_of(&url("https://h/sse")), None);
+    }
+
+    #[test]
+    fn an_old_verdict_and_a_foreign_version_are_forgotten() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::new(home.path().to_owned());
+        let url = Url::parse("https://h/sse").unwrap();
+        let write = |text: &str| fs::write(home.path().join("wires.json"), text).unwrap();
+        write(r#"{"version":1,"endpoints":{"https://h/sse":{"wire":"http-sse","since":1000}}}"#);
+        assert_eq!(state.wire_of(&url), None);
+        let since = now();
+        write(&format!(
+            r#"{{"version":2,"endpoints":{{"https://h/sse":{{"wire":"http-sse","since":{since}}}}}}}"#
+        ));
+        assert_eq!(state.wire_of(&url), None);
+        write("garbage");
+        assert_eq!(state.wire_of(&url), None);
+    }
+
+    #[test]
+    fn many_writers_lose_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::new(home.path().to_owned());
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let state = &state;
+                scope.spawn(move || {
+                    let url = Url::parse(&format!("https://h/{n}")).unwrap();
+                    state.remember_wire(&url, Transport::Sse);
+                });
+            }
+        });
+        assert_eq!(state.verdicts().endpoints.len(), 8);
+    }
+}
