@@ -87,6 +87,12 @@ pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", clean(line));
 }
 
+/// Prints a question on stderr and leaves the line open for the answer.
+pub fn ask(question: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "{} ", clean(question)).and_then(|()| stderr.flush());
+}
+
 /// Prints a result on stdout; a closed pipe ends quietly.
 ///
 /// # Errors

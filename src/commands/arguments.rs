@@ -44,7 +44,7 @@ pub struct Common {
     /// Allow a credential over plain http beyond this machine
     #[arg(long, global = true)]
     pub allow_http: bool,
-    /// Never ask anything (this version asks nothing)
+    /// Never ask anything [env: CI=true]
     #[arg(long, global = true)]
     pub no_input: bool,
     /// Log more (twice: still more)

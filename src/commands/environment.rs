@@ -8,6 +8,7 @@ use std::sync::Arc;
 use directories::ProjectDirs;
 use zeroize::Zeroizing;
 
+use super::ask::Asker;
 use crate::auth::keys::Keys;
 use crate::auth::{Passphrase, PassphraseFor};
 use crate::error::{Error, Kind, Result};
@@ -19,6 +20,7 @@ use crate::state::State;
 #[derive(Clone, Debug)]
 pub struct Environment {
     key: Option<Secret>,
+    ci: bool,
     config_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     data_dir: Option<PathBuf>,
@@ -33,6 +35,7 @@ impl Environment {
         let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self {
             key: variable("ASISTRY_API_KEY").map(Secret::new),
+            ci: variable("CI").is_some_and(|value| value != "false" && value != "0"),
             config_dir: path("ASISTRY_CONFIG_DIR"),
             state_dir: path("ASISTRY_STATE_DIR"),
             data_dir: path("ASISTRY_DATA_DIR"),
@@ -53,12 +56,11 @@ impl Environment {
         Self { key: None, ..self.clone() }
     }
 
-    /// Returns the stored keys; nothing is opened yet. `ask` asks a person for a passphrase, where one may
-    /// be asked.
+    /// Returns the stored keys; nothing is opened yet.
     ///
     /// # Errors
     /// [`Kind::Config`] for an unknown key store, or where there is no home directory.
-    pub fn keys(&self, config: &Config, ask: Option<fn(PassphraseFor) -> Result<Secret>>) -> Result<Keys> {
+    pub fn keys(&self, config: &Config, asker: Asker) -> Result<Keys> {
         let chosen = match (&self.key_store, &config.key_store) {
             (Some(name), _) => Some(StoreKind::named(name, "ASISTRY_KEY_STORE")?),
             (None, Some(name)) => Some(StoreKind::named(name, "key_store in config.toml")?),
@@ -68,21 +70,22 @@ impl Environment {
             Error::new(Kind::Config, "there is no home directory to keep the list of keys in")
                 .hint("set ASISTRY_STATE_DIR, or set the key in ASISTRY_API_KEY")
         })?;
-        Ok(Keys::new(state, self.data_dir()?, chosen, self.passphrase(config, ask)))
+        Ok(Keys::new(state, self.data_dir()?, chosen, self.passphrase(config, asker)))
     }
 
-    fn passphrase(&self, config: &Config, ask: Option<fn(PassphraseFor) -> Result<Secret>>) -> Passphrase {
+    fn passphrase(&self, config: &Config, asker: Asker) -> Passphrase {
         let given = self.passphrase.clone();
         let file = self.passphrase_file.clone().or_else(|| config.key_passphrase_file.clone());
-        Arc::new(move |why| {
-            match (&given, &file, ask) {
-            (Some(passphrase), ..) => Ok(passphrase.clone()),
-            (None, Some(path), _) => read_passphrase(path),
-            (None, None, Some(ask)) => ask(why),
-            (None, None, None) => Err(Error::new(Kind::KeyStore, "the encrypted file of keys wants its passphrase")
-                .hint("set ASISTRY_KEY_PASSPHRASE or ASISTRY_KEY_PASSPHRASE_FILE, or key_passphrase_file in config.toml")),
-        }
+        Arc::new(move |why| match (&given, &file) {
+            (Some(passphrase), _) => Ok(passphrase.clone()),
+            (None, Some(path)) => read_passphrase(path),
+            (None, None) => ask_passphrase(asker, why),
         })
+    }
+
+    /// Says whether this is a run of continuous integration, where nobody can be asked.
+    pub fn is_ci(&self) -> bool {
+        self.ci
     }
 
     /// Reads the configuration; with a key in the environment only where its directory is named there too.
@@ -125,6 +128,25 @@ impl Environment {
                 .hint("set ASISTRY_DATA_DIR")
         })
     }
+}
+
+fn ask_passphrase(asker: Asker, why: PassphraseFor) -> Result<Secret> {
+    const OTHERWISE: &str =
+        "set ASISTRY_KEY_PASSPHRASE or ASISTRY_KEY_PASSPHRASE_FILE, or key_passphrase_file in config.toml";
+    if !asker.is_allowed() {
+        let why = "the encrypted file of keys wants its passphrase";
+        return Err(Error::new(Kind::KeyStore, why).hint(OTHERWISE));
+    }
+    if why == PassphraseFor::Opening {
+        return asker.hidden("Passphrase of the encrypted file of keys:", OTHERWISE);
+    }
+    let first = asker.hidden("New passphrase for the encrypted file of keys:", OTHERWISE)?;
+    if asker.hidden("The same once more:", OTHERWISE)? != first {
+        return Err(
+            Error::new(Kind::Usage, "the two passphrases differ").hint("try again; nothing was stored")
+        );
+    }
+    Ok(first)
 }
 
 /// Reads a passphrase: the first line of a file.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::arguments::Common;
+use super::ask::Asker;
 use super::environment::{Environment, variable};
 use crate::auth::keys::Found;
 use crate::auth::{Authorizer, Credential, ExtraHeaders, read_header_file};
@@ -79,7 +80,9 @@ impl ProfileInUse {
         let endpoint = profile.endpoint()?;
         let credential = match key {
             Some(key) => Credential::Given(key),
-            None => Credential::Stored(Arc::new(environment.keys(&environment.config()?, None)?)),
+            None => Credential::Stored(Arc::new(
+                environment.keys(&environment.config()?, Asker::new(common.no_input, environment))?,
+            )),
         };
         let authorizer =
             Authorizer::new(&profile, &endpoint, credential, extra)?.guarded(&endpoint, common.allow_http)?;

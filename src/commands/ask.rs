@@ -1,0 +1,94 @@
+//! Questions to whoever sits at the terminal.
+//!
+//! Refuses to ask where nobody can answer: then the option that makes the question needless is named.
+
+use std::io::{BufRead, ErrorKind, IsTerminal};
+
+use super::environment::Environment;
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+use crate::ui;
+
+/// Asks, where somebody can be asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    allowed: bool,
+}
+
+impl Asker {
+    /// Asks on a terminal only, and neither with `--no-input` nor with `CI=true`.
+    pub fn new(no_input: bool, environment: &Environment) -> Self {
+        let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        Self { allowed: terminal && !no_input && !environment.is_ci() }
+    }
+
+    /// Says whether anybody can be asked.
+    pub fn is_allowed(self) -> bool {
+        self.allowed
+    }
+
+    /// Asks for a yes; everything else is a no. `otherwise` is the option that avoids the question.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] with `otherwise` as its hint where nobody can be asked.
+    pub fn confirm(self, question: &str, otherwise: &str) -> Result<bool> {
+        let answer = self.line(&format!("{question} [y/N]"), otherwise)?;
+        Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for one line, and returns it without the white space around it.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] with `otherwise` as its hint where nobody can be asked, [`Kind::Interrupted`] where the
+    /// input ends instead.
+    pub fn line(self, question: &str, otherwise: &str) -> Result<String> {
+        if !self.allowed {
+            return Err(nobody(question, otherwise));
+        }
+        ui::ask(question);
+        let mut answer = String::new();
+        match std::io::stdin().lock().read_line(&mut answer) {
+            Ok(1..) => Ok(answer.trim().to_owned()),
+            _ => {
+                ui::say("");
+                Err(Error::new(Kind::Interrupted, "the question was not answered").hint(otherwise))
+            }
+        }
+    }
+
+    /// Asks for a secret, which is not shown while it is typed.
+    ///
+    /// # Errors
+    /// As [`Self::line`].
+    pub fn hidden(self, question: &str, otherwise: &str) -> Result<Secret> {
+        if !self.allowed {
+            return Err(nobody(question, otherwise));
+        }
+        match rpassword::prompt_password(format!("{question} ")) {
+            Ok(typed) => Ok(Secret::new(typed)),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {
+                Err(Error::new(Kind::Interrupted, "interrupted; nothing was changed"))
+            }
+            Err(_) => Err(Error::new(Kind::Interrupted, "the question was not answered").hint(otherwise)),
+        }
+    }
+}
+
+fn nobody(question: &str, otherwise: &str) -> Error {
+    Error::new(Kind::Usage, format!("nobody can be asked here: {question}")).hint(otherwise)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_can_be_asked_the_option_is_named() {
+        let asker = Asker { allowed: false };
+        let error = asker.confirm("Remove work?", "--yes").unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        assert!(error.message().contains("Remove work?"), "{error}");
+        assert_eq!(error.details().hint.as_deref(), Some("--yes"));
+        assert!(!asker.is_allowed());
+    }
+}
