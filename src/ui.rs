@@ -113,6 +113,27 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Prints rows: in columns under their heads on a terminal, else separated by tabs and without heads.
+///
+/// # Errors
+/// As [`print`].
+pub fn rows(heads: &[&str], rows: &[Vec<String>]) -> Result<()> {
+    let lines: Vec<String> = if std::io::stdout().is_terminal() {
+        let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+        let all: Vec<&Vec<String>> = std::iter::once(&heads).chain(rows).collect();
+        let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+        let line = |row: &&Vec<String>| {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        all.iter().map(line).filter(|line| !line.is_empty()).collect()
+    } else {
+        rows.iter().map(|row| row.join("\t")).collect()
+    };
+    if lines.is_empty() { Ok(()) } else { print(&lines.join("\n")) }
+}
+
 /// Replaces control characters, except line break and tab.
 pub fn clean(text: &str) -> String {
     let shown = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };

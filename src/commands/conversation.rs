@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::arguments::Common;
 use super::environment::Environment;
 use super::profile_in_use::ProfileInUse;
+use crate::auth::keys::Found;
 use crate::error::{Error, Kind, Result};
 use crate::local::inside::{self, Client};
 use crate::profile::nearest;
@@ -64,7 +65,18 @@ impl Conversation {
     /// # Errors
     /// What is wrong with the command line, the configuration or the key.
     pub async fn begin(common: &Common, environment: &Environment) -> Result<Self> {
-        let in_use = ProfileInUse::prepare(common, environment).await?;
+        Ok(Self::with(ProfileInUse::prepare(common, environment).await?, common))
+    }
+
+    /// As [`Self::begin`], with this key instead of any other.
+    ///
+    /// # Errors
+    /// What is wrong with the command line, the configuration or the key.
+    pub async fn begin_with(common: &Common, environment: &Environment, key: Found) -> Result<Self> {
+        Ok(Self::with(ProfileInUse::prepare_with(common, environment, Some(key)).await?, common))
+    }
+
+    fn with(in_use: ProfileInUse, common: &Common) -> Self {
         let mut settings = in_use.settings(common);
         // A short conversation hears what it asked for.
         settings.pushes = false;
@@ -75,7 +87,7 @@ impl Conversation {
             .remembering(in_use.state.clone(), endpoint)
             .traced(in_use.trace.clone());
         let relay = tokio::spawn(relay.run(std::future::pending()));
-        Ok(Self { client, relay, _in_use: in_use, count: 0 })
+        Self { client, relay, _in_use: in_use, count: 0 }
     }
 
     /// Asks, and returns the JSON text of the result; `progress` hears how far it is.

@@ -11,6 +11,7 @@ mod bridge;
 mod call;
 mod conversation;
 mod environment;
+mod keys;
 mod log;
 mod profile_in_use;
 #[cfg(feature = "sandbox")]
@@ -46,6 +47,8 @@ enum Command {
     Call(call::Arguments),
     /// List the tools, or show one of them
     Tools(tools::Arguments),
+    /// Store, list, try, rotate and remove keys
+    Keys(keys::Arguments),
     /// Run the stand-in services on this machine
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
@@ -87,6 +90,7 @@ fn wants_json(card: &Card) -> bool {
     match &card.command {
         Command::Call(arguments) => arguments.json,
         Command::Tools(arguments) => arguments.json,
+        Command::Keys(arguments) => arguments.json,
         _ => false,
     }
 }
@@ -103,6 +107,7 @@ fn run(card: Card, environment: Environment) -> Result<u8> {
             Command::Bridge(arguments) => bridge::run(&card.common, arguments, &environment).await,
             Command::Call(arguments) => call::run(&card.common, arguments, &environment).await,
             Command::Tools(arguments) => tools::run(&card.common, arguments, &environment).await,
+            Command::Keys(arguments) => keys::run(&card.common, arguments, &environment).await,
             #[cfg(feature = "sandbox")]
             Command::Sandbox(arguments) => sandbox::run(arguments, &environment).await,
         }

@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
 const SERVICE: &str = "asistry";
+const SECRET_SERVICE: bool = cfg!(all(unix, not(target_os = "macos")));
 /// Windows holds 2560 bytes in an item, some of them its own.
 const LONGEST: usize = if cfg!(windows) { 2400 } else { usize::MAX };
 
@@ -23,6 +24,8 @@ const LONGEST: usize = if cfg!(windows) { 2400 } else { usize::MAX };
 pub struct SystemKeyring {
     store: Arc<dyn CredentialStoreApi + Send + Sync>,
     longest: usize,
+    /// Items have a label for people, as in the Secret Service.
+    labelled: bool,
 }
 
 impl SystemKeyring {
@@ -32,14 +35,14 @@ impl SystemKeyring {
     /// # Errors
     /// [`Kind::KeyStore`] with what is missing.
     pub fn open() -> Result<Self> {
-        let store = connect().map_err(|fault| unusable(&not_there(&fault)))?;
-        Ok(Self { store, longest: LONGEST })
+        let store = connect().map_err(|fault| not_there(&fault))?;
+        Ok(Self { store, longest: LONGEST, labelled: SECRET_SERVICE })
     }
 
     fn entry(&self, item: &str) -> Result<Entry> {
         let label = format!("asistry {item}");
         let modifiers = HashMap::from([("label", label.as_str())]);
-        let modifiers = cfg!(all(unix, not(target_os = "macos"))).then_some(&modifiers);
+        let modifiers = self.labelled.then_some(&modifiers);
         let inner = self.store.build(SERVICE, item, modifiers).map_err(|fault| failed(&fault))?;
         Ok(Entry { inner })
     }
@@ -48,7 +51,7 @@ impl SystemKeyring {
         match self.entry(item)?.get_secret() {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Ok(Some(Secret::new(text))),
-                Err(_) => Err(unusable("holds something that is no key")),
+                Err(_) => Err(damaged("holds something that is no key")),
             },
             Err(Fault::NoEntry) => Ok(None),
             Err(fault) => Err(failed(&fault)),
@@ -81,8 +84,12 @@ impl KeyStore for SystemKeyring {
         }
         match manifest.join(&parts) {
             Some(whole) => Ok(Some(whole)),
-            None => Err(unusable("lost a part of the key")),
+            None => Err(damaged("lost a part of the key")),
         }
+    }
+
+    fn is_volatile(&self, item: &str) -> bool {
+        self.entry(item).is_ok_and(|entry| is_volatile(&entry))
     }
 
     fn write(&self, item: &str, secret: &Secret) -> Result<()> {
@@ -121,32 +128,68 @@ fn connect() -> Result<Arc<dyn CredentialStoreApi + Send + Sync>, Fault> {
     keyring_core::get_default_store().map(|store| store as _).ok_or(Fault::NoDefaultStore)
 }
 
-/// Returns the error of a keyring that cannot be used.
-pub fn unusable(why: &str) -> Error {
-    Error::new(Kind::KeyStore, format!("the system's keyring {why}")).hint(
-        "unlock it (by logging in to the desktop, or gnome-keyring-daemon --unlock), \
-         choose the encrypted file (asistry keys add --store file), or set ASISTRY_API_KEY",
+/// Says whether an item lies where the Secret Service keeps nothing beyond the session.
+#[cfg(all(unix, not(target_os = "macos")))]
+fn is_volatile(entry: &Entry) -> bool {
+    use zbus_secret_service_keyring_store::cred::Wrapper;
+    let found = entry.inner.get_credential().ok();
+    let item = found.as_ref().and_then(|entry| entry.as_any().downcast_ref::<Wrapper>());
+    item.is_some_and(|item| item.get_path().contains("/collection/session/"))
+}
+
+#[cfg(not(all(unix, not(target_os = "macos"))))]
+fn is_volatile(_entry: &Entry) -> bool {
+    false
+}
+
+/// Returns the error of a keyring that cannot be used, with the command that mends it.
+fn unusable(why: &str, hint: &str) -> Error {
+    let hint =
+        format!("{hint}; or use the encrypted file (asistry keys add --store file), or ASISTRY_API_KEY");
+    Error::new(Kind::KeyStore, format!("the system's keyring {why}")).hint(hint)
+}
+
+const UNLOCK: &str = if SECRET_SERVICE {
+    "unlock it: log in to the desktop, or gnome-keyring-daemon --replace --unlock"
+} else {
+    "unlock it"
+};
+
+/// Returns the error of a keyring that has not answered in time.
+pub fn silent() -> Error {
+    unusable(
+        "did not answer within 3 s: it is locked and waits for somebody to unlock it, or it hangs",
+        UNLOCK,
     )
 }
 
-fn not_there(fault: &Fault) -> String {
+fn not_there(fault: &Fault) -> Error {
     let reason = reason(fault);
     if reason.contains("ServiceUnknown") || reason.contains("not provided by any") {
-        "is not there: no program on this D-Bus session offers a Secret Service".into()
-    } else if cfg!(all(unix, not(target_os = "macos"))) {
-        format!("cannot be reached: there is no D-Bus session ({reason})")
+        let why = "is not there: no program on this D-Bus session offers a Secret Service";
+        unusable(why, "start one: gnome-keyring-daemon --start --components=secrets, KWallet or KeePassXC")
+    } else if SECRET_SERVICE {
+        let why = format!("cannot be reached: there is no D-Bus session ({reason})");
+        unusable(&why, "run it in a desktop session, or under dbus-run-session with a keyring")
     } else {
-        format!("cannot be opened ({reason})")
+        unusable(&format!("cannot be opened ({reason})"), UNLOCK)
     }
 }
 
 fn failed(fault: &Fault) -> Error {
     match fault {
-        Fault::NoStorageAccess(e) => unusable(&format!("is locked, and nobody unlocked it ({e})")),
-        Fault::Ambiguous(_) => unusable("holds more than one key of this name"),
-        Fault::TooLong(..) => unusable("does not take a key of this length"),
-        fault => unusable(&format!("failed ({})", reason(fault))),
+        Fault::NoStorageAccess(e) if e.to_string().contains("result not returned") => {
+            unusable("has no collection to put keys into yet", UNLOCK)
+        }
+        Fault::NoStorageAccess(e) => unusable(&format!("is locked, and nobody unlocked it ({e})"), UNLOCK),
+        Fault::Ambiguous(_) => unusable("holds more than one key of this name", "delete one there"),
+        Fault::TooLong(..) => unusable("does not take a key of this length", "check the key"),
+        fault => unusable(&format!("failed ({})", reason(fault)), "try again"),
     }
+}
+
+fn damaged(why: &str) -> Error {
+    unusable(why, "remove the key and add it again")
 }
 
 /// Faults of the keyring hold names and reasons, never a secret; only the variants with raw data could.
@@ -165,7 +208,7 @@ mod tests {
     #[test]
     fn a_long_secret_lies_in_parts_and_leaves_none_behind() {
         let store = keyring_core::mock::Store::new().unwrap();
-        let keyring = SystemKeyring { store, longest: 10 };
+        let keyring = SystemKeyring { store, longest: 10, labelled: false };
         let long = |c: char| Secret::new(c.to_string().repeat(35));
         keyring.write("v1/work/default/https://h", &long('a')).unwrap();
         let first = keyring.manifest("v1/work/default/https://h").unwrap().unwrap();
@@ -184,7 +227,7 @@ mod tests {
     #[test]
     fn a_lost_part_is_told() {
         let store = keyring_core::mock::Store::new().unwrap();
-        let keyring = SystemKeyring { store, longest: 10 };
+        let keyring = SystemKeyring { store, longest: 10, labelled: false };
         keyring.write("item", &Secret::new("a".repeat(35))).unwrap();
         let manifest = keyring.manifest("item").unwrap().unwrap();
         keyring.delete_item(&manifest.items("item").nth(1).unwrap()).unwrap();

@@ -48,6 +48,11 @@ pub(super) trait KeyStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`Self::read`].
     fn delete(&self, item: &str) -> Result<()>;
+
+    /// Says whether an item will be forgotten at the end of the session.
+    fn is_volatile(&self, _item: &str) -> bool {
+        false
+    }
 }
 
 /// What a passphrase is asked for.
@@ -83,8 +88,15 @@ impl Stores {
         let store = self.open(kind, PassphraseFor::Creating).await?;
         if kind == StoreKind::Keyring {
             let item = format!("{PROBE}{:08x}", fastrand::u32(..));
-            let probe =
-                move || store.write(&item, &Secret::new("probe".into())).and_then(|()| store.delete(&item));
+            let probe = move || {
+                store.write(&item, &Secret::new("probe".into()))?;
+                if store.is_volatile(&item) {
+                    tracing::warn!(
+                        "the keyring's default collection is that of the session: it forgets keys at logout"
+                    );
+                }
+                store.delete(&item)
+            };
             self.call(kind, probe).await?;
         }
         Ok(())
@@ -203,9 +215,7 @@ async fn bounded<T: Send + 'static>(
 
 fn silent(kind: StoreKind) -> Error {
     match kind {
-        StoreKind::Keyring => keyring::unusable(
-            "did not answer within 3 s: it is locked and waits for somebody to unlock it, or it hangs",
-        ),
+        StoreKind::Keyring => keyring::silent(),
         _ => Error::new(Kind::KeyStore, "the file of keys could not be read or written within 3 s")
             .hint("look whether its disk answers"),
     }

@@ -1,0 +1,91 @@
+//! `asistry keys add`: stores a key.
+//!
+//! Refuses to replace a key without being asked to: that is what `rotate` is for.
+
+use anyhow::Result;
+use clap::Args;
+
+use super::input::{Given, Source};
+use super::verify::{Verdict, verify};
+use super::{Desk, Store, check_name};
+use crate::auth::form;
+use crate::auth::keys::{KeyId, NewKey, default_name};
+use crate::error::{Error, Kind};
+use crate::ui;
+
+/// Options of `asistry keys add`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// A name for the key, where the profile has several [default: default]
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    source: Source,
+    /// Where to store it [default: the store in use, else the keyring]
+    #[arg(long, value_enum)]
+    store: Option<Store>,
+    /// Store it without trying it
+    #[arg(long)]
+    no_verify: bool,
+}
+
+/// Reads, tries and stores a key.
+///
+/// # Errors
+/// What is wrong with the key, the profile or the key store.
+pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
+    let (profile, origin) = desk.profile()?;
+    let name = arguments.name.unwrap_or_else(|| default_name(&profile, &origin));
+    check_name(&name)?;
+    let id = KeyId { profile: profile.name.clone(), name };
+    let there = desk.keys.list()?.find(&id.profile, &id.name).is_some_and(|key| key.deposit.is_some());
+    if there {
+        ask_to_replace(desk, &id)?;
+    }
+    // What is wrong with the store is told before anybody looks for the key.
+    let store = desk.keys.store_for_new(arguments.store.map(Into::into)).await?;
+    let given = arguments.source.read(desk, &profile)?;
+    let tried = if arguments.no_verify {
+        "not tried".to_owned()
+    } else {
+        match verify(desk, &given).await? {
+            Verdict::Works(tried) => tried.to_string(),
+            Verdict::Untried(why) => format!("NOT TRIED: {why}"),
+        }
+    };
+    let Given { secret, forced } = given;
+    let shown = form::masked(&profile.service, &secret);
+    let new = NewKey { secret, origin: origin.clone(), store, shown: shown.clone(), forced };
+    let mut change = desk.keys.change().await?;
+    let appeared = change.list().find(&id.profile, &id.name).is_some_and(|key| key.deposit.is_some());
+    if appeared && !there {
+        return Err(Error::new(Kind::Usage, format!("another process has just stored a key {id}"))
+            .hint(format!("replace it: asistry keys rotate -p {}", id.profile))
+            .into());
+    }
+    change.stage(&id, new, false).await?;
+    change.commit(&id).await?;
+    ui::say(&format!("stored {id} ({shown}) in {}, for {origin} only; {tried}", store.about()));
+    let list = change.list();
+    if let Some(current) = list.current.get(&id.profile).filter(|current| **current != id.name) {
+        ui::say(&format!(
+            "in use is still {}/{current}; to change that: asistry keys use {} -p {}",
+            id.profile, id.name, id.profile
+        ));
+    }
+    Ok(())
+}
+
+fn ask_to_replace(desk: &Desk<'_>, id: &KeyId) -> Result<()> {
+    let otherwise = format!(
+        "replace it: asistry keys rotate -p {} --name {}; or keep both: asistry keys add -p {} --name OTHER",
+        id.profile, id.name, id.profile
+    );
+    if !desk.asker.is_allowed() {
+        return Err(Error::new(Kind::Usage, format!("there is a key {id} already")).hint(otherwise).into());
+    }
+    if desk.asker.confirm(&format!("There is a key {id} already. Replace it?"), &otherwise)? {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Interrupted, "nothing was changed").hint(otherwise).into())
+}

@@ -1,0 +1,112 @@
+//! `asistry keys use`, `bind`, `remove`: what is done with a stored key without reading it.
+//!
+//! Refuses to remove a key or to widen where it may go without a yes.
+
+use anyhow::Result;
+use clap::Args;
+use url::Url;
+
+use super::{Desk, check_name};
+use crate::auth::keys::KeyId;
+use crate::error::{Error, Kind};
+use crate::ui;
+
+/// Options of `asistry keys bind`.
+#[derive(Debug, Args)]
+pub struct BindArguments {
+    /// The new origin, such as https://host.example [default: that of the profile's URL]
+    origin: Option<String>,
+    /// The key [default: the one in use]
+    #[arg(long)]
+    name: Option<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Options of `asistry keys remove`.
+#[derive(Debug, Args)]
+pub struct RemoveArguments {
+    /// The key [default: the one in use]
+    #[arg(long)]
+    name: Option<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Puts another key of the profile into use.
+///
+/// # Errors
+/// An unknown key.
+pub async fn choose(desk: &Desk<'_>, name: String) -> Result<()> {
+    check_name(&name)?;
+    let id = KeyId { profile: desk.profile_name()?, name };
+    desk.keys.change().await?.choose(&id)?;
+    ui::say(&format!("in use is {id} now; a running bridge changes when its key is rejected, or restarts"));
+    Ok(())
+}
+
+/// Allows a key for one more origin.
+///
+/// # Errors
+/// An unknown key, or an origin that is none.
+pub async fn bind(desk: &Desk<'_>, arguments: BindArguments) -> Result<()> {
+    let list = desk.keys.list()?;
+    let id = desk.key(arguments.name, &list)?;
+    let origin = match &arguments.origin {
+        Some(text) => origin_of(text)?,
+        None => desk.profile()?.1,
+    };
+    let record = list.find(&id.profile, &id.name).and_then(|record| Some((record, record.deposit.as_ref()?)));
+    if let Some((record, deposit)) = record {
+        if record.may_go_to(&origin) {
+            ui::say(&format!("{id} may go to {origin} already"));
+            return Ok(());
+        }
+        let question = format!(
+            "The key {id} is for {}. Whoever runs {origin} will be able to use it. Allow it?",
+            deposit.origin
+        );
+        if !arguments.yes && !desk.asker.confirm(&question, "--yes")? {
+            return Err(Error::new(Kind::Interrupted, "nothing was changed").into());
+        }
+    }
+    desk.keys.change().await?.bind(&id, &origin)?;
+    ui::say(&format!("{id} may go to {origin} now"));
+    Ok(())
+}
+
+fn origin_of(text: &str) -> Result<String> {
+    let wrong = || {
+        Error::new(Kind::Usage, format!("“{text}” is no origin"))
+            .hint("write it like https://host.example:8443")
+    };
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    let fits = matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty();
+    if fits { Ok(url.origin().ascii_serialization()) } else { Err(wrong().into()) }
+}
+
+/// Removes a key.
+///
+/// # Errors
+/// An unknown key, or a key store that does not delete it.
+pub async fn remove(desk: &Desk<'_>, arguments: RemoveArguments) -> Result<()> {
+    let list = desk.keys.list()?;
+    let id = desk.key(arguments.name, &list)?;
+    let shown = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
+    let shown = shown.map_or(String::new(), |deposit| format!(" ({})", deposit.shown));
+    let known = list.find(&id.profile, &id.name).is_some();
+    let question = format!("Remove the key {id}{shown}? It cannot be brought back.");
+    if known && !arguments.yes && !desk.asker.confirm(&question, "--yes")? {
+        return Err(Error::new(Kind::Interrupted, "nothing was changed").into());
+    }
+    let mut change = desk.keys.change().await?;
+    let was_current = change.list().current.get(&id.profile) == Some(&id.name);
+    change.remove(&id).await?;
+    ui::say(&format!("removed {id}{shown} here; at the service it works until it is revoked there"));
+    if was_current && let Some(other) = change.list().of_profile(&id.profile).next() {
+        ui::say(&format!("no key of {} is in use now: asistry keys use {} -p {0}", id.profile, other.name));
+    }
+    Ok(())
+}

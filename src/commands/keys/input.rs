@@ -1,0 +1,113 @@
+//! Where a new key comes from: a hidden prompt, stdin, a variable, a file.
+//!
+//! Refuses what is no text or longer than any key, and never repeats what it was given.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::Desk;
+use crate::auth::form;
+use crate::commands::environment::variable;
+use crate::error::{Error, Kind, Result};
+use crate::profile::Profile;
+use crate::secret::Secret;
+
+/// The key itself, and some white space around it.
+const MOST: u64 = form::LONGEST as u64 + 1024;
+
+/// Where the new key comes from.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// Read the key from standard input
+    #[arg(long, group = "source")]
+    stdin: bool,
+    /// Read the key from this variable of the environment
+    #[arg(long, value_name = "VAR", group = "source")]
+    from_env: Option<String>,
+    /// Read the key from a file
+    #[arg(long, value_name = "FILE", group = "source")]
+    from_file: Option<PathBuf>,
+    /// Take a key of the wrong form
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// A key of the right form, or one that is wanted all the same.
+pub struct Given {
+    /// The key.
+    pub secret: Secret,
+    /// Its form is wrong.
+    pub forced: bool,
+}
+
+impl Source {
+    /// Reads the key, and checks its form.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for what cannot be read, and for what cannot be a key of the service.
+    pub fn read(&self, desk: &Desk<'_>, profile: &Profile) -> Result<Given> {
+        let (text, place) = self.text(desk, profile)?;
+        let secret = form::trimmed(&text);
+        let Err(unfit) = form::checked(&profile.service, &secret) else {
+            return Ok(Given { secret, forced: false });
+        };
+        if unfit.can_be_forced && self.force {
+            return Ok(Given { secret, forced: true });
+        }
+        let error = unfit.told(&place, profile);
+        let mut hint = error.details().hint.clone().unwrap_or_default();
+        if unfit.can_be_forced {
+            hint.push_str("; --force stores it all the same");
+        }
+        Err(Error::new(Kind::Usage, format!("{}; nothing was stored", error.message())).hint(hint))
+    }
+
+    fn text(&self, desk: &Desk<'_>, profile: &Profile) -> Result<(Secret, String)> {
+        if let Some(name) = &self.from_env {
+            let text = variable(name).ok_or_else(|| {
+                let why = format!("the variable {name} is not set, empty, or no text");
+                Error::new(Kind::Usage, why).hint(format!("export {name}=…, or use --stdin"))
+            })?;
+            return Ok((Secret::new(text), format!("in {name}")));
+        }
+        if let Some(path) = &self.from_file {
+            let place = format!("in {}", path.display());
+            let file = File::open(path).map_err(|e| unreadable(&place, &e.to_string()))?;
+            return Ok((read(file, &place)?, place));
+        }
+        if self.stdin {
+            let stdin = std::io::stdin();
+            if stdin.is_terminal() {
+                return Err(Error::new(Kind::Usage, "--stdin on a terminal would show the key")
+                    .hint("leave --stdin out: then it is asked for without echo"));
+            }
+            return Ok((read(stdin.lock(), "on standard input")?, "on standard input".into()));
+        }
+        const OTHERWISE: &str = "use --stdin, --from-env VAR or --from-file FILE";
+        let page = &profile.service.auth.key_page;
+        let whence = if page.is_empty() { String::new() } else { format!(" (from {page})") };
+        let question = format!("Key for {}{whence}:", profile.service.title);
+        Ok((desk.asker.hidden(&question, OTHERWISE)?, "that was typed".into()))
+    }
+}
+
+fn read(source: impl Read, place: &str) -> Result<Secret> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MOST as usize + 1));
+    source.take(MOST + 1).read_to_end(&mut bytes).map_err(|e| unreadable(place, &e.to_string()))?;
+    if bytes.len() as u64 > MOST {
+        return Err(unreadable(place, "it is longer than any key"));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Secret::new(text.to_owned())),
+        Err(_) => Err(unreadable(place, "it is binary, not text")),
+    }
+}
+
+fn unreadable(place: &str, why: &str) -> Error {
+    Error::new(Kind::Usage, format!("the key {place} cannot be read: {why}; nothing was stored"))
+        .hint("give the key alone, as text on one line")
+}

@@ -1,0 +1,205 @@
+//! `asistry keys list` and `keys show`: what is known of the stored keys.
+//!
+//! Opens no key store, except to reveal a key to a person who asks for it.
+
+use std::io::IsTerminal;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::Desk;
+use crate::auth::keys::KeyId;
+use crate::auth::revealed;
+use crate::error::{Error, Kind};
+use crate::state::keys::{Deposit, KeyRecord};
+use crate::state::now;
+use crate::ui;
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// Options of `asistry keys show`.
+#[derive(Debug, Args)]
+pub struct ShowArguments {
+    /// The key [default: the one in use]
+    #[arg(long)]
+    name: Option<String>,
+    /// Print the key itself
+    #[arg(long)]
+    reveal: bool,
+    /// Reveal it where there is no terminal too
+    #[arg(long, short, requires = "reveal")]
+    yes: bool,
+}
+
+/// Lists the keys of all profiles, or of the one named.
+///
+/// # Errors
+/// A list that cannot be read.
+pub fn list(desk: &Desk<'_>, given: bool) -> Result<()> {
+    let list = desk.keys.list()?;
+    let named = desk.common.profile.as_deref();
+    let wanted = |record: &&KeyRecord| named.is_none_or(|name| record.profile == name);
+    let shown = list.keys.iter().filter(wanted).filter_map(|record| Some((record, record.deposit.as_ref()?)));
+    let described: Vec<_> = shown
+        .map(|(record, deposit)| Described { record, deposit, current: list.is_current(record), desk })
+        .collect();
+    if desk.json {
+        let all: Vec<Value> = described.iter().map(Described::json).collect();
+        return Ok(ui::print(&Value::from(all).to_string())?);
+    }
+    if described.is_empty() && !given {
+        ui::say("no keys are stored; asistry keys add stores one");
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = described.iter().map(Described::row).collect();
+    let heads = ["", "PROFILE", "NAME", "KEY", "ORIGIN", "STORED IN", "ADDED", "LAST USED"];
+    Ok(ui::rows(&heads, &rows)?)
+}
+
+/// Shows one key, masked or itself.
+///
+/// # Errors
+/// An unknown key; a key that would be revealed to nobody knows whom.
+pub async fn show(desk: &Desk<'_>, arguments: ShowArguments) -> Result<()> {
+    let list = desk.keys.list()?;
+    let id = desk.key(arguments.name, &list)?;
+    if arguments.reveal && !arguments.yes && !std::io::stdout().is_terminal() {
+        return Err(Error::new(Kind::Usage, "a key is revealed on a terminal only").hint("add --yes").into());
+    }
+    let found = list.find(&id.profile, &id.name).and_then(|record| Some((record, record.deposit.as_ref()?)));
+    let Some((record, deposit)) = found else {
+        // Says which keys there are.
+        desk.keys.secret(&id).await?;
+        return Err(Error::new(Kind::Bug, "a key that is not listed was found").into());
+    };
+    let described = Described { record, deposit, current: list.is_current(record), desk };
+    let key = if arguments.reveal { Some(desk.keys.secret(&id).await?) } else { None };
+    let mut value = described.json();
+    match (&key, desk.json) {
+        (Some(key), false) => Ok(ui::print(revealed(key))?),
+        (Some(key), true) => {
+            value["key"] = revealed(key).into();
+            Ok(ui::print(&value.to_string())?)
+        }
+        (None, true) => Ok(ui::print(&value.to_string())?),
+        (None, false) => Ok(ui::rows(&["", ""], &described.fields())?),
+    }
+}
+
+struct Described<'a> {
+    record: &'a KeyRecord,
+    deposit: &'a Deposit,
+    current: bool,
+    desk: &'a Desk<'a>,
+}
+
+impl Described<'_> {
+    fn last_used(&self) -> Option<u64> {
+        let id = KeyId { profile: self.record.profile.clone(), name: self.record.name.clone() };
+        self.desk.keys.last_used(&id)
+    }
+
+    fn origins(&self) -> Vec<&str> {
+        [&self.deposit.origin].into_iter().chain(&self.record.bound).map(String::as_str).collect()
+    }
+
+    fn row(&self) -> Vec<String> {
+        let rotating = if self.record.is_rotating() { " (rotation interrupted)" } else { "" };
+        vec![
+            if self.current { "*" } else { "" }.to_owned(),
+            self.record.profile.clone(),
+            self.record.name.clone(),
+            format!("{}{rotating}", self.deposit.shown),
+            self.origins().join(" "),
+            self.deposit.place.store.name().to_owned(),
+            ago(self.deposit.added),
+            self.last_used().map_or("never".into(), ago),
+        ]
+    }
+
+    fn fields(&self) -> Vec<Vec<String>> {
+        let field = |name: &str, value: String| vec![name.to_owned(), value];
+        let mut fields = vec![
+            field("profile", self.record.profile.clone()),
+            field("name", self.record.name.clone()),
+            field("in use", if self.current { "yes" } else { "no" }.into()),
+            field("key", format!("{} (asistry keys show --reveal prints it)", self.deposit.shown)),
+            field("origin", self.origins().join(" ")),
+            field("stored in", self.deposit.place.store.about().into()),
+            field("item", self.deposit.place.item.clone()),
+            field("added", ago(self.deposit.added)),
+            field("last used", self.last_used().map_or("never".into(), ago)),
+        ];
+        if self.record.is_rotating() {
+            let way = "interrupted: asistry keys rotate --resume or --undo";
+            fields.push(field("rotation", way.into()));
+        }
+        fields
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "profile": self.record.profile,
+            "name": self.record.name,
+            "current": self.current,
+            "masked": self.deposit.shown,
+            "origin": self.deposit.origin,
+            "boundTo": self.record.bound,
+            "store": self.deposit.place.store.name(),
+            "item": self.deposit.place.item,
+            "added": timestamp(self.deposit.added),
+            "ageDays": now().saturating_sub(self.deposit.added) / DAY,
+            "lastUsed": self.last_used().map(timestamp),
+            "rotationInterrupted": self.record.is_rotating(),
+            "forced": self.deposit.forced,
+        })
+    }
+}
+
+fn ago(then: u64) -> String {
+    let seconds = now().saturating_sub(then);
+    let counted = |n: u64, unit: &str| format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" });
+    match seconds {
+        0..60 => "just now".into(),
+        60..3600 => counted(seconds / 60, "minute"),
+        3600..DAY => counted(seconds / 3600, "hour"),
+        _ => counted(seconds / DAY, "day"),
+    }
+}
+
+/// Writes a time in the form of RFC 3339, in UTC.
+fn timestamp(seconds: u64) -> String {
+    let (days, rest) = (seconds / DAY, seconds % DAY);
+    // Years that begin in March, 400 of them an era: days of an era, then of a year, then of five months.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_programs_and_people_read_them() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_795_253_399, "2026-11-21T09:29:59Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+        ] {
+            assert_eq!(timestamp(seconds), text);
+        }
+        assert_eq!(ago(now()), "just now");
+        assert_eq!(ago(now() - 3600), "1 hour ago");
+        assert_eq!(ago(now() - 3 * DAY), "3 days ago");
+    }
+}

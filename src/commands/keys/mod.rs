@@ -1,0 +1,159 @@
+//! `asistry keys`: the keys of the profiles.
+//!
+//! Refuses a key on the command line, where every process can read it. Works on the key store whatever
+//! `ASISTRY_API_KEY` says.
+
+mod add;
+mod change;
+mod input;
+mod list;
+mod rotate;
+mod verify;
+
+use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::arguments::Common;
+use super::ask::Asker;
+use super::environment::Environment;
+use super::profile_in_use;
+use crate::auth::keys::{DEFAULT, KeyId, Keys, default_name};
+use crate::error::{Error, Kind};
+use crate::profile::{self, Profile, StoreKind};
+use crate::state::keys::KeyList;
+
+/// Options of `asistry keys`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Store a key; it is asked for without echo
+    Add(add::Arguments),
+    /// List the stored keys, never the keys themselves
+    List,
+    /// Show one key, masked
+    Show(list::ShowArguments),
+    /// Try the key in use, or another one, with one cheap call
+    Test(verify::Arguments),
+    /// Put another key of the profile into use
+    Use {
+        /// The name of the key
+        name: String,
+    },
+    /// Allow a key for one more origin
+    Bind(change::BindArguments),
+    /// Replace a key: store the new one, try it, then drop the old one
+    Rotate(rotate::Arguments),
+    /// Remove a key
+    Remove(change::RemoveArguments),
+}
+
+/// A store that a person chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Store {
+    /// The keyring of the operating system
+    Keyring,
+    /// A file, encrypted with a passphrase
+    File,
+}
+
+impl From<Store> for StoreKind {
+    fn from(store: Store) -> Self {
+        match store {
+            Store::Keyring => Self::Keyring,
+            Store::File => Self::File,
+        }
+    }
+}
+
+/// What every one of these commands works with.
+struct Desk<'a> {
+    common: &'a Common,
+    environment: Environment,
+    asker: Asker,
+    keys: Keys,
+    json: bool,
+}
+
+/// Does what the subcommand says.
+///
+/// # Errors
+/// What is wrong with the profile, the key or the key store.
+pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
+    let given = environment.key().is_some();
+    let environment = environment.without_key();
+    let asker = Asker::new(common.no_input, &environment);
+    let keys = environment.keys(&environment.config()?, asker)?;
+    let desk = Desk { common, environment, asker, keys, json: arguments.json };
+    match arguments.action {
+        Action::Add(arguments) => add::run(&desk, arguments).await?,
+        Action::List => list::list(&desk, given)?,
+        Action::Show(arguments) => list::show(&desk, arguments).await?,
+        Action::Test(arguments) => verify::run(&desk, arguments).await?,
+        Action::Use { name } => change::choose(&desk, name).await?,
+        Action::Bind(arguments) => change::bind(&desk, arguments).await?,
+        Action::Rotate(arguments) => rotate::run(&desk, arguments).await?,
+        Action::Remove(arguments) => change::remove(&desk, arguments).await?,
+    }
+    if given {
+        crate::ui::say("note: ASISTRY_API_KEY is set, and stands over every stored key");
+    }
+    Ok(0)
+}
+
+impl Desk<'_> {
+    /// Returns the profile, and the origin of its service.
+    fn profile(&self) -> crate::error::Result<(Profile, String)> {
+        let profile = profile_in_use::find(self.common, &self.environment)?;
+        if profile.service.embedded {
+            return Err(Error::new(Kind::Usage, format!("{} makes its own key", profile.service.title))
+                .hint("name another profile with -p"));
+        }
+        let origin = profile.endpoint()?.origin().ascii_serialization();
+        Ok((profile, origin))
+    }
+
+    /// Returns the name of the profile, which need not be configured any more.
+    fn profile_name(&self) -> crate::error::Result<String> {
+        match (&self.common.profile, &self.common.url) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, Some(_)) => Ok(self.profile()?.0.name),
+            (None, None) => {
+                let config = self.environment.config()?;
+                Ok(config.profile.unwrap_or_else(|| profile::DEFAULT.to_owned()))
+            }
+        }
+    }
+
+    /// Returns the key of this name, or the one in use.
+    fn key(&self, name: Option<String>, list: &KeyList) -> crate::error::Result<KeyId> {
+        let profile = self.profile_name()?;
+        let name = match (name, &self.common.profile, &self.common.url) {
+            (Some(name), ..) => name,
+            (None, None, Some(_)) => {
+                let (profile, origin) = self.profile()?;
+                default_name(&profile, &origin)
+            }
+            (None, ..) => list.current.get(&profile).cloned().unwrap_or_else(|| DEFAULT.to_owned()),
+        };
+        check_name(&name)?;
+        Ok(KeyId { profile, name })
+    }
+}
+
+/// A name is a part of the names in the store.
+fn check_name(name: &str) -> crate::error::Result<()> {
+    let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if fits && (1..=64).contains(&name.len()) && !name.starts_with('.') {
+        return Ok(());
+    }
+    let why = format!("a key cannot be named {}", serde_json::Value::from(name));
+    Err(Error::new(Kind::Usage, why).hint("use up to 64 letters, digits, “-”, “_” and “.”"))
+}

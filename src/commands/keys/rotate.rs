@@ -1,0 +1,138 @@
+//! `asistry keys rotate`: a new key for an old one, without a moment in which there is none.
+//!
+//! Stores the new key beside the old, tries it, and only then puts it in the old one's place. Refuses to put
+//! an untried key into use, unless that is asked for.
+
+use anyhow::Result;
+use clap::Args;
+
+use super::input::{Given, Source};
+use super::verify::{Verdict, verify};
+use super::{Desk, Store};
+use crate::auth::form;
+use crate::auth::keys::{Change, KeyId, NewKey};
+use crate::error::{Error, Kind};
+use crate::ui;
+
+/// Options of `asistry keys rotate`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The key [default: the one in use]
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    source: Source,
+    /// Where to store the new key [default: where the old one is]
+    #[arg(long, value_enum)]
+    store: Option<Store>,
+    /// Put the new key into use without trying it
+    #[arg(long)]
+    no_verify: bool,
+    /// Finish an interrupted rotation
+    #[arg(long, conflicts_with_all = ["undo", "source", "store", "force"])]
+    resume: bool,
+    /// Undo an interrupted rotation: the old key stays
+    #[arg(long, conflicts_with_all = ["source", "store", "force", "no_verify"])]
+    undo: bool,
+}
+
+/// Begins, finishes or undoes a rotation.
+///
+/// # Errors
+/// What is wrong with the new key or the key store; the old key stays in use.
+pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
+    let list = desk.keys.list()?;
+    let id = desk.key(arguments.name.clone(), &list)?;
+    if arguments.undo {
+        let mut change = desk.keys.change().await?;
+        change.staged(&id).await?;
+        change.discard(&id).await?;
+        ui::say(&format!("{id}: the rotation is undone, the old key stays in use"));
+        return Ok(());
+    }
+    if arguments.resume {
+        return resume(desk, &id, arguments.no_verify).await;
+    }
+    begin(desk, &id, arguments).await
+}
+
+async fn begin(desk: &Desk<'_>, id: &KeyId, arguments: Arguments) -> Result<()> {
+    let (profile, _) = desk.profile()?;
+    let old = desk.keys.secret(id).await?;
+    let list = desk.keys.list()?;
+    let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.clone());
+    let Some(deposit) = deposit else { return Err(gone(id).into()) };
+    let store = arguments.store.map_or(deposit.place.store, Into::into);
+    let store = desk.keys.store_for_new(Some(store)).await?;
+    let given = arguments.source.read(desk, &profile)?;
+    if given.secret == old {
+        let why = "the new key is the old one; nothing was changed";
+        return Err(Error::new(Kind::Usage, why).hint("make a new key at the service first").into());
+    }
+    let new = NewKey {
+        secret: given.secret.clone(),
+        origin: deposit.origin,
+        store,
+        shown: form::masked(&profile.service, &given.secret),
+        forced: given.forced,
+    };
+    let mut change = desk.keys.change().await?;
+    if change.list().find(&id.profile, &id.name).is_none_or(|record| record.deposit.is_none()) {
+        return Err(gone(id).into());
+    }
+    change.stage(id, new, true).await?;
+    finish(desk, &mut change, id, &given, arguments.no_verify).await
+}
+
+async fn resume(desk: &Desk<'_>, id: &KeyId, no_verify: bool) -> Result<()> {
+    let mut change = desk.keys.change().await?;
+    let Some(secret) = change.staged(id).await? else {
+        change.discard(id).await?;
+        let why = format!("the new key of {id} was not stored yet when the rotation was interrupted");
+        return Err(Error::new(Kind::AuthRequired, format!("{why}; the old one is in use"))
+            .hint(format!("begin again: asistry keys rotate -p {} --name {}", id.profile, id.name))
+            .into());
+    };
+    let record = change.list().find(&id.profile, &id.name);
+    let forced = record.and_then(|record| record.next.as_ref()).is_some_and(|next| next.deposit.forced);
+    finish(desk, &mut change, id, &Given { secret, forced }, no_verify).await
+}
+
+async fn finish(
+    desk: &Desk<'_>,
+    change: &mut Change<'_>,
+    id: &KeyId,
+    new: &Given,
+    no_verify: bool,
+) -> Result<()> {
+    let tried = if no_verify {
+        "not tried".to_owned()
+    } else {
+        match verify(desk, new).await {
+            Ok(Verdict::Works(tried)) => tried.to_string(),
+            Ok(Verdict::Untried(error)) => return Err(undecided(id, error).into()),
+            Err(error) => {
+                change.discard(id).await?;
+                return Err(error.context(format!("{id}: the old key stays in use")));
+            }
+        }
+    };
+    change.commit(id).await?;
+    ui::say(&format!("{id}: the new key is in use, the old one is deleted here; {tried}"));
+    ui::say("do not forget to revoke the old key at the service");
+    Ok(())
+}
+
+fn undecided(id: &KeyId, error: Error) -> Error {
+    let way = format!("asistry keys rotate -p {} --name {}", id.profile, id.name);
+    let why =
+        format!("the new key of {id} is stored and could not be tried, the old one stays in use: {error}");
+    error.within(why).hint(format!(
+        "finish it later: {way} --resume (with --no-verify: untried)\n  or give it up: {way} --undo"
+    ))
+}
+
+fn gone(id: &KeyId) -> Error {
+    Error::new(Kind::AuthRequired, format!("there is no stored key {id}"))
+        .hint(format!("asistry keys add -p {}", id.profile))
+}

@@ -1,0 +1,114 @@
+//! `asistry keys test`, and the same call before a new key is trusted: a handshake and one list of tools.
+//!
+//! Refuses to run a tool.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::Desk;
+use super::input::Given;
+use crate::auth::keys::Found;
+use crate::commands::conversation::Conversation;
+use crate::error::{Error, Kind};
+use crate::service::DialectName;
+use crate::ui;
+
+/// A service that does not answer must not hold up the storing of its key for longer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Options of `asistry keys test`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The key [default: the one in use]
+    #[arg(long)]
+    name: Option<String>,
+}
+
+/// What a service said to a key.
+pub enum Verdict {
+    /// It takes the key.
+    Works(Tried),
+    /// It could not be asked.
+    Untried(Error),
+}
+
+/// A call that a service answered.
+pub struct Tried {
+    tools: usize,
+    took: Duration,
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it works: {} tools in {} ms", self.tools, self.took.as_millis())
+    }
+}
+
+/// Tries a stored key.
+///
+/// # Errors
+/// What the service says, with its exit code.
+pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
+    let list = desk.keys.list()?;
+    let id = desk.key(arguments.name, &list)?;
+    let forced = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
+    let forced = forced.is_some_and(|deposit| deposit.forced);
+    let (_, origin) = desk.profile()?;
+    let record = list.find(&id.profile, &id.name);
+    if let Some(deposit) = record.filter(|record| !record.may_go_to(&origin)).and_then(|r| r.deposit.as_ref())
+    {
+        return Err(crate::auth::keys::other_origin(&id, &deposit.origin, &origin).into());
+    }
+    let secret = desk.keys.secret(&id).await?;
+    let tried = match verify(desk, &Given { secret, forced }).await? {
+        Verdict::Works(tried) => tried,
+        Verdict::Untried(error) => return Err(error.into()),
+    };
+    if desk.json {
+        let milliseconds = u64::try_from(tried.took.as_millis()).unwrap_or(u64::MAX);
+        let told = serde_json::json!({
+            "profile": id.profile, "name": id.name, "works": true, "tools": tried.tools, "milliseconds": milliseconds,
+        });
+        ui::print(&told.to_string())?;
+    } else {
+        ui::print(&format!("{id}: {tried}"))?;
+    }
+    Ok(())
+}
+
+/// Tries a key, stored or not.
+///
+/// # Errors
+/// [`Kind::AuthDenied`] or [`Kind::AuthRequired`] where the service rejects it; what is wrong with the
+/// profile.
+pub async fn verify(desk: &Desk<'_>, key: &Given) -> Result<Verdict> {
+    let (profile, _) = desk.profile()?;
+    if profile.service.dialect != DialectName::Mcp {
+        let why = format!("this version of asistry cannot try keys of {}", profile.service.title);
+        return Ok(Verdict::Untried(Error::new(Kind::Config, why).hint("use it, and see")));
+    }
+    let found = Found { secret: key.secret.clone(), forced: key.forced, place: "to be tried".into() };
+    let begun = Instant::now();
+    let asked = async {
+        let mut conversation = Conversation::begin_with(desk.common, &desk.environment, found).await?;
+        let tools = conversation.tools().await;
+        conversation.end().await;
+        tools
+    };
+    let answered = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
+        let why = format!("the service did not answer within {} s", PATIENCE.as_secs());
+        Err(Error::new(Kind::Timeout, why).hint("try again later: asistry keys test"))
+    });
+    match answered {
+        Ok(tools) => Ok(Verdict::Works(Tried { tools: tools.len(), took: begun.elapsed() })),
+        Err(error) => match error.kind() {
+            Kind::AuthDenied | Kind::AuthRequired | Kind::Config | Kind::OriginMismatch | Kind::Usage => {
+                Err(error.into())
+            }
+            _ => Ok(Verdict::Untried(error)),
+        },
+    }
+}
