@@ -63,6 +63,17 @@ pub struct Found {
     pub place: String,
 }
 
+/// What a look for a key brought.
+#[derive(Debug)]
+pub enum Looked {
+    /// A key.
+    Found(Found),
+    /// There is none.
+    Nothing,
+    /// None is listed, and the store where one might lie all the same cannot be asked.
+    NobodyToAsk(Error),
+}
+
 /// All stored keys.
 #[derive(Debug)]
 pub struct Keys {
@@ -118,14 +129,14 @@ impl Keys {
         wanted(&list, profile, origin).is_some_and(|record| record.may_go_to(origin))
     }
 
-    /// Reads the key of a profile that counts; `None` when there is none.
+    /// Reads the key of a profile that counts.
     ///
     /// # Errors
     /// [`Kind::OriginMismatch`] for a key of another origin, [`Kind::KeyStore`] for a store that cannot be
     /// used, [`Kind::AuthRequired`] for a key that is listed and not there.
-    pub async fn current(&self, profile: &Profile, origin: &str) -> Result<Option<Found>> {
+    pub async fn current(&self, profile: &Profile, origin: &str) -> Result<Looked> {
         if self.chosen == Some(StoreKind::Env) {
-            return Ok(None);
+            return Ok(Looked::Nothing);
         }
         for _ in 0..LOOKS {
             let list = self.list()?;
@@ -133,9 +144,9 @@ impl Keys {
                 if let Some(one) = list.of_profile(&profile.name).next().filter(|_| !profile.bare) {
                     return Err(none_in_use(one));
                 }
-                return self.unlisted(profile, origin).await;
+                return Ok(self.unlisted(profile, origin).await);
             };
-            let Some(deposit) = &record.deposit else { return Ok(None) };
+            let Some(deposit) = &record.deposit else { return Ok(Looked::Nothing) };
             let id = KeyId { profile: record.profile.clone(), name: record.name.clone() };
             if !record.may_go_to(origin) {
                 return Err(other_origin(&id, &deposit.origin, origin));
@@ -146,7 +157,7 @@ impl Keys {
                 let (state, profile, name) = (self.state.clone(), id.profile, id.name);
                 tokio::task::spawn_blocking(move || state.key_used(&profile, &name));
                 let place = format!("in {}", place.store.about());
-                return Ok(Some(Found { secret, forced: deposit.forced, place }));
+                return Ok(Looked::Found(Found { secret, forced: deposit.forced, place }));
             }
             if self.list()? == list {
                 return Err(lost(&id, place));
@@ -170,17 +181,20 @@ impl Keys {
 
     /// A list can be lost, and a key be put into the keyring by hand: the first key of a profile is found by
     /// its name alone.
-    async fn unlisted(&self, profile: &Profile, origin: &str) -> Result<Option<Found>> {
+    async fn unlisted(&self, profile: &Profile, origin: &str) -> Looked {
         let store = self.chosen.unwrap_or(StoreKind::Keyring);
         let id = KeyId { profile: profile.name.clone(), name: default_name(profile, origin) };
         for slot in Slot::ALL {
-            let place = Place { store, item: slot.item(&id, origin) };
-            if let Some(secret) = self.stores.read(&place).await? {
-                let place = format!("in {}", store.about());
-                return Ok(Some(Found { secret, forced: false, place }));
+            match self.stores.read(&Place { store, item: slot.item(&id, origin) }).await {
+                Ok(Some(secret)) => {
+                    let place = format!("in {}", store.about());
+                    return Looked::Found(Found { secret, forced: false, place });
+                }
+                Ok(None) => {}
+                Err(error) => return Looked::NobodyToAsk(error),
             }
         }
-        Ok(None)
+        Looked::Nothing
     }
 
     fn check_choice(&self, id: &KeyId, place: &Place) -> Result<()> {

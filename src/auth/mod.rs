@@ -25,7 +25,7 @@ use crate::protocol::http::{HttpCall, origin_and_path};
 use crate::secret::Secret;
 use crate::service::AuthScheme;
 use crate::state::keys::Stamp;
-use keys::{Found, Keys};
+use keys::{Found, Keys, Looked};
 
 /// A shorter header value is no key, and stands in many a text by chance.
 const SHORTEST_SECRET: usize = 8;
@@ -222,8 +222,15 @@ impl Authorizer {
         if optional && self.profile.bare && !keys.knows(&self.profile, &self.shown_origin) {
             return Ok(None);
         }
-        let Some(found) = keys.current(&self.profile, &self.shown_origin).await? else {
-            return if optional { Ok(None) } else { Err(no_key(&self.profile)) };
+        let found = match keys.current(&self.profile, &self.shown_origin).await? {
+            Looked::Found(found) => found,
+            Looked::Nothing | Looked::NobodyToAsk(_) if optional => return Ok(None),
+            Looked::Nothing => return Err(no_key(&self.profile)),
+            Looked::NobodyToAsk(why) => {
+                let error = no_key(&self.profile);
+                let both = format!("{}, and {}", error.message(), why.message());
+                return Err(error.within(both));
+            }
         };
         let header = header_of(&self.profile, &found)?;
         match &self.in_the_clear {

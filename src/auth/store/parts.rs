@@ -25,7 +25,8 @@ impl Manifest {
         }
         let mut parts = Vec::new();
         while !rest.is_empty() {
-            let end = rest.floor_char_boundary(limit.min(rest.len()));
+            let end =
+                (0..=limit.min(rest.len())).rev().find(|at| rest.is_char_boundary(*at)).unwrap_or(rest.len());
             let (part, after) = rest.split_at(end);
             parts.push(Secret::new(part.to_owned()));
             rest = after;
