@@ -69,9 +69,10 @@ impl Head {
         if !(301..=303).contains(&self.status) && self.status != 307 && self.status != 308 {
             return None;
         }
-        let refuse = |why: String, hint: String| {
-            Some(Err(Error::new(Kind::UpstreamHttp, why).hint(hint).http_status(self.status)))
+        let refuse_as = |kind: Kind, why: String, hint: String| {
+            Some(Err(Error::new(kind, why).hint(hint).http_status(self.status)))
         };
+        let refuse = |why: String, hint: String| refuse_as(Kind::UpstreamHttp, why, hint);
         let Some(target) = self.header("location").and_then(|to| from.join(to).ok()) else {
             return refuse(
                 format!("the service redirects (HTTP {}) without saying where", self.status),
@@ -80,9 +81,14 @@ impl Head {
         };
         let shown = crate::protocol::http::origin_and_path(&target);
         if target.origin() != from.origin() {
-            return refuse(
-                format!("the service redirects to another origin, {shown}, where the credential may not go"),
-                format!("if that is its new address, use --url {shown}"),
+            let (own, other) = (from.origin().ascii_serialization(), target.origin().ascii_serialization());
+            return refuse_as(
+                Kind::OriginMismatch,
+                format!("the service redirects from {own} to {other}, where the credential may not go"),
+                format!(
+                    "if it has moved, use --url {shown} or give the profile that URL; \
+                     a stored key goes there after: asistry keys bind {other} (-p PROFILE)"
+                ),
             );
         }
         if self.status != 307 && self.status != 308 {

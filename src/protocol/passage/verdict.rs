@@ -57,7 +57,11 @@ const TABLE: &[Row] = &[
         "refused the request",
         "check the URL and the headers of the profile",
     ),
-    says(row(401, Kind::AuthDenied, No), "does not accept the key", "set a valid key in ASISTRY_API_KEY"),
+    says(
+        row(401, Kind::AuthDenied, No),
+        "does not accept the key",
+        "replace it: asistry keys rotate (-p PROFILE); or set a valid one in ASISTRY_API_KEY",
+    ),
     says(
         row(403, Kind::AuthDenied, No),
         "does not allow this with the key in use",
