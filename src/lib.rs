@@ -10,9 +10,9 @@
 //! protocol   the pure core: messages, events, passages, retries, dialects, revisions, the bridge
 //! service    the remote systems, as data
 //! profile    a user's instance of a service
-//! state      what is remembered between runs
+//! state      what is remembered between runs, the list of keys among it; never a secret
 //! net        the one HTTP client
-//! auth       which credential goes where; the only room that opens a secret
+//! auth       which credential goes where, and where keys are stored; the only room that opens a secret
 //! trace      the conversation, written down as the tests replay it
 //! remote     carries passages out; the gate of the key, the memory of large answers
 //! local      ports: stdio, and clients inside the process
@@ -38,7 +38,10 @@
 //! * `protocol/passage.rs` holds what `remote.rs` was to decide (waiting, resuming, redirects): so the
 //!   conversations of the tests reach all of it without a socket.
 //! * `trace` is a room of its own, because both sides of the relay write into it.
-//! * The key store, `install/` and the doors between eras come with the parts that need them.
+//! * `auth/keys.rs` and `state/keys.rs`: the list of keys in the state directory says which item of a store
+//!   counts. A new key is stored beside the old one, and one replaced file puts it into use: so a change can
+//!   be interrupted anywhere and leaves the old key or the new one.
+//! * `install/` and the doors between eras come with the parts that need them.
 //!
 //! # Where do I put …?
 //! | I add | I touch |
