@@ -123,10 +123,14 @@ impl Keys {
         Ok(kind)
     }
 
-    /// Says whether a profile has a stored key for an origin, without opening a store.
+    /// Says whether a key is listed for a profile, or for the origin of a bare URL, without opening a store.
     pub fn knows(&self, profile: &Profile, origin: &str) -> bool {
         let list = self.list().unwrap_or_default();
-        wanted(&list, profile, origin).is_some_and(|record| record.may_go_to(origin))
+        if profile.bare {
+            wanted(&list, profile, origin).is_some()
+        } else {
+            list.of_profile(&profile.name).next().is_some()
+        }
     }
 
     /// Reads the key of a profile that counts.

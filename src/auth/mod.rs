@@ -219,7 +219,8 @@ impl Authorizer {
 
     async fn found(&self, keys: &Keys) -> Result<Option<(HeaderName, HeaderValue)>> {
         let optional = self.profile.service.auth.optional;
-        if optional && self.profile.bare && !keys.knows(&self.profile, &self.shown_origin) {
+        // Where a key is not needed, no store is opened to look for one that nobody added.
+        if optional && !keys.knows(&self.profile, &self.shown_origin) {
             return Ok(None);
         }
         let found = match keys.current(&self.profile, &self.shown_origin).await? {

@@ -75,7 +75,9 @@ impl State {
     }
 
     fn write(&self, name: &str, value: &impl Serialize, durability: Durability) -> io::Result<()> {
-        replace(&self.directory.join(name), &serde_json::to_vec_pretty(value)?, durability)
+        let mut text = serde_json::to_vec_pretty(value)?;
+        text.push(b'\n');
+        replace(&self.directory.join(name), &text, durability)
     }
 }
 
