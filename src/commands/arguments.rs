@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::units;
+use crate::profile::units;
 
 /// Options that every command takes.
 #[derive(Debug, Args)]

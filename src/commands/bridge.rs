@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 use super::arguments::Common;
 use super::environment::Environment;
 use super::profile_in_use::ProfileInUse;
-use super::units;
 use crate::error::{Error, Kind};
 use crate::local::stdio::Stdio;
+use crate::profile::units;
 use crate::protocol::bridge::{Settings, Transport};
 use crate::relay::{Ending, Relay};
 

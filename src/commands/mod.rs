@@ -17,7 +17,6 @@ mod profile_in_use;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod tools;
-mod units;
 
 use std::process::ExitCode;
 

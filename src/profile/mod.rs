@@ -2,6 +2,8 @@
 //!
 //! Refuses to hold a key, and to guess: an unknown name is an error with the nearest one.
 
+pub mod units;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

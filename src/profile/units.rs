@@ -1,4 +1,6 @@
 //! Durations and sizes as they are typed.
+//!
+//! Refuses a number without its unit.
 
 use std::time::Duration;
 
