@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
-use crate::service::Service;
+use crate::service::{Service, unknown};
+
+pub use crate::service::nearest;
 
 /// The profile that is meant where none is named.
 pub const DEFAULT: &str = "asistry";
@@ -176,46 +178,9 @@ impl Profile {
     }
 }
 
-fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
-    let error = Error::new(Kind::Config, format!("there is no {what} named {name}"));
-    match nearest(name, known.iter().copied()) {
-        Some(near) => error.hint(format!("did you mean {near}?")),
-        None => error.hint(format!("known are {}", known.join(", "))),
-    }
-}
-
-/// Returns the name that differs least, if it is near enough to be a slip of the finger.
-pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |other: &str| {
-        let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-        for (i, a) in name.chars().enumerate() {
-            let mut corner = row[0];
-            row[0] = i + 1;
-            for (j, b) in other.chars().enumerate() {
-                let replaced = corner + usize::from(a != b);
-                corner = row[j + 1];
-                row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
-            }
-        }
-        row[row.len() - 1]
-    };
-    known
-        .map(|other| (distance(other), other))
-        .filter(|(d, other)| *d <= 1 + other.chars().count() / 4)
-        .min()
-        .map(|(_, other)| other)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slip_of_the_finger_is_recognised() {
-        assert_eq!(nearest("asisty", Service::names()), Some("asistry"));
-        assert_eq!(nearest("bobstudio", Service::names()), Some("bob-studio"));
-        assert_eq!(nearest("something", Service::names()), None);
-    }
 
     #[test]
     fn a_profile_of_the_configuration_has_values() {

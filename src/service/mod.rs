@@ -2,6 +2,9 @@
 //!
 //! Refuses code for a single service: what differs is a field here.
 
+mod catalog;
+mod file;
+
 use std::collections::BTreeMap;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,6 +12,9 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
+
+pub use catalog::{Catalog, check_name};
+pub use file::{line_of, nearest, parse, unknown};
 
 const BUILT_IN: &[(&str, &str)] = &[
     ("asistry", include_str!("asistry.toml")),
@@ -149,22 +155,37 @@ impl Service {
     pub fn endpoint(&self, values: &BTreeMap<String, String>) -> Result<Url> {
         let mut text = self.endpoint.clone();
         for (name, variable) in &self.variables {
-            let value =
-                values.get(name).or(variable.default.as_ref()).ok_or_else(|| self.missing(name, variable))?;
-            let filled = match variable.kind {
-                VariableKind::Url => base_url(name, value)?,
-                VariableKind::Segment => segment(name, value)?,
-            };
-            text = text.replace(&format!("{{{name}}}"), &filled);
+            let value = values.get(name).or(variable.default.as_ref()).ok_or_else(|| {
+                Error::new(Kind::Config, format!("{} needs {name}: {}", self.title, variable.about))
+            })?;
+            text = text.replace(&format!("{{{name}}}"), &variable.filled(name, value)?);
         }
-        Url::parse(&text)
-            .map_err(|e| Error::new(Kind::Config, format!("the endpoint of {} is no URL: {e}", self.name)))
+        let no_url = |why: &str| Error::new(Kind::Config, format!("the endpoint of {} {why}", self.name));
+        let url = Url::parse(&text).map_err(|e| no_url(&format!("is no URL: {e}")))?;
+        match url.scheme() {
+            "http" | "https" => Ok(url),
+            _ => Err(no_url("is neither http nor https")),
+        }
     }
 
-    fn missing(&self, name: &str, variable: &Variable) -> Error {
-        let profile = format!("[profiles.NAME]\nservice = \"{}\"\n{name} = \"…\"", self.name);
-        Error::new(Kind::Config, format!("{} needs {name}: {}", self.title, variable.about))
-            .hint(format!("set it in a profile of config.toml:\n{profile}"))
+    /// Returns the variables that have neither a value here nor a default.
+    pub fn missing<'a>(&'a self, values: &BTreeMap<String, String>) -> Vec<(&'a str, &'a Variable)> {
+        let given = |name: &str, variable: &Variable| values.contains_key(name) || variable.default.is_some();
+        let all = self.variables.iter().map(|(name, variable)| (name.as_str(), variable));
+        all.filter(|(name, variable)| !given(name, variable)).collect()
+    }
+}
+
+impl Variable {
+    /// Returns a value as it stands in the endpoint.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for an unfit value.
+    pub fn filled(&self, name: &str, value: &str) -> Result<String> {
+        match self.kind {
+            VariableKind::Url => base_url(name, value),
+            VariableKind::Segment => segment(name, value),
+        }
     }
 }
 

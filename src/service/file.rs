@@ -1,0 +1,106 @@
+//! TOML files that people write: what is wrong is told with file, line and the nearest name.
+//!
+//! Refuses to quote the file in an error: what a person pasted there by mistake may be a key.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Kind, Result};
+
+/// Reads what a file says; `path` is for the errors only.
+///
+/// # Errors
+/// [`Kind::Config`] with file, line and, for an unknown name, the nearest one.
+pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    toml::from_str(text).map_err(|e| {
+        let line = e.span().map_or(1, |span| line_of(text, span.start));
+        let why = without_value(e.message());
+        let error = Error::new(Kind::Config, format!("{} is not valid: line {line}: {why}", path.display()));
+        match nearest_expected(e.message()) {
+            Some(near) => error.hint(format!("did you mean {near}?")),
+            None => error.hint("mend the file; nothing in it was changed"),
+        }
+    })
+}
+
+/// Leaves the value out of a sentence of serde's; the name of a field is no value.
+fn without_value(why: &str) -> String {
+    let quoting = ["invalid type: ", "invalid value: ", "unknown variant "];
+    let expected = why.find(", expected ").filter(|_| quoting.iter().any(|start| why.starts_with(start)));
+    let why = expected.map_or(why.to_owned(), |at| format!("the value does not fit{}", &why[at..]));
+    why.lines().collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the number of the line in which this byte stands.
+pub fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// Takes the nearest name out of serde's sentence: "unknown field `x`, expected one of `a`, `b`".
+fn nearest_expected(why: &str) -> Option<&str> {
+    let known = why.strip_prefix("unknown field ").or_else(|| why.strip_prefix("unknown variant "))?;
+    let mut quoted = known.split('`').skip(1).step_by(2);
+    let wrong = quoted.next()?;
+    nearest(wrong, quoted)
+}
+
+/// Makes the error for a name that is not known, with the nearest one.
+pub fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
+    let error = Error::new(Kind::Config, format!("there is no {what} named {name}"));
+    match nearest(name, known.iter().copied()) {
+        Some(near) => error.hint(format!("did you mean {near}?")),
+        None => error.hint(format!("known are {}", known.join(", "))),
+    }
+}
+
+/// Returns the name that differs least, if it is near enough to be a slip of the finger.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |other: &str| {
+        let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+        for (i, a) in name.chars().enumerate() {
+            let mut corner = row[0];
+            row[0] = i + 1;
+            for (j, b) in other.chars().enumerate() {
+                let replaced = corner + usize::from(a != b);
+                corner = row[j + 1];
+                row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+            }
+        }
+        row[row.len() - 1]
+    };
+    known
+        .map(|other| (distance(other), other))
+        .filter(|(d, other)| *d <= 1 + other.chars().count() / 4)
+        .min()
+        .map(|(_, other)| other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Service;
+
+    #[test]
+    fn a_slip_of_the_finger_is_recognised() {
+        assert_eq!(nearest("asisty", Service::names()), Some("asistry"));
+        assert_eq!(nearest("bobstudio", Service::names()), Some("bob-studio"));
+        assert_eq!(nearest("something", Service::names()), None);
+    }
+
+    #[test]
+    fn an_error_names_file_line_and_nearest_and_quotes_nothing() {
+        let text = "\u{feff}title = 'ask_secret'\r\n\r\nendpiont = 'ask_secret'\r\n";
+        let error = parse::<Service>(text, Path::new("services/x.toml")).unwrap_err();
+        assert!(error.message().starts_with("services/x.toml is not valid: line 3: "), "{error}");
+        assert!(!error.message().contains("secret"), "{error}");
+        assert_eq!(error.details().hint.as_deref(), Some("did you mean endpoint?"));
+        for text in ["title = ['ask_secret']", "title = 't'\nendpoint = 'e'\ndialect = 'ask_secret'"] {
+            let error = parse::<Service>(text, Path::new("x")).unwrap_err();
+            assert!(error.message().contains("expected") && !error.message().contains("secret"), "{error}");
+        }
+        let error = parse::<Service>("title = \n", Path::new("x")).unwrap_err();
+        assert!(error.message().contains("line 1"), "{error}");
+    }
+}
