@@ -193,6 +193,13 @@ impl Error {
         self
     }
 
+    /// Says that it is a failure of another kind, to whoever caused it.
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Returns the kind.
     pub fn kind(&self) -> Kind {
         self.kind

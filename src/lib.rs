@@ -47,6 +47,7 @@
 //! | I add | I touch |
 //! |---|---|
 //! | a service that speaks MCP | one `service/NAME.toml` and its row in `service/mod.rs` |
+//! | an option that a profile can store | a row in `profile/options.rs` |
 //! | a service with its own wire | that, and `protocol/dialect/NAME.rs` |
 //! | a protocol revision | `protocol/revision/vDATE.rs` |
 //! | a subcommand | `commands/NAME.rs` |

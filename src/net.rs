@@ -3,6 +3,7 @@
 //! Refuses redirects (the protocol decides about them) and to load the system's certificates where no
 //! TLS is spoken: that alone costs more than all the rest of the start.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,16 @@ pub struct TlsOptions {
     pub insecure: bool,
 }
 
+/// The one proxy, which may have a password.
+#[derive(Clone)]
+pub struct Proxy(pub Url);
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Proxy").field(&self.0.host_str()).finish()
+    }
+}
+
 /// Builds the client when it is first needed, and once.
 #[derive(Clone, Debug)]
 pub struct Net {
@@ -41,13 +52,22 @@ pub struct Net {
 struct Inner {
     endpoint: Url,
     tls: TlsOptions,
+    proxy: Option<Proxy>,
     client: OnceCell<reqwest::Client>,
 }
 
 impl Net {
     /// Prepares a client for this endpoint; nothing is opened or read yet.
-    pub fn new(endpoint: Url, tls: TlsOptions) -> Self {
-        Self { inner: Arc::new(Inner { endpoint, tls, client: OnceCell::new() }) }
+    pub fn new(endpoint: Url, tls: TlsOptions, proxy: Option<Proxy>) -> Self {
+        Self { inner: Arc::new(Inner { endpoint, tls, proxy, client: OnceCell::new() }) }
+    }
+
+    /// Builds a client to see whether that goes well.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for certificates that cannot be read.
+    pub fn check(&self) -> Result<()> {
+        build(&self.inner).map(drop)
     }
 
     /// Returns the client; the first caller builds it, on another thread where that takes long.
@@ -56,7 +76,7 @@ impl Net {
     /// [`Kind::Config`] for certificates that cannot be read.
     pub async fn client(&self) -> Result<reqwest::Client> {
         let build = || async {
-            if self.inner.endpoint.scheme() == "http" {
+            if self.inner.endpoint.scheme() == "http" && self.inner.proxy.is_none() {
                 return build(&self.inner);
             }
             let inner = self.inner.clone();
@@ -70,7 +90,8 @@ impl Net {
 
 fn build(inner: &Inner) -> Result<reqwest::Client> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let plain = inner.endpoint.scheme() == "http";
+    let over_tls = |url: &Url| url.scheme() == "https";
+    let plain = !over_tls(&inner.endpoint) && !inner.proxy.as_ref().is_some_and(|proxy| over_tls(&proxy.0));
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("asistry/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -86,29 +107,39 @@ fn build(inner: &Inner) -> Result<reqwest::Client> {
             .tls_certs_only(std::iter::empty())
             .retry(reqwest::retry::never().max_retries_per_request(0));
     } else if let Some(path) = &inner.tls.ca_file {
-        let pem = read(path, "--ca-file")?;
-        let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| unreadable(path, &e))?;
+        let pem = read(path, "the CA file")?;
+        let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| unreadable(path, &cause(&e)))?;
+        if roots.is_empty() {
+            return Err(unreadable(path, "there is no certificate in it"));
+        }
         builder = builder.tls_certs_merge(roots);
     }
     if let Some(path) = &inner.tls.client_cert {
-        let pem = read(path, "--client-cert")?;
-        builder = builder.identity(reqwest::Identity::from_pem(&pem).map_err(|e| unreadable(path, &e))?);
+        let pem = read(path, "the client certificate")?;
+        builder =
+            builder.identity(reqwest::Identity::from_pem(&pem).map_err(|e| unreadable(path, &cause(&e)))?);
     }
     if inner.tls.insecure {
         builder = builder.danger_accept_invalid_certs(true);
+    }
+    if let Some(proxy) = &inner.proxy {
+        let unusable = |e: reqwest::Error| {
+            Error::new(Kind::Config, format!("the proxy of the profile cannot be used: {}", cause(&e)))
+        };
+        builder = builder.proxy(reqwest::Proxy::all(proxy.0.clone()).map_err(unusable)?);
     }
     builder
         .build()
         .map_err(|e| Error::new(Kind::Config, format!("the HTTP client cannot be set up: {}", cause(&e))))
 }
 
-fn read(path: &Path, option: &str) -> Result<Vec<u8>> {
+fn read(path: &Path, what: &str) -> Result<Vec<u8>> {
     std::fs::read(path)
-        .map_err(|e| Error::new(Kind::Config, format!("{option} {} cannot be read: {e}", path.display())))
+        .map_err(|e| Error::new(Kind::Config, format!("{what} {} cannot be read: {e}", path.display())))
 }
 
-fn unreadable(path: &Path, error: &reqwest::Error) -> Error {
-    Error::new(Kind::Config, format!("{} holds no usable PEM: {}", path.display(), cause(error)))
+fn unreadable(path: &Path, why: &str) -> Error {
+    Error::new(Kind::Config, format!("{} holds no usable PEM: {why}", path.display()))
 }
 
 /// Says how far a call came that failed.

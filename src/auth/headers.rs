@@ -1,34 +1,13 @@
-//! Extra headers of the user: `--header` and `--header-file`.
+//! Extra headers: of the profile, of `--header` and of `--header-file`.
 //!
 //! Refuses a secret on the command line, where every process can read it.
 
 use std::path::Path;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 
 use crate::error::{Error, Kind, Result};
-
-const CREDENTIAL_HEADERS: &[&str] = &[
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "x-api-key",
-    "api-key",
-    "x-auth-token",
-    "x-access-token",
-];
-/// What the wire itself is made of.
-const OUR_HEADERS: &[&str] = &[
-    "content-length",
-    "content-type",
-    "accept",
-    "host",
-    "transfer-encoding",
-    "connection",
-    "mcp-session-id",
-    "mcp-protocol-version",
-    "last-event-id",
-];
+use crate::profile::{Profile, headers};
 
 /// Extra headers, ready to be sent.
 #[derive(Debug, Default)]
@@ -38,12 +17,14 @@ pub struct ExtraHeaders {
 }
 
 impl ExtraHeaders {
-    /// Reads `Name: value` lines: those of the command line, where a literal credential is refused, and
-    /// those of a file. `${VAR}` in a value is looked up with `lookup`.
+    /// Reads `Name: value` lines, which stand over the profile's own headers: those of the command line, where
+    /// a literal credential is refused, and those of a file. `${VAR}` in a value is looked up with `lookup`.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a line that is no header, names one of ours, or carries a literal secret.
+    /// [`Kind::Usage`] for a line that is no header, names one of ours, or carries a literal secret;
+    /// [`Kind::Config`] for a header of the profile that refers to nothing.
     pub fn read(
+        profile: &Profile,
         arguments: &[String],
         file: Option<&str>,
         lookup: &dyn Fn(&str) -> Option<String>,
@@ -51,39 +32,50 @@ impl ExtraHeaders {
         let mut extra = Self::default();
         for line in arguments {
             let (name, value) = split(line)?;
-            let literal = !value.contains("${");
-            if literal && CREDENTIAL_HEADERS.contains(&name.as_str()) {
+            if headers::is_literal(value) && profile.is_credential(name) {
                 let why =
                     format!("a literal value for {name} on the command line can be read by every process");
                 return Err(Error::new(Kind::Usage, why).hint(format!(
                     "write --header '{name}: ${{VAR}}' with the value in the environment, or use --header-file"
                 )));
             }
-            extra.add(&name, value, lookup)?;
+            extra.add(profile, (name, value), lookup)?;
         }
         let lines = file.unwrap_or_default().lines().map(str::trim);
         for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (name, value) = split(line)?;
-            extra.add(&name, value, lookup)?;
+            extra.add(profile, split(line)?, lookup)?;
+        }
+        for (name, value) in &profile.headers {
+            if !extra.headers.contains_key(name) {
+                extra.add(profile, (name, value), lookup).map_err(|error| {
+                    let why = format!("{error} in the profile {}", profile.name);
+                    match &error.details().hint {
+                        Some(hint) => Error::new(Kind::Config, why).hint(hint.clone()),
+                        None => Error::new(Kind::Config, why),
+                    }
+                })?;
+            }
         }
         Ok(extra)
     }
 
-    fn add(&mut self, name: &str, value: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<()> {
-        if OUR_HEADERS.contains(&name) {
-            return Err(Error::new(
-                Kind::Usage,
-                format!("the header {name} belongs to the protocol and cannot be set"),
-            ));
-        }
-        let expanded = expand(value, lookup)?;
-        let parsed = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&expanded));
-        let (Ok(header), Ok(mut header_value)) = parsed else {
+    fn add(
+        &mut self,
+        profile: &Profile,
+        (name, value): (&str, &str),
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<()> {
+        let header = headers::settable(name).map_err(|why| Error::new(Kind::Usage, why))?;
+        let expanded = headers::expand(value, lookup).map_err(|missing| {
+            let why = format!("the environment has no {missing}, which the header {name} refers to");
+            Error::new(Kind::Usage, why).hint(format!("export {missing}=…"))
+        })?;
+        let Ok(mut header_value) = HeaderValue::from_str(&expanded) else {
             return Err(Error::new(Kind::Usage, format!("the value of the header {name} cannot be sent")));
         };
         // Whatever a user adds may be a secret: none of it is shown anywhere.
         header_value.set_sensitive(true);
-        self.carries_credential |= CREDENTIAL_HEADERS.contains(&name);
+        self.carries_credential |= profile.is_credential(name);
         self.headers.insert(header, header_value);
         Ok(())
     }
@@ -98,39 +90,45 @@ pub fn read_header_file(path: &Path) -> Result<String> {
         .map_err(|e| Error::new(Kind::Usage, format!("--header-file {} cannot be read: {e}", path.display())))
 }
 
-fn split(line: &str) -> Result<(String, &str)> {
+fn split(line: &str) -> Result<(&str, &str)> {
     match line.split_once(':') {
-        Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim().to_ascii_lowercase(), value.trim()))
-        }
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim(), value.trim())),
         _ => Err(Error::new(Kind::Usage, "a header is written 'Name: value'")),
     }
-}
-
-fn expand(value: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String> {
-    let mut expanded = String::new();
-    let mut rest = value;
-    while let Some(start) = rest.find("${") {
-        let Some(length) = rest[start..].find('}') else { break };
-        let name = &rest[start + 2..start + length];
-        let found = lookup(name).ok_or_else(|| {
-            Error::new(Kind::Usage, format!("the environment has no {name}, which a header refers to"))
-                .hint(format!("export {name}=…"))
-        })?;
-        expanded.push_str(&rest[..start]);
-        expanded.push_str(&found);
-        rest = &rest[start + length + 1..];
-    }
-    expanded.push_str(rest);
-    Ok(expanded)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::{Config, Place};
+
+    fn profile(text: &str) -> Profile {
+        let config = Config::parse(text, Place::default()).unwrap();
+        Profile::find("asistry", &config).unwrap()
+    }
 
     fn read(argument: &str, file: Option<&str>) -> Result<ExtraHeaders> {
-        ExtraHeaders::read(&[argument.to_owned()], file, &|name| (name == "TOKEN").then(|| "t0".to_owned()))
+        let lookup = |name: &str| (name == "TOKEN").then(|| "t0".to_owned());
+        ExtraHeaders::read(&profile(""), &[argument.to_owned()], file, &lookup)
+    }
+
+    #[test]
+    fn the_command_line_stands_over_the_profile() {
+        let profile = profile(
+            "[profiles.asistry]\nservice='asistry'\nheaders={X-A='p', X-B='p', Authorization='Bearer ${NO}'}",
+        );
+        let with = |line: &str| {
+            ExtraHeaders::read(&profile, &[line.to_owned()], Some("x-a: f"), &|_| Some("v".into()))
+        };
+        let read = with("x-b: c").unwrap();
+        assert_eq!(
+            (&read.headers["x-a"], &read.headers["x-b"]),
+            (&"f".parse().unwrap(), &"c".parse().unwrap())
+        );
+        assert!(read.carries_credential);
+        let error = ExtraHeaders::read(&profile, &[], None, &|_| None).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert!(error.message().contains("NO"), "{error}");
     }
 
     #[test]

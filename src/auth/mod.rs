@@ -110,12 +110,14 @@ impl Authorizer {
         })
     }
 
-    /// Refuses to send a credential over plain `http` beyond this machine, unless that is allowed.
+    /// Refuses to send a credential over plain `http` beyond this machine, to the endpoint or to a proxy, unless
+    /// that is allowed.
     ///
     /// # Errors
     /// [`Kind::Config`] with the option that allows it, where it is known already that there is one to send.
-    pub fn guarded(mut self, endpoint: &Url, allow_http: bool) -> Result<Self> {
-        self.in_the_clear = check_cleartext(endpoint, allow_http).err();
+    pub fn guarded(mut self, endpoint: &Url, proxy: Option<&Url>, allow_http: bool) -> Result<Self> {
+        let way = || proxy.map_or(Ok(()), |proxy| check_proxy(endpoint, proxy, allow_http));
+        self.in_the_clear = check_cleartext(endpoint, allow_http).and_then(|()| way()).err();
         let known = match &self.source {
             Source::Given => self.has_secret_headers() || self.credential().is_some(),
             Source::Stored(keys) if self.profile.service.auth.optional => {
@@ -289,12 +291,25 @@ pub fn check_cleartext(endpoint: &Url, allow_http: bool) -> Result<()> {
     Err(Error::new(Kind::Config, why).hint("use https, or allow it with --allow-http"))
 }
 
+/// A proxy beyond this machine reads what is plain `http`, even on its way to this machine.
+fn check_proxy(endpoint: &Url, proxy: &Url, allow_http: bool) -> Result<()> {
+    if endpoint.scheme() != "http" || allow_http || is_loopback(proxy) {
+        return Ok(());
+    }
+    let why = format!("a key would travel in the clear by way of {}", proxy.host_str().unwrap_or_default());
+    Err(Error::new(Kind::Config, why).hint("use https, or allow it with --allow-http"))
+}
+
 /// Says whether a URL stays on this machine.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => {
+            // The address of a socks proxy is read as a name.
+            let address = name.parse::<std::net::IpAddr>();
+            name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|a| a.is_loopback())
+        }
         None => false,
     }
 }

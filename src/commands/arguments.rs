@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::profile::units;
+use crate::profile::{Options, units};
 
 /// Options that every command takes.
 #[derive(Debug, Args)]
@@ -29,11 +29,11 @@ pub struct Common {
     /// Hard limit for one request
     #[arg(long, global = true, value_name = "DUR", value_parser = units::duration)]
     pub max_time: Option<Duration>,
-    /// The longest total wait for 429 and 503 answers to one request; 0 = never wait
-    #[arg(long, global = true, value_name = "DUR", default_value = "60s", value_parser = units::duration)]
-    pub max_wait: Duration,
+    /// The longest total wait for 429 and 503 answers to one request; 0 = never wait [default: 60s]
+    #[arg(long, global = true, value_name = "DUR", value_parser = units::duration)]
+    pub max_wait: Option<Duration>,
     /// Further root certificates, PEM
-    #[arg(long, global = true, env = "SSL_CERT_FILE", hide_env = true, value_name = "PEM")]
+    #[arg(long, global = true, value_name = "PEM")]
     pub ca_file: Option<PathBuf>,
     /// Client certificate and its private key, PEM
     #[arg(long, global = true, value_name = "PEM")]
@@ -62,6 +62,22 @@ pub struct Common {
     /// Write the conversation down; %p in the name is the process id
     #[arg(long, global = true, value_name = "FILE")]
     pub trace: Option<String>,
+}
+
+impl Common {
+    /// Returns what was said about the connection.
+    pub fn options(&self) -> Options {
+        Options {
+            timeout: self.timeout,
+            max_time: self.max_time,
+            max_wait: self.max_wait,
+            ca_file: self.ca_file.clone(),
+            client_cert: self.client_cert.clone(),
+            insecure: self.insecure.then_some(true),
+            allow_http: self.allow_http.then_some(true),
+            ..Options::default()
+        }
+    }
 }
 
 /// How logs are written.

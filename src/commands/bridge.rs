@@ -11,23 +11,24 @@ use super::environment::Environment;
 use super::profile_in_use::ProfileInUse;
 use crate::error::{Error, Kind};
 use crate::local::stdio::Stdio;
-use crate::profile::units;
+use crate::profile::{self, Options, ToolNames, units};
 use crate::protocol::bridge::{Settings, Transport};
 use crate::relay::{Ending, Relay};
 
 /// What a warning may take of the end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 const CALL_SILENCE: Duration = Duration::from_secs(600);
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// Options of `asistry bridge`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Which wire to speak
-    #[arg(long, value_enum, default_value_t, value_name = "WIRE")]
-    transport: Wire,
-    /// Which era of the protocol to speak
-    #[arg(long, value_enum, default_value_t, value_name = "ERA")]
-    era: Era,
+    /// Which wire to speak [default: auto]
+    #[arg(long, value_enum, value_name = "WIRE")]
+    transport: Option<Wire>,
+    /// Which era of the protocol to speak [default: auto]
+    #[arg(long, value_enum, value_name = "ERA")]
+    era: Option<Era>,
     /// Show and call only tools that match (repeatable; * and ?)
     #[arg(long, value_name = "GLOB")]
     allow_tool: Vec<String>,
@@ -40,9 +41,9 @@ pub struct Arguments {
     /// Show tool names as they are, or in the form that every client takes
     #[arg(long, value_enum, value_name = "FORM")]
     tool_names: Option<Names>,
-    /// How long answers are still awaited after the client has gone
-    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = units::duration)]
-    drain: Duration,
+    /// How long answers are still awaited after the client has gone [default: 1s]
+    #[arg(long, value_name = "DUR", value_parser = units::duration)]
+    drain: Option<Duration>,
     /// Get neither key nor HTTP client ready before the first message
     #[arg(long)]
     no_warm_start: bool,
@@ -51,10 +52,9 @@ pub struct Arguments {
     max_result: Option<usize>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Wire {
     /// Streamable HTTP, else HTTP+SSE
-    #[default]
     Auto,
     /// Streamable HTTP
     Http,
@@ -62,10 +62,9 @@ enum Wire {
     Sse,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Era {
     /// As client and service speak
-    #[default]
     Auto,
     /// With a handshake
     Legacy,
@@ -86,20 +85,21 @@ enum Names {
 /// # Errors
 /// What is wrong with the command line, the configuration or the key.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
-    if arguments.era == Era::Modern {
+    if arguments.era == Some(Era::Modern) {
         let why = "--era modern: this version of asistry does not speak the stateless era yet";
         return Err(Error::new(Kind::Usage, why).hint("leave --era out").into());
     }
     if std::io::stdin().is_terminal() {
         return Err(on_a_terminal(common).into());
     }
-    let prepared = ProfileInUse::prepare(common, environment).await?;
-    let settings = settings(&prepared, common, &arguments);
+    let prepared = ProfileInUse::prepare(common, arguments.options(), environment).await?;
+    let settings = settings(&prepared);
     let endpoint = settings.endpoint.clone();
     let stop = stop_signal()?;
     let remote = prepared.remote.clone();
+    let warm_start = prepared.options.warm_start.unwrap_or(true);
     let warm_up = tokio::spawn(async move {
-        if arguments.no_warm_start {
+        if !warm_start {
             return;
         }
         if let Err(error) = remote.warm_up().await {
@@ -107,7 +107,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
             crate::ui::error(&error);
         }
     });
-    let ending = Ending { drain: arguments.drain };
+    let ending = Ending { drain: prepared.options.drain.unwrap_or(DRAIN) };
     let relay = Relay::new(Stdio::take(), prepared.remote.clone(), settings, ending);
     let relay = relay.remembering(prepared.state.clone(), endpoint).traced(prepared.trace.clone());
     relay.run(stop).await;
@@ -116,28 +116,51 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     Ok(0)
 }
 
-fn settings(prepared: &ProfileInUse, common: &Common, arguments: &Arguments) -> Settings {
-    let mut settings = prepared.settings(common);
-    settings.transport = match arguments.transport {
-        Wire::Auto => Transport::Auto,
-        Wire::Http => Transport::Http,
-        Wire::Sse => Transport::Sse,
-    };
-    settings.call_silence = common.timeout.unwrap_or(CALL_SILENCE);
-    settings.tools.allow.clone_from(&arguments.allow_tool);
-    settings.tools.deny.clone_from(&arguments.deny_tool);
-    settings.tools.read_only = arguments.read_only;
-    settings.tools.safe_names = match arguments.tool_names {
-        Some(names) => names == Names::Safe,
+impl Arguments {
+    /// Returns what was said about the connection.
+    fn options(&self) -> Options {
+        let listed = |globs: &Vec<String>| (!globs.is_empty()).then(|| globs.clone());
+        Options {
+            transport: self.transport.map(|wire| match wire {
+                Wire::Auto => Transport::Auto,
+                Wire::Http => Transport::Http,
+                Wire::Sse => Transport::Sse,
+            }),
+            era: self.era.map(|era| match era {
+                Era::Auto => profile::Era::Auto,
+                Era::Legacy => profile::Era::Legacy,
+                Era::Modern => profile::Era::Modern,
+            }),
+            allow_tools: listed(&self.allow_tool),
+            deny_tools: listed(&self.deny_tool),
+            read_only: self.read_only.then_some(true),
+            tool_names: self.tool_names.map(|names| match names {
+                Names::Original => ToolNames::Original,
+                Names::Safe => ToolNames::Safe,
+            }),
+            drain: self.drain,
+            max_result: self.max_result,
+            warm_start: self.no_warm_start.then_some(false),
+            ..Options::default()
+        }
+    }
+}
+
+fn settings(prepared: &ProfileInUse) -> Settings {
+    let mut settings = prepared.settings();
+    let options = &prepared.options;
+    settings.call_silence = options.timeout.unwrap_or(CALL_SILENCE);
+    settings.tools.safe_names = match options.tool_names {
+        Some(names) => names == ToolNames::Safe,
         None => prepared.profile.service.safe_tool_names,
     };
-    settings.max_result = arguments.max_result;
+    settings.max_result = options.max_result;
     settings
 }
 
 fn on_a_terminal(common: &Common) -> Error {
     let binary = std::env::current_exe().map_or_else(|_| "asistry".into(), |path| path.display().to_string());
-    let profile = common.profile.as_deref().unwrap_or(crate::profile::DEFAULT);
+    let profile = common.profile.as_deref().unwrap_or(profile::DEFAULT);
     let target = match &common.url {
         Some(url) => format!(r#""--url", {}"#, serde_json::Value::from(url.as_str())),
         None => format!(r#""--profile", "{profile}""#),

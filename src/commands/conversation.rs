@@ -15,7 +15,7 @@ use super::profile_in_use::ProfileInUse;
 use crate::auth::keys::Found;
 use crate::error::{Error, Kind, Result};
 use crate::local::inside::{self, Client};
-use crate::profile::nearest;
+use crate::profile::{Options, nearest};
 use crate::protocol::message::{Id, Kind as MessageKind, Message, quote};
 use crate::relay::{Ending, Relay};
 
@@ -65,7 +65,8 @@ impl Conversation {
     /// # Errors
     /// What is wrong with the command line, the configuration or the key.
     pub async fn begin(common: &Common, environment: &Environment) -> Result<Self> {
-        Ok(Self::with(ProfileInUse::prepare(common, environment).await?, common))
+        let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
+        Ok(Self::with(in_use))
     }
 
     /// As [`Self::begin`], with this key instead of any other.
@@ -73,11 +74,12 @@ impl Conversation {
     /// # Errors
     /// What is wrong with the command line, the configuration or the key.
     pub async fn begin_with(common: &Common, environment: &Environment, key: Found) -> Result<Self> {
-        Ok(Self::with(ProfileInUse::prepare_with(common, environment, Some(key)).await?, common))
+        let in_use = ProfileInUse::prepare_with(common, Options::default(), environment, Some(key)).await?;
+        Ok(Self::with(in_use))
     }
 
-    fn with(in_use: ProfileInUse, common: &Common) -> Self {
-        let mut settings = in_use.settings(common);
+    fn with(in_use: ProfileInUse) -> Self {
+        let mut settings = in_use.settings();
         // A short conversation hears what it asked for.
         settings.pushes = false;
         let (port, client) = inside::pair();

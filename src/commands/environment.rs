@@ -5,14 +5,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use directories::ProjectDirs;
+use directories::{BaseDirs, ProjectDirs};
 use zeroize::Zeroizing;
 
 use super::ask::Asker;
 use crate::auth::keys::Keys;
 use crate::auth::{Passphrase, PassphraseFor};
 use crate::error::{Error, Kind, Result};
-use crate::profile::{Config, StoreKind};
+use crate::profile::{Config, Place, StoreKind};
 use crate::secret::Secret;
 use crate::state::State;
 
@@ -23,6 +23,7 @@ pub struct Environment {
     ci: bool,
     config_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
     data_dir: Option<PathBuf>,
     key_store: Option<String>,
     passphrase: Option<Secret>,
@@ -38,6 +39,7 @@ impl Environment {
             ci: variable("CI").is_some_and(|value| value != "false" && value != "0"),
             config_dir: path("ASISTRY_CONFIG_DIR"),
             state_dir: path("ASISTRY_STATE_DIR"),
+            ca_file: path("SSL_CERT_FILE"),
             data_dir: path("ASISTRY_DATA_DIR"),
             key_store: variable("ASISTRY_KEY_STORE"),
             passphrase: variable("ASISTRY_KEY_PASSPHRASE").map(Secret::new),
@@ -63,8 +65,7 @@ impl Environment {
     pub fn keys(&self, config: &Config, asker: Asker) -> Result<Keys> {
         let chosen = match (&self.key_store, &config.key_store) {
             (Some(name), _) => Some(StoreKind::named(name, "ASISTRY_KEY_STORE")?),
-            (None, Some(name)) => Some(StoreKind::named(name, "key_store in config.toml")?),
-            (None, None) => None,
+            (None, kind) => *kind,
         };
         let state = self.state().ok_or_else(|| {
             Error::new(Kind::Config, "there is no home directory to keep the list of keys in")
@@ -88,20 +89,33 @@ impl Environment {
         self.ci
     }
 
+    /// Returns further root certificates, of every program on this machine.
+    pub fn ca_file(&self) -> Option<PathBuf> {
+        self.ca_file.clone()
+    }
+
     /// Reads the configuration; with a key in the environment only where its directory is named there too.
     ///
     /// # Errors
     /// [`Kind::Config`] where it cannot be read.
     pub fn config(&self) -> Result<Config> {
-        let directory = match (&self.config_dir, &self.key) {
-            (Some(directory), _) => directory.clone(),
-            (None, Some(_)) => return Ok(Config::default()),
-            (None, None) => match directories() {
-                Some(directories) => directories.config_dir().to_owned(),
-                None => return Ok(Config::default()),
-            },
-        };
-        Config::read(&directory.join("config.toml"))
+        match (self.key.is_some() && self.config_dir.is_none(), self.config_place()) {
+            (false, Ok(place)) => Config::read(place),
+            _ => Ok(Config::default()),
+        }
+    }
+
+    /// Returns where the configuration is, whatever keys there are.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] where there is no home directory.
+    pub fn config_place(&self) -> Result<Place> {
+        let named = self.config_dir.clone();
+        let directory = named.or_else(|| directories().map(|dirs| dirs.config_dir().to_owned()));
+        let home = BaseDirs::new().map(|dirs| dirs.home_dir().to_owned());
+        let directory = directory.ok_or_else(|| no_home("the configuration", "ASISTRY_CONFIG_DIR"))?;
+        // Relative paths in it begin there, wherever the work goes on.
+        Ok(Place { directory: std::path::absolute(&directory).unwrap_or(directory), home })
     }
 
     /// Returns where things are remembered; with a key in the environment only where that is named there too.
@@ -109,10 +123,7 @@ impl Environment {
         let directory = match (&self.state_dir, &self.key) {
             (Some(directory), _) => directory.clone(),
             (None, Some(_)) => return None,
-            (None, None) => {
-                let directories = directories()?;
-                directories.state_dir().unwrap_or_else(|| directories.data_local_dir()).to_owned()
-            }
+            (None, None) => state_directory()?,
         };
         Some(State::new(directory))
     }
@@ -123,10 +134,7 @@ impl Environment {
     /// [`Kind::Config`] where there is no home directory.
     pub fn data_dir(&self) -> Result<PathBuf> {
         let found = self.data_dir.clone().or_else(|| directories().map(|dirs| dirs.data_dir().to_owned()));
-        found.ok_or_else(|| {
-            Error::new(Kind::Config, "there is no home directory to keep data in")
-                .hint("set ASISTRY_DATA_DIR")
-        })
+        found.ok_or_else(|| no_home("data", "ASISTRY_DATA_DIR"))
     }
 }
 
@@ -156,6 +164,16 @@ fn read_passphrase(path: &Path) -> Result<Secret> {
             .hint("check ASISTRY_KEY_PASSPHRASE_FILE, or key_passphrase_file in config.toml")
     })?;
     Ok(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+fn no_home(what: &str, variable: &str) -> Error {
+    Error::new(Kind::Config, format!("there is no home directory to keep {what} in"))
+        .hint(format!("set {variable}"))
+}
+
+fn state_directory() -> Option<PathBuf> {
+    let directories = directories()?;
+    Some(directories.state_dir().unwrap_or_else(|| directories.data_local_dir()).to_owned())
 }
 
 fn directories() -> Option<ProjectDirs> {

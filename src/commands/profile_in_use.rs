@@ -11,9 +11,10 @@ use super::environment::{Environment, variable};
 use crate::auth::keys::Found;
 use crate::auth::{Authorizer, Credential, ExtraHeaders, read_header_file};
 use crate::error::{Error, Kind, Result};
-use crate::net::{Net, TlsOptions};
-use crate::profile::{self, Profile};
+use crate::net::{Net, Proxy, TlsOptions};
+use crate::profile::{self, Options, Profile, ToolNames};
 use crate::protocol::bridge::{Settings, ToolRules, Transport};
+use crate::protocol::http::origin_and_path;
 use crate::protocol::retry::RetryPolicy;
 use crate::remote::Remote;
 #[cfg(feature = "sandbox")]
@@ -23,11 +24,14 @@ use crate::state::State;
 use crate::trace::Trace;
 
 const SILENCE: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// A profile with everything that is needed to talk to its service.
 pub struct ProfileInUse {
     /// The profile.
     pub profile: Profile,
+    /// What the command line says about the connection, and the profile where that says nothing.
+    pub options: Options,
     /// Its service's endpoint.
     pub endpoint: Url,
     /// The way there.
@@ -42,17 +46,18 @@ pub struct ProfileInUse {
 }
 
 impl ProfileInUse {
-    /// Finds the profile and makes its remote side ready; nothing is sent yet.
+    /// Finds the profile and makes its remote side ready; nothing is sent yet. `given` is what the command's own
+    /// options say.
     ///
     /// # Errors
     /// What is wrong with the command line, the configuration or the key.
-    pub async fn prepare(common: &Common, environment: &Environment) -> Result<Self> {
+    pub async fn prepare(common: &Common, given: Options, environment: &Environment) -> Result<Self> {
         let key = environment.key().map(|secret| Found {
             secret,
             forced: false,
             place: "in ASISTRY_API_KEY".into(),
         });
-        Self::prepare_with(common, environment, key).await
+        Self::prepare_with(common, given, environment, key).await
     }
 
     /// As [`Self::prepare`], with this key instead of any other.
@@ -61,6 +66,7 @@ impl ProfileInUse {
     /// What is wrong with the command line, the configuration or the key.
     pub async fn prepare_with(
         common: &Common,
+        given: Options,
         environment: &Environment,
         key: Option<Found>,
     ) -> Result<Self> {
@@ -73,34 +79,36 @@ impl ProfileInUse {
             )
             .hint(format!("use its MCP endpoint: --url {}", profile.service.endpoint)));
         }
-        let extra = extra_headers(common)?;
+        let extra = extra_headers(common, &profile)?;
         let embedded = profile.service.embedded;
         #[cfg(feature = "sandbox")]
         let (profile, key, sandbox) = start_embedded(profile, key, environment).await?;
         let endpoint = profile.endpoint()?;
+        let options = given.over(common.options()).over(profile.options.clone());
+        let proxy = proxy_of(&profile.name, &options)?;
         let credential = match key {
             Some(key) => Credential::Given(key),
             None => Credential::Stored(Arc::new(
                 environment.keys(&environment.config()?, Asker::new(common.no_input, environment))?,
             )),
         };
-        let authorizer =
-            Authorizer::new(&profile, &endpoint, credential, extra)?.guarded(&endpoint, common.allow_http)?;
-        if common.insecure {
+        let allow_http = options.allow_http == Some(true);
+        let authorizer = Authorizer::new(&profile, &endpoint, credential, extra)?.guarded(
+            &endpoint,
+            proxy.as_ref(),
+            allow_http,
+        )?;
+        if options.insecure == Some(true) {
             crate::ui::say(
                 "asistry: --insecure: no certificate is checked; anyone on the way can read the key",
             );
         }
-        let tls = TlsOptions {
-            ca_file: common.ca_file.clone(),
-            client_cert: common.client_cert.clone(),
-            insecure: common.insecure,
-        };
         let trace = common.trace.as_deref().map(Trace::create).transpose()?.map(Arc::new);
-        let net = Net::new(endpoint.clone(), tls);
-        let remote = Arc::new(Remote::new(net, authorizer, common.max_time, trace.clone()));
+        let net = Net::new(endpoint.clone(), tls_of(&options, environment), proxy.map(Proxy));
+        let remote = Arc::new(Remote::new(net, authorizer, options.max_time, trace.clone()));
         Ok(Self {
             profile,
+            options,
             endpoint,
             remote,
             trace,
@@ -111,26 +119,46 @@ impl ProfileInUse {
     }
 
     /// Returns the settings of a conversation with this profile.
-    pub fn settings(&self, common: &Common) -> Settings {
-        let service = &self.profile.service;
+    pub fn settings(&self) -> Settings {
+        let (service, options) = (&self.profile.service, &self.options);
         Settings {
             endpoint: Arc::new(self.endpoint.clone()),
-            place: crate::protocol::http::origin_and_path(&self.endpoint).into(),
-            transport: Transport::Auto,
+            place: origin_and_path(&self.endpoint).into(),
+            transport: options.transport.unwrap_or(Transport::Auto),
             remembered: self.state.as_ref().and_then(|state| state.wire_of(&self.endpoint)),
             pushes: service.pushes,
             retry: RetryPolicy {
-                max_wait: common.max_wait,
+                max_wait: options.max_wait.unwrap_or(MAX_WAIT),
                 unhinted_is_final: service.unhinted_429_is_final,
             },
-            call_silence: common.timeout.unwrap_or(SILENCE),
-            silence: common.timeout.unwrap_or(SILENCE),
-            tools: ToolRules { hidden: service.hidden_tools.clone(), ..ToolRules::default() },
+            call_silence: options.timeout.unwrap_or(SILENCE),
+            silence: options.timeout.unwrap_or(SILENCE),
+            tools: ToolRules {
+                allow: options.allow_tools.clone().unwrap_or_default(),
+                deny: options.deny_tools.clone().unwrap_or_default(),
+                hidden: options.hidden_tools.clone().unwrap_or_else(|| service.hidden_tools.clone()),
+                read_only: options.read_only == Some(true),
+                safe_names: options.tool_names == Some(ToolNames::Safe),
+            },
             max_result: None,
             client_info: concat!(r#"{"name":"asistry","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#)
                 .into(),
         }
     }
+}
+
+/// Returns what the options say about TLS.
+pub fn tls_of(options: &Options, environment: &Environment) -> TlsOptions {
+    TlsOptions {
+        ca_file: options.ca_file.clone().or_else(|| environment.ca_file()),
+        client_cert: options.client_cert.clone(),
+        insecure: options.insecure == Some(true),
+    }
+}
+
+fn proxy_of(profile: &str, options: &Options) -> Result<Option<Url>> {
+    let url = options.proxy.as_ref().map(|proxy| proxy.url(&variable)).transpose();
+    url.map_err(|why| Error::new(Kind::Config, format!("proxy of the profile {profile}: {why}")))
 }
 
 /// Finds the profile that the options and the configuration name.
@@ -148,6 +176,7 @@ pub fn find(common: &Common, environment: &Environment) -> Result<Profile> {
         (Some(name), Some(url)) => {
             let mut profile = Profile::find(name, &environment.config()?)?;
             let target = Profile::of_url(url)?;
+            check_headers(&profile, &target)?;
             profile.service.endpoint = target.service.endpoint;
             profile.service.variables = target.service.variables;
             profile.service.embedded = false;
@@ -157,9 +186,23 @@ pub fn find(common: &Common, environment: &Environment) -> Result<Profile> {
     }
 }
 
-fn extra_headers(common: &Common) -> Result<ExtraHeaders> {
+/// Refuses to send a credential that stands in the headers of a profile to another origin than the profile's.
+fn check_headers(profile: &Profile, target: &Profile) -> Result<()> {
+    let Some((name, _)) = profile.headers.iter().find(|(name, _)| profile.is_credential(name)) else {
+        return Ok(());
+    };
+    let elsewhere = target.endpoint()?.origin();
+    if profile.endpoint().is_ok_and(|own| own.origin() == elsewhere) {
+        return Ok(());
+    }
+    let (profile, elsewhere) = (&profile.name, elsewhere.ascii_serialization());
+    let why = format!("the header {name} of the profile {profile} may not go to {elsewhere}");
+    Err(Error::new(Kind::OriginMismatch, why).hint(format!("leave --profile {profile} out, or --url")))
+}
+
+fn extra_headers(common: &Common, profile: &Profile) -> Result<ExtraHeaders> {
     let file = common.header_file.as_deref().map(read_header_file).transpose()?;
-    ExtraHeaders::read(&common.header, file.as_deref(), &variable)
+    ExtraHeaders::read(profile, &common.header, file.as_deref(), &variable)
 }
 
 /// Starts the sandbox in this process where the profile is one.

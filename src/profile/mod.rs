@@ -1,22 +1,30 @@
-//! A user's instance of a service: which service, and the values of its variables, from `config.toml`.
+//! A user's instance of a service: which service, the values of its variables, its options and headers.
 //!
 //! Refuses to hold a key, and to guess: an unknown name is an error with the nearest one.
 
+mod config;
+pub mod headers;
+mod options;
+mod proxy;
 pub mod units;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
-use crate::service::{Service, unknown};
+use crate::service::{Service, VariableKind, check_name, unknown};
 
 pub use crate::service::nearest;
+pub use config::{Config, Place, StoreKind};
+pub use options::{Era, OPTIONS, Options, Row, ToolNames};
+pub use proxy::Proxy;
 
 /// The profile that is meant where none is named.
 pub const DEFAULT: &str = "asistry";
+
+/// What a profile holds beside variables and options.
+const OWN_FIELDS: &[&str] = &["service", "headers"];
 
 /// A user's instance of a service.
 #[derive(Clone, Debug)]
@@ -27,118 +35,48 @@ pub struct Profile {
     pub service: Service,
     /// The values of the service's variables.
     pub values: BTreeMap<String, String>,
+    /// What it says about the connection.
+    pub options: Options,
+    /// Extra headers: name and value, with `${VAR}` as it is written.
+    pub headers: Vec<(String, String)>,
     /// It is no profile of anybody, only a URL.
     pub bare: bool,
 }
 
-/// Where keys are stored.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StoreKind {
-    /// The keyring of the operating system.
-    Keyring,
-    /// A file, encrypted with a passphrase.
-    File,
-    /// Nowhere: the environment gives the key.
-    Env,
-}
-
-impl StoreKind {
-    const ALL: [Self; 3] = [Self::Keyring, Self::File, Self::Env];
-
-    /// Returns its name in options, the environment and the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Keyring => "keyring",
-            Self::File => "file",
-            Self::Env => "env",
-        }
-    }
-
-    /// Returns what it is, for people.
-    pub fn about(self) -> &'static str {
-        match self {
-            Self::Keyring => "the system's keyring",
-            Self::File => "the encrypted file",
-            Self::Env => "the environment",
-        }
-    }
-
-    /// Finds a store by its name; `whence` says who named it.
-    ///
-    /// # Errors
-    /// [`Kind::Config`] for an unknown name.
-    pub fn named(name: &str, whence: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            Error::new(Kind::Config, format!("{whence}: there is no key store named {name}"))
-                .hint("keyring, file or env")
-        })
-    }
-}
-
-/// The profiles in `config.toml`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// The profile that is meant where none is named.
-    #[serde(default)]
-    pub profile: Option<String>,
-    /// Where keys are stored.
-    #[serde(default)]
-    pub key_store: Option<String>,
-    /// The file with the passphrase of the encrypted file.
-    #[serde(default)]
-    pub key_passphrase_file: Option<std::path::PathBuf>,
-    #[serde(default)]
-    profiles: BTreeMap<String, Entry>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Entry {
-    service: String,
-    #[serde(flatten)]
-    values: BTreeMap<String, toml::Value>,
-}
-
-impl Config {
-    /// Reads a configuration file; there may be none.
-    ///
-    /// # Errors
-    /// [`Kind::Config`] with file and place where it cannot be read.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(e) => {
-                return Err(Error::new(Kind::Config, format!("{} cannot be read: {e}", path.display())));
-            }
-        };
-        toml::from_str(&text).map_err(|e| {
-            Error::new(Kind::Config, format!("{} is not valid: {}", path.display(), e.to_string().trim()))
-                .hint("mend the file; nothing in it was changed")
-        })
-    }
-}
-
 impl Profile {
-    /// Finds the profile of this name, in the configuration or among the built-in services.
+    /// Finds the profile of this name, in the configuration or among the services.
     ///
     /// # Errors
-    /// [`Kind::Config`] for an unknown name, an unknown service or an unknown value.
+    /// [`Kind::Config`] for an unknown name, an unknown service or a value that is unknown or wrong.
     pub fn find(name: &str, config: &Config) -> Result<Self> {
+        check_name(name)?;
         if let Some(entry) = config.profiles.get(name) {
-            return Self::configured(name, entry);
+            return Self::configured(name, entry, config);
         }
-        match Service::built_in(name) {
-            Some(service) => {
-                Ok(Self { name: name.to_owned(), service, values: BTreeMap::new(), bare: false })
-            }
+        match config.catalog.find(name)? {
+            Some(service) => Self::of(name, service),
             None => {
-                let mut known: Vec<&str> = config.profiles.keys().map(String::as_str).collect();
-                known.extend(Service::names().map(|name| name as &str));
+                let mut known: Vec<String> = config.profiles.keys().cloned().collect();
+                known.extend(config.catalog.names());
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 Err(unknown("profile", name, &known))
             }
         }
+    }
+
+    /// Returns the names of all profiles: those of the configuration, and the services that need nothing.
+    pub fn names(config: &Config) -> Vec<String> {
+        let mut names: Vec<String> = config.profiles.keys().cloned().collect();
+        let services = config.catalog.names().into_iter().filter(|name| !config.has(name));
+        // What is wrong with a service is said where it is listed.
+        names.extend(services.filter(|name| {
+            match config.catalog.find(name) {
+                Ok(service) => service
+                    .is_some_and(|service| service.embedded || service.missing(&BTreeMap::new()).is_empty()),
+                Err(_) => true,
+            }
+        }));
+        names
     }
 
     /// Makes the profile of a bare URL: service `mcp`.
@@ -153,20 +91,95 @@ impl Profile {
         Ok(profile)
     }
 
-    fn configured(name: &str, entry: &Entry) -> Result<Self> {
-        let service = Service::built_in(&entry.service)
-            .ok_or_else(|| unknown("service", &entry.service, &Service::names().collect::<Vec<_>>()))?;
-        let mut values = BTreeMap::new();
-        for (field, value) in &entry.values {
-            if !service.variables.contains_key(field) {
-                let known: Vec<&str> =
-                    service.variables.keys().map(String::as_str).chain(["service"]).collect();
-                return Err(unknown(&format!("value of the profile {name}"), field, &known));
+    fn of(name: &str, service: Service) -> Result<Self> {
+        check_service(&service)?;
+        let (values, options, headers) = Default::default();
+        Ok(Self { name: name.to_owned(), service, values, options, headers, bare: false })
+    }
+
+    fn configured(name: &str, entry: &toml::Table, config: &Config) -> Result<Self> {
+        let wrong = |field: &str, why: &str| {
+            Error::new(Kind::Config, format!("{field} of the profile {name}: {why}"))
+                .hint(format!("asistry profiles set {name} {field}=…"))
+        };
+        let service = entry.get("service").ok_or_else(|| wrong("service", "it is missing"))?;
+        let service = service.as_str().ok_or_else(|| wrong("service", "it is the name of a service"))?;
+        let found = config.catalog.find(service)?.ok_or_else(|| {
+            let known = config.catalog.names();
+            unknown("service", service, &known.iter().map(String::as_str).collect::<Vec<_>>())
+        })?;
+        let mut profile = Self::of(name, found)?;
+        for (field, value) in entry {
+            if let Some(row) = Row::named(field) {
+                let read = row.read(&mut profile.options, value, &config.place);
+                read.map_err(|why| wrong(field, &why))?;
+            } else if profile.service.variables.contains_key(field) {
+                let value = scalar(value).ok_or_else(|| wrong(field, "it is one value"))?;
+                profile.values.insert(field.clone(), value);
+            } else if field == "headers" {
+                let headers = value.as_table().ok_or_else(|| wrong(field, "it is a table of headers"))?;
+                profile.read_headers(headers)?;
+            } else if field != "service" {
+                return Err(unknown(&format!("value of the profile {name}"), field, &profile.fields()));
             }
-            let text = value.as_str().map(str::to_owned).unwrap_or_else(|| value.to_string());
-            values.insert(field.clone(), text);
         }
-        Ok(Self { name: name.to_owned(), service, values, bare: false })
+        Ok(profile)
+    }
+
+    fn read_headers(&mut self, headers: &toml::Table) -> Result<()> {
+        for (name, value) in headers {
+            let Some(value) = scalar(value) else {
+                let why = format!("headers of the profile {}: the value of {name} is no text", self.name);
+                return Err(Error::new(Kind::Config, why));
+            };
+            let why = match (headers::settable(name), headers::check_value(name, &value)) {
+                (Err(why), _) | (_, Err(why)) => why,
+                _ if self.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) => {
+                    format!("the header {name} stands there twice")
+                }
+                _ if self.is_credential(name) && headers::is_literal(&value) => {
+                    let why = format!(
+                        "the profile {} holds a literal value for {name}, and a configuration is no place for it",
+                        self.name
+                    );
+                    return Err(Error::new(Kind::Config, why).hint(format!(
+                        "asistry keys add -p {}, or headers.{name}='${{VAR}}' with the value in the environment",
+                        self.name
+                    )));
+                }
+                _ => {
+                    self.headers.push((name.clone(), value));
+                    continue;
+                }
+            };
+            return Err(Error::new(Kind::Config, format!("headers of the profile {}: {why}", self.name)));
+        }
+        Ok(())
+    }
+
+    /// Says whether a header carries a credential of this profile.
+    pub fn is_credential(&self, header: &str) -> bool {
+        headers::carries_credential(header) || header.eq_ignore_ascii_case(&self.service.auth.header)
+    }
+
+    /// Returns the fields that this profile can have.
+    pub fn fields(&self) -> Vec<&str> {
+        let variables = self.service.variables.keys().map(String::as_str);
+        variables.chain(OPTIONS.iter().map(|row| row.name)).chain(OWN_FIELDS.iter().copied()).collect()
+    }
+
+    /// Checks the values that are there, whether any are missing or not.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for an unfit value.
+    pub fn check(&self) -> Result<()> {
+        for (name, variable) in &self.service.variables {
+            if let Some(value) = self.values.get(name) {
+                variable.filled(name, value)?;
+            }
+        }
+        let missing = !self.service.missing(&self.values).is_empty();
+        if missing { Ok(()) } else { self.endpoint().map(drop) }
     }
 
     /// Returns where the profile's service is.
@@ -174,7 +187,45 @@ impl Profile {
     /// # Errors
     /// [`Kind::Config`] for a missing or an unfit value.
     pub fn endpoint(&self) -> Result<Url> {
-        self.service.endpoint(&self.values)
+        self.service.endpoint(&self.values).map_err(|error| {
+            let missing = self.service.missing(&self.values);
+            if missing.is_empty() {
+                return error;
+            }
+            let settings: Vec<String> = missing
+                .iter()
+                .map(|(name, variable)| match variable.kind {
+                    VariableKind::Url => format!("{name}=https://…"),
+                    VariableKind::Segment => format!("{name}=…"),
+                })
+                .collect();
+            error.hint(format!("asistry profiles set {} {}", self.name, settings.join(" ")))
+        })
+    }
+}
+
+/// Refuses a service whose fields a profile could not tell apart from its own.
+fn check_service(service: &Service) -> Result<()> {
+    let wrong = |why: String| {
+        Err(Error::new(Kind::Config, format!("the service {}: {why}", service.name))
+            .hint(format!("mend services/{}.toml", service.name)))
+    };
+    let taken = |name: &str| Row::named(name).is_some() || OWN_FIELDS.contains(&name);
+    if let Some(name) = service.variables.keys().find(|name| taken(name)) {
+        return wrong(format!("the variable {name} has the name of an option"));
+    }
+    let header = &service.auth.header;
+    match headers::settable(header) {
+        Err(why) if !header.is_empty() => wrong(why),
+        _ => Ok(()),
+    }
+}
+
+fn scalar(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        _ => None,
     }
 }
 
@@ -182,21 +233,58 @@ impl Profile {
 mod tests {
     use super::*;
 
+    fn find(text: &str) -> Result<Profile> {
+        Profile::find("work", &Config::parse(text, Place::default())?)
+    }
+
     #[test]
     fn a_profile_of_the_configuration_has_values() {
-        let config: Config =
-            toml::from_str("[profiles.work]\nservice='task-tracking'\nbase_url='https://h'\nworkspace_id=7")
-                .unwrap();
-        let profile = Profile::find("work", &config).unwrap();
+        let profile =
+            find("[profiles.work]\nservice='task-tracking'\nbase_url='https://h'\nworkspace_id=7").unwrap();
         assert_eq!(profile.endpoint().unwrap().as_str(), "https://h/app/api/mcp/server/7");
     }
 
     #[test]
     fn an_unknown_value_names_the_nearest() {
-        let config: Config =
-            toml::from_str("[profiles.work]\nservice='task-tracking'\nbase_ul='https://h'").unwrap();
-        let error = Profile::find("work", &config).unwrap_err();
-        assert_eq!(error.details().hint.as_deref(), Some("did you mean base_url?"));
+        for (wrong, near) in
+            [("base_ul='https://h'", "base_url"), ("timout='5m'", "timeout"), ("header={}", "headers")]
+        {
+            let error = find(&format!("[profiles.work]\nservice='task-tracking'\n{wrong}")).unwrap_err();
+            assert_eq!(error.details().hint, Some(format!("did you mean {near}?")));
+        }
+    }
+
+    #[test]
+    fn a_profile_is_read_however_it_is_written() {
+        for text in [
+            "profiles.work.service = 'mcp'\nprofiles.work.url = 'https://h'\nprofiles.work.headers.X-A = 'b'",
+            "profiles = { work = { service = 'mcp', url = 'https://h', headers = { X-A = 'b' } } }",
+            "[profiles]\nwork = { service = 'mcp', url = 'https://h', headers.X-A = 'b' }",
+            "[profiles.\"work\"]\nservice = 'mcp'\nurl = 'https://h'\n[profiles.work.headers]\nX-A = 'b'",
+        ] {
+            let profile = find(text).unwrap();
+            assert_eq!(profile.headers, [("X-A".to_owned(), "b".to_owned())]);
+            assert_eq!(profile.endpoint().unwrap().as_str(), "https://h/");
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_no_place_for_a_credential() {
+        let with =
+            |header: &str| find(&format!("[profiles.work]\nservice='bob-studio'\nheaders={{{header}}}"));
+        for wrong in [
+            "Authorization='Bearer x'",
+            "X-API-Key='1'",
+            "Cookie='a=b'",
+            "Host='h'",
+            "X-A=\"a\\nb\"",
+            "X-A=[]",
+            "X-A='1', x-a='2'",
+        ] {
+            let error = with(wrong).map(|p| p.headers).unwrap_err();
+            assert_eq!(error.kind(), Kind::Config, "{wrong}");
+        }
+        assert!(with("Authorization='Bearer ${TOKEN}', X-A='${B}', X-C='d'").is_ok());
     }
 
     #[test]

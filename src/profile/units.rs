@@ -44,6 +44,26 @@ pub fn bytes(text: &str) -> Result<usize, String> {
     number.parse::<usize>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(wrong)
 }
 
+/// Writes a duration as [`duration`] reads it.
+pub fn duration_text(duration: Duration) -> String {
+    match u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) {
+        0 => "0".into(),
+        ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        ms => format!("{ms}ms"),
+    }
+}
+
+/// Writes a size as [`bytes`] reads it.
+pub fn bytes_text(bytes: usize) -> String {
+    match bytes {
+        n if n > 0 && n % (1 << 20) == 0 => format!("{}m", n >> 20),
+        n if n > 0 && n % (1 << 10) == 0 => format!("{}k", n >> 10),
+        n => n.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +80,15 @@ mod tests {
         assert_eq!(bytes("16M"), Ok(16 << 20));
         for wrong in ["", "k", "-1", "1.5m", "99999999999999999999g", "5ü"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+    #[test]
+    fn what_is_written_is_read_again() {
+        for text in ["0", "1ms", "1500ms", "30s", "5m", "2h", "90m"] {
+            assert_eq!(duration_text(duration(text).unwrap()), text);
+        }
+        for text in ["0", "512", "64k", "16m", "1025k"] {
+            assert_eq!(bytes_text(bytes(text).unwrap()), text);
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct ToolRules {
     pub allow: Vec<String>,
     /// `--deny-tool`: none of these, whatever is allowed.
     pub deny: Vec<String>,
-    /// Tools that the service's data hides.
+    /// Tools that the service's data, or the profile, hides.
     pub hidden: Vec<String>,
     /// `--read-only`: only tools that say `readOnlyHint: true`.
     pub read_only: bool,
@@ -44,12 +44,14 @@ impl ToolRules {
     fn refusal(&self, name: &str) -> Option<Error> {
         let denied = |why: String| Some(Error::new(Kind::ToolDenied, why));
         if self.deny.iter().any(|glob| glob_matches(glob, name)) {
-            return denied(format!("the tool {name} is denied here (--deny-tool)"));
+            return denied(format!("the tool {name} is denied here (--deny-tool or deny_tools)"));
         }
         if !self.allow.is_empty() && !self.allow.iter().any(|glob| glob_matches(glob, name)) {
-            return denied(format!("the tool {name} is not among the allowed ones (--allow-tool)"));
+            return denied(format!(
+                "the tool {name} is not among the allowed ones (--allow-tool or allow_tools)"
+            ));
         }
-        if self.hidden.iter().any(|hidden| hidden == name) {
+        if self.hidden.iter().any(|glob| glob_matches(glob, name)) {
             return denied(format!(
                 "the service keeps the tool {name} for its own use: a key cannot call it"
             ));
@@ -170,7 +172,9 @@ impl Tools {
             return Ok(Permit::ListFirst);
         }
         if self.rules.read_only && !hints.is_some_and(|hints| hints.read_only_hint) {
-            let why = format!("the tool {original} does not say that it only reads, and --read-only is set");
+            let why = format!(
+                "the tool {original} does not say that it only reads, and --read-only or read_only is set"
+            );
             return Err(Error::new(Kind::ToolDenied, why));
         }
         Ok(if *original == *shown { Permit::Go } else { Permit::Renamed(renamed_call(call, original)) })
