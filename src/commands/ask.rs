@@ -32,6 +32,9 @@ impl Asker {
     /// # Errors
     /// [`Kind::Usage`] with `otherwise` as its hint where nobody can be asked.
     pub fn confirm(self, question: &str, otherwise: &str) -> Result<bool> {
+        if !self.allowed {
+            return Err(nobody(question, otherwise));
+        }
         let answer = self.line(&format!("{question} [y/N]"), otherwise)?;
         Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
     }

@@ -118,6 +118,17 @@ impl Environment {
         Ok(Place { directory: std::path::absolute(&directory).unwrap_or(directory), home })
     }
 
+    /// Returns what those who change the configuration lock.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] where there is no home directory.
+    pub fn config_lock(&self) -> Result<PathBuf> {
+        let directory = self.state_dir.clone().or_else(state_directory);
+        let directory =
+            directory.ok_or_else(|| no_home("the lock of the configuration", "ASISTRY_STATE_DIR"))?;
+        Ok(directory.join("config.lock"))
+    }
+
     /// Returns where things are remembered; with a key in the environment only where that is named there too.
     pub fn state(&self) -> Option<State> {
         let directory = match (&self.state_dir, &self.key) {

@@ -4,8 +4,6 @@
 //! what is to be done, the rooms below do it.
 
 mod arguments;
-// Asked by the commands that come next.
-#[allow(dead_code)]
 mod ask;
 mod bridge;
 mod call;
@@ -14,6 +12,7 @@ mod environment;
 mod keys;
 mod log;
 mod profile_in_use;
+mod profiles;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod tools;
@@ -48,6 +47,8 @@ enum Command {
     Tools(tools::Arguments),
     /// Store, list, try, rotate and remove keys
     Keys(keys::Arguments),
+    /// List, show, add, change and remove profiles
+    Profiles(profiles::Arguments),
     /// Run the stand-in services on this machine
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
@@ -90,6 +91,7 @@ fn wants_json(card: &Card) -> bool {
         Command::Call(arguments) => arguments.json,
         Command::Tools(arguments) => arguments.json,
         Command::Keys(arguments) => arguments.json,
+        Command::Profiles(arguments) => arguments.json,
         _ => false,
     }
 }
@@ -107,6 +109,7 @@ fn run(card: Card, environment: Environment) -> Result<u8> {
             Command::Call(arguments) => call::run(&card.common, arguments, &environment).await,
             Command::Tools(arguments) => tools::run(&card.common, arguments, &environment).await,
             Command::Keys(arguments) => keys::run(&card.common, arguments, &environment).await,
+            Command::Profiles(arguments) => profiles::run(&card.common, arguments, &environment),
             #[cfg(feature = "sandbox")]
             Command::Sandbox(arguments) => sandbox::run(arguments, &environment).await,
         }

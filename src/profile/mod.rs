@@ -2,7 +2,10 @@
 //!
 //! Refuses to hold a key, and to guess: an unknown name is an error with the nearest one.
 
+mod change;
 mod config;
+mod document;
+mod file;
 pub mod headers;
 mod options;
 mod proxy;
@@ -16,7 +19,10 @@ use crate::error::{Error, Kind, Result};
 use crate::service::{Service, VariableKind, check_name, unknown};
 
 pub use crate::service::nearest;
+pub use change::{Change, apply};
 pub use config::{Config, Place, StoreKind};
+pub use document::Document;
+pub use file::edit;
 pub use options::{Era, OPTIONS, Options, Row, ToolNames};
 pub use proxy::Proxy;
 

@@ -1,0 +1,222 @@
+//! `asistry profiles add`, `set`, `remove` and `use`.
+//!
+//! Refuses half of a change: what is wrong with one part is said, and nothing is written.
+
+use clap::Args;
+use url::Url;
+
+use crate::auth::keys::Keys;
+use crate::commands::arguments::Common;
+use crate::commands::ask::Asker;
+use crate::commands::environment::Environment;
+use crate::error::{Error, Kind, Result};
+use crate::net::{Net, TlsOptions};
+use crate::profile::{self, Change, Config, Document, Options, Profile};
+use crate::service::{Service, check_name, unknown};
+use crate::ui;
+
+/// The options whose files are looked at when they are set.
+const FILES: &[&str] = &["ca_file", "client_cert"];
+
+/// Options of `asistry profiles add`.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// What it is to be called
+    name: String,
+    /// The service
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<String>,
+    /// A variable of the service, an option or headers.NAME (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Make it the default
+    #[arg(long = "use")]
+    use_: bool,
+}
+
+/// Options of `asistry profiles set`.
+#[derive(Debug, Args)]
+pub struct Set {
+    /// The profile
+    name: String,
+    /// A variable of the service, an option or headers.NAME; an empty value takes it out, or empties a list
+    #[arg(value_name = "NAME=VALUE", required_unless_present = "unset")]
+    settings: Vec<String>,
+    /// Take a field out, a list too (repeatable)
+    #[arg(long, value_name = "NAME")]
+    unset: Vec<String>,
+}
+
+/// Options of `asistry profiles remove`.
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// The profile
+    name: String,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Adds a profile, and asks for what is missing where somebody can be asked.
+pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result<()> {
+    let Add { name, service, set, use_ } = arguments;
+    check_name(&name).map_err(|error| error.of_kind(Kind::Usage))?;
+    let config = Config::read(environment.config_place()?)?;
+    let asker = Asker::new(common.no_input, environment);
+    let service = chosen_service(service, &name, &config, asker)?;
+    let mut changes = vec![Change::set("service", &service.name)];
+    for setting in &set {
+        changes.push(Change::read(setting)?);
+    }
+    ask_for_missing(&name, &service, &mut changes, asker)?;
+    let profile = edit(environment, |document, config| {
+        if config.has(&name) {
+            let why = format!("there is a profile {name} already");
+            return Err(Error::new(Kind::Config, why).hint(format!("asistry profiles set {name} …")));
+        }
+        let profile = profile::apply(document, &name, &changes, &config.place)?;
+        check_files(&profile, &changes)?;
+        if use_ {
+            document.set(&["profile"], name.as_str().into())?;
+        }
+        Ok(profile)
+    })?;
+    let place = profile.endpoint().map_or(profile.service.title.clone(), String::from);
+    ui::say(&format!("{name} is there: {place}\nasistry -p {name} tools lists what it offers"));
+    Ok(())
+}
+
+/// Changes a profile.
+pub fn set(arguments: Set, environment: &Environment) -> Result<()> {
+    let Set { name, settings, unset } = arguments;
+    let mut changes = settings.iter().map(|setting| Change::read(setting)).collect::<Result<Vec<_>>>()?;
+    changes.extend(unset.iter().map(|field| Change::unset(field)));
+    let profile = edit(environment, |document, config| {
+        let profile = profile::apply(document, &name, &changes, &config.place)?;
+        check_files(&profile, &changes)?;
+        Ok(profile)
+    })?;
+    let missing = profile.service.missing(&profile.values);
+    if !missing.is_empty() && !profile.service.embedded {
+        let missing: Vec<&str> = missing.into_iter().map(|(name, _)| name).collect();
+        ui::say(&format!("{name} still needs {}", missing.join(" and ")));
+    }
+    Ok(())
+}
+
+/// Removes a profile; where it is the default, that as well.
+pub fn remove(common: &Common, arguments: &Remove, environment: &Environment) -> Result<()> {
+    let name = arguments.name.as_str();
+    let config = Config::read(environment.config_place()?)?;
+    if !config.has(name) {
+        Profile::find(name, &config)?;
+        let why = format!("the profile {name} comes with its service and is not in the configuration");
+        return Err(Error::new(Kind::Config, why).hint("asistry profiles list"));
+    }
+    let asker = Asker::new(common.no_input, environment);
+    check_unused(name, &environment.without_key().keys(&config, asker)?)?;
+    if !arguments.yes && !asker.confirm(&format!("Remove the profile {name}?"), "--yes removes it unasked")? {
+        return Err(Error::new(Kind::Interrupted, "nothing was removed"));
+    }
+    let was_default = edit(environment, |document, config| {
+        document.unset(&["profiles", name])?;
+        let was_default = config.profile.as_deref() == Some(name);
+        if was_default {
+            document.unset(&["profile"])?;
+        }
+        Ok(was_default)
+    })?;
+    ui::say(&format!("{name} is removed"));
+    if was_default {
+        ui::say(&format!("it was the default; that is {} again", profile::DEFAULT));
+    }
+    Ok(())
+}
+
+/// Refuses to remove a profile whose keys are still stored: nobody would find them again.
+fn check_unused(name: &str, keys: &Keys) -> Result<()> {
+    let list = keys.list()?;
+    let names: Vec<&str> = list.of_profile(name).map(|record| record.name.as_str()).collect();
+    let Some(first) = names.first() else { return Ok(()) };
+    let why = format!("keys of the profile {name} are still stored: {}", names.join(", "));
+    Err(Error::new(Kind::Config, why).hint(format!("asistry keys remove -p {name} --name {first}")))
+}
+
+/// Makes a profile the default.
+pub fn use_(name: &str, environment: &Environment) -> Result<()> {
+    edit(environment, |document, config| {
+        let profile = Profile::find(name, config)?;
+        if !profile.service.embedded {
+            profile.endpoint()?;
+        }
+        document.set(&["profile"], name.into())
+    })?;
+    ui::say(&format!("{name} is the default profile"));
+    Ok(())
+}
+
+fn edit<T>(environment: &Environment, change: impl FnOnce(&mut Document, &Config) -> Result<T>) -> Result<T> {
+    let place = environment.config_place()?;
+    profile::edit(&place, &environment.config_lock()?, |document| {
+        let config = Config::parse(&document.text(), place.clone())?;
+        change(document, &config)
+    })
+}
+
+/// Finds the service of a new profile.
+fn chosen_service(told: Option<String>, name: &str, config: &Config, asker: Asker) -> Result<Service> {
+    let catalog = &config.catalog;
+    let own = catalog.find(name)?;
+    let known = catalog.names().join(", ");
+    let told = match (told, &own) {
+        (Some(told), _) => told,
+        (None, Some(own)) => own.name.clone(),
+        (None, None) => asker.line(&format!("Which service ({known})?"), "--service SERVICE")?,
+    };
+    if own.is_some_and(|own| own.name != told) {
+        let why = format!("{name} is the name of a service, and cannot be a profile of another");
+        return Err(Error::new(Kind::Usage, why).hint("give the profile another name"));
+    }
+    catalog.find(&told)?.ok_or_else(|| {
+        let known = catalog.names();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        unknown("service", &told, &known).of_kind(Kind::Usage)
+    })
+}
+
+/// Asks for each variable that has neither a value nor a default, until its answer fits.
+fn ask_for_missing(name: &str, service: &Service, changes: &mut Vec<Change>, asker: Asker) -> Result<()> {
+    let given = |name: &str| changes.iter().any(|change| change.field() == name);
+    let mut missing = service.missing(&Default::default());
+    missing.retain(|(name, _)| !given(name) && !service.embedded);
+    if !missing.is_empty() && !asker.is_allowed() {
+        let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+        let options: Vec<String> = names.iter().map(|name| format!("--set {name}=…")).collect();
+        let why = format!("the profile {name} needs {}", names.join(" and "));
+        return Err(Error::new(Kind::Usage, why).hint(options.join(" ")));
+    }
+    for (name, variable) in missing {
+        let question = format!("{name} ({})?", variable.about);
+        let answer = loop {
+            let answer = asker.line(&question, &format!("--set {name}=…"))?;
+            match variable.filled(name, &answer) {
+                Ok(_) => break answer,
+                Err(error) => ui::error(&error),
+            }
+        };
+        changes.push(Change::set(name, &answer));
+    }
+    Ok(())
+}
+
+/// Reads the files that were set, as a connection would.
+fn check_files(profile: &Profile, changes: &[Change]) -> Result<()> {
+    if !changes.iter().any(|change| FILES.contains(&change.field())) {
+        return Ok(());
+    }
+    let Options { ca_file, client_cert, .. } = profile.options.clone();
+    let tls = TlsOptions { ca_file, client_cert, insecure: false };
+    // Certificates are read for https alone, whatever this profile's endpoint is.
+    let Ok(somewhere) = Url::parse("https://localhost") else { return Ok(()) };
+    Net::new(somewhere, tls, None).check().map_err(|error| error.of_kind(Kind::Usage))
+}

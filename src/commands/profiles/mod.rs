@@ -1,0 +1,62 @@
+//! `asistry profiles`: the user's instances of services, in `config.toml`.
+//!
+//! Works on the file whatever key stands in the environment. Refuses to write what its use would refuse.
+
+mod changed;
+mod shown;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use super::arguments::Common;
+use super::environment::Environment;
+
+/// Options of `asistry profiles`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the profiles
+    List,
+    /// Show one profile: its values, options and headers, and where each comes from
+    Show {
+        /// The profile [default: the one that is in use]
+        name: Option<String>,
+    },
+    /// Add a profile
+    Add(changed::Add),
+    /// Change a profile; all or nothing
+    Set(changed::Set),
+    /// Remove a profile
+    Remove(changed::Remove),
+    /// Make a profile the default
+    Use {
+        /// The profile
+        name: String,
+    },
+}
+
+/// Does what is asked for.
+///
+/// # Errors
+/// What is wrong with the command line or the configuration.
+pub fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
+    match arguments.action {
+        None | Some(Action::List) => shown::list(environment, arguments.json)?,
+        Some(Action::Show { name }) => {
+            shown::show(common, name.as_deref(), environment, arguments.json)?;
+        }
+        Some(Action::Add(add)) => changed::add(common, add, environment)?,
+        Some(Action::Set(set)) => changed::set(set, environment)?,
+        Some(Action::Remove(remove)) => changed::remove(common, &remove, environment)?,
+        Some(Action::Use { name }) => changed::use_(&name, environment)?,
+    }
+    Ok(0)
+}

@@ -1,0 +1,394 @@
+//! The text of `config.toml`, edited where it stands.
+//!
+//! Every byte that is not concerned stays: the places come from the spans of `toml_edit`, and only those are
+//! written anew. Refuses an edit after which the file would say anything else than what was asked for.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml_edit::{DocumentMut, InlineTable, Item, Key, Table, Value};
+
+use crate::error::{Error, Kind, Result};
+use crate::service::parse;
+
+const BOM: char = '\u{feff}';
+/// `profiles.NAME`: what gets a header of its own.
+const PROFILE_DEPTH: usize = 2;
+
+/// A configuration as text.
+#[derive(Clone, Debug)]
+pub struct Document {
+    path: PathBuf,
+    text: String,
+    has_bom: bool,
+}
+
+/// A part of the text, and what comes in its place.
+type Splice = (Range<usize>, String);
+
+/// What stands at a path.
+enum Found<'a> {
+    /// A value on lines of its own: where the key begins, and the value.
+    Value(usize, Range<usize>),
+    /// A table, with headers or with dotted keys.
+    Table(&'a Table),
+    /// The path leads into this inline table, so many names deep.
+    Inline(Range<usize>, usize),
+    /// It ends in this table, so many names deep; `header` names deep its lines begin.
+    Missing { table: &'a Table, depth: usize, header: usize },
+}
+
+impl Document {
+    /// Reads a text; `path` is for the errors only.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] with the line of what is no TOML.
+    pub fn read(text: &str, path: &Path) -> Result<Self> {
+        let bare = text.strip_prefix(BOM);
+        let document =
+            Self { path: path.to_owned(), text: bare.unwrap_or(text).to_owned(), has_bom: bare.is_some() };
+        document.says()?;
+        Ok(document)
+    }
+
+    /// Returns the text.
+    pub fn text(&self) -> String {
+        let bom = if self.has_bom { BOM.to_string() } else { String::new() };
+        format!("{bom}{}", self.text)
+    }
+
+    /// Returns the names that stand at a path.
+    pub fn names(&self, path: &[&str]) -> Vec<String> {
+        let says = self.says().unwrap_or_default();
+        let (first, rest) = path.split_first().unwrap_or((&"", &[]));
+        let found = rest.iter().try_fold(says.get(*first), |at, name| Some(at?.get(*name))).flatten();
+        let names = found.and_then(toml::Value::as_table).map(|table| table.keys().cloned().collect());
+        names.unwrap_or_default()
+    }
+
+    /// Sets a value, whether it is there or not.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] where the text is written in a way that cannot be edited.
+    pub fn set(&mut self, path: &[&str], value: Value) -> Result<()> {
+        let parsed = toml_edit::Document::parse(self.text.as_str()).map_err(|_| self.refused(path))?;
+        let splice = match find(parsed.as_table(), path).ok_or_else(|| self.refused(path))? {
+            Found::Value(_, at) => (at, value.to_string()),
+            Found::Inline(at, depth) => self.inline(at, &path[depth..], Some(&value)),
+            Found::Missing { depth, .. } if depth < PROFILE_DEPTH && path.len() > depth + 1 => {
+                self.appended(&path[..PROFILE_DEPTH], &line(&path[PROFILE_DEPTH..], &value))
+            }
+            Found::Missing { table, depth, header } => {
+                let line = line(&path[header..], &value);
+                match own_end(table).or_else(|| header_of(table).filter(|_| depth > 0).map(|span| span.end)) {
+                    Some(end) => self.below(end, &line),
+                    None if depth == 0 => self.at_the_top(&line),
+                    None => self.appended(&path[..depth], &self::line(&path[depth..], &value)),
+                }
+            }
+            Found::Table(_) => return Err(self.refused(path)),
+        };
+        self.replace(vec![splice], path, Some(&value))
+    }
+
+    /// Takes a value or a whole table out, if it is there.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] where the text is written in a way that cannot be edited.
+    pub fn unset(&mut self, path: &[&str]) -> Result<()> {
+        let parsed = toml_edit::Document::parse(self.text.as_str()).map_err(|_| self.refused(path))?;
+        let splices = match find(parsed.as_table(), path).ok_or_else(|| self.refused(path))? {
+            Found::Missing { .. } => return Ok(()),
+            Found::Value(key, at) => vec![self.without_lines(key..at.end)],
+            Found::Inline(at, depth) => vec![self.inline(at, &path[depth..], None)],
+            Found::Table(table) => {
+                let mut splices = Vec::new();
+                self.without_table(table, &mut splices);
+                splices
+            }
+        };
+        self.replace(splices, path, None)
+    }
+
+    /// Puts the splices in, and looks whether the text says what it should.
+    fn replace(&mut self, mut splices: Vec<Splice>, path: &[&str], value: Option<&Value>) -> Result<()> {
+        let mut wanted = self.says()?;
+        match value {
+            Some(value) => put(&mut wanted, path, value),
+            None => take(&mut wanted, path),
+        }
+        let mut edited = Self { text: String::new(), ..self.clone() };
+        splices.sort_by_key(|(at, _)| at.start);
+        let mut done = 0;
+        for (at, text) in splices {
+            // Two tables that go may share the blank line between them.
+            edited.text.push_str(self.text.get(done..at.start).unwrap_or_default());
+            edited.text.push_str(&text);
+            done = at.end.max(done);
+        }
+        edited.text.push_str(&self.text[done..]);
+        if !self.text.is_empty() && !self.text.ends_with('\n') {
+            let open = edited.text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
+            edited.text.truncate(open.unwrap_or(&edited.text).len());
+        }
+        match edited.says() {
+            Ok(says) if bare(says.clone()) == bare(wanted) => {
+                *self = edited;
+                Ok(())
+            }
+            _ => Err(self.refused(path)),
+        }
+    }
+
+    fn says(&self) -> Result<toml::Table> {
+        parse(&self.text, &self.path)
+    }
+
+    fn refused(&self, path: &[&str]) -> Error {
+        let shown = self.path.display();
+        let why = format!("{} stands in {shown} in a way that cannot be edited from here", path.join("."));
+        Error::new(Kind::Config, why).hint("change it in the file itself; nothing in it was changed")
+    }
+
+    /// Returns how lines end here.
+    fn newline(&self) -> &'static str {
+        match self.text.split_once('\n') {
+            Some((first, _)) if first.ends_with('\r') => "\r\n",
+            _ => "\n",
+        }
+    }
+
+    fn line_start(&self, at: usize) -> usize {
+        self.text[..at].rfind('\n').map_or(0, |line| line + 1)
+    }
+
+    /// Returns where the next line begins.
+    fn line_end(&self, at: usize) -> usize {
+        self.text[at..].find('\n').map_or(self.text.len(), |line| at + line + 1)
+    }
+
+    /// Returns the line above, and where it begins.
+    fn line_above(&self, start: usize) -> Option<(usize, &str)> {
+        let above = self.line_start(start.checked_sub(1)?);
+        Some((above, self.text[above..start].trim()))
+    }
+
+    fn is_blank(&self, start: usize) -> bool {
+        start < self.text.len() && self.text[start..self.line_end(start)].trim().is_empty()
+    }
+
+    /// A new line below the one of this byte.
+    fn below(&self, at: usize, line: &str) -> Splice {
+        let (end, newline) = (self.line_end(at), self.newline());
+        let line = match self.text[..end].ends_with('\n') {
+            true => format!("{line}{newline}"),
+            false => format!("{newline}{line}"),
+        };
+        (end..end, line)
+    }
+
+    /// A new line before all tables: below the comment with which the file begins.
+    fn at_the_top(&self, line: &str) -> Splice {
+        let newline = self.newline();
+        let mut at = 0;
+        while self.text[at..].starts_with('#') {
+            at = self.line_end(at);
+        }
+        at = if at > 0 && self.is_blank(at) { self.line_end(at) } else { 0 };
+        let gap = if at == self.text.len() || self.is_blank(at) { "" } else { newline };
+        (at..at, format!("{line}{newline}{gap}"))
+    }
+
+    /// A new table at the end.
+    fn appended(&self, path: &[&str], line: &str) -> Splice {
+        let (end, newline) = (self.text.len(), self.newline());
+        let gap = match (self.text.is_empty(), self.text.ends_with('\n')) {
+            (true, _) => String::new(),
+            (_, true) => newline.to_owned(),
+            (_, false) => newline.repeat(2),
+        };
+        (end..end, format!("{gap}[{}]{newline}{line}{newline}", key(path)))
+    }
+
+    /// The lines of one value taken out; two blank lines do not meet where they were.
+    fn without_lines(&self, at: Range<usize>) -> Splice {
+        let (start, end) = (self.line_start(at.start), self.line_end(at.end));
+        let blank_above = self.line_above(start).is_none_or(|(_, above)| above.is_empty());
+        let end = if blank_above && self.is_blank(end) { self.line_end(end) } else { end };
+        (start..end, String::new())
+    }
+
+    /// A table and those below it taken out, with the comment that stands directly above its header; not with
+    /// one that ends what is above, or with which the file begins.
+    fn without_table(&self, table: &Table, splices: &mut Vec<Splice>) {
+        let header = header_of(table);
+        if let Some(header) = &header {
+            let end = self.line_end(own_end(table).unwrap_or(header.end));
+            let mut start = self.line_start(header.start);
+            let own_start = start;
+            while let Some((above, _)) = self.line_above(start).filter(|(_, text)| text.starts_with('#')) {
+                start = above;
+            }
+            let stands_alone = self.line_above(start).is_some_and(|(_, above)| above.is_empty());
+            start = if stands_alone { start } else { own_start };
+            let end = match self.line_above(start) {
+                None if self.is_blank(end) => self.line_end(end),
+                Some((above, "")) => {
+                    start = above;
+                    end
+                }
+                _ => end,
+            };
+            splices.push((start..end, String::new()));
+        }
+        for (name, item) in table {
+            match item {
+                Item::Table(inner) if header.is_none() || !inner.is_dotted() => {
+                    self.without_table(inner, splices)
+                }
+                Item::Value(value) if header.is_none() => {
+                    let start = table.key(name).and_then(Key::span).unwrap_or_default().start;
+                    splices.push(self.without_lines(start..value.span().unwrap_or_default().end));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// An inline table with a value set or taken out.
+    fn inline(&self, at: Range<usize>, path: &[&str], value: Option<&Value>) -> Splice {
+        let snippet = &self.text[at.clone()];
+        let mut holder: DocumentMut = format!("x = {snippet}").parse().unwrap_or_default();
+        if let Some(table) = holder.get_mut("x").and_then(Item::as_inline_table_mut) {
+            edit_inline(table, path, value);
+        }
+        let mut text = holder.to_string();
+        if snippet.contains("\r\n") {
+            text = text.replace('\n', "\r\n");
+        }
+        (at, text.trim_end().strip_prefix("x = ").unwrap_or_default().to_owned())
+    }
+}
+
+fn find<'a>(root: &'a Table, path: &[&str]) -> Option<Found<'a>> {
+    let (mut table, mut header) = (root, 0);
+    for (depth, name) in path.iter().enumerate() {
+        let last = depth + 1 == path.len();
+        match table.get_key_value(name) {
+            None => return Some(Found::Missing { table, depth, header }),
+            Some((key, Item::Value(value))) if last => {
+                return Some(Found::Value(key.span()?.start, value.span()?));
+            }
+            Some((_, Item::Value(Value::InlineTable(inline)))) => {
+                return Some(Found::Inline(inline.span()?, depth + 1));
+            }
+            Some((_, Item::Table(next))) => {
+                table = next;
+                if !next.is_dotted() && !next.is_implicit() {
+                    header = depth + 1;
+                }
+            }
+            Some(_) => return None,
+        }
+    }
+    Some(Found::Table(table))
+}
+
+/// Returns where the `[header]` of a table stands, if it has one.
+fn header_of(table: &Table) -> Option<Range<usize>> {
+    table.span().filter(|_| !table.is_dotted() && !table.is_implicit())
+}
+
+/// Returns where the lines of a table end that stand below its own header.
+fn own_end(table: &Table) -> Option<usize> {
+    let end = |item: &Item| match item {
+        Item::Value(value) => value.span().map(|span| span.end),
+        Item::Table(inner) if inner.is_dotted() => own_end(inner),
+        _ => None,
+    };
+    table.iter().filter_map(|(_, item)| end(item)).max()
+}
+
+fn key(path: &[&str]) -> String {
+    path.iter().map(|name| Key::new(*name).to_string()).collect::<Vec<_>>().join(".")
+}
+
+fn line(path: &[&str], value: &Value) -> String {
+    format!("{} = {}", key(path), value.to_string().trim())
+}
+
+/// Sets or takes out, and keeps the space before the closing brace.
+fn edit_inline(table: &mut InlineTable, path: &[&str], value: Option<&Value>) {
+    let Some((name, rest)) = path.split_first() else { return };
+    if let Some(inner) = table.get_mut(name) {
+        match (inner.as_inline_table_mut(), value) {
+            (Some(inner), _) if !rest.is_empty() => return edit_inline(inner, rest, value),
+            (_, Some(value)) => {
+                let decor = inner.decor().clone();
+                *inner = value.clone();
+                *inner.decor_mut() = decor;
+                return;
+            }
+            _ => {}
+        }
+    }
+    let space = table.iter_mut().last().map(|(_, last)| last.decor().clone());
+    match value {
+        Some(value) => {
+            let mut value = value.clone();
+            for name in rest.iter().rev() {
+                let mut inner = InlineTable::new();
+                inner.insert(*name, value);
+                value = inner.into();
+            }
+            if let Some((_, last)) = table.iter_mut().last() {
+                last.decor_mut().set_suffix("");
+            }
+            table.insert(*name, value);
+        }
+        None => drop(table.remove(name)),
+    }
+    if let (Some(space), Some((_, last))) = (space, table.iter_mut().last()) {
+        last.decor_mut().set_suffix(space.suffix().cloned().unwrap_or_default());
+    }
+}
+
+/// Sets a value in what a text says.
+fn put(table: &mut toml::Table, path: &[&str], value: &Value) {
+    let Some((name, rest)) = path.split_first() else { return };
+    if rest.is_empty() {
+        let holder: toml::Table = toml::from_str(&format!("x = {value}")).unwrap_or_default();
+        table.extend(holder.into_iter().map(|(_, value)| ((*name).to_owned(), value)));
+        return;
+    }
+    let inner = table.entry(*name).or_insert_with(|| toml::Table::new().into());
+    if let Some(inner) = inner.as_table_mut() {
+        put(inner, rest, value);
+    }
+}
+
+/// Takes a value out of what a text says.
+fn take(table: &mut toml::Table, path: &[&str]) {
+    match path {
+        [] => {}
+        [name] => drop(table.remove(*name)),
+        [name, rest @ ..] => {
+            if let Some(inner) = table.get_mut(*name).and_then(toml::Value::as_table_mut) {
+                take(inner, rest);
+            }
+        }
+    }
+}
+
+/// Leaves empty tables out: whether one is there may depend on how its last value was written.
+fn bare(table: toml::Table) -> toml::Table {
+    let inner = |(name, value)| match value {
+        toml::Value::Table(table) => (name, toml::Value::Table(bare(table))),
+        other => (name, other),
+    };
+    let is_empty = |value: &toml::Value| value.as_table().is_some_and(toml::Table::is_empty);
+    table.into_iter().map(inner).filter(|(_, value)| !is_empty(value)).collect()
+}
+
+#[cfg(test)]
+mod tests;
