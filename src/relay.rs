@@ -209,9 +209,10 @@ impl<P: Port> Relay<P> {
         self.port.flush();
     }
 
-    fn remember(&self, transport: Transport) {
+    fn remember(&mut self, transport: Transport) {
         if let Some((state, endpoint)) = self.memory.clone() {
-            tokio::task::spawn_blocking(move || state.remember_wire(&endpoint, transport));
+            // The end waits for it, as for a farewell: a short run must not forget what it has learned.
+            self.farewells.spawn_blocking(move || state.remember_wire(&endpoint, transport));
         }
     }
 
