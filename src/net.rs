@@ -32,13 +32,33 @@ pub struct TlsOptions {
     pub insecure: bool,
 }
 
-/// The one proxy, which may have a password.
+/// The way to the endpoint.
 #[derive(Clone)]
-pub struct Proxy(pub Url);
+pub enum Proxies {
+    /// As the usual variables of the environment say.
+    OfTheEnvironment,
+    /// Straight, whatever they say.
+    Avoided,
+    /// By way of this one, which may have a password.
+    One(Url),
+}
 
-impl fmt::Debug for Proxy {
+impl Proxies {
+    fn one(&self) -> Option<&Url> {
+        match self {
+            Self::One(url) => Some(url),
+            Self::OfTheEnvironment | Self::Avoided => None,
+        }
+    }
+}
+
+impl fmt::Debug for Proxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Proxy").field(&self.0.host_str()).finish()
+        match self {
+            Self::OfTheEnvironment => f.write_str("OfTheEnvironment"),
+            Self::Avoided => f.write_str("Avoided"),
+            Self::One(url) => f.debug_tuple("One").field(&url.host_str()).finish(),
+        }
     }
 }
 
@@ -52,14 +72,14 @@ pub struct Net {
 struct Inner {
     endpoint: Url,
     tls: TlsOptions,
-    proxy: Option<Proxy>,
+    proxies: Proxies,
     client: OnceCell<reqwest::Client>,
 }
 
 impl Net {
     /// Prepares a client for this endpoint; nothing is opened or read yet.
-    pub fn new(endpoint: Url, tls: TlsOptions, proxy: Option<Proxy>) -> Self {
-        Self { inner: Arc::new(Inner { endpoint, tls, proxy, client: OnceCell::new() }) }
+    pub fn new(endpoint: Url, tls: TlsOptions, proxies: Proxies) -> Self {
+        Self { inner: Arc::new(Inner { endpoint, tls, proxies, client: OnceCell::new() }) }
     }
 
     /// Builds a client to see whether that goes well.
@@ -76,7 +96,7 @@ impl Net {
     /// [`Kind::Config`] for certificates that cannot be read.
     pub async fn client(&self) -> Result<reqwest::Client> {
         let build = || async {
-            if self.inner.endpoint.scheme() == "http" && self.inner.proxy.is_none() {
+            if self.inner.endpoint.scheme() == "http" && self.inner.proxies.one().is_none() {
                 return build(&self.inner);
             }
             let inner = self.inner.clone();
@@ -91,7 +111,7 @@ impl Net {
 fn build(inner: &Inner) -> Result<reqwest::Client> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let over_tls = |url: &Url| url.scheme() == "https";
-    let plain = !over_tls(&inner.endpoint) && !inner.proxy.as_ref().is_some_and(|proxy| over_tls(&proxy.0));
+    let plain = !over_tls(&inner.endpoint) && !inner.proxies.one().is_some_and(over_tls);
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("asistry/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -122,12 +142,16 @@ fn build(inner: &Inner) -> Result<reqwest::Client> {
     if inner.tls.insecure {
         builder = builder.danger_accept_invalid_certs(true);
     }
-    if let Some(proxy) = &inner.proxy {
-        let unusable = |e: reqwest::Error| {
-            Error::new(Kind::Config, format!("the proxy of the profile cannot be used: {}", cause(&e)))
-        };
-        builder = builder.proxy(reqwest::Proxy::all(proxy.0.clone()).map_err(unusable)?);
-    }
+    builder = match &inner.proxies {
+        Proxies::OfTheEnvironment => builder,
+        Proxies::Avoided => builder.no_proxy(),
+        Proxies::One(url) => {
+            let unusable = |e: reqwest::Error| {
+                Error::new(Kind::Config, format!("the proxy of the profile cannot be used: {}", cause(&e)))
+            };
+            builder.proxy(reqwest::Proxy::all(url.clone()).map_err(unusable)?)
+        }
+    };
     builder
         .build()
         .map_err(|e| Error::new(Kind::Config, format!("the HTTP client cannot be set up: {}", cause(&e))))

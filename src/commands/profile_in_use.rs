@@ -9,9 +9,9 @@ use super::arguments::Common;
 use super::ask::Asker;
 use super::environment::{Environment, variable};
 use crate::auth::keys::Found;
-use crate::auth::{Authorizer, Credential, ExtraHeaders, read_header_file};
+use crate::auth::{Authorizer, Credential, ExtraHeaders, is_loopback, read_header_file};
 use crate::error::{Error, Kind, Result};
-use crate::net::{Net, Proxy, TlsOptions};
+use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{self, Options, Profile, ToolNames};
 use crate::protocol::bridge::{Settings, ToolRules, Transport};
 use crate::protocol::http::origin_and_path;
@@ -104,7 +104,7 @@ impl ProfileInUse {
             );
         }
         let trace = common.trace.as_deref().map(Trace::create).transpose()?.map(Arc::new);
-        let net = Net::new(endpoint.clone(), tls_of(&options, environment), proxy.map(Proxy));
+        let net = Net::new(endpoint.clone(), tls_of(&options, environment), proxies_of(&endpoint, proxy));
         let remote = Arc::new(Remote::new(net, authorizer, options.max_time, trace.clone()));
         Ok(Self {
             profile,
@@ -159,6 +159,16 @@ pub fn tls_of(options: &Options, environment: &Environment) -> TlsOptions {
 fn proxy_of(profile: &str, options: &Options) -> Result<Option<Url>> {
     let url = options.proxy.as_ref().map(|proxy| proxy.url(&variable)).transpose();
     url.map_err(|why| Error::new(Kind::Config, format!("proxy of the profile {profile}: {why}")))
+}
+
+/// A proxy of the environment has no part in what stays on this machine: it could not come back here, and would
+/// read a key that is sent in the clear.
+fn proxies_of(endpoint: &Url, of_profile: Option<Url>) -> Proxies {
+    match of_profile {
+        Some(url) => Proxies::One(url),
+        None if is_loopback(endpoint) => Proxies::Avoided,
+        None => Proxies::OfTheEnvironment,
+    }
 }
 
 /// Finds the profile that the options and the configuration name.

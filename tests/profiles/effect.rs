@@ -131,6 +131,20 @@ fn a_key_does_not_travel_in_the_clear_by_way_of_a_proxy() {
 }
 
 #[test]
+fn a_proxy_of_the_environment_does_not_read_what_stays_on_this_machine() {
+    let (service, proxy) = (with_tools(), Service::never_called());
+    let mut command = home(&service, "").asistry(&["tools"]);
+    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env(name, proxy.url());
+    }
+    command.env("ASISTRY_API_KEY", "k1").assert().success();
+    assert_eq!(
+        service.awaits("tools/list", |r| r.method == "tools/list").header("authorization"),
+        Some("Bearer k1")
+    );
+}
+
+#[test]
 fn a_certificate_of_the_profile_is_read_beside_the_configuration() {
     let service = Service::never_called();
     let url = service.url().replace("http://", "https://");

@@ -10,7 +10,7 @@ use crate::commands::arguments::Common;
 use crate::commands::ask::Asker;
 use crate::commands::environment::Environment;
 use crate::error::{Error, Kind, Result};
-use crate::net::{Net, TlsOptions};
+use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{self, Change, Config, Document, Options, Profile};
 use crate::service::{Service, check_name, unknown};
 use crate::ui;
@@ -218,5 +218,5 @@ fn check_files(profile: &Profile, changes: &[Change]) -> Result<()> {
     let tls = TlsOptions { ca_file, client_cert, insecure: false };
     // Certificates are read for https alone, whatever this profile's endpoint is.
     let Ok(somewhere) = Url::parse("https://localhost") else { return Ok(()) };
-    Net::new(somewhere, tls, None).check().map_err(|error| error.of_kind(Kind::Usage))
+    Net::new(somewhere, tls, Proxies::OfTheEnvironment).check().map_err(|error| error.of_kind(Kind::Usage))
 }
