@@ -12,7 +12,7 @@ use crate::auth::keys::Found;
 use crate::auth::{Authorizer, Credential, ExtraHeaders, is_loopback, read_header_file};
 use crate::error::{Error, Kind, Result};
 use crate::net::{Net, Proxies, TlsOptions};
-use crate::profile::{self, Options, Profile, ToolNames};
+use crate::profile::{self, Options, Profile, ToolNames, headers};
 use crate::protocol::bridge::{Settings, ToolRules, Transport};
 use crate::protocol::http::origin_and_path;
 use crate::protocol::retry::RetryPolicy;
@@ -196,9 +196,12 @@ pub fn find(common: &Common, environment: &Environment) -> Result<Profile> {
     }
 }
 
-/// Refuses to send a credential that stands in the headers of a profile to another origin than the profile's.
+/// Refuses to send what stands in the headers of a profile to another origin than the profile's: a credential, and
+/// whatever comes from the environment.
 fn check_headers(profile: &Profile, target: &Profile) -> Result<()> {
-    let Some((name, _)) = profile.headers.iter().find(|(name, _)| profile.is_credential(name)) else {
+    let is_bound =
+        |(name, value): &&(String, String)| profile.is_credential(name) || !headers::is_literal(value);
+    let Some((name, _)) = profile.headers.iter().find(is_bound) else {
         return Ok(());
     };
     let elsewhere = target.endpoint()?.origin();

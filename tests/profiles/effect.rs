@@ -60,6 +60,20 @@ fn headers_go_along_with_what_the_environment_adds_and_the_command_line_stands_o
 }
 
 #[test]
+fn what_a_header_takes_from_the_environment_goes_to_the_origin_of_the_profile_only() {
+    let (service, other) = (with_tools(), Service::never_called());
+    let home = home(&service, "headers = { X-Auth-Key = '${T}' }");
+    let tools = |url: &str| {
+        let mut command = home.asistry(&["-p", "work", "--url", url, "tools"]);
+        command.env("T", "t0").assert()
+    };
+    let refused = tools(&other.url()).code(3);
+    assert!(String::from_utf8_lossy(&refused.get_output().stderr).contains("X-Auth-Key"));
+    tools(&format!("{}?x=1", service.url())).success();
+    assert_eq!(service.awaits("tools/list", |r| r.method == "tools/list").header("x-auth-key"), Some("t0"));
+}
+
+#[test]
 fn tools_are_denied_hidden_and_renamed_as_the_profile_says() {
     let service = with_tools();
     let home = home(&service, "deny_tools = ['delete_*']\ntool_names = 'safe'\nhidden_tools = ['list_*']");
