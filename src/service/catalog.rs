@@ -192,6 +192,7 @@ mod tests {
         for (from, to, why) in [
             ("title = 'CRM'", "title = 'CRM'\nembedded = true", "embedded"),
             ("'https://{tenant}", "'ftp://{tenant}", "neither http nor https"),
+            ("'https://{tenant}", "'https://u:p@{tenant}", "a user or a password"),
             ("'https://{tenant}", "'https://{tenent}", "[variables.tenent]"),
             ("'https://{tenant}", "'https://{tenant", "the endpoint"),
             ("'https://{tenant}.crm", "'https://crm", "does not use the variable tenant"),

@@ -163,6 +163,9 @@ impl Service {
         let no_url = |why: &str| Error::new(Kind::Config, format!("the endpoint of {} {why}", self.name));
         let url = Url::parse(&text).map_err(|e| no_url(&format!("is no URL: {e}")))?;
         match url.scheme() {
+            "http" | "https" if !url.username().is_empty() || url.password().is_some() => {
+                Err(no_url("has a user or a password in it"))
+            }
             "http" | "https" => Ok(url),
             _ => Err(no_url("is neither http nor https")),
         }
