@@ -235,6 +235,14 @@ fn a_built_in_profile_gets_an_entry_when_it_is_set() {
 }
 
 #[test]
+fn a_built_in_profile_cannot_become_one_of_another_service() {
+    let home = Home::with("# mine\n");
+    let said = home.refuses(&["profiles", "set", "bob-studio", "service=mcp", "url=https://h.example"], 2);
+    assert!(said.contains("bob-studio is the name of a service"), "{said}");
+    home.prints(&["profiles", "set", "bob-studio", "service=bob-studio", "timeout=5m"]);
+}
+
+#[test]
 fn what_is_wrong_in_the_file_is_told_and_can_be_mended() {
     let home = Home::with("profile = \"work\"\n\n[profiles.work\n");
     for arguments in

@@ -61,6 +61,9 @@ pub fn apply(document: &mut Document, name: &str, changes: &[Change], place: &Pl
     let config = Config::parse(&document.text(), place.clone())?;
     let before = Profile::find(name, &config);
     let service = service_of(name, changes, &config, &before)?;
+    if changes.iter().any(|change| change.field == "service") {
+        config.catalog.check_profile(name, &service.name)?;
+    }
     if !config.has(name) {
         document.set(&["profiles", name, "service"], service.name.as_str().into())?;
     }

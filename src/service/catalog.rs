@@ -54,6 +54,18 @@ impl Catalog {
         Ok(Some(service))
     }
 
+    /// Refuses a profile that bears the name of a service and is of another: its keys would silently go elsewhere.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`].
+    pub fn check_profile(&self, name: &str, service: &str) -> Result<()> {
+        if self.find(name)?.is_none_or(|own| own.name == service) {
+            return Ok(());
+        }
+        let why = format!("{name} is the name of a service, and cannot be a profile of another");
+        Err(Error::new(Kind::Usage, why).hint("give the profile another name"))
+    }
+
     /// Returns the names of all services, the built-in ones first.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = Service::names().map(str::to_owned).collect();

@@ -168,15 +168,12 @@ fn chosen_service(told: Option<String>, name: &str, config: &Config, asker: Aske
     let catalog = &config.catalog;
     let own = catalog.find(name)?;
     let known = catalog.names().join(", ");
-    let told = match (told, &own) {
+    let told = match (told, own) {
         (Some(told), _) => told,
-        (None, Some(own)) => own.name.clone(),
+        (None, Some(own)) => own.name,
         (None, None) => asker.line(&format!("Which service ({known})?"), "--service SERVICE")?,
     };
-    if own.is_some_and(|own| own.name != told) {
-        let why = format!("{name} is the name of a service, and cannot be a profile of another");
-        return Err(Error::new(Kind::Usage, why).hint("give the profile another name"));
-    }
+    catalog.check_profile(name, &told)?;
     catalog.find(&told)?.ok_or_else(|| {
         let known = catalog.names();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
