@@ -261,6 +261,13 @@ fn what_is_wrong_in_the_file_is_told_and_can_be_mended() {
 }
 
 #[test]
+fn a_profile_that_a_key_in_the_environment_hides_is_told() {
+    let mut command = Home::new().asistry(&["-p", "work", "tools"]);
+    let said = command.env_remove("ASISTRY_CONFIG_DIR").env("ASISTRY_API_KEY", "k1").assert().code(3);
+    assert!(String::from_utf8_lossy(&said.get_output().stderr).contains("ASISTRY_CONFIG_DIR"));
+}
+
+#[test]
 fn profiles_are_worked_on_whatever_key_the_environment_has() {
     let home = Home::new();
     let run = |arguments: &[&str]| {

@@ -178,13 +178,13 @@ fn proxies_of(endpoint: &Url, of_profile: Option<Url>) -> Proxies {
 pub fn find(common: &Common, environment: &Environment) -> Result<Profile> {
     match (&common.profile, &common.url) {
         (None, Some(url)) => Profile::of_url(url),
-        (Some(name), None) => Profile::find(name, &environment.config()?),
+        (Some(name), None) => named(name, environment),
         (None, None) => {
             let config = environment.config()?;
             Profile::find(config.profile.as_deref().unwrap_or(profile::DEFAULT), &config)
         }
         (Some(name), Some(url)) => {
-            let mut profile = Profile::find(name, &environment.config()?)?;
+            let mut profile = named(name, environment)?;
             let target = Profile::of_url(url)?;
             check_headers(&profile, &target)?;
             profile.service.endpoint = target.service.endpoint;
@@ -194,6 +194,16 @@ pub fn find(common: &Common, environment: &Environment) -> Result<Profile> {
             Ok(profile)
         }
     }
+}
+
+fn named(name: &str, environment: &Environment) -> Result<Profile> {
+    let config = environment.config()?;
+    Profile::find(name, &config).map_err(|error| match config.place.directory.as_os_str().is_empty() {
+        true => error.hint(
+            "with ASISTRY_API_KEY set the configuration is read only where ASISTRY_CONFIG_DIR names its directory",
+        ),
+        false => error,
+    })
 }
 
 /// Refuses to send what stands in the headers of a profile to another origin than the profile's: a credential, and
