@@ -3,6 +3,7 @@
 mod commands;
 mod conversations;
 mod house;
+mod keys;
 mod profiles;
 mod rmcp_peer;
 mod sandbox;

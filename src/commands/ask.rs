@@ -2,6 +2,9 @@
 //!
 //! Refuses to ask where nobody can answer: then the option that makes the question needless is named.
 
+#[cfg(unix)]
+mod hidden;
+
 use std::io::{BufRead, ErrorKind, IsTerminal};
 
 use super::environment::Environment;
@@ -67,10 +70,17 @@ impl Asker {
         if !self.allowed {
             return Err(nobody(question, otherwise));
         }
-        match rpassword::prompt_password(format!("{question} ")) {
-            Ok(typed) => Ok(Secret::new(typed)),
+        #[cfg(unix)]
+        let typed = hidden::read(question).map(|typed| Secret::new(typed.to_string()));
+        #[cfg(not(unix))]
+        let typed = rpassword::prompt_password(format!("{question} ")).map(Secret::new);
+        match typed {
+            Ok(typed) => Ok(typed),
             Err(e) if e.kind() == ErrorKind::Interrupted => {
                 Err(Error::new(Kind::Interrupted, "interrupted; nothing was changed"))
+            }
+            Err(e) if e.kind() == ErrorKind::InvalidData => {
+                Err(Error::new(Kind::Usage, "what was typed is no text").hint(otherwise))
             }
             Err(_) => Err(Error::new(Kind::Interrupted, "the question was not answered").hint(otherwise)),
         }

@@ -150,30 +150,10 @@ fn shapes(secret: &str) -> Vec<String> {
 #[cfg(target_os = "linux")]
 #[test]
 fn on_a_terminal_it_refuses_with_the_configuration_to_write() {
-    let (_leader, terminal) = pseudo_terminal();
+    let (_leader, terminal) = crate::support::terminal::pseudo_terminal();
     let mut bridge = asistry(["bridge", "--url", "https://mcp.example/mcp"]).stdin(terminal).spawn();
     assert_eq!(bridge.exit_code(), 2);
     let told = bridge.stderr();
     assert!(told.contains("mcpServers") && told.contains("https://mcp.example/mcp"), "{told}");
     assert!(bridge.rest().is_empty());
-}
-
-/// Both ends of a new terminal, without a C library's help (ioctl_tty(2)).
-#[cfg(target_os = "linux")]
-#[allow(unsafe_code)]
-fn pseudo_terminal() -> (std::fs::File, std::fs::File) {
-    use rustix::ioctl::{Getter, Setter, ioctl};
-    const TIOCSPTLCK: u32 = 0x4004_5431;
-    const TIOCGPTN: u32 = 0x8004_5430;
-    let leader = std::fs::File::options().read(true).write(true).open("/dev/ptmx").unwrap();
-    // SAFETY: both take or fill one int, as the manual page says.
-    let number: u32 = unsafe {
-        ioctl(&leader, Setter::<{ TIOCSPTLCK }, i32>::new(0)).unwrap();
-        ioctl(&leader, Getter::<{ TIOCGPTN }, u32>::new()).unwrap()
-    };
-    let path = format!("/dev/pts/{number}");
-    let mut options = std::fs::File::options();
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, 0o400);
-    let terminal = options.read(true).write(true).open(path).unwrap();
-    (leader, terminal)
 }

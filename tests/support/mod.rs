@@ -2,7 +2,10 @@
 
 pub mod bridge;
 pub mod conversation;
+pub mod home;
 pub mod service;
+#[cfg(target_os = "linux")]
+pub mod terminal;
 
 use std::time::Duration;
 
