@@ -106,10 +106,19 @@ pub fn origin_and_path(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
-/// Reads the JSON-RPC error that a failing reply may carry, whatever its id (HTTP-5).
+/// Reads the JSON-RPC error that a failing reply may carry, whatever its id (HTTP-5). An `error` without a
+/// number is none (JSON-RPC 2.0, section 5.1), such as the `{"error":"invalid_token"}` of OAuth.
 pub fn json_rpc_error(body: &Bytes) -> Option<Message> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        #[serde(rename = "code")]
+        _code: i64,
+    }
     match Parcel::read(body.clone()) {
-        Ok(Parcel::One(message)) if message.error_text().is_some() => Some(message),
+        Ok(Parcel::One(message)) => {
+            let numbered = serde_json::from_str::<Numbered>(message.error_text()?).is_ok();
+            numbered.then_some(message)
+        }
         _ => None,
     }
 }
@@ -196,6 +205,15 @@ mod tests {
         assert!(to(307, "http://a.example/mcp").is_err());
         assert!(to(302, "/mcp/").is_err());
         assert!(head(304, "/").redirect(&from).is_none());
+    }
+
+    #[test]
+    fn an_error_without_a_number_is_no_json_rpc() {
+        let error = |text: &'static str| json_rpc_error(&Bytes::from_static(text.as_bytes())).is_some();
+        assert!(error(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"no"}}"#));
+        assert!(!error(r#"{"error":"invalid_token","error_description":"expired"}"#));
+        assert!(!error(r#"{"error":{"code":"unauthorized","message":"no"}}"#));
+        assert!(!error(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#));
     }
 
     #[test]
