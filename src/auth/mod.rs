@@ -8,6 +8,7 @@ mod headers;
 pub mod keys;
 mod store;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,7 @@ pub struct Authorizer {
     /// Why no credential may travel to the endpoint.
     in_the_clear: Option<Error>,
     drawn: RwLock<Drawn>,
+    rejected: AtomicBool,
     reading: tokio::sync::Mutex<()>,
 }
 
@@ -106,6 +108,7 @@ impl Authorizer {
             source,
             in_the_clear: None,
             drawn: RwLock::new(drawn),
+            rejected: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
         })
     }
@@ -194,13 +197,19 @@ impl Authorizer {
     /// The service rejected the credential: reads the key store again, once for each rejection, and says
     /// whether there is another key now (AUTH-1). A given key cannot change.
     pub async fn renew(&self) -> bool {
+        self.rejected.store(true, Ordering::Relaxed);
         let Source::Stored(keys) = &self.source else { return false };
         let rejected = self.credential();
         let _one_reader = self.reading.lock().await;
-        if self.credential() != rejected {
-            return true;
-        }
-        self.draw(keys).await.is_ok() && self.credential() != rejected
+        let known = self.credential() != rejected;
+        let renewed = known || (self.draw(keys).await.is_ok() && self.credential() != rejected);
+        self.rejected.store(!renewed, Ordering::Relaxed);
+        renewed
+    }
+
+    /// Says whether the service has rejected the credential (401), whatever it said in its body.
+    pub fn was_rejected(&self) -> bool {
+        self.rejected.load(Ordering::Relaxed)
     }
 
     async fn draw(&self, keys: &Keys) -> Result<()> {

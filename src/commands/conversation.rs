@@ -20,6 +20,8 @@ use crate::protocol::message::{Id, Kind as MessageKind, Message, quote};
 use crate::relay::{Ending, Relay};
 
 const NOT_FOUND: i32 = -32601;
+const REPLACE_KEY: &str =
+    "replace it: asistry keys rotate (-p PROFILE); or set a valid one in ASISTRY_API_KEY";
 
 /// Finds a tool by its name.
 ///
@@ -39,7 +41,7 @@ pub fn find_tool<'a>(tools: &'a [Tool], name: &str) -> Result<&'a Tool> {
 pub struct Conversation {
     client: Client,
     relay: tokio::task::JoinHandle<()>,
-    _in_use: ProfileInUse,
+    in_use: ProfileInUse,
     count: i64,
 }
 
@@ -89,7 +91,7 @@ impl Conversation {
             .remembering(in_use.state.clone(), endpoint)
             .traced(in_use.trace.clone());
         let relay = tokio::spawn(relay.run(std::future::pending()));
-        Self { client, relay, _in_use: in_use, count: 0 }
+        Self { client, relay, in_use: in_use, count: 0 }
     }
 
     /// Asks, and returns the JSON text of the result; `progress` hears how far it is.
@@ -108,7 +110,9 @@ impl Conversation {
         while let Some(line) = self.client.hear().await {
             let Ok(message) = Message::read(line) else { continue };
             match message.kind() {
-                MessageKind::Response if message.id() == Some(&id) => return answer(&message),
+                MessageKind::Response if message.id() == Some(&id) => {
+                    return answer(&message, self.in_use.remote.was_rejected());
+                }
                 MessageKind::Request => self.decline(&message),
                 MessageKind::Notification => progress(&message),
                 MessageKind::Response => {}
@@ -164,7 +168,9 @@ impl Conversation {
     }
 }
 
-fn answer(message: &Message) -> Result<String> {
+/// `rejected` says that the service has rejected the key: the status does not come along with an error of its
+/// own.
+fn answer(message: &Message, rejected: bool) -> Result<String> {
     let Some(error) = message.error_text() else {
         return Ok(message.result_text().unwrap_or("null").to_owned());
     };
@@ -184,9 +190,14 @@ fn answer(message: &Message) -> Result<String> {
         (true, _) => data["kind"].as_str().and_then(Kind::named).unwrap_or(Kind::Bug),
         (false, -32001) => Kind::AuthDenied,
         (false, -32029) => Kind::RateLimited,
+        (false, _) if rejected => Kind::AuthDenied,
         (false, _) => Kind::ServiceError,
     };
-    let hint = data["hint"].as_str().filter(|_| ours).unwrap_or_default();
+    let hint = match data["hint"].as_str() {
+        Some(hint) if ours => hint,
+        _ if kind == Kind::AuthDenied => REPLACE_KEY,
+        _ => "",
+    };
     let message = failed.message.strip_suffix(&format!(": {hint}")).unwrap_or(&failed.message);
     let trace_id = data["traceId"].as_str().map(str::to_owned);
     let mut told = Error::new(kind, message).code(failed.code).trace_id(trace_id);

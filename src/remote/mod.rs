@@ -101,6 +101,11 @@ impl Remote {
         ready
     }
 
+    /// Says whether the service has rejected the credential (401), whatever it said in its body.
+    pub fn was_rejected(&self) -> bool {
+        self.authorizer.was_rejected()
+    }
+
     /// Carries one passage out after a pause; everything it brings goes to `reports`.
     pub async fn carry(
         &self,

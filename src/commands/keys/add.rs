@@ -11,6 +11,7 @@ use super::{Desk, Store, check_name};
 use crate::auth::form;
 use crate::auth::keys::{KeyId, NewKey, default_name};
 use crate::error::{Error, Kind};
+use crate::profile::Profile;
 use crate::ui;
 
 /// Options of `asistry keys add`.
@@ -48,7 +49,7 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     let tried = if arguments.no_verify {
         "not tried".to_owned()
     } else {
-        match verify(desk, &given).await? {
+        match verify(desk, &given).await.map_err(|error| refused(error, &profile))? {
             Verdict::Works(tried) => tried.to_string(),
             Verdict::Untried(why) => format!("NOT TRIED: {why}"),
         }
@@ -74,6 +75,20 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What helps against a new key that the service rejects is another one than for a stored key.
+fn refused(failure: anyhow::Error, profile: &Profile) -> anyhow::Error {
+    match failure.downcast::<Error>() {
+        Ok(error) if matches!(error.kind(), Kind::AuthDenied) => {
+            let why = format!("{}; nothing was stored", error.message());
+            let page = &profile.service.auth.key_page;
+            let whence = if page.is_empty() { String::new() } else { format!(" from {page}") };
+            error.within(why).hint(format!("take a valid key{whence}; --no-verify stores it untried")).into()
+        }
+        Ok(error) => error.into(),
+        Err(failure) => failure,
+    }
 }
 
 fn ask_to_replace(desk: &Desk<'_>, id: &KeyId) -> Result<()> {
