@@ -123,6 +123,11 @@ fn is_preview(text: &str) -> bool {
     text.contains(['…', '•', '*', '●', '·']) || text.contains("...")
 }
 
+/// Says whether a text is as long as a key and begins like one of some service: then it is not repeated.
+pub fn is_known(text: &str) -> bool {
+    text.len() >= SHORTEST_WITH_END && origin_of(text).is_some()
+}
+
 /// Says whose key has the form of another's; used for words only, never for a choice.
 fn origin_of(text: &str) -> Option<String> {
     let provider = MODEL_PROVIDERS.iter().find(|(prefix, _)| text.starts_with(prefix));

@@ -141,13 +141,13 @@ impl Ran {
 
     /// The commands that its hint names, ready to be run.
     pub fn commands(&self) -> Vec<Vec<String>> {
-        let begun = self.stderr.split("asistry ").skip(1);
         let words = |rest: &str| {
             let line = rest.lines().next().unwrap_or_default();
-            let end = line.find([';', ',', '(', ')']).unwrap_or(line.len());
-            line[..end].split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+            let end = line.find([';', ',', '(', ')', '…']).unwrap_or(line.len());
+            let words = line[..end].split_whitespace().map(str::to_owned);
+            std::iter::once("keys".to_owned()).chain(words).collect()
         };
-        begun.map(words).filter(|words| words.first().is_some_and(|word| word == "keys")).collect()
+        self.stderr.split("asistry keys ").skip(1).map(words).collect()
     }
 
     pub fn json(&self) -> Value {

@@ -35,6 +35,7 @@ pub struct Arguments {
 /// # Errors
 /// What is wrong with the key, the profile or the key store.
 pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
+    arguments.source.not_typed()?;
     let (profile, origin) = desk.profile()?;
     let name = arguments.name.unwrap_or_else(|| default_name(&profile, &origin));
     check_name(&name)?;

@@ -79,8 +79,7 @@ pub async fn bind(desk: &Desk<'_>, arguments: BindArguments) -> Result<()> {
 
 fn origin_of(text: &str) -> Result<String> {
     let wrong = || {
-        Error::new(Kind::Usage, format!("“{text}” is no origin"))
-            .hint("write it like https://host.example:8443")
+        Error::new(Kind::Usage, "what was given is no origin").hint("write it like https://host.example:8443")
     };
     let url = Url::parse(text).map_err(|_| wrong())?;
     let fits = matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty();

@@ -2,6 +2,7 @@
 //!
 //! Refuses what is no text or longer than any key, and never repeats what it was given.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ use crate::secret::Secret;
 /// The key itself, and some white space around it.
 const MOST: u64 = form::LONGEST as u64 + 1024;
 
+const OTHERWISE: &str = "use --stdin, --from-env VAR or --from-file FILE";
+
 /// Where the new key comes from.
 #[derive(Debug, Args)]
 pub struct Source {
@@ -34,6 +37,9 @@ pub struct Source {
     /// Take a key of the wrong form
     #[arg(long)]
     pub force: bool,
+    /// What stands where a key must not stand; taken so that nobody repeats it.
+    #[arg(hide = true)]
+    typed: Vec<OsString>,
 }
 
 /// A key of the right form, or one that is wanted all the same.
@@ -45,6 +51,20 @@ pub struct Given {
 }
 
 impl Source {
+    /// Refuses a key among the arguments.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] without the key.
+    pub fn not_typed(&self) -> Result<()> {
+        if self.typed.is_empty() {
+            return Ok(());
+        }
+        let why = "a key is no argument: every process can read it there; nothing was stored";
+        Err(Error::new(Kind::Usage, why).hint(format!(
+            "leave it out, then it is asked for, or {OTHERWISE}; what was typed is in your shell's history: make a new key"
+        )))
+    }
+
     /// Reads the key, and checks its form.
     ///
     /// # Errors
@@ -69,13 +89,15 @@ impl Source {
     fn text(&self, desk: &Desk<'_>, profile: &Profile) -> Result<(Secret, String)> {
         if let Some(name) = &self.from_env {
             let text = variable(name).ok_or_else(|| {
-                let why = format!("the variable {name} is not set, empty, or no text");
-                Error::new(Kind::Usage, why).hint(format!("export {name}=…, or use --stdin"))
+                // Its name is not repeated: --from-env "$KEY" is typed easily.
+                let why = "the variable that --from-env names is not set, empty, or no text";
+                Error::new(Kind::Usage, why)
+                    .hint("write its name without $, after export NAME=…; or use --stdin")
             })?;
-            return Ok((Secret::new(text), format!("in {name}")));
+            return Ok((Secret::new(text), "in the variable".into()));
         }
         if let Some(path) = &self.from_file {
-            let place = format!("in {}", path.display());
+            let place = "in the file".to_owned();
             let file = File::open(path).map_err(|e| unreadable(&place, &e.to_string()))?;
             return Ok((read(file, &place)?, place));
         }
@@ -87,7 +109,6 @@ impl Source {
             }
             return Ok((read(stdin.lock(), "on standard input")?, "on standard input".into()));
         }
-        const OTHERWISE: &str = "use --stdin, --from-env VAR or --from-file FILE";
         let page = &profile.service.auth.key_page;
         let whence = if page.is_empty() { String::new() } else { format!(" (from {page})") };
         let question = format!("Key for {}{whence}:", profile.service.title);

@@ -17,6 +17,7 @@ use super::arguments::Common;
 use super::ask::Asker;
 use super::environment::Environment;
 use super::profile_in_use;
+use crate::auth::form;
 use crate::auth::keys::{DEFAULT, KeyId, Keys, default_name};
 use crate::error::{Error, Kind};
 use crate::profile::{self, Profile, StoreKind};
@@ -150,6 +151,10 @@ impl Desk<'_> {
 
 /// A name is a part of the names in the store.
 fn check_name(name: &str) -> crate::error::Result<()> {
+    if form::is_known(name) {
+        let why = "a key stands where the name of a key is wanted";
+        return Err(Error::new(Kind::Usage, why).hint("give the name: asistry keys list shows the names"));
+    }
     let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if fits && (1..=64).contains(&name.len()) && !name.starts_with('.') {
         return Ok(());

@@ -41,6 +41,7 @@ pub struct Arguments {
 /// # Errors
 /// What is wrong with the new key or the key store; the old key stays in use.
 pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
+    arguments.source.not_typed()?;
     let list = desk.keys.list()?;
     let id = desk.key(arguments.name.clone(), &list)?;
     if arguments.undo {

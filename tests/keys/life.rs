@@ -1,0 +1,305 @@
+//! What happens to a stored key: shown, tried, put into use, replaced, removed.
+
+use serde_json::Value;
+
+use super::{Accepted, NEW, NOWHERE, OLD, origin};
+use crate::support::home::{Home, Ran};
+use crate::support::service::{Reply, Service};
+
+/// A home with a stored key for this service.
+fn home_with(url: &str, key: &str) -> Home {
+    let home = Home::new();
+    home.told(&["keys", "add", "-p", "asistry", "--url", url, "--no-verify", "--stdin"], key).succeeds();
+    home
+}
+
+fn revealed(home: &Home) -> String {
+    home.run(&["keys", "show", "-p", "asistry", "--reveal", "--yes"]).succeeds().stdout.trim_end().to_owned()
+}
+
+/// Runs a command that a hint names.
+fn typed(home: &Home, command: &[String], more: &[&str]) -> Ran {
+    let words: Vec<&str> = command.iter().map(String::as_str).chain(more.iter().copied()).collect();
+    home.run(&words)
+}
+
+#[test]
+fn a_key_that_the_service_takes_is_stored_with_what_was_tried() {
+    let service = Accepted::only(&[NEW]).service();
+    let home = Home::new();
+    let add = ["keys", "add", "-p", "asistry", "--url", &service.url(), "--stdin"];
+    let said = home.told(&add, NEW).succeeds().says(&["asistry/default", "ask_…07Kd", "it works", "0 tools"]);
+    assert!(said.stderr.contains(&origin(&service.url())) && said.stdout.is_empty(), "{said:?}");
+    home.run(&["-p", "asistry", "--url", &service.url(), "tools"]).succeeds();
+}
+
+#[test]
+fn a_key_that_the_service_rejects_is_not_stored() {
+    let service = Accepted::only(&[NEW]).service();
+    let home = Home::new();
+    let add = ["keys", "add", "-p", "asistry", "--url", &service.url(), "--stdin"];
+    let said = home.told(&add, OLD).fails(4).says(&["does not accept the key", "Settings → API Keys"]);
+    assert!(!said.stderr.contains("rotate"), "there is nothing to replace: {}", said.stderr);
+    assert!(home.files().is_empty(), "{:?}", home.files());
+}
+
+#[test]
+fn a_rejection_is_known_by_its_status_whatever_stands_in_its_body() {
+    let bodies = [
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Unauthorized"}}"#,
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Unauthorized"}}"#,
+        r#"{"error":"invalid_token","error_description":"unknown"}"#,
+        r#"{"error":{"code":"unauthorized","message":"unknown"}}"#,
+        "<h1>no</h1>",
+        "",
+    ];
+    for body in bodies {
+        let service = Service::start(move |_| Some(Reply::status(401, "application/json", body)));
+        let home = Home::new();
+        let add = ["keys", "add", "-p", "asistry", "--url", &service.url(), "--stdin"];
+        home.told(&add, NEW).fails(4).says(&["nothing was stored", "Settings → API Keys"]);
+        assert!(home.files().is_empty(), "{body}: {:?}", home.files());
+        let tools = ["-p", "asistry", "--url", &service.url(), "tools"];
+        let mut given = home.command(tools);
+        Ran::of(given.env("ASISTRY_API_KEY", NEW)).fails(4).says(&["asistry keys rotate"]);
+    }
+}
+
+#[test]
+fn a_key_of_an_unreachable_service_is_stored_and_said_to_be_untried() {
+    let home = Home::new();
+    let add = ["keys", "add", "-p", "asistry", "--url", NOWHERE, "--stdin"];
+    home.told(&add, NEW).succeeds().says(&["NOT TRIED", "cannot be reached"]);
+    assert_eq!(revealed(&home), NEW);
+}
+
+#[test]
+fn a_list_shows_what_is_known_and_no_key() {
+    let home = home_with(NOWHERE, OLD);
+    let add = ["keys", "add", "--name", "spare", "-p", "asistry", "--url", NOWHERE, "--no-verify", "--stdin"];
+    home.told(&add, "ask_short").succeeds();
+    let list = home.json(&["keys", "list", "--json"]);
+    let first = &list[0];
+    for (field, value) in [
+        ("profile", Value::from("asistry")),
+        ("name", "default".into()),
+        ("current", true.into()),
+        ("masked", "ask_…07Kd".into()),
+        ("origin", "http://127.0.0.1:9".into()),
+        ("boundTo", Value::Array(Vec::new())),
+        ("store", "file".into()),
+        ("ageDays", 0.into()),
+        ("lastUsed", Value::Null),
+        ("rotationInterrupted", false.into()),
+        ("forced", false.into()),
+    ] {
+        assert_eq!(first[field], value, "{field} of {first}");
+    }
+    assert!(first["added"].as_str().is_some_and(|added| added.ends_with('Z')), "{first}");
+    assert_eq!(list[1]["masked"], "ask_…", "a short key shows nothing of itself");
+    let text = home.run(&["keys", "list"]).succeeds().stdout;
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(
+        text.starts_with("*\tasistry\tdefault\task_…07Kd\thttp://127.0.0.1:9\tfile\tjust now\tnever\n"),
+        "{text}"
+    );
+    assert_eq!(home.run(&["keys", "list", "-p", "zuko"]).succeeds().stdout, "");
+    assert_eq!(home.json(&["keys", "list", "-p", "zuko", "--json"]), Value::Array(Vec::new()));
+    assert!(!text.contains("Vq8s"), "{text}");
+}
+
+#[test]
+fn with_no_key_a_list_says_how_to_store_one_and_json_is_an_empty_list() {
+    let home = Home::new();
+    home.run(&["keys", "list"]).succeeds().says(&["asistry keys add"]);
+    assert_eq!(home.json(&["keys", "list", "--json"]), Value::Array(Vec::new()));
+    for arguments in
+        [["keys", "show"], ["keys", "test"], ["keys", "remove"], ["keys", "rotate"], ["keys", "bind"]]
+    {
+        home.run(&arguments).fails(4).says(&["no stored key", "asistry keys add -p asistry"]);
+    }
+    home.run(&["keys", "use", "spare"]).fails(4).says(&["no stored key asistry/spare"]);
+    assert_eq!(home.run(&["keys", "show", "--json"]).fails(4).error()["kind"], "auth_required");
+}
+
+#[test]
+fn a_key_is_shown_masked_and_revealed_only_where_somebody_wants_it() {
+    let home = home_with(NOWHERE, OLD);
+    let shown = home.run(&["keys", "show"]).succeeds();
+    assert!(shown.stdout.contains("ask_…07Kd") && !shown.stdout.contains(OLD), "{}", shown.stdout);
+    let json = home.json(&["keys", "show", "--json"]);
+    assert_eq!((&json["masked"], json.get("key")), (&"ask_…07Kd".into(), None));
+    let refused = home.run(&["keys", "show", "--reveal"]).fails(2).says(&["terminal", "--yes"]);
+    assert_eq!(refused.stdout, "");
+    assert_eq!(revealed(&home), OLD);
+    assert_eq!(home.json(&["keys", "show", "--reveal", "--yes", "--json"])["key"], OLD);
+    home.run(&["keys", "show", "--yes"]).fails(2);
+}
+
+#[test]
+fn a_test_says_whether_the_key_works_and_exits_so() {
+    let accepted = Accepted::only(&[OLD]);
+    let service = accepted.service();
+    let url = service.url();
+    let home = home_with(&url, OLD);
+    let test = ["keys", "test", "-p", "asistry", "--url", &url];
+    assert!(home.run(&test).succeeds().stdout.contains("it works"));
+    let told = home.json(&[&test[..], &["--json"]].concat());
+    assert_eq!((&told["works"], &told["name"], &told["tools"]), (&true.into(), &"default".into(), &0.into()));
+    accepted.become_only(&[]);
+    home.run(&test).fails(4).says(&["does not accept the key"]);
+    let error = home.run(&[&test[..], &["--json"]].concat()).fails(4).error();
+    assert_eq!((&error["kind"], &error["httpStatus"]), (&"auth_denied".into(), &401.into()), "{error}");
+    drop(service);
+    home.run(&test).fails(6).says(&["cannot be reached"]);
+}
+
+#[test]
+fn a_test_runs_no_tool_and_tries_the_key_that_is_named() {
+    let service = Accepted::only(&[OLD, NEW]).service();
+    let url = service.url();
+    let home = home_with(&url, OLD);
+    let add = ["keys", "add", "--name", "spare", "-p", "asistry", "--url", &url, "--no-verify", "--stdin"];
+    home.told(&add, NEW).succeeds();
+    home.run(&["keys", "test", "--name", "spare", "-p", "asistry", "--url", &url]).succeeds();
+    let came = service.received();
+    assert!(came.iter().all(|received| super::key_of(received).as_deref() == Some(NEW)));
+    let methods: Vec<&str> = came.iter().map(|received| received.method.as_str()).collect();
+    assert!(methods.contains(&"tools/list") && !methods.contains(&"tools/call"), "{methods:?}");
+}
+
+#[test]
+fn another_key_is_put_into_use() {
+    let service = Accepted::only(&[OLD, NEW]).service();
+    let url = service.url();
+    let home = home_with(&url, OLD);
+    let add = ["keys", "add", "--name", "spare", "-p", "asistry", "--url", &url, "--no-verify", "--stdin"];
+    let said = home.told(&add, NEW).succeeds().says(&["in use is still asistry/default"]);
+    // The command that was named is the one that does it.
+    let [command] = said.commands().try_into().unwrap();
+    typed(&home, &command, &[]).succeeds().says(&["asistry/spare"]);
+    home.run(&["-p", "asistry", "--url", &url, "tools"]).succeeds();
+    let used = service.awaits("a list of tools", |received| received.method == "tools/list");
+    assert_eq!(super::key_of(&used).as_deref(), Some(NEW));
+    home.run(&["keys", "use", "no-such"]).fails(4).says(&["default", "spare"]);
+}
+
+#[test]
+fn removing_the_key_in_use_leaves_the_others_and_says_how_to_go_on() {
+    let home = home_with(NOWHERE, OLD);
+    let add = ["keys", "add", "--name", "spare", "-p", "asistry", "--url", NOWHERE, "--no-verify", "--stdin"];
+    home.told(&add, NEW).succeeds();
+    home.run(&["keys", "remove"]).fails(2).says(&["--yes"]);
+    let said = home.run(&["keys", "remove", "--yes"]).succeeds().says(&["asistry/default", "revoked"]);
+    let refused =
+        home.run(&["-p", "asistry", "--url", NOWHERE, "tools"]).fails(4).says(&["none of them is in use"]);
+    assert_eq!(said.commands(), refused.commands());
+    typed(&home, &refused.commands()[0], &[]).succeeds();
+    home.run(&["-p", "asistry", "--url", NOWHERE, "tools"]).fails(6);
+    home.run(&["keys", "remove", "--yes"]).succeeds();
+    assert_eq!(home.json(&["keys", "list", "--json"]), Value::Array(Vec::new()));
+    let list = std::fs::read_to_string(home.file("state/keys.json")).unwrap();
+    assert!(!list.contains("asistry"), "nothing is left: {list}");
+}
+
+#[test]
+fn a_rotation_puts_the_new_key_in_the_old_one_s_place() {
+    let service = Accepted::only(&[OLD, NEW]).service();
+    let url = service.url();
+    let home = home_with(&url, OLD);
+    let rotate = ["keys", "rotate", "-p", "asistry", "--url", &url, "--stdin"];
+    home.told(&rotate, OLD).fails(2).says(&["the new key is the old one", "nothing was changed"]);
+    home.told(&rotate, "bsk_1234567890").fails(2).says(&["Bob Studio"]);
+    assert_eq!(revealed(&home), OLD);
+    home.told(&rotate, NEW).succeeds().says(&["the new key is in use", "revoke the old key"]);
+    assert_eq!(revealed(&home), NEW);
+    let list = home.json(&["keys", "list", "--json"]);
+    assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+    home.told(&rotate, OLD).succeeds();
+    assert_eq!(revealed(&home), OLD);
+}
+
+#[test]
+fn a_rotation_to_a_key_that_is_rejected_leaves_the_old_one() {
+    let service = Accepted::only(&[OLD]).service();
+    let url = service.url();
+    let home = home_with(&url, OLD);
+    let rotate = ["keys", "rotate", "-p", "asistry", "--url", &url, "--stdin"];
+    home.told(&rotate, NEW).fails(4).says(&["the old key stays in use"]);
+    assert_eq!(revealed(&home), OLD);
+    assert_eq!(home.json(&["keys", "list", "--json"])[0]["rotationInterrupted"], false);
+    home.run(&["-p", "asistry", "--url", &url, "tools"]).succeeds();
+    home.run(&["keys", "rotate", "--resume"]).fails(2).says(&["no rotation"]);
+    home.run(&["keys", "rotate", "--undo"]).fails(2).says(&["no rotation"]);
+}
+
+#[test]
+fn a_rotation_whose_service_is_unreachable_waits_for_its_end() {
+    let service = Accepted::only(&[OLD, NEW]).service();
+    let url = service.url();
+    for resumed in [true, false] {
+        let home = home_with(&url, OLD);
+        home.write("config/config.toml", "");
+        let bind = ["keys", "bind", "http://127.0.0.1:9", "-p", "asistry", "--yes"];
+        home.run(&bind).succeeds();
+        let rotate = ["keys", "rotate", "-p", "asistry", "--url", NOWHERE, "--stdin"];
+        let staged =
+            home.told(&rotate, NEW).fails(6).says(&["the old one stays in use", "cannot be reached"]);
+        assert_eq!(revealed(&home), OLD);
+        assert_eq!(home.json(&["keys", "list", "--json"])[0]["rotationInterrupted"], true);
+        assert!(home.run(&["keys", "list"]).succeeds().stdout.contains("rotation interrupted"));
+        home.run(&["-p", "asistry", "--url", &url, "tools"]).succeeds();
+        // Neither a second rotation nor an add may bury it.
+        home.told(&rotate, "ask_third0000000000000000").fails(2).says(&["--resume", "--undo"]);
+        let [resume, undo] = staged.commands().try_into().unwrap();
+        if resumed {
+            typed(&home, &resume, &["--url", NOWHERE]).fails(6).says(&["--resume"]);
+            assert_eq!(revealed(&home), OLD);
+            typed(&home, &resume, &["--url", &url]).succeeds().says(&["the new key is in use"]);
+            assert_eq!(revealed(&home), NEW);
+        } else {
+            typed(&home, &undo, &[]).succeeds().says(&["undone"]);
+            assert_eq!(revealed(&home), OLD);
+        }
+        let list = home.json(&["keys", "list", "--json"]);
+        assert_eq!(list[0]["rotationInterrupted"], false, "{list}");
+        assert_eq!(list[0]["boundTo"][0], "http://127.0.0.1:9", "a rotation keeps what was allowed: {list}");
+    }
+    assert!(!service.received().is_empty());
+}
+
+#[test]
+fn a_rotation_without_a_trial_is_done_at_once() {
+    let home = home_with(NOWHERE, OLD);
+    let rotate = ["keys", "rotate", "-p", "asistry", "--url", NOWHERE, "--no-verify", "--stdin"];
+    home.told(&rotate, NEW).succeeds().says(&["not tried"]);
+    assert_eq!(revealed(&home), NEW);
+}
+
+#[test]
+fn a_key_that_is_given_in_the_environment_changes_nothing_about_the_stored_ones() {
+    let home = home_with(NOWHERE, OLD);
+    let run = |arguments: &[&str]| Ran::of(home.command(arguments).env("ASISTRY_API_KEY", NEW));
+    let shown = run(&["keys", "show", "--reveal", "--yes"]).succeeds().says(&["ASISTRY_API_KEY is set"]);
+    assert_eq!(shown.stdout, format!("{OLD}\n"));
+    run(&["keys", "list"]).succeeds().says(&["ASISTRY_API_KEY is set"]);
+    run(&["keys", "remove", "--yes"]).succeeds();
+    assert_eq!(home.json(&["keys", "list", "--json"]), Value::Array(Vec::new()));
+}
+
+#[test]
+fn the_last_use_of_a_key_is_told() {
+    let service = Service::start(|_| None);
+    let home = home_with(&service.url(), OLD);
+    home.run(&["-p", "asistry", "--url", &service.url(), "tools"]).succeeds();
+    let list = home.json(&["keys", "list", "--json"]);
+    assert!(list[0]["lastUsed"].as_str().is_some_and(|used| used.ends_with('Z')), "{list}");
+}
+
+#[test]
+fn a_service_that_answers_nonsense_leaves_a_new_key_untried() {
+    let service = Service::start(|_| Some(Reply::status(500, "text/html", "<h1>broken</h1>")));
+    let home = Home::new();
+    let add = ["keys", "add", "-p", "asistry", "--url", &service.url(), "--stdin"];
+    home.told(&add, NEW).succeeds().says(&["NOT TRIED", "HTTP 500"]);
+}
