@@ -1,5 +1,6 @@
 //! `asistry keys` and the stored keys, with the real binary and the encrypted file.
 
+mod bridge;
 mod given;
 mod life;
 #[cfg(target_os = "linux")]

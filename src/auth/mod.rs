@@ -67,9 +67,14 @@ enum Source {
     Stored(Arc<Keys>),
 }
 
+/// Says which credential a call was signed with: they are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signed(u64);
+
 /// What the key store said: it is asked once, and again after a rejection.
 #[derive(Debug, Default)]
 struct Drawn {
+    which: Signed,
     credential: Option<(HeaderName, HeaderValue)>,
     asked: bool,
     failed: Option<Failed>,
@@ -99,7 +104,7 @@ impl Authorizer {
             Credential::Stored(_) if extra.carries_credential => (Source::Given, None),
             Credential::Stored(keys) => (Source::Stored(keys), None),
         };
-        let drawn = Drawn { asked: matches!(source, Source::Given), credential: given, failed: None };
+        let drawn = Drawn { asked: matches!(source, Source::Given), credential: given, ..Drawn::default() };
         Ok(Self {
             origin: endpoint.origin(),
             shown_origin,
@@ -160,11 +165,11 @@ impl Authorizer {
         self.draw(keys).await
     }
 
-    /// Adds the credential to the headers of a call.
+    /// Adds the credential to the headers of a call, and says which one it was.
     ///
     /// # Errors
     /// [`Kind::OriginMismatch`] for a call to any other origin, and what [`Self::ready`] says.
-    pub async fn sign(&self, call: &mut HttpCall) -> Result<()> {
+    pub async fn sign(&self, call: &mut HttpCall) -> Result<Signed> {
         self.ready().await?;
         if call.url.origin() != self.origin {
             return Err(self.elsewhere(&call.url));
@@ -172,10 +177,11 @@ impl Authorizer {
         for (name, value) in &self.extra {
             call.headers.insert(name.clone(), value.clone());
         }
-        if let Some((name, value)) = self.credential() {
+        let drawn = self.drawn();
+        if let Some((name, value)) = drawn.credential.clone() {
             call.headers.insert(name, value);
         }
-        Ok(())
+        Ok(drawn.which)
     }
 
     fn elsewhere(&self, asked: &Url) -> Error {
@@ -194,15 +200,15 @@ impl Authorizer {
         Error::new(Kind::OriginMismatch, why).hint(way)
     }
 
-    /// The service rejected the credential: reads the key store again, once for each rejection, and says
-    /// whether there is another key now (AUTH-1). A given key cannot change.
-    pub async fn renew(&self) -> bool {
+    /// The service rejected the credential that a call was signed with: reads the key store again, once for each
+    /// rejection, and says whether there is another key now (AUTH-1). A given key cannot change.
+    pub async fn renew(&self, rejected: Signed) -> bool {
         self.rejected.store(true, Ordering::Relaxed);
         let Source::Stored(keys) = &self.source else { return false };
-        let rejected = self.credential();
         let _one_reader = self.reading.lock().await;
-        let known = self.credential() != rejected;
-        let renewed = known || (self.draw(keys).await.is_ok() && self.credential() != rejected);
+        // Of several calls with the same key, the first that is refused reads; the others come later.
+        let known = self.drawn().which != rejected;
+        let renewed = known || (self.draw(keys).await.is_ok() && self.drawn().which != rejected);
         self.rejected.store(!renewed, Ordering::Relaxed);
         renewed
     }
@@ -218,7 +224,9 @@ impl Authorizer {
         let mut drawn = self.drawn.write().unwrap_or_else(PoisonError::into_inner);
         match found {
             Ok(credential) => {
-                *drawn = Drawn { credential, asked: true, failed: None };
+                let Signed(before) = drawn.which;
+                let which = Signed(before + u64::from(drawn.credential != credential));
+                *drawn = Drawn { which, credential, asked: true, failed: None };
                 Ok(())
             }
             Err(error) => {
@@ -380,7 +388,7 @@ mod tests {
         let key = given(key);
         let authorizer = Authorizer::new(&profile, &endpoint, key, ExtraHeaders::default())?;
         let mut call = crate::protocol::dialect::Dialect::streamable_http(endpoint.into()).listen();
-        authorizer.sign(&mut call).await.map(|()| call.headers)
+        authorizer.sign(&mut call).await.map(|_| call.headers)
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::auth::Authorizer;
+use crate::auth::{Authorizer, Signed};
 use crate::error::Result;
 use crate::net::{self, Net};
 use crate::protocol::MAX_MESSAGE;
@@ -68,6 +68,8 @@ struct Voyage<'a> {
     /// Boxed: a task is moved several times before it runs.
     passage: Box<Passage>,
     items: Vec<Item>,
+    /// With which credential the last exchange was signed.
+    signed: Signed,
     reports: &'a mpsc::Sender<Report>,
 }
 
@@ -120,7 +122,8 @@ impl Remote {
         let Ok(_slot) = self.slots.acquire().await else { return };
         let limited =
             self.max_time.filter(|_| !matches!(passage.purpose(), Purpose::Listen | Purpose::Stream));
-        let mut voyage = Voyage { tag, passage, items: Vec::new(), reports: &reports };
+        let mut voyage =
+            Voyage { tag, passage, items: Vec::new(), signed: Signed::default(), reports: &reports };
         let outcome = match limited {
             None => self.run(&mut voyage).await,
             Some(limit) => match tokio::time::timeout(limit, self.run(&mut voyage)).await {
@@ -160,7 +163,7 @@ impl Remote {
                 }
                 Step::Wait(wait) => voyage.wait(wait).await,
                 Step::Renew => {
-                    let renewed = self.authorizer.renew().await;
+                    let renewed = self.authorizer.renew(voyage.signed).await;
                     voyage.passage.renewed(renewed, moment(), &mut voyage.items)
                 }
                 Step::Elsewhere => {
@@ -191,8 +194,9 @@ impl Remote {
 
     async fn exchange(&self, voyage: &mut Voyage<'_>, mut call: HttpCall) -> Step {
         self.trace_call(voyage.tag, &call);
-        if let Err(error) = self.authorizer.sign(&mut call).await {
-            return voyage.passage.not_sent(error);
+        match self.authorizer.sign(&mut call).await {
+            Ok(signed) => voyage.signed = signed,
+            Err(error) => return voyage.passage.not_sent(error),
         }
         let client = match self.net.client().await {
             Ok(client) => client,
