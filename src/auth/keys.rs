@@ -123,6 +123,11 @@ impl Keys {
         Ok(kind)
     }
 
+    /// Returns the store that was chosen, where that is another one.
+    pub fn chosen_instead_of(&self, store: StoreKind) -> Option<StoreKind> {
+        self.chosen.filter(|chosen| *chosen != store)
+    }
+
     /// Says whether a key is listed for a profile, or for the origin of a bare URL, without opening a store.
     pub fn knows(&self, profile: &Profile, origin: &str) -> bool {
         let list = self.list().unwrap_or_default();

@@ -68,6 +68,12 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     change.stage(&id, new, false).await?;
     change.commit(&id).await?;
     ui::say(&format!("stored {id} ({shown}) in {}, for {origin} only; {tried}", store.about()));
+    if let Some(chosen) = desk.keys.chosen_instead_of(store) {
+        let (chosen, store) = (chosen.name(), store.name());
+        ui::say(&format!(
+            "the key store is set to {chosen}: this key is used where ASISTRY_KEY_STORE={store}"
+        ));
+    }
     let list = change.list();
     if let Some(current) = list.current.get(&id.profile).filter(|current| **current != id.name) {
         ui::say(&format!(

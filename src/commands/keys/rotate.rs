@@ -66,7 +66,8 @@ async fn begin(desk: &Desk<'_>, id: &KeyId, arguments: Arguments) -> Result<()> 
     let store = arguments.store.map_or(deposit.place.store, Into::into);
     let store = desk.keys.store_for_new(Some(store)).await?;
     let given = arguments.source.read(desk, &profile)?;
-    if given.secret == old {
+    // The same key in another store is a way to move it there.
+    if given.secret == old && store == deposit.place.store {
         let why = "the new key is the old one; nothing was changed";
         return Err(Error::new(Kind::Usage, why).hint("make a new key at the service first").into());
     }
