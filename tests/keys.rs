@@ -3,6 +3,8 @@
 mod bridge;
 mod given;
 mod life;
+mod origins;
+mod store;
 #[cfg(target_os = "linux")]
 mod terminal;
 

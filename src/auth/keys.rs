@@ -129,13 +129,16 @@ impl Keys {
     }
 
     /// Says whether a key is listed for a profile, or for the origin of a bare URL, without opening a store.
-    pub fn knows(&self, profile: &Profile, origin: &str) -> bool {
-        let list = self.list().unwrap_or_default();
-        if profile.bare {
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn knows(&self, profile: &Profile, origin: &str) -> Result<bool> {
+        let list = self.list()?;
+        Ok(if profile.bare {
             wanted(&list, profile, origin).is_some()
         } else {
             list.of_profile(&profile.name).next().is_some()
-        }
+        })
     }
 
     /// Reads the key of a profile that counts.

@@ -129,7 +129,7 @@ impl Authorizer {
         let known = match &self.source {
             Source::Given => self.has_secret_headers() || self.credential().is_some(),
             Source::Stored(keys) if self.profile.service.auth.optional => {
-                self.has_secret_headers() || keys.knows(&self.profile, &self.shown_origin)
+                self.has_secret_headers() || keys.knows(&self.profile, &self.shown_origin).unwrap_or(false)
             }
             Source::Stored(_) => true,
         };
@@ -239,7 +239,7 @@ impl Authorizer {
     async fn found(&self, keys: &Keys) -> Result<Option<(HeaderName, HeaderValue)>> {
         let optional = self.profile.service.auth.optional;
         // Where a key is not needed, no store is opened to look for one that nobody added.
-        if optional && !keys.knows(&self.profile, &self.shown_origin) {
+        if optional && !keys.knows(&self.profile, &self.shown_origin)? {
             return Ok(None);
         }
         let found = match keys.current(&self.profile, &self.shown_origin).await? {
