@@ -6,6 +6,7 @@
 pub mod keys;
 mod wires;
 
+use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -91,14 +92,21 @@ pub enum Durability {
 }
 
 /// Replaces a file as a whole: after a crash it holds the old content or the new one. Readable by its owner
-/// only.
+/// only. Whoever replaces it holds its lock, so what an interrupted replacement left is nobody's.
 ///
 /// # Errors
 /// What the file system says.
 pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
+    let mut name = OsString::from(".asistry-");
+    name.push(path.file_name().unwrap_or_default());
+    if let Err(e) = fs::remove_file(directory.join(&name))
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        return Err(e);
+    }
     // A temporary file is 0600 from the beginning.
-    let mut file = tempfile::Builder::new().prefix(".asistry-").tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempfile_in(directory)?;
     file.write_all(content)?;
     if durability == Durability::Durable {
         file.as_file().sync_all()?;
@@ -137,4 +145,19 @@ pub fn private_directory(path: &Path) -> io::Result<()> {
 /// Returns the seconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replacement_takes_along_what_an_interrupted_one_left() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("keys.json");
+        fs::write(home.path().join(".asistry-keys.json"), "half a li").unwrap();
+        replace(&path, b"whole", Durability::Durable).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
 }
