@@ -65,11 +65,19 @@ impl SystemKeyring {
     fn delete_item(&self, item: &str) -> Result<()> {
         match self.entry(item)?.delete_credential() {
             Ok(()) | Err(Fault::NoEntry) => Ok(()),
+            // Somebody put another one beside ours; what is deleted must be gone.
+            Err(Fault::Ambiguous(all)) => {
+                all.iter().try_for_each(|one| one.delete_credential()).map_err(|fault| failed(&fault))
+            }
             Err(fault) => Err(failed(&fault)),
         }
     }
 
+    /// Reads the manifest of an item that may be one; a keyring that takes any length holds none.
     fn manifest(&self, item: &str) -> Result<Option<Manifest>> {
+        if self.longest == usize::MAX {
+            return Ok(None);
+        }
         Ok(self.read_item(item)?.as_ref().and_then(Manifest::read))
     }
 }
@@ -93,7 +101,7 @@ impl KeyStore for SystemKeyring {
     }
 
     fn write(&self, item: &str, secret: &Secret) -> Result<()> {
-        let old = if self.longest == usize::MAX { None } else { self.manifest(item)? };
+        let old = self.manifest(item)?;
         match Manifest::cut(secret, self.longest, fastrand::u64(..)) {
             None => self.write_item(item, secret)?,
             Some((manifest, parts)) => {
