@@ -15,6 +15,7 @@ use crate::state::keys::{Deposit, KeyList, KeyRecord, Place, Stamp, Successor};
 use crate::state::{Lock, State, now};
 
 const LOCK: &str = "keys.lock";
+const PROBE_LOCK: &str = "probe.lock";
 /// Another process may be waiting for a service that verifies its new key.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The name of a key for which none was given.
@@ -119,6 +120,10 @@ impl Keys {
     /// [`Kind::KeyStore`] with what is wrong with the store.
     pub async fn store_for_new(&self, asked: Option<StoreKind>) -> Result<StoreKind> {
         let kind = asked.or(self.chosen).unwrap_or(StoreKind::Keyring);
+        let _alone = match kind {
+            StoreKind::Keyring => Some(self.lock(PROBE_LOCK).await?),
+            _ => None,
+        };
         self.stores.probe(kind).await?;
         Ok(kind)
     }
@@ -230,11 +235,15 @@ impl Keys {
     /// # Errors
     /// [`Kind::KeyStore`] when another process keeps it, or the list cannot be read or written.
     pub async fn change(&self) -> Result<Change<'_>> {
-        let lock = self.state.lock(LOCK, PATIENCE).await.map_err(|e| self.state.unwritable(&e))?;
-        let lock = lock.ok_or_else(|| {
-            Error::new(Kind::KeyStore, "another asistry is changing keys").hint("try again when it is done")
-        })?;
+        let lock = self.lock(LOCK).await?;
         Ok(Change { keys: self, list: self.list()?, _lock: lock })
+    }
+
+    async fn lock(&self, name: &str) -> Result<Lock> {
+        let lock = self.state.lock(name, PATIENCE).await.map_err(|e| self.state.unwritable(&e))?;
+        lock.ok_or_else(|| {
+            Error::new(Kind::KeyStore, "another asistry is changing keys").hint("try again when it is done")
+        })
     }
 }
 

@@ -24,8 +24,9 @@ use self::keyring::SystemKeyring;
 
 /// No call to a store may take longer: a locked one can wait for a person who is not there.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// An item that holds no key, and is deleted at once.
-const PROBE: &str = "v1/probe/";
+/// An item that holds no key, and is deleted at once. It has one name: the next probe takes along what one
+/// that was interrupted left.
+const PROBE: &str = "v1/probe";
 const FILE: &str = "keys.enc";
 const FILE_LOCK: &str = "keys.enc.lock";
 
@@ -80,22 +81,22 @@ impl Stores {
         Self { directory, passphrase, opened: Mutex::default() }
     }
 
-    /// Tries whether a store takes keys: only a write shows that a keyring is locked.
+    /// Tries whether a store takes keys: only a write shows that a keyring is locked. Two at once would
+    /// delete each other's item.
     ///
     /// # Errors
     /// [`Kind::KeyStore`] with what is wrong and the way on.
     pub async fn probe(&self, kind: StoreKind) -> Result<()> {
         let store = self.open(kind, PassphraseFor::Creating).await?;
         if kind == StoreKind::Keyring {
-            let item = format!("{PROBE}{:08x}", fastrand::u32(..));
             let probe = move || {
-                store.write(&item, &Secret::new("probe".into()))?;
-                if store.is_volatile(&item) {
+                store.write(PROBE, &Secret::new("probe".into()))?;
+                if store.is_volatile(PROBE) {
                     tracing::warn!(
                         "the keyring's default collection is that of the session: it forgets keys at logout"
                     );
                 }
-                store.delete(&item)
+                store.delete(PROBE)
             };
             self.call(kind, probe).await?;
         }
