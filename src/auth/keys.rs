@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The name of a key for which none was given.
 pub const DEFAULT: &str = "default";
 /// A reader that finds its key gone looks so often whether another one counts by now.
-const LOOKS: usize = 3;
+const LOOKS: usize = 10;
 
 /// Names one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,19 +170,13 @@ impl Keys {
             }
             let place = &deposit.place;
             self.check_choice(&id, place)?;
-            if let Some(secret) = self.stores.read(place).await? {
-                let (state, profile, name) = (self.state.clone(), id.profile, id.name);
-                tokio::task::spawn_blocking(move || state.key_used(&profile, &name));
-                let place = format!("in {}", place.store.about());
-                return Ok(Looked::Found(Found { secret, forced: deposit.forced, place }));
-            }
-            if self.list()? == list {
-                return Err(lost(&id, place));
-            }
-            // Another process has just put another key in its place.
+            let Some(secret) = self.read_steadily(&list, &id, place).await? else { continue };
+            let (state, profile, name) = (self.state.clone(), id.profile, id.name);
+            tokio::task::spawn_blocking(move || state.key_used(&profile, &name));
+            let place = format!("in {}", place.store.about());
+            return Ok(Looked::Found(Found { secret, forced: deposit.forced, place }));
         }
-        Err(Error::new(Kind::KeyStore, format!("the keys of {} change all the time", profile.name))
-            .hint("try again"))
+        Err(unsteady(&profile.name))
     }
 
     /// Reads one key, wherever it may go.
@@ -190,10 +184,27 @@ impl Keys {
     /// # Errors
     /// As [`Self::current`]; [`Kind::AuthRequired`] where there is none of this name.
     pub async fn secret(&self, id: &KeyId) -> Result<Secret> {
-        let list = self.list()?;
-        let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
-        let deposit = deposit.ok_or_else(|| unknown(&list, id))?;
-        self.stores.read(&deposit.place).await?.ok_or_else(|| lost(id, &deposit.place))
+        for _ in 0..LOOKS {
+            let list = self.list()?;
+            let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
+            let deposit = deposit.ok_or_else(|| unknown(&list, id))?;
+            if let Some(secret) = self.read_steadily(&list, id, &deposit.place).await? {
+                return Ok(secret);
+            }
+        }
+        Err(unsteady(&id.profile))
+    }
+
+    /// Reads what a place of the list holds; `None` where another process has just put another key in its
+    /// place, which the next look at the list shows.
+    async fn read_steadily(&self, list: &KeyList, id: &KeyId, place: &Place) -> Result<Option<Secret>> {
+        match self.stores.read(place).await {
+            Ok(Some(secret)) => Ok(Some(secret)),
+            // A store can also fail for an item that vanishes while it is read.
+            _ if self.list()? != *list => Ok(None),
+            Ok(None) => Err(lost(id, place)),
+            Err(error) => Err(error),
+        }
     }
 
     /// A list can be lost, and a key be put into the keyring by hand: the first key of a profile is found by
@@ -496,6 +507,10 @@ fn lost(id: &KeyId, place: &Place) -> Error {
         "asistry keys remove -p {0} --name {1} --yes, then asistry keys add -p {0}",
         id.profile, id.name
     ))
+}
+
+fn unsteady(profile: &str) -> Error {
+    Error::new(Kind::KeyStore, format!("the keys of {profile} change all the time")).hint("try again")
 }
 
 fn nothing_staged(id: &KeyId) -> Error {
