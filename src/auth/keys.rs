@@ -161,7 +161,7 @@ impl Keys {
                 if let Some(one) = list.of_profile(&profile.name).next().filter(|_| !profile.bare) {
                     return Err(none_in_use(one));
                 }
-                return Ok(self.unlisted(profile, origin).await);
+                return Ok(self.unlisted(&list, profile, origin).await);
             };
             let Some(deposit) = &record.deposit else { return Ok(Looked::Nothing) };
             let id = KeyId { profile: record.profile.clone(), name: record.name.clone() };
@@ -208,12 +208,16 @@ impl Keys {
     }
 
     /// A list can be lost, and a key be put into the keyring by hand: the first key of a profile is found by
-    /// its name alone.
-    async fn unlisted(&self, profile: &Profile, origin: &str) -> Looked {
+    /// its name alone. What the list calls deleted is not, even while it is still there.
+    async fn unlisted(&self, list: &KeyList, profile: &Profile, origin: &str) -> Looked {
         let store = self.chosen.unwrap_or(StoreKind::Keyring);
         let id = KeyId { profile: profile.name.clone(), name: default_name(profile, origin) };
         for slot in Slot::ALL {
-            match self.stores.read(&Place { store, item: slot.item(&id, origin) }).await {
+            let place = Place { store, item: slot.item(&id, origin) };
+            if list.keys.iter().any(|record| record.retired.contains(&place)) {
+                continue;
+            }
+            match self.stores.read(&place).await {
                 Ok(Some(secret)) => {
                     let place = format!("in {}", store.about());
                     return Looked::Found(Found { secret, forced: false, place });
