@@ -320,9 +320,10 @@ impl Change<'_> {
             }
             record.retired.push(old.place);
         }
+        let retired = record.retired.clone();
         self.list.current.entry(id.profile.clone()).or_insert_with(|| id.name.clone());
         self.save()?;
-        self.clean(id).await;
+        self.clean(&retired).await;
         Ok(())
     }
 
@@ -334,8 +335,9 @@ impl Change<'_> {
         let record = self.list.record(&id.profile, &id.name);
         let Some(next) = record.next.take() else { return Err(nothing_staged(id)) };
         record.retired.push(next.deposit.place);
+        let retired = record.retired.clone();
         self.save()?;
-        self.clean(id).await;
+        self.clean(&retired).await;
         Ok(())
     }
 
@@ -376,7 +378,9 @@ impl Change<'_> {
         }
         self.list.record(&id.profile, &id.name).retired.clear();
         self.list.tidy();
-        self.save()
+        self.save()?;
+        self.clean(&places).await;
+        Ok(())
     }
 
     /// Makes a key the one that counts in its profile.
@@ -407,10 +411,9 @@ impl Change<'_> {
         self.save()
     }
 
-    /// Ends what an interrupted change of this key left undone. A rotation waits for a person.
+    /// Ends what interrupted changes left undone in a store. A rotation waits for a person.
     async fn settle(&mut self, id: &KeyId, store: StoreKind) -> Result<()> {
-        let Some(record) = self.list.find(&id.profile, &id.name) else { return Ok(()) };
-        if record.is_rotating() {
+        if self.list.find(&id.profile, &id.name).is_some_and(KeyRecord::is_rotating) {
             let why = format!("a rotation of the key {id} was interrupted; the old key is still in use");
             let way = |end: &str| format!("asistry keys rotate -p {} --name {} {end}", id.profile, id.name);
             return Err(Error::new(Kind::Usage, why).hint(format!(
@@ -419,37 +422,41 @@ impl Change<'_> {
                 way("--undo")
             )));
         }
-        let record = self.list.record(&id.profile, &id.name);
-        let left = record.next.take();
-        record.retired.extend(left.map(|next| next.deposit.place));
-        let hangs = record.retired.iter().any(|place| place.store == store);
-        match self.delete_retired(id).await {
-            // The store that is needed next would fail in the same way, and take its time for it.
-            Err(error) if hangs => Err(error),
-            _ => Ok(()),
+        // The right to change keys is ours: nobody is in the middle of these.
+        for record in &mut self.list.keys {
+            let left = record.next.take_if(|next| !next.rotation);
+            record.retired.extend(left.map(|next| next.deposit.place));
+        }
+        self.delete_retired(store).await
+    }
+
+    /// Deletes what no longer counts in the stores of these places; what cannot be deleted now is deleted
+    /// with the next change.
+    async fn clean(&mut self, places: &[Place]) {
+        for store in [StoreKind::Keyring, StoreKind::File] {
+            if places.iter().any(|place| place.store == store)
+                && let Err(error) = self.delete_retired(store).await
+            {
+                tracing::warn!("a key that is no longer in use could not be deleted yet: {error}");
+            }
         }
     }
 
-    /// What cannot be deleted now is deleted with the next change.
-    async fn clean(&mut self, id: &KeyId) {
-        if let Err(error) = self.delete_retired(id).await {
-            tracing::warn!("an item of the key {id} could not be deleted yet: {error}");
-        }
-    }
-
-    async fn delete_retired(&mut self, id: &KeyId) -> Result<()> {
-        let mut left = std::mem::take(&mut self.list.record(&id.profile, &id.name).retired);
+    async fn delete_retired(&mut self, store: StoreKind) -> Result<()> {
+        let retired = self.list.keys.iter().flat_map(|record| &record.retired);
+        let places: Vec<Place> = retired.filter(|place| place.store == store).cloned().collect();
         let mut done = Ok(());
-        while let Some(place) = left.last() {
+        for place in &places {
             done = self.keys.stores.delete(place).await;
             if done.is_err() {
                 break;
             }
-            left.pop();
+            self.list.keys.iter_mut().for_each(|record| record.retired.retain(|left| left != place));
         }
-        self.list.record(&id.profile, &id.name).retired = left;
         self.list.tidy();
-        self.save()?;
+        if !places.is_empty() {
+            self.save()?;
+        }
         done
     }
 
