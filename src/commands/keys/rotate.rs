@@ -10,8 +10,9 @@ use super::input::{Given, Source};
 use super::verify::{Verdict, verify};
 use super::{Desk, Store};
 use crate::auth::form;
-use crate::auth::keys::{Change, KeyId, NewKey};
+use crate::auth::keys::{Change, KeyId, NewKey, other_origin};
 use crate::error::{Error, Kind};
+use crate::state::keys::KeyList;
 use crate::ui;
 
 /// Options of `asistry keys rotate`.
@@ -63,6 +64,9 @@ async fn begin(desk: &Desk<'_>, id: &KeyId, arguments: Arguments) -> Result<()> 
     let list = desk.keys.list()?;
     let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.clone());
     let Some(deposit) = deposit else { return Err(gone(id).into()) };
+    if !arguments.no_verify {
+        check_origin(desk, id, &list)?;
+    }
     let store = arguments.store.map_or(deposit.place.store, Into::into);
     let store = desk.keys.store_for_new(Some(store)).await?;
     let given = arguments.source.read(desk, &profile)?;
@@ -95,9 +99,22 @@ async fn resume(desk: &Desk<'_>, id: &KeyId, no_verify: bool) -> Result<()> {
             .hint(format!("begin again: asistry keys rotate -p {} --name {}", id.profile, id.name))
             .into());
     };
+    if !no_verify {
+        check_origin(desk, id, change.list())?;
+    }
     let record = change.list().find(&id.profile, &id.name);
     let forced = record.and_then(|record| record.next.as_ref()).is_some_and(|next| next.deposit.forced);
     finish(desk, &mut change, id, &Given { secret, forced }, no_verify).await
+}
+
+/// The new key is for the origins of the old one, and is tried nowhere else.
+fn check_origin(desk: &Desk<'_>, id: &KeyId, list: &KeyList) -> crate::error::Result<()> {
+    let (_, origin) = desk.profile()?;
+    let record = list.find(&id.profile, &id.name).filter(|record| !record.may_go_to(&origin));
+    match record.and_then(|record| record.deposit.as_ref()) {
+        Some(deposit) => Err(other_origin(id, &deposit.origin, &origin)),
+        None => Ok(()),
+    }
 }
 
 async fn finish(
