@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::store::{Passphrase, Stores};
+use super::store::{Passphrase, PassphraseFor, Stores};
 use crate::error::{Error, Kind, Result};
 use crate::profile::{Profile, StoreKind};
 use crate::secret::Secret;
@@ -120,6 +120,8 @@ impl Keys {
     /// [`Kind::KeyStore`] with what is wrong with the store.
     pub async fn store_for_new(&self, asked: Option<StoreKind>) -> Result<StoreKind> {
         let kind = asked.or(self.chosen).unwrap_or(StoreKind::Keyring);
+        // A store that is not there leaves nothing behind, not even a lock.
+        self.stores.open(kind, PassphraseFor::Creating).await?;
         let _alone = match kind {
             StoreKind::Keyring => Some(self.lock(PROBE_LOCK).await?),
             _ => None,

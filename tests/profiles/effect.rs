@@ -147,7 +147,8 @@ fn a_key_does_not_travel_in_the_clear_by_way_of_a_proxy() {
 #[test]
 fn a_proxy_of_the_environment_does_not_read_what_stays_on_this_machine() {
     let (service, proxy) = (with_tools(), Service::never_called());
-    let mut command = home(&service, "").asistry(&["tools"]);
+    let home = home(&service, "");
+    let mut command = home.asistry(&["tools"]);
     for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env(name, proxy.url());
     }

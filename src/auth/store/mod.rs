@@ -103,7 +103,11 @@ impl Stores {
         Ok(())
     }
 
-    async fn open(&self, kind: StoreKind, why: PassphraseFor) -> Result<Arc<dyn KeyStore>> {
+    /// Opens a store.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] with what is wrong and the way on.
+    pub async fn open(&self, kind: StoreKind, why: PassphraseFor) -> Result<Arc<dyn KeyStore>> {
         if let Some(store) = self.opened().get(&kind) {
             return Ok(store.clone());
         }
