@@ -53,7 +53,7 @@ impl Unfit {
 
 /// Takes off what comes along by copying: white space around it, and `Bearer `.
 pub fn trimmed(key: &Secret) -> Secret {
-    let text = key.expose().trim();
+    let text = key.expose().trim_start_matches('\u{feff}').trim();
     let bare = match text.split_once(char::is_whitespace) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.trim(),
         _ => text,
@@ -180,7 +180,12 @@ mod tests {
             ("mcp", "sk-whatever"),
         ];
         for (name, key) in keys {
-            for typed in [key.to_owned(), format!(" Bearer {key}\n"), format!("bearer  {key}")] {
+            for typed in [
+                key.to_owned(),
+                format!("\u{feff}{key}\r\n"),
+                format!(" Bearer {key}\n"),
+                format!("bearer  {key}"),
+            ] {
                 let key_ = trimmed(&Secret::new(typed));
                 assert_eq!(key_.expose(), key);
                 assert_eq!(checked(&service(name), &key_), Ok(()), "{name}");

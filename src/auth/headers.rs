@@ -75,7 +75,8 @@ impl ExtraHeaders {
         };
         // Whatever a user adds may be a secret: none of it is shown anywhere.
         header_value.set_sensitive(true);
-        self.carries_credential |= profile.is_credential(name);
+        // Other secrets may go along with the key; only what stands in its own place stands over it.
+        self.carries_credential |= header.as_str() == profile.service.auth.header_name();
         self.headers.insert(header, header_value);
         Ok(())
     }
@@ -141,6 +142,13 @@ mod tests {
         assert_eq!(read.headers["authorization"], "Bearer t0");
         assert_eq!(read.headers["x-a"], "b");
         assert!(read.carries_credential);
+    }
+
+    #[test]
+    fn a_secret_beside_the_key_does_not_stand_over_it() {
+        for line in ["X-Csrf-Token: ${TOKEN}", "Cookie: ${TOKEN}", "X-Api-Key: ${TOKEN}"] {
+            assert!(!read(line, None).unwrap().carries_credential, "{line}");
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ const PROBE_LOCK: &str = "probe.lock";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The name of a key for which none was given.
 pub const DEFAULT: &str = "default";
+/// No name of a key is longer.
+pub const LONGEST_NAME: usize = 64;
 /// A reader that finds its key gone looks so often whether another one counts by now.
 const LOOKS: usize = 10;
 
@@ -113,13 +115,14 @@ impl Keys {
         self.state.keys_stamp()
     }
 
-    /// Returns the store for a new key: the one asked for, the one chosen, else the keyring. It is tried,
+    /// Returns the store for a new key: the one asked for, the one chosen, the one in which all
+    /// keys lie, else the keyring. It is tried,
     /// so that what is wrong with it is known before anybody is asked for a key.
     ///
     /// # Errors
     /// [`Kind::KeyStore`] with what is wrong with the store.
     pub async fn store_for_new(&self, asked: Option<StoreKind>) -> Result<StoreKind> {
-        let kind = asked.or(self.chosen).unwrap_or(StoreKind::Keyring);
+        let kind = asked.or(self.chosen).or(self.only_store()).unwrap_or(StoreKind::Keyring);
         // A store that is not there leaves nothing behind, not even a lock.
         self.stores.open(kind, PassphraseFor::Creating).await?;
         let _alone = match kind {
@@ -128,6 +131,14 @@ impl Keys {
         };
         self.stores.probe(kind).await?;
         Ok(kind)
+    }
+
+    /// Returns the store in which all keys lie, if that is one.
+    fn only_store(&self) -> Option<StoreKind> {
+        let list = self.list().ok()?;
+        let mut stores = list.keys.iter().filter_map(|key| Some(key.deposit.as_ref()?.place.store));
+        let first = stores.next()?;
+        stores.all(|store| store == first).then_some(first)
     }
 
     /// Returns the store that was chosen, where that is another one.
@@ -155,7 +166,10 @@ impl Keys {
     /// used, [`Kind::AuthRequired`] for a key that is listed and not there.
     pub async fn current(&self, profile: &Profile, origin: &str) -> Result<Looked> {
         if self.chosen == Some(StoreKind::Env) {
-            return Ok(Looked::Nothing);
+            let why = "the key store is set to env, where only ASISTRY_API_KEY counts";
+            return Ok(Looked::NobodyToAsk(Error::new(Kind::KeyStore, why).hint(
+                "set ASISTRY_API_KEY, or choose a store: ASISTRY_KEY_STORE=keyring (or file), key_store in config.toml",
+            )));
         }
         for _ in 0..LOOKS {
             let list = self.list()?;
@@ -204,6 +218,14 @@ impl Keys {
             Ok(Some(secret)) => Ok(Some(secret)),
             // A store can also fail for an item that vanishes while it is read.
             _ if self.list()? != *list => Ok(None),
+            Ok(None) if place.store == StoreKind::File && !self.stores.has_file() => {
+                let why = format!(
+                    "the key {id} lies in an encrypted file, and {} is not there",
+                    self.stores.file().display()
+                );
+                Err(Error::new(Kind::KeyStore, why)
+                    .hint("check ASISTRY_DATA_DIR: the file is in the data directory"))
+            }
             Ok(None) => Err(lost(id, place)),
             Err(error) => Err(error),
         }
@@ -487,17 +509,29 @@ impl Slot {
 /// Returns the name of a key for which none was given: `default`, or the host of a bare URL.
 pub fn default_name(profile: &Profile, origin: &str) -> String {
     match origin.split_once("://") {
-        Some((_, host)) if profile.bare => host.replace([':', '[', ']'], "-"),
+        Some((scheme, host)) if profile.bare => {
+            let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+            let host: String = host.chars().map(plain).collect();
+            let mark = if scheme == "https" { "" } else { "http-" };
+            format!("{mark}{}", host.trim_matches('-')).chars().take(LONGEST_NAME).collect()
+        }
         _ => DEFAULT.to_owned(),
     }
 }
 
+/// Returns the name of the key that counts, or would if there were one.
+pub fn name_in_use(list: &KeyList, profile: &Profile, origin: &str) -> String {
+    wanted(list, profile, origin).map_or_else(|| default_name(profile, origin), |key| key.name.clone())
+}
+
 /// Finds the key that counts: the chosen one of the profile; for a bare URL the one of its origin.
 fn wanted<'a>(list: &'a KeyList, profile: &Profile, origin: &str) -> Option<&'a KeyRecord> {
-    if profile.bare {
-        return list.keys.iter().find(|key| key.profile == profile.name && key.may_go_to(origin));
+    let chosen = list.current.get(&profile.name).and_then(|name| list.find(&profile.name, name));
+    if !profile.bare {
+        return chosen;
     }
-    list.find(&profile.name, list.current.get(&profile.name)?)
+    let fits = |key: &&KeyRecord| key.profile == profile.name && key.may_go_to(origin);
+    chosen.filter(fits).or_else(|| list.keys.iter().find(fits))
 }
 
 /// Returns the error of a key that would go to an origin it is not for.
@@ -537,5 +571,23 @@ fn unknown(list: &KeyList, id: &KeyId) -> Error {
     match names.as_slice() {
         [] => error.hint(format!("asistry keys add -p {}", id.profile)),
         names => error.hint(format!("the keys of {} are: {}", id.profile, names.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_url_gives_its_key_a_name_that_can_be_typed() {
+        let name = |url: &str| {
+            let profile = Profile::of_url(url).unwrap();
+            default_name(&profile, &profile.endpoint().unwrap().origin().ascii_serialization())
+        };
+        assert_eq!(name("https://h.example/mcp"), "h.example");
+        assert_eq!(name("https://h.example:8080/mcp"), "h.example-8080");
+        assert_eq!(name("http://h.example:8080/mcp"), "http-h.example-8080");
+        assert_eq!(name("https://[::1]:8080/mcp"), "1--8080");
+        assert!(name(&format!("https://{}.example/", ["a"; 60].concat())).len() <= LONGEST_NAME);
     }
 }

@@ -21,7 +21,7 @@ use crate::relay::{Ending, Relay};
 
 const NOT_FOUND: i32 = -32601;
 const REPLACE_KEY: &str =
-    "replace it: asistry keys rotate (-p PROFILE); or set a valid one in ASISTRY_API_KEY";
+    "set a valid one in ASISTRY_API_KEY, or replace the stored one: asistry keys rotate -p PROFILE";
 
 /// Finds a tool by its name.
 ///

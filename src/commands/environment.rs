@@ -35,7 +35,10 @@ impl Environment {
     pub fn read() -> Self {
         let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self {
-            key: variable("ASISTRY_API_KEY").map(Secret::new),
+            key: std::env::var_os("ASISTRY_API_KEY").filter(|key| !key.is_empty()).map(|key| {
+                // What is no text is no key either, and is refused as such.
+                Secret::new(key.into_string().unwrap_or_else(|key| key.to_string_lossy().into_owned()))
+            }),
             ci: variable("CI").is_some_and(|value| value != "false" && value != "0"),
             config_dir: path("ASISTRY_CONFIG_DIR"),
             state_dir: path("ASISTRY_STATE_DIR"),
@@ -137,6 +140,12 @@ impl Environment {
             (None, None) => state_directory()?,
         };
         Some(State::new(directory))
+    }
+
+    /// Says whether data may be kept: not with a key in the environment, unless its directory is named there.
+    #[cfg(feature = "sandbox")]
+    pub fn may_keep_data(&self) -> bool {
+        self.key.is_none() || self.data_dir.is_some()
     }
 
     /// Returns where data is kept.

@@ -239,7 +239,11 @@ async fn start_embedded(
     if !profile.service.embedded {
         return Ok((profile, key, None));
     }
-    let data = Data::Directory(environment.data_dir()?.join("sandbox"));
+    // With a key in the environment nothing of ours is written, unless a directory is named for it.
+    let data = match environment.may_keep_data() {
+        true => Data::Directory(environment.data_dir()?.join("sandbox")),
+        false => Data::Memory,
+    };
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let sandbox = Sandbox::start(Options { data, listen, embedded: true }).await?;
     if let Some(endpoint) = sandbox.endpoints().first() {

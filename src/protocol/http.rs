@@ -87,7 +87,7 @@ impl Head {
                 format!("the service redirects from {own} to {other}, where the credential may not go"),
                 format!(
                     "if it has moved, use --url {shown} or give the profile that URL; \
-                     a stored key goes there after: asistry keys bind {other} (-p PROFILE)"
+                     a stored key goes there after: asistry keys bind -p PROFILE {other}"
                 ),
             );
         }

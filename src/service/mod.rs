@@ -134,6 +134,16 @@ pub enum VariableKind {
     Segment,
 }
 
+impl Auth {
+    /// Returns the header in which a credential goes along, in lower case.
+    pub fn header_name(&self) -> String {
+        match self.scheme {
+            AuthScheme::Header => self.header.to_ascii_lowercase(),
+            AuthScheme::Bearer | AuthScheme::Oauth => "authorization".to_owned(),
+        }
+    }
+}
+
 impl Service {
     /// Returns the built-in service of this id.
     pub fn built_in(name: &str) -> Option<Self> {

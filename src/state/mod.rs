@@ -97,6 +97,8 @@ pub enum Durability {
 /// # Errors
 /// What the file system says.
 pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
+    // Who keeps the file elsewhere and links to it goes on keeping it there.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut name = OsString::from(".asistry-");
     name.push(path.file_name().unwrap_or_default());

@@ -125,7 +125,7 @@ impl Stores {
     /// # Errors
     /// [`Kind::KeyStore`] with what is wrong and the way on.
     pub async fn read(&self, place: &Place) -> Result<Option<Secret>> {
-        if place.store == StoreKind::File && !self.directory.join(FILE).exists() {
+        if place.store == StoreKind::File && !self.has_file() {
             return Ok(None);
         }
         let store = self.open(place.store, PassphraseFor::Opening).await?;
@@ -150,13 +150,23 @@ impl Stores {
     /// # Errors
     /// As [`Self::write`].
     pub async fn delete(&self, place: &Place) -> Result<()> {
-        if place.store == StoreKind::File && !self.directory.join(FILE).exists() {
+        if place.store == StoreKind::File && !self.has_file() {
             return Ok(());
         }
         let _alone = self.alone(place.store).await?;
         let store = self.open(place.store, PassphraseFor::Opening).await?;
         let item = place.item.clone();
         self.call(place.store, move || store.delete(&item)).await
+    }
+
+    /// Says whether there is an encrypted file at all.
+    pub fn has_file(&self) -> bool {
+        self.directory.join(FILE).exists()
+    }
+
+    /// Returns where the encrypted file is looked for.
+    pub fn file(&self) -> PathBuf {
+        self.directory.join(FILE)
     }
 
     async fn open_file(&self, why: PassphraseFor) -> Result<Arc<dyn KeyStore>> {

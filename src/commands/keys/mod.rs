@@ -18,7 +18,7 @@ use super::ask::Asker;
 use super::environment::Environment;
 use super::profile_in_use;
 use crate::auth::form;
-use crate::auth::keys::{DEFAULT, KeyId, Keys, default_name};
+use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, name_in_use};
 use crate::error::{Error, Kind};
 use crate::profile::{self, Profile, StoreKind};
 use crate::state::keys::KeyList;
@@ -140,7 +140,7 @@ impl Desk<'_> {
             (Some(name), ..) => name,
             (None, None, Some(_)) => {
                 let (profile, origin) = self.profile()?;
-                default_name(&profile, &origin)
+                name_in_use(list, &profile, &origin)
             }
             (None, ..) => list.current.get(&profile).cloned().unwrap_or_else(|| DEFAULT.to_owned()),
         };
@@ -156,7 +156,7 @@ fn check_name(name: &str) -> crate::error::Result<()> {
         return Err(Error::new(Kind::Usage, why).hint("give the name: asistry keys list shows the names"));
     }
     let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    if fits && (1..=64).contains(&name.len()) && !name.starts_with('.') {
+    if fits && (1..=LONGEST_NAME).contains(&name.len()) && !name.starts_with('.') {
         return Ok(());
     }
     let why = format!("a key cannot be named {}", serde_json::Value::from(name));

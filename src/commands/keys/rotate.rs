@@ -47,7 +47,6 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     let id = desk.key(arguments.name.clone(), &list)?;
     if arguments.undo {
         let mut change = desk.keys.change().await?;
-        change.staged(&id).await?;
         change.discard(&id).await?;
         ui::say(&format!("{id}: the rotation is undone, the old key stays in use"));
         return Ok(());

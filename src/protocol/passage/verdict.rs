@@ -60,7 +60,7 @@ const TABLE: &[Row] = &[
     says(
         row(401, Kind::AuthDenied, No),
         "does not accept the key",
-        "replace it: asistry keys rotate (-p PROFILE); or set a valid one in ASISTRY_API_KEY",
+        "set a valid one in ASISTRY_API_KEY, or replace the stored one: asistry keys rotate -p PROFILE",
     ),
     says(
         row(403, Kind::AuthDenied, No),
