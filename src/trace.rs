@@ -6,8 +6,11 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 
+use bytes::Bytes;
+
+use crate::auth::Authorizer;
 use crate::error::{Error, Kind, Result};
 
 /// How keys of the services begin; what follows one of these is masked.
@@ -17,6 +20,7 @@ const KEY_PREFIXES: &[&str] = &["anon_ask_", "ask_", "mcp_live_", "bsk_", "Beare
 #[derive(Debug)]
 pub struct Trace {
     file: Mutex<Option<File>>,
+    signs: OnceLock<Arc<Authorizer>>,
 }
 
 impl Trace {
@@ -34,12 +38,19 @@ impl Trace {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(Path::new(&path)).map_err(fail)?;
         writeln!(file, "# asistry {}", env!("CARGO_PKG_VERSION")).map_err(fail)?;
-        Ok(Self { file: Mutex::new(Some(file)) })
+        Ok(Self { file: Mutex::new(Some(file)), signs: OnceLock::new() })
+    }
+
+    /// Masks what this one signs with, wherever it comes back: not every key looks like one.
+    pub fn hide_what_signs(&self, authorizer: Arc<Authorizer>) {
+        let _ = self.signs.set(authorizer);
     }
 
     /// Writes one line: who does what, then the text on one line, keys masked.
     pub fn line(&self, who: &str, text: &[u8]) {
-        let text = String::from_utf8_lossy(text);
+        let text = Bytes::copy_from_slice(text);
+        let text = self.signs.get().map_or(text.clone(), |signs| signs.without_secrets(text.clone()));
+        let text = String::from_utf8_lossy(&text);
         let line = format!("{who} {}\n", masked(&text.replace(['\n', '\r'], " ")));
         let Ok(mut file) = self.file.lock() else { return };
         if file.as_mut().is_some_and(|file| file.write_all(line.as_bytes()).is_err()) {

@@ -2,6 +2,7 @@
 
 mod bridge;
 mod given;
+mod hygiene;
 mod life;
 mod origins;
 mod store;

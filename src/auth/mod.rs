@@ -76,6 +76,8 @@ pub struct Signed(u64);
 struct Drawn {
     which: Signed,
     credential: Option<(HeaderName, HeaderValue)>,
+    /// The credential before it: what was signed with it may still be answered.
+    former: Option<HeaderValue>,
     asked: bool,
     failed: Option<Failed>,
 }
@@ -224,9 +226,11 @@ impl Authorizer {
         let mut drawn = self.drawn.write().unwrap_or_else(PoisonError::into_inner);
         match found {
             Ok(credential) => {
-                let Signed(before) = drawn.which;
-                let which = Signed(before + u64::from(drawn.credential != credential));
-                *drawn = Drawn { which, credential, asked: true, failed: None };
+                if drawn.credential != credential {
+                    drawn.which.0 += 1;
+                    drawn.former = drawn.credential.take().map(|(_, value)| value);
+                }
+                *drawn = Drawn { credential, asked: true, failed: None, ..std::mem::take(&mut *drawn) };
                 Ok(())
             }
             Err(error) => {
@@ -276,16 +280,38 @@ impl Authorizer {
     /// services repeat the key that they refuse.
     pub fn without_secrets(&self, text: Bytes) -> Bytes {
         let mut text = text;
-        let drawn = self.credential().map(|(_, value)| value);
-        for value in self.extra.values().chain(&drawn).filter(|value| value.is_sensitive()) {
-            let whole = value.as_bytes();
-            let secret = whole.strip_prefix(b"Bearer ").unwrap_or(whole);
-            if secret.len() >= SHORTEST_SECRET && memmem::find(&text, secret).is_some() {
-                text = Bytes::from(replaced(&text, secret, b"MASKED"));
+        let (drawn, former) = {
+            let drawn = self.drawn();
+            (drawn.credential.clone().map(|(_, value)| value), drawn.former.clone())
+        };
+        let values = self.extra.values().chain(&drawn).chain(&former);
+        for value in values.filter(|value| value.is_sensitive()) {
+            for form in forms_of(value.as_bytes()) {
+                if form.len() >= SHORTEST_SECRET && memmem::find(&text, &form).is_some() {
+                    text = Bytes::from(replaced(&text, &form, b"MASKED"));
+                }
             }
         }
         text
     }
+
+    /// As [`Self::without_secrets`], for the headers of a reply.
+    pub fn without_secrets_in(&self, headers: &mut HeaderMap) {
+        for value in headers.values_mut() {
+            let masked = self.without_secrets(Bytes::copy_from_slice(value.as_bytes()));
+            if masked != value.as_bytes() {
+                *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static("MASKED"));
+            }
+        }
+    }
+}
+
+/// Returns how a secret may stand in a text: the value of its header, what stands there behind the scheme, and
+/// either as some services write it into JSON.
+fn forms_of(value: &[u8]) -> Vec<Vec<u8>> {
+    let behind_scheme = memmem::find(value, b" ").map(|space| &value[space + 1..]);
+    let plain = [Some(value), behind_scheme].into_iter().flatten();
+    plain.flat_map(|form| [form.to_vec(), replaced(form, b"/", br"\/")]).collect()
 }
 
 fn replaced(text: &[u8], what: &[u8], by: &[u8]) -> Vec<u8> {
@@ -428,7 +454,15 @@ mod tests {
         let key = given("ask_12345678");
         let authorizer = Authorizer::new(&profile, &endpoint, key, ExtraHeaders::default()).unwrap();
         let told = authorizer.without_secrets("no: Bearer ask_12345678, ask_12345678!".into());
-        assert_eq!(told, "no: Bearer MASKED, MASKED!");
+        assert_eq!(told, "no: MASKED, MASKED!");
+    }
+
+    #[test]
+    fn a_secret_is_known_behind_its_scheme_and_in_json() {
+        let forms: Vec<_> = forms_of(b"Basic dXNl/cjpwYXNz").into_iter().map(String::from_utf8).collect();
+        let forms: Vec<_> = forms.iter().flatten().map(String::as_str).collect();
+        let wanted = ["Basic dXNl/cjpwYXNz", r"Basic dXNl\/cjpwYXNz", "dXNl/cjpwYXNz", r"dXNl\/cjpwYXNz"];
+        assert_eq!(forms, wanted);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Remote {
     net: Net,
-    authorizer: Authorizer,
+    authorizer: Arc<Authorizer>,
     gate: Arc<Mutex<Gate>>,
     budget: Arc<Budget>,
     slots: Semaphore,
@@ -81,6 +81,10 @@ impl Remote {
         max_time: Option<Duration>,
         trace: Option<Arc<Trace>>,
     ) -> Self {
+        let authorizer = Arc::new(authorizer);
+        if let Some(trace) = &trace {
+            trace.hide_what_signs(authorizer.clone());
+        }
         Self {
             net,
             authorizer,
@@ -211,7 +215,10 @@ impl Remote {
             }
             None => return voyage.passage.timed_out(silence.unwrap_or_default()),
         };
-        let head = Head { status: reply.status().as_u16(), headers: reply.headers().clone() };
+        let mut head = Head { status: reply.status().as_u16(), headers: reply.headers().clone() };
+        if head.status >= 400 {
+            self.authorizer.without_secrets_in(&mut head.headers);
+        }
         self.trace_head(voyage.tag, &head);
         match voyage.passage.head(head, &mut voyage.items) {
             Body::Events => self.read_events(voyage, reply).await,

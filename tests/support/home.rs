@@ -1,7 +1,5 @@
 //! A home directory for the real binary, with the encrypted file as its key store.
 
-#![allow(dead_code, reason = "some of it is for the tests that come next")]
-
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
