@@ -36,7 +36,7 @@ fn the_first_command_of_the_readme_creates_a_task_and_lists_it() {
         .collect();
     assert_eq!(calls.len(), 2);
     prints(&home, &calls[0]);
-    assert!(prints(&home, &calls[1]).contains(r#""title":"Hello""#));
+    assert!(prints(&home, &calls[1]).contains("Hello"));
 }
 
 #[test]
@@ -49,7 +49,10 @@ fn tools_are_listed_and_shown() {
         serde_json::from_str(&prints(&home, &["-p", "sandbox", "tools", "--json"])).expect("JSON");
     assert_eq!(json.as_array().map(Vec::len), Some(7));
     let shown = prints(&home, &["-p", "sandbox", "tools", "show", "create_task"]);
-    assert!(shown.contains("low | medium | high | urgent") && shown.contains("required"), "{shown}");
+    assert!(
+        shown.contains(r#""low" | "medium" | "high" | "urgent""#) && shown.contains("required"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -61,9 +64,9 @@ fn what_cannot_be_right_is_refused_before_anything_is_sent() {
     };
     assert!(call(&["creat_task"]).contains("did you mean create_task?"));
     assert!(call(&["create_task", "titel=x"]).contains("did you mean title?"));
-    assert!(call(&["create_task"]).contains("needs the argument title"));
-    assert!(call(&["list_tasks", "limit=many"]).contains("limit is an integer"));
-    assert!(call(&["list_tasks", "status=tood"]).contains("one of"));
+    assert!(call(&["create_task"]).contains("title wants string, and it is missing"));
+    assert!(call(&["list_tasks", "limit=many"]).contains("limit wants integer, not “many”"));
+    assert!(call(&["list_tasks", "status=tood"]).contains("did you mean todo?"));
     assert!(fails(&home, &["nonsense"], 2).contains("nonsense"));
     assert!(fails(&home, &["bridge", "--drain", "soon"], 2).contains("1500ms, 30s or 5m"));
     assert!(fails(&home, &["bridge", "--era", "modern"], 2).contains("--era"));

@@ -11,6 +11,7 @@ mod conversation;
 mod environment;
 mod keys;
 mod log;
+mod output;
 mod profile_in_use;
 mod profiles;
 #[cfg(feature = "sandbox")]
@@ -20,7 +21,7 @@ mod tools;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, Kind};
 use crate::ui;
@@ -56,7 +57,8 @@ enum Command {
 
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
-    let card = match Card::try_parse() {
+    let words = call::split::sorted(std::env::args_os().collect(), &Card::command());
+    let card = match Card::try_parse_from(words) {
         Ok(card) => card,
         Err(refusal) => return usage(&refusal),
     };
@@ -88,8 +90,8 @@ fn usage(refusal: &clap::Error) -> ExitCode {
 
 fn wants_json(card: &Card) -> bool {
     match &card.command {
-        Command::Call(arguments) => arguments.json,
-        Command::Tools(arguments) => arguments.json,
+        Command::Call(arguments) => arguments.output.is_json(),
+        Command::Tools(arguments) => arguments.output.is_json(),
         Command::Keys(arguments) => arguments.json,
         Command::Profiles(arguments) => arguments.json,
         _ => false,

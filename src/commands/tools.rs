@@ -4,21 +4,21 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::arguments::Common;
+use super::call::schema::Schema;
 use super::conversation::{Conversation, Tool, find_tool};
 use super::environment::Environment;
-use crate::ui;
+use super::output::Output;
 
 /// Options of `asistry tools`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Print JSON
-    #[arg(long, global = true)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,58 +37,75 @@ enum Action {
 /// # Errors
 /// What the service says, or an unknown tool.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
+    arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;
     let tools = conversation.tools().await;
     conversation.end().await;
     let tools = tools?;
-    let text = match arguments.action {
-        None | Some(Action::List) if arguments.json => {
-            format!("[{}]", tools.iter().map(|tool| tool.raw.as_str()).collect::<Vec<_>>().join(","))
+    let parsed = |tool: &Tool| serde_json::from_str::<Value>(&tool.raw).unwrap_or_default();
+    let output = &arguments.output;
+    match arguments.action {
+        None | Some(Action::List) if output.is_json() => {
+            output.print(&tools.iter().map(parsed).collect(), None)?;
         }
-        None | Some(Action::List) => {
-            let line = |tool: &Tool| {
-                format!("{}\t{}", tool.name, tool.description.lines().next().unwrap_or_default())
-            };
-            tools.iter().map(line).collect::<Vec<_>>().join("\n")
-        }
+        None | Some(Action::List) => output.print(&tools.iter().map(summary).collect(), None)?,
         Some(Action::Show { tool }) => {
             let found = find_tool(&tools, &tool)?;
-            if arguments.json { found.raw.clone() } else { described(found) }
+            output.print(&parsed(found), Some(&described(found)))?;
         }
-    };
-    if !text.is_empty() {
-        ui::print(&text)?;
     }
     Ok(0)
 }
 
-fn described(tool: &Tool) -> String {
+fn summary(tool: &Tool) -> Value {
+    json!({"tool": tool.name, "about": tool.description.lines().next().unwrap_or_default()})
+}
+
+/// Returns what a tool is and takes, and a line that calls it.
+pub fn described(tool: &Tool) -> String {
     let mut text = format!("{}\n", tool.name);
     if !tool.description.is_empty() {
         let _ = writeln!(text, "{}\n", tool.description);
     }
-    let required: Vec<&str> =
-        tool.input_schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    for (name, schema) in tool.input_schema["properties"].as_object().into_iter().flatten() {
-        let kind = schema["type"].as_str().unwrap_or("any");
-        let _ = write!(text, "  {name}\t{kind}");
-        if required.contains(&name.as_str()) {
+    let schema = Schema::new(&tool.input_schema);
+    let required = schema.required();
+    let properties = schema.properties();
+    let width = properties.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, property) in &properties {
+        let _ = write!(text, "  {name:width$}  {}", property.shown());
+        if required.contains(name) {
             text.push_str(", required");
         }
-        if let Some(default) = schema.get("default") {
+        if let Some(default) = property.word("default") {
             let _ = write!(text, ", default {default}");
         }
-        if let Some(values) = schema["enum"].as_array() {
-            let values: Vec<String> =
-                values.iter().map(|v| v.as_str().map_or(v.to_string(), str::to_owned)).collect();
-            let _ = write!(text, ": {}", values.join(" | "));
-        }
-        if let Some(about) = schema["description"].as_str() {
-            let _ = write!(text, "\t{about}");
+        if let Some(about) = property.word("description").and_then(Value::as_str) {
+            let _ = write!(text, "\n  {:width$}    {}", "", about.replace('\n', " "));
         }
         text.push('\n');
     }
-    let example: Vec<String> = required.iter().map(|name| format!(" {name}=…")).collect();
-    let _ = write!(text, "\nasistry call {}{}", tool.name, example.concat());
+    let _ = write!(text, "\nasistry call {}{}", tool.name, example(schema));
     text
+}
+
+/// Returns the required arguments, else the first one, as they may be typed.
+fn example(schema: Schema<'_>) -> String {
+    let mut names = schema.required();
+    if names.is_empty() {
+        names.extend(schema.properties().first().map(|(name, _)| *name));
+    }
+    let argument = |name: &str| {
+        let property = schema.property(name);
+        let given = property.and_then(|property| property.word("default").map(Value::to_string));
+        let choice = property.and_then(|property| property.choices().into_iter().next());
+        let kind = property.map(Schema::shown).unwrap_or_default();
+        match (choice, given, kind.as_str()) {
+            (Some(choice), ..) => format!(" {name}={choice}"),
+            (_, Some(given), _) => format!(" {name}:='{given}'"),
+            (_, _, "integer" | "number") => format!(" {name}=1"),
+            (_, _, "object") => format!(" {name}:='{{}}'"),
+            _ => format!(" {name}='…'"),
+        }
+    };
+    names.into_iter().map(argument).collect()
 }

@@ -3,6 +3,9 @@
 //! Refuses control characters of foreign text: none of them reaches a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod json;
+pub mod table;
+
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -98,7 +101,14 @@ pub fn ask(question: &str) {
 /// # Errors
 /// [`Kind::Output`] where it cannot be written, such as on a full disk.
 pub fn print(text: &str) -> Result<()> {
-    let shown = if std::io::stdout().is_terminal() { clean(text) } else { text.to_owned() };
+    if std::io::stdout().is_terminal() { print_exactly(&clean(text)) } else { print_exactly(text) }
+}
+
+/// Prints a text in which every control character is ours.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_exactly(shown: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout
         .write_all(shown.as_bytes())
@@ -132,6 +142,12 @@ pub fn rows(heads: &[&str], rows: &[Vec<String>]) -> Result<()> {
         rows.iter().map(|row| row.join("\t")).collect()
     };
     if lines.is_empty() { Ok(()) } else { print(&lines.join("\n")) }
+}
+
+/// Returns how many columns stdout has; 80 where it is no terminal.
+pub fn width() -> usize {
+    let columns = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    columns.unwrap_or(80)
 }
 
 /// Replaces control characters, except line break and tab.

@@ -1,0 +1,347 @@
+//! The arguments of a tool as they are typed: `name=value`, `name:=JSON`, `name=@file`, `--name value`,
+//! `--args JSON`.
+//!
+//! Refuses, before anything is sent, what the tool's schema says cannot be right; names the argument, what was
+//! expected, and the nearest name.
+
+use std::io::Read;
+
+use serde_json::{Map, Value};
+
+use super::schema::{Misfit, Schema};
+use crate::error::{Error, Kind, Result};
+use crate::profile::nearest;
+
+/// Reads what was typed for one tool.
+pub struct Reader<'a> {
+    /// The name of the tool.
+    pub tool: &'a str,
+    /// The schema of its arguments.
+    pub schema: Schema<'a>,
+    /// Whether what does not fit is refused.
+    pub checked: bool,
+    /// The names of our own options, for hints.
+    pub options: &'a [String],
+}
+
+/// One argument, before its value has a type.
+struct Typed<'t> {
+    name: String,
+    value: Raw<'t>,
+}
+
+enum Raw<'t> {
+    Text(&'t str),
+    Json(&'t str),
+    Bare,
+}
+
+impl Reader<'_> {
+    /// Reads all arguments; those in `words` stand over those of the object `base`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] with the argument, what was expected, and the nearest name.
+    pub fn read(&self, words: &[String], base: Option<&str>) -> Result<Map<String, Value>> {
+        let mut sources = Sources::default();
+        let mut given = match base {
+            Some(text) => self.object(&sources.text(text, "--args")?)?,
+            None => Map::new(),
+        };
+        let mut seen: Vec<String> = Vec::new();
+        let mut rest = words;
+        while let Some((typed, after)) = self.next(rest)? {
+            rest = after;
+            let value = self.value(&typed, &mut sources)?;
+            match seen.contains(&typed.name) {
+                false => drop(given.insert(typed.name.clone(), value)),
+                true => self.add(given.get_mut(&typed.name), value, &typed)?,
+            }
+            seen.push(typed.name);
+        }
+        if self.checked {
+            let value = Value::Object(given);
+            self.schema.check(&value, "").map_err(|misfit| self.misfit(&misfit, &value))?;
+            let Value::Object(checked) = value else { return Ok(Map::new()) };
+            given = checked;
+        }
+        Ok(given)
+    }
+
+    fn object(&self, text: &str) -> Result<Map<String, Value>> {
+        match json("--args", text)? {
+            Value::Object(fields) => {
+                fields.keys().try_for_each(|name| self.known(name).map(drop))?;
+                Ok(fields)
+            }
+            _ => {
+                Err(Error::new(Kind::Usage, "--args is no JSON object").hint(r#"--args '{"name": "value"}'"#))
+            }
+        }
+    }
+
+    /// Takes the next argument off the words.
+    fn next<'t>(&self, words: &'t [String]) -> Result<Option<(Typed<'t>, &'t [String])>> {
+        let Some((word, after)) = words.split_first() else { return Ok(None) };
+        if let Some(option) = word.strip_prefix("--").filter(|option| !option.is_empty()) {
+            return self.option(option, after).map(Some);
+        }
+        let Some((name, value)) = word.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            let why = format!("“{word}” is no argument of {}", self.tool);
+            let example = self.schema.properties().first().map_or("name", |(name, _)| *name).to_owned();
+            return Err(Error::new(Kind::Usage, why).hint(format!("write {example}=value")));
+        };
+        let typed = match name.strip_suffix(':') {
+            Some(name) => Typed { name: self.known(name)?, value: Raw::Json(value) },
+            None => Typed { name: self.known(name)?, value: Raw::Text(value) },
+        };
+        Ok(Some((typed, after)))
+    }
+
+    fn option<'t>(&self, option: &'t str, after: &'t [String]) -> Result<(Typed<'t>, &'t [String])> {
+        if let Some((name, value)) = option.split_once('=') {
+            let (name, json) = name.strip_suffix(':').map_or((name, false), |name| (name, true));
+            let value = if json { Raw::Json(value) } else { Raw::Text(value) };
+            return Ok((Typed { name: self.dashed(name)?, value }, after));
+        }
+        let name = self.dashed(option)?;
+        let bare = self.schema.property(&name).is_some_and(Schema::is_boolean);
+        match after.split_first() {
+            // A boolean takes a value only where the next word can be one.
+            Some((value, rest)) if !bare || matches!(value.as_str(), "true" | "false") => {
+                Ok((Typed { name, value: Raw::Text(value) }, rest))
+            }
+            _ if bare => Ok((Typed { name, value: Raw::Bare }, after)),
+            _ => Err(Error::new(Kind::Usage, format!("--{option} wants a value"))
+                .hint(format!("write --{option} VALUE, or {name}=VALUE"))),
+        }
+    }
+
+    fn value(&self, typed: &Typed<'_>, sources: &mut Sources) -> Result<Value> {
+        let schema = self.schema.property(&typed.name);
+        match typed.value {
+            Raw::Bare => Ok(Value::Bool(true)),
+            Raw::Json(text) => json(&typed.name, &sources.text(text, &typed.name)?),
+            Raw::Text(text) => {
+                let text = match text.strip_prefix("@@") {
+                    Some(rest) => format!("@{rest}"),
+                    None => sources.text(text, &typed.name)?,
+                };
+                Ok(schema.map_or_else(|| Value::from(text.as_str()), |schema| schema.read(&text)))
+            }
+        }
+    }
+
+    /// A name that comes again adds an item to its array.
+    fn add(&self, there: Option<&mut Value>, value: Value, typed: &Typed<'_>) -> Result<()> {
+        let schema = self.schema.property(&typed.name);
+        let item = match (&typed.value, schema) {
+            (Raw::Text(text), Some(schema)) => schema.read_item(text),
+            _ => value,
+        };
+        match there {
+            Some(Value::Array(items)) if schema.is_none_or(Schema::is_array) => {
+                items.push(item);
+                Ok(())
+            }
+            _ => Err(Error::new(Kind::Usage, format!("{} is given twice, and takes one value", typed.name))
+                .hint("leave one of them out")),
+        }
+    }
+
+    /// Returns the name of a property as it was typed after `=`.
+    fn known(&self, name: &str) -> Result<String> {
+        let there = self.schema.property(name).is_some() || self.schema.is_open() || !self.checked;
+        if there { Ok(name.to_owned()) } else { Err(self.unknown(name)) }
+    }
+
+    /// Returns the name of a property that was typed as an option: dashes stand for underscores, and case
+    /// and separators do not matter where one property alone can be meant.
+    fn dashed(&self, option: &str) -> Result<String> {
+        if self.schema.property(option).is_some() {
+            return Ok(option.to_owned());
+        }
+        let plain = |name: &str| name.replace(['-', '_'], "").to_ascii_lowercase();
+        let properties = self.schema.properties();
+        let mut same = properties.iter().filter(|(name, _)| plain(name) == plain(option));
+        match (same.next(), same.next()) {
+            (Some((name, _)), None) => Ok((*name).to_owned()),
+            _ => self.known(&option.replace('-', "_")).map_err(|_| self.unknown(option)),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let properties = self.schema.properties();
+        let error = Error::new(Kind::Usage, format!("{} has no argument {name}", self.tool));
+        let option = nearest(name, self.options.iter().map(String::as_str));
+        match (nearest(name, properties.iter().map(|(known, _)| *known)), option) {
+            (Some(near), _) => error.hint(format!("did you mean {near}?")),
+            (None, Some(option)) => error.hint(format!("did you mean the option --{option}?")),
+            (None, None) => error.hint(format!("asistry call {} --help lists them", self.tool)),
+        }
+    }
+
+    fn misfit(&self, misfit: &Misfit, value: &Value) -> Error {
+        let Misfit { place, expected, hint } = misfit;
+        let found = place.split(['.', '[']).try_fold(value, |value, part| {
+            match part.strip_suffix(']').map(str::parse::<usize>) {
+                Some(Ok(at)) => value.get(at),
+                _ => value.get(part),
+            }
+        });
+        let shown = match found {
+            _ if expected.ends_with("missing") || expected.starts_with("no such") => String::new(),
+            Some(Value::String(text)) => format!(", not “{}”", shortened(text)),
+            Some(value) => format!(", not {}", shortened(&value.to_string())),
+            None => String::new(),
+        };
+        let help = || format!("asistry call {} --help shows its arguments", self.tool);
+        Error::new(Kind::Usage, format!("{}: {place} wants {expected}{shown}", self.tool))
+            .hint(hint.clone().unwrap_or_else(help))
+    }
+}
+
+fn shortened(text: &str) -> String {
+    const MOST: usize = 60;
+    if text.chars().count() <= MOST {
+        return text.to_owned();
+    }
+    format!("{}…", text.chars().take(MOST).collect::<String>())
+}
+
+fn json(name: &str, text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(|e| {
+        Error::new(Kind::Usage, format!("the value of {name} is no JSON: {e}"))
+            .hint(format!("write {name}=text, or {name}:='\"text\"'"))
+    })
+}
+
+/// Files and standard input that values are read from.
+#[derive(Default)]
+struct Sources {
+    stdin_is_read: bool,
+}
+
+impl Sources {
+    /// Returns a text as it is, or what is in the file after `@`; `@-` (and `-` for `--args`) is standard
+    /// input, which can be read once.
+    fn text(&mut self, text: &str, name: &str) -> Result<String> {
+        let path = match text.strip_prefix('@') {
+            Some(path) => path,
+            None if name == "--args" && text == "-" => "-",
+            None => return Ok(text.to_owned()),
+        };
+        let fail =
+            |why: String| Error::new(Kind::Usage, format!("the value of {name} cannot be read: {why}"));
+        if path != "-" {
+            let hint = format!("a text that begins with @ is written {name}=@@…");
+            return std::fs::read_to_string(path).map_err(|e| fail(format!("{path}: {e}")).hint(hint));
+        }
+        if std::mem::replace(&mut self.stdin_is_read, true) {
+            return Err(fail("standard input is read already".into()).hint("use a file for one of them"));
+        }
+        let mut text = String::new();
+        let read = std::io::stdin().lock().read_to_string(&mut text);
+        read.map(|_| text).map_err(|e| fail(e.to_string()).hint("only text can be an argument"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema() -> Value {
+        json!({"type": "object", "required": ["title"], "properties": {
+            "title": {"type": "string"}, "due_date": {"type": "string"}, "workspaceId": {"type": "string"},
+            "limit": {"type": "integer", "minimum": 1}, "done": {"type": "boolean"},
+            "labels": {"type": "array", "items": {"type": "string"}},
+            "numbers": {"type": "array", "items": {"type": "integer"}},
+            "status": {"enum": ["todo", "in_progress"]}, "filter": {"type": "object", "properties": {"a": {"type": "integer"}}},
+        }})
+    }
+
+    fn read_with(checked: bool, words: &[&str], base: Option<&str>) -> Result<Value> {
+        let document = schema();
+        let options = ["json".to_owned(), "full".to_owned()];
+        let schema = Schema::new(&document);
+        let reader = Reader { tool: "t", schema, checked, options: &options };
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        reader.read(&words, base).map(Value::Object)
+    }
+
+    fn read(words: &[&str]) -> Value {
+        read_with(true, words, None).unwrap()
+    }
+
+    fn told(words: &[&str]) -> String {
+        let error = read_with(true, words, None).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        format!("{error} | {}", error.details().hint.clone().unwrap_or_default())
+    }
+
+    #[test]
+    fn every_form_of_an_argument_is_read() {
+        assert_eq!(read(&["title=a=b"]), json!({"title": "a=b"}));
+        assert_eq!(read(&["title=@@bob", "limit=5"]), json!({"title": "@bob", "limit": 5}));
+        assert_eq!(read(&["title:=\"5\"", "filter:={\"a\":1}"]), json!({"title": "5", "filter": {"a": 1}}));
+        assert_eq!(
+            read(&["--title", "x", "--due-date", "1", "--workspace-id=w", "--done", "--limit", "3"]),
+            json!({"title": "x", "due_date": "1", "workspaceId": "w", "done": true, "limit": 3})
+        );
+        assert_eq!(read(&["--done", "false", "title="]), json!({"done": false, "title": ""}));
+        assert_eq!(read(&["--title:=\"x\""]), json!({"title": "x"}));
+        assert_eq!(
+            read(&["title=x", "labels=a,b", "labels=c", "numbers=1", "numbers=2"]),
+            json!({"title": "x", "labels": ["a,b", "c"], "numbers": [1, 2]})
+        );
+        assert_eq!(
+            read(&["title=x", "labels:=[\"a\"]", "labels=b"]),
+            json!({"title": "x", "labels": ["a", "b"]})
+        );
+        let base = read_with(true, &["limit=2"], Some(r#"{"title":"x","limit":1}"#)).unwrap();
+        assert_eq!(base, json!({"title": "x", "limit": 2}));
+    }
+
+    #[test]
+    fn files_are_read_and_a_missing_one_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("f");
+        std::fs::write(&path, "[\"a\",\"b\"]").unwrap();
+        let file = path.display();
+        let read = read(&[&format!("title=@{file}"), &format!("labels:=@{file}")]);
+        assert_eq!(read, json!({"title": "[\"a\",\"b\"]", "labels": ["a", "b"]}));
+        assert!(told(&["title=@/no/such/file"]).contains("title=@@"));
+        std::fs::write(&path, [0xff, 0xfe]).unwrap();
+        assert!(told(&[&format!("title=@{file}")]).contains("cannot be read"));
+    }
+
+    #[test]
+    fn what_cannot_be_right_names_the_argument_and_the_way_on() {
+        for (words, said) in [
+            (&["titel=x"][..], "t has no argument titel | did you mean title?"),
+            (&["title=x", "--jsno"], "t has no argument jsno | did you mean the option --json?"),
+            (&["title=x", "limit=many"], "t: limit wants integer, not “many”"),
+            (&["title=x", "limit=0"], "t: limit wants at least 1, not 0"),
+            (&["title=x", "status=tood"], "| did you mean todo?"),
+            (&["title=x", "filter:={\"a\":\"b\"}"], "t: filter.a wants integer, not “b”"),
+            (&["title=x", "numbers=a"], "t: numbers[0] wants integer, not “a”"),
+            (&["limit=1"], "t: title wants string, and it is missing"),
+            (&["title=x", "title=y"], "title is given twice"),
+            (&["title"], "“title” is no argument of t | write title=value"),
+            (&["--title"], "--title wants a value"),
+            (&["title:=x"], "the value of title is no JSON"),
+        ] {
+            let told = told(words);
+            assert!(told.contains(said), "{words:?}: {told}");
+        }
+        assert!(read_with(true, &[], Some("[]")).is_err());
+        assert!(read_with(true, &[], Some(r#"{"titel":1}"#)).is_err());
+    }
+
+    #[test]
+    fn unchecked_it_goes_as_typed() {
+        let read = read_with(false, &["limit=many", "other=1"], None).unwrap();
+        assert_eq!(read, json!({"limit": "many", "other": "1"}));
+    }
+}

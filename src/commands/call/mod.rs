@@ -1,0 +1,122 @@
+//! `asistry call`: calls one tool and prints its result.
+
+mod given;
+pub mod result;
+pub mod schema;
+pub mod split;
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory};
+use serde_json::Value;
+
+use self::given::Reader;
+use self::result::Outcome;
+use self::schema::Schema;
+use super::arguments::Common;
+use super::conversation::{Conversation, Tool, find_tool};
+use super::environment::Environment;
+use super::output::Output;
+use super::tools;
+use crate::error::{Error, Kind, Result};
+use crate::protocol::message::{Message, quote};
+use crate::ui;
+
+/// Options of `asistry call`.
+#[derive(Debug, Args)]
+#[command(after_help = "name=value takes its type from the tool's schema; name:=JSON is sent as it is; \
+    name=@file reads a file, @- standard input, @@ stands for one @; --name VALUE works for every \
+    argument of the tool; a repeated name adds an item to an array. `asistry call TOOL --help` shows \
+    the tool's own arguments.")]
+pub struct Arguments {
+    /// The tool
+    tool: String,
+    /// Its arguments
+    #[arg(value_name = "NAME=VALUE", allow_hyphen_values = true, trailing_var_arg = true)]
+    words: Vec<String>,
+    /// An object of arguments: JSON, @FILE or - for standard input
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
+    args: Option<String>,
+    /// Send the arguments as typed, whatever the tool's schema says
+    #[arg(long)]
+    no_check: bool,
+    /// The whole result of the protocol, as JSON
+    #[arg(long)]
+    full: bool,
+    /// Save images, sounds and binary resources in this directory
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    tool_help: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Calls the tool.
+///
+/// # Errors
+/// What is wrong with the arguments, or what the service says.
+pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> anyhow::Result<u8> {
+    arguments.output.check()?;
+    let mut conversation = Conversation::begin(common, environment).await?;
+    let result = call(&mut conversation, &arguments).await;
+    conversation.end().await;
+    let Some(result) = result? else { return Ok(0) };
+    let outcome = Outcome::read(result, arguments.save.as_deref())?;
+    if arguments.full {
+        arguments.output.print(&outcome.whole, None)?;
+        return Ok(if outcome.is_error { Kind::ServiceError.exit_code() } else { 0 });
+    }
+    if outcome.is_error {
+        return Err(Error::new(Kind::ServiceError, outcome.text).into());
+    }
+    let text = (!outcome.is_json).then_some(outcome.text.as_str());
+    arguments.output.print(&outcome.value, text)?;
+    outcome.unseen.iter().for_each(|line| ui::say(line));
+    Ok(0)
+}
+
+/// Returns the result; none where only help was wanted.
+async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<Option<Value>> {
+    let tools = conversation.tools().await?;
+    let tool = find_tool(&tools, &arguments.tool)?;
+    if arguments.tool_help {
+        ui::print(&tools::described(tool))?;
+        return Ok(None);
+    }
+    let options = our_options();
+    let reader = Reader {
+        tool: &tool.name,
+        schema: Schema::new(&tool.input_schema),
+        checked: !arguments.no_check,
+        options: &options,
+    };
+    let given = reader.read(&arguments.words, arguments.args.as_deref())?;
+    let result = ask(conversation, tool, &Value::Object(given)).await?;
+    let nonsense = |e| Error::new(Kind::ProtocolViolation, format!("the result makes no sense: {e}"));
+    serde_json::from_str(&result).map(Some).map_err(nonsense)
+}
+
+async fn ask(conversation: &mut Conversation, tool: &Tool, arguments: &Value) -> Result<String> {
+    let mut bar = ui::Progress::start(&tool.name);
+    let meta = if bar.is_shown() { r#","_meta":{"progressToken":"call"}"# } else { "" };
+    let params = format!(r#"{{"name":{},"arguments":{arguments}{meta}}}"#, quote(&tool.name));
+    let result = conversation.ask("tools/call", &params, |message| advance(&mut bar, message)).await;
+    bar.finish();
+    result
+}
+
+fn our_options() -> Vec<String> {
+    let card = super::Card::command();
+    let call = card.find_subcommand("call");
+    let all = call.into_iter().flat_map(clap::Command::get_arguments).chain(card.get_arguments());
+    all.filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
+}
+
+fn advance(bar: &mut ui::Progress, message: &Message) {
+    let params: Value =
+        message.params().and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
+    if message.method() == "notifications/progress" {
+        bar.advance(params["progress"].as_f64(), params["total"].as_f64(), params["message"].as_str());
+    }
+}

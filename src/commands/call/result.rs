@@ -1,0 +1,219 @@
+//! The result of a tool: its value for programs, its text for people, its images and sounds as files.
+//!
+//! Refuses to drop a block silently, and to write over a file.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Result};
+
+/// Endings by media type; others end in `.bin`.
+const ENDINGS: &[(&str, &str)] = &[
+    ("image/png", "png"),
+    ("image/jpeg", "jpg"),
+    ("image/gif", "gif"),
+    ("image/webp", "webp"),
+    ("image/svg+xml", "svg"),
+    ("audio/wav", "wav"),
+    ("audio/x-wav", "wav"),
+    ("audio/mpeg", "mp3"),
+    ("audio/ogg", "ogg"),
+    ("audio/webm", "webm"),
+    ("application/pdf", "pdf"),
+    ("application/json", "json"),
+    ("application/zip", "zip"),
+    ("text/plain", "txt"),
+    ("text/markdown", "md"),
+    ("text/html", "html"),
+    ("text/csv", "csv"),
+];
+/// No directory has so many files of ours.
+const MOST_FILES: usize = 10_000;
+
+/// A result, read.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The result as it came.
+    pub whole: Value,
+    /// The tool says that it failed.
+    pub is_error: bool,
+    /// One line or more for each block.
+    pub text: String,
+    /// What a program wants of it.
+    pub value: Value,
+    /// The value is JSON, so the text says the same.
+    pub is_json: bool,
+    /// Blocks that are in neither the value nor a file.
+    pub unseen: Vec<String>,
+}
+
+impl Outcome {
+    /// Reads a result; images, sounds and binary resources go into files in `save`.
+    ///
+    /// # Errors
+    /// [`Kind::Output`] where they cannot be written.
+    pub fn read(whole: Value, save: Option<&Path>) -> Result<Self> {
+        let none = Vec::new();
+        let blocks = whole["content"].as_array().unwrap_or(&none);
+        let (mut lines, mut texts, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
+        for block in blocks {
+            let (line, is_text) = Block(block).shown(save)?;
+            if is_text {
+                texts.push(line.clone());
+            } else {
+                unseen.push(line.clone());
+            }
+            lines.push(line);
+        }
+        let parsed = match (whole.get("structuredContent"), texts.as_slice()) {
+            (Some(structured), _) if !structured.is_null() => Some(structured.clone()),
+            (_, [only]) => serde_json::from_str(only).ok(),
+            _ => None,
+        };
+        let text = lines.join("\n");
+        let is_json = parsed.as_ref().is_some_and(|value| value.is_object() || value.is_array());
+        let value = parsed.unwrap_or_else(|| Value::from(text.as_str()));
+        let is_error = whole["isError"] == Value::Bool(true);
+        if !is_json {
+            unseen.clear();
+        }
+        Ok(Self { whole, is_error, text, value, is_json, unseen })
+    }
+}
+
+struct Block<'a>(&'a Value);
+
+impl Block<'_> {
+    /// Returns what a person sees of a block, and whether that is all of it.
+    fn shown(&self, save: Option<&Path>) -> Result<(String, bool)> {
+        let word = |name: &str| self.0[name].as_str().unwrap_or_default();
+        match word("type") {
+            "text" => Ok((word("text").to_owned(), true)),
+            kind @ ("image" | "audio") => Ok((binary(kind, word("mimeType"), word("data"), save)?, false)),
+            "resource_link" => {
+                let about = [word("title"), word("name"), word("description")];
+                let about: Vec<&str> = about.into_iter().filter(|text| !text.is_empty()).collect();
+                Ok((format!("[link {}] {}", word("uri"), about.join(", ")).trim_end().to_owned(), false))
+            }
+            "resource" => self.resource(save),
+            other => Ok((format!("[{other}] {}", self.0), false)),
+        }
+    }
+
+    fn resource(&self, save: Option<&Path>) -> Result<(String, bool)> {
+        let resource = &self.0["resource"];
+        let word = |name: &str| resource[name].as_str().unwrap_or_default();
+        let line = match resource["text"].as_str() {
+            Some(text) => format!("[resource {}]\n{text}", word("uri")),
+            None => {
+                let shown = binary("resource", word("mimeType"), word("blob"), save)?;
+                format!("{shown} {}", word("uri"))
+            }
+        };
+        Ok((line, false))
+    }
+}
+
+/// Writes base64 data into a file of its own, or says that it is there.
+fn binary(kind: &str, media: &str, data: &str, save: Option<&Path>) -> Result<String> {
+    let Ok(bytes) = BASE64_STANDARD.decode(data) else {
+        return Ok(format!("[{kind} {media}, not readable as base64]"));
+    };
+    let Some(directory) = save else {
+        return Ok(format!("[{kind} {media}, {} bytes; --save DIR keeps it]", bytes.len()));
+    };
+    let ending = ENDINGS.iter().find(|(known, _)| media.split(';').next() == Some(*known));
+    let path =
+        write_new(directory, kind, ending.map_or("bin", |(_, ending)| ending), &bytes).map_err(|e| {
+            Error::new(
+                Kind::Output,
+                format!("{kind} {media} cannot be saved in {}: {e}", directory.display()),
+            )
+            .hint("the call itself was made: look before you repeat it")
+        })?;
+    Ok(format!("[{kind} {media}, {} bytes: {}]", bytes.len(), path.display()))
+}
+
+/// Writes a file under the first name that is free.
+fn write_new(directory: &Path, kind: &str, ending: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
+    std::fs::create_dir_all(directory)?;
+    for number in 1..=MOST_FILES {
+        let path = directory.join(format!("{kind}-{number}.{ending}"));
+        match File::create_new(&path) {
+            Ok(mut file) => return file.write_all(bytes).map(|()| path),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Err(std::io::Error::new(ErrorKind::AlreadyExists, "it is full of files of these names"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(result: Value) -> Outcome {
+        Outcome::read(result, None).unwrap()
+    }
+
+    #[test]
+    fn the_value_is_structured_content_else_json_else_text() {
+        let structured =
+            read(json!({"content": [{"type": "text", "text": "five"}], "structuredContent": {"n": 5}}));
+        assert_eq!(structured.value, json!({"n": 5}));
+        let parsed = read(json!({"content": [{"type": "text", "text": "[{\"n\":5}]"}]}));
+        assert_eq!((parsed.value, parsed.is_json), (json!([{"n": 5}]), true));
+        let text = read(json!({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}));
+        assert_eq!((text.value, text.is_json), (json!("a\nb"), false));
+        let number = read(json!({"content": [{"type": "text", "text": "5"}]}));
+        assert_eq!((number.value, number.is_json), (json!(5), false));
+        assert_eq!(read(json!({})).text, "");
+    }
+
+    #[test]
+    fn no_block_is_dropped_silently() {
+        let outcome = read(json!({"structuredContent": {"a": 1}, "content": [
+            {"type": "text", "text": "t"},
+            {"type": "image", "mimeType": "image/png", "data": "AAAA"},
+            {"type": "resource_link", "uri": "file:///a", "name": "A"},
+            {"type": "resource", "resource": {"uri": "file:///b", "text": "body"}},
+            {"type": "resource", "resource": {"uri": "file:///c", "mimeType": "x/y", "blob": "AA=="}},
+            {"type": "later", "x": 1},
+        ]}));
+        assert_eq!(outcome.unseen.len(), 5);
+        for part in
+            ["3 bytes; --save", "[link file:///a] A", "[resource file:///b]\nbody", "1 bytes", "[later]"]
+        {
+            assert!(outcome.text.contains(part), "{part}: {}", outcome.text);
+        }
+    }
+
+    #[test]
+    fn files_get_names_of_their_own() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("new");
+        let result = json!({"content": [
+            {"type": "image", "mimeType": "image/png", "data": "AAAA"},
+            {"type": "audio", "mimeType": "audio/wav", "data": "AAAA"},
+            {"type": "image", "mimeType": "image/png; x=../../etc", "data": "////"},
+            {"type": "image", "mimeType": "../evil", "data": "AAAA"},
+            {"type": "image", "mimeType": "image/png", "data": "no base64!"},
+        ]});
+        let outcome = Outcome::read(result, Some(&directory)).unwrap();
+        let mut names: Vec<_> = std::fs::read_dir(&directory)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["audio-1.wav", "image-1.bin", "image-1.png", "image-2.png"]);
+        assert_eq!(std::fs::read(directory.join("image-2.png")).unwrap(), [255, 255, 255]);
+        assert!(outcome.text.contains("not readable as base64"));
+    }
+}

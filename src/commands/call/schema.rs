@@ -1,0 +1,483 @@
+//! The JSON Schema of a tool's arguments: what a typed text becomes by it, and whether a value fits.
+//!
+//! Knows types, enums, constants, bounds, required and unknown names, nested objects and arrays, `$ref` inside
+//! the schema, `anyOf`, `oneOf` and `allOf`. Refuses to guess: what it does not know (formats, patterns,
+//! conditions) is left to the service.
+
+use serde_json::{Map, Value};
+
+use crate::profile::nearest;
+
+/// Deeper `$ref`s are taken for a circle.
+const DEEPEST: usize = 32;
+
+/// A schema, and the document that its references point into.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema<'a> {
+    document: &'a Value,
+    here: &'a Value,
+    depth: usize,
+}
+
+/// What does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// Which value: `filter.status`, `labels[1]`.
+    pub place: String,
+    /// What was expected, as the end of a sentence.
+    pub expected: String,
+    /// A name that was probably meant, or the command that helps.
+    pub hint: Option<String>,
+}
+
+impl Misfit {
+    fn at(place: &str, expected: impl Into<String>) -> Self {
+        Self { place: place.to_owned(), expected: expected.into(), hint: None }
+    }
+}
+
+impl<'a> Schema<'a> {
+    /// Takes the whole schema of a tool.
+    pub fn new(document: &'a Value) -> Self {
+        Self { document, here: document, depth: 0 }.resolved()
+    }
+
+    fn at(self, here: &'a Value) -> Self {
+        Self { here, depth: self.depth + 1, ..self }.resolved()
+    }
+
+    fn resolved(self) -> Self {
+        let Some(target) = self.here["$ref"].as_str().filter(|_| self.depth < DEEPEST) else { return self };
+        match target.strip_prefix('#').and_then(|pointer| self.document.pointer(pointer)) {
+            Some(here) => Self { here, depth: self.depth + 1, ..self }.resolved(),
+            None => Self { here: &Value::Null, ..self },
+        }
+    }
+
+    /// Returns the properties of an object, those of `allOf` included.
+    pub fn properties(self) -> Vec<(&'a str, Self)> {
+        let own = self.here["properties"].as_object().into_iter().flatten();
+        let mut found: Vec<_> = own.map(|(name, schema)| (name.as_str(), self.at(schema))).collect();
+        for part in self.branches("allOf") {
+            found.extend(part.properties());
+        }
+        found
+    }
+
+    /// Returns the schema of one property.
+    pub fn property(self, name: &str) -> Option<Self> {
+        self.properties().into_iter().find(|(known, _)| *known == name).map(|(_, schema)| schema)
+    }
+
+    /// Returns the names that must be given.
+    pub fn required(self) -> Vec<&'a str> {
+        let own = self.here["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let mut names: Vec<&str> = own.collect();
+        for part in self.branches("allOf") {
+            names.extend(part.required());
+        }
+        names
+    }
+
+    /// Returns a word of the schema, such as `description` or `default`.
+    pub fn word(self, name: &str) -> Option<&'a Value> {
+        self.here.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Says whether names that are not listed may be given too.
+    pub fn is_open(self) -> bool {
+        match &self.here["additionalProperties"] {
+            Value::Bool(open) => *open,
+            Value::Object(_) => true,
+            _ => self.here.get("properties").is_none() && self.branches("allOf").is_empty(),
+        }
+    }
+
+    /// Returns what may stand here, for people: `integer`, `"todo" | "done"`, `array of string`.
+    pub fn shown(self) -> String {
+        if let Some(value) = self.word("const") {
+            return value.to_string();
+        }
+        if let Some(values) = self.here["enum"].as_array() {
+            return values.iter().map(Value::to_string).collect::<Vec<_>>().join(" | ");
+        }
+        let branches = self.alternatives();
+        if !branches.is_empty() {
+            let mut all: Vec<String> = branches.into_iter().map(Self::shown).collect();
+            all.dedup();
+            return all.join(" or ");
+        }
+        match self.types().as_slice() {
+            [] => "any value".into(),
+            ["array"] => match self.items().map(Self::shown).as_deref() {
+                None | Some("any value") => "array".into(),
+                Some(items) => format!("array of {items}"),
+            },
+            types => types.join(" or "),
+        }
+    }
+
+    /// Returns the values of an enumeration, as they are typed; those of its alternatives and of the items of
+    /// an array too.
+    pub fn choices(self) -> Vec<String> {
+        let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let mut found: Vec<String> =
+            self.here["enum"].as_array().into_iter().flatten().chain(self.word("const")).map(plain).collect();
+        for branch in self.alternatives().into_iter().chain(self.items()) {
+            found.extend(branch.choices());
+        }
+        if found.is_empty() && self.is_boolean() {
+            found.extend(["true".to_owned(), "false".to_owned()]);
+        }
+        found
+    }
+
+    /// Says whether a bare `--name` can mean true.
+    pub fn is_boolean(self) -> bool {
+        self.types() == ["boolean"] || self.alternatives().into_iter().any(Self::is_boolean)
+    }
+
+    /// Says whether a name may be repeated, each time for one more item.
+    pub fn is_array(self) -> bool {
+        self.types().contains(&"array") || self.alternatives().into_iter().any(Self::is_array)
+    }
+
+    fn types(self) -> Vec<&'a str> {
+        match &self.here["type"] {
+            Value::String(one) => vec![one.as_str()],
+            Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+            _ if self.here["properties"].is_object() => vec!["object"],
+            _ => Vec::new(),
+        }
+    }
+
+    fn items(self) -> Option<Self> {
+        self.here.get("items").filter(|items| items.is_object()).map(|items| self.at(items))
+    }
+
+    fn branches(self, word: &str) -> Vec<Self> {
+        if self.depth >= DEEPEST {
+            return Vec::new();
+        }
+        self.here[word].as_array().into_iter().flatten().map(|branch| self.at(branch)).collect()
+    }
+
+    fn alternatives(self) -> Vec<Self> {
+        let mut all = self.branches("anyOf");
+        all.extend(self.branches("oneOf"));
+        all
+    }
+
+    /// Makes a value of a typed text: the first reading that fits, in the order in which the schema names
+    /// its types; a text that fits nothing stays a text.
+    pub fn read(self, text: &str) -> Value {
+        self.reading(text).unwrap_or_else(|| Value::from(text))
+    }
+
+    fn reading(self, text: &str) -> Option<Value> {
+        let listed = self.here["enum"].as_array().into_iter().flatten().chain(self.word("const"));
+        let mut listed = listed.peekable();
+        if listed.peek().is_some() {
+            let same =
+                |value: &&Value| value.as_str().map_or_else(|| value.to_string() == text, |s| s == text);
+            return listed.find(same).cloned();
+        }
+        let alternatives = self.alternatives();
+        if !alternatives.is_empty() {
+            let readings = alternatives.iter().filter_map(|branch| {
+                let value = branch.reading(text)?;
+                branch.check(&value, "").is_ok().then_some(value)
+            });
+            // `null` is typed only where nothing else takes it.
+            let readings: Vec<Value> = readings.collect();
+            return readings.iter().find(|value| !value.is_null()).or(readings.first()).cloned();
+        }
+        let types = self.types();
+        if types.is_empty() {
+            return Some(Value::from(text));
+        }
+        types.iter().find_map(|kind| self.reading_as(kind, text))
+    }
+
+    fn reading_as(self, kind: &str, text: &str) -> Option<Value> {
+        let json = || serde_json::from_str::<Value>(text.trim()).ok();
+        match kind {
+            "string" => Some(Value::from(text)),
+            "integer" => json().filter(is_integer),
+            "number" => json().filter(Value::is_number),
+            "boolean" => json().filter(Value::is_boolean),
+            "null" => json().filter(Value::is_null),
+            "object" => json().filter(Value::is_object),
+            "array" => match json().filter(Value::is_array) {
+                Some(whole) => Some(whole),
+                None => Some(Value::Array(vec![self.read_item(text)])),
+            },
+            _ => None,
+        }
+    }
+
+    /// Makes one item of an array of a typed text.
+    pub fn read_item(self, text: &str) -> Value {
+        let array = if self.types().contains(&"array") {
+            Some(self)
+        } else {
+            self.alternatives().into_iter().find(|branch| branch.types().contains(&"array"))
+        };
+        array.and_then(Self::items).map_or_else(|| Value::from(text), |items| items.read(text))
+    }
+
+    /// Checks a value and all that is in it.
+    ///
+    /// # Errors
+    /// The first thing that does not fit.
+    pub fn check(self, value: &Value, place: &str) -> Result<(), Misfit> {
+        if self.here == &Value::Bool(false) {
+            return Err(Misfit::at(place, "nothing at all"));
+        }
+        let listed = self.here["enum"].as_array().is_none_or(|values| values.contains(value));
+        if !listed || self.word("const").is_some_and(|only| only != value) {
+            return Err(self.not_listed(value, place));
+        }
+        let types = self.types();
+        if !types.is_empty() && !types.iter().any(|kind| is_of(kind, value)) {
+            return Err(Misfit::at(place, self.shown()));
+        }
+        for part in self.branches("allOf") {
+            part.check(value, place)?;
+        }
+        self.check_alternatives(value, place)?;
+        self.check_bounds(value, place)?;
+        match value {
+            Value::Object(fields) => self.check_object(fields, place),
+            Value::Array(items) => match self.items() {
+                Some(schema) => items
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(at, item)| schema.check(item, &format!("{place}[{at}]"))),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn not_listed(self, value: &Value, place: &str) -> Misfit {
+        let mut misfit = Misfit::at(place, format!("one of {}", self.shown()));
+        let choices = self.choices();
+        let near = value.as_str().and_then(|text| nearest(text, choices.iter().map(String::as_str)));
+        misfit.hint = near.map(|near| format!("did you mean {near}?"));
+        misfit
+    }
+
+    fn check_alternatives(self, value: &Value, place: &str) -> Result<(), Misfit> {
+        for word in ["anyOf", "oneOf"] {
+            let branches = self.branches(word);
+            let mut misfits = Vec::new();
+            for branch in &branches {
+                match branch.check(value, place) {
+                    Ok(()) => misfits.clear(),
+                    Err(misfit) => misfits.push(misfit),
+                }
+                if misfits.is_empty() {
+                    break;
+                }
+            }
+            // Where one branch alone can be meant, what is wrong with that one says more.
+            let deeper: Vec<&Misfit> = misfits.iter().filter(|misfit| misfit.place != place).collect();
+            match (misfits.is_empty(), deeper.as_slice()) {
+                (true, _) => {}
+                (false, [only]) => return Err((*only).clone()),
+                (false, _) => return Err(Misfit::at(place, Self::shown(self))),
+            }
+        }
+        Ok(())
+    }
+
+    fn check_bounds(self, value: &Value, place: &str) -> Result<(), Misfit> {
+        let bound = |name: &str| self.here[name].as_f64();
+        let size = match value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => Some(text.chars().count() as f64),
+            Value::Array(items) => Some(items.len() as f64),
+            _ => None,
+        };
+        let Some(size) = size else { return Ok(()) };
+        let (least, most, unit) = match value {
+            Value::Number(_) => ("minimum", "maximum", ""),
+            Value::String(_) => ("minLength", "maxLength", " characters"),
+            _ => ("minItems", "maxItems", " items"),
+        };
+        let number = value.is_number();
+        let wrong = |words: &str, bound: f64| Err(Misfit::at(place, format!("{words} {bound}{unit}")));
+        match (bound(least), bound(most)) {
+            (Some(bound), _) if size < bound => return wrong("at least", bound),
+            (_, Some(bound)) if size > bound => return wrong("at most", bound),
+            _ => {}
+        }
+        match (bound("exclusiveMinimum"), bound("exclusiveMaximum")) {
+            (Some(bound), _) if number && size <= bound => wrong("more than", bound),
+            (_, Some(bound)) if number && size >= bound => wrong("less than", bound),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_object(self, fields: &Map<String, Value>, place: &str) -> Result<(), Misfit> {
+        let below = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+        let properties = self.properties();
+        for (name, value) in fields {
+            match properties.iter().find(|(known, _)| known == name) {
+                Some((_, schema)) => schema.check(value, &below(name))?,
+                None if self.is_closed() => {
+                    let known = || properties.iter().map(|(known, _)| *known);
+                    let mut misfit = Misfit::at(&below(name), "no such name");
+                    misfit.hint = nearest(name, known()).map(|near| format!("did you mean {}?", below(near)));
+                    return Err(misfit);
+                }
+                None => {}
+            }
+        }
+        match self.required().into_iter().find(|name| !fields.contains_key(*name)) {
+            Some(missing) => {
+                let schema = self.property(missing).map_or_else(|| "a value".to_owned(), Self::shown);
+                Err(Misfit::at(&below(missing), format!("{schema}, and it is missing")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn is_closed(self) -> bool {
+        self.here["additionalProperties"] == Value::Bool(false)
+    }
+}
+
+fn is_integer(value: &Value) -> bool {
+    value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
+}
+
+fn is_of(kind: &str, value: &Value) -> bool {
+    match kind {
+        "string" => value.is_string(),
+        "integer" => is_integer(value),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(schema: &Value, text: &str) -> Value {
+        Schema::new(schema).read(text)
+    }
+
+    fn misfit(schema: &Value, value: &Value) -> String {
+        match Schema::new(schema).check(value, "") {
+            Ok(()) => "fits".into(),
+            Err(Misfit { place, expected, hint }) => {
+                format!("{place}: {expected}{}", hint.map_or(String::new(), |hint| format!("; {hint}")))
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_takes_the_type_of_the_schema() {
+        assert_eq!(read(&json!({"type": "integer"}), "5"), json!(5));
+        assert_eq!(read(&json!({"type": "integer"}), "18446744073709551615"), json!(u64::MAX));
+        assert_eq!(read(&json!({"type": "integer"}), "5.5"), json!("5.5"));
+        assert_eq!(read(&json!({"type": "number"}), "-1.5e3"), json!(-1500.0));
+        assert_eq!(read(&json!({"type": "boolean"}), "true"), json!(true));
+        assert_eq!(read(&json!({"type": "string"}), "5"), json!("5"));
+        assert_eq!(read(&json!({"type": ["integer", "string"]}), "5"), json!(5));
+        assert_eq!(read(&json!({"type": ["string", "null"]}), "null"), json!("null"));
+        assert_eq!(read(&json!({"type": ["integer", "null"]}), "null"), json!(null));
+        assert_eq!(read(&json!({"enum": [1, "two", null]}), "1"), json!(1));
+        assert_eq!(read(&json!({"enum": [1, "two", null]}), "two"), json!("two"));
+        assert_eq!(read(&json!({}), "5"), json!("5"));
+        assert_eq!(read(&json!(true), "5"), json!("5"));
+        assert_eq!(read(&json!({"type": "object"}), r#"{"a":1}"#), json!({"a": 1}));
+        let integers = json!({"type": "array", "items": {"type": "integer"}});
+        assert_eq!(read(&integers, "5"), json!([5]));
+        assert_eq!(read(&integers, "[5, 6]"), json!([5, 6]));
+        assert_eq!(Schema::new(&integers).read_item("7"), json!(7));
+    }
+
+    #[test]
+    fn alternatives_are_decided_where_they_can_be() {
+        let optional = json!({"anyOf": [{"type": "integer"}, {"type": "null"}]});
+        assert_eq!(read(&optional, "5"), json!(5));
+        assert_eq!(read(&optional, "null"), json!(null));
+        let either = json!({"anyOf": [{"type": "null"}, {"type": "string"}]});
+        assert_eq!(read(&either, "null"), json!("null"));
+        let bounded = json!({"oneOf": [{"type": "integer", "maximum": 3}, {"type": "string"}]});
+        assert_eq!(read(&bounded, "2"), json!(2));
+        assert_eq!(read(&bounded, "4"), json!("4"));
+        assert_eq!(misfit(&optional, &json!("x")), ": integer or null");
+        let nested = json!({"anyOf": [{"type": "object", "required": ["a"]}, {"type": "null"}]});
+        assert_eq!(misfit(&nested, &json!({})), "a: a value, and it is missing");
+    }
+
+    #[test]
+    fn references_are_followed_and_circles_end() {
+        let schema = json!({"$defs": {
+            "status": {"enum": ["todo", "done"]},
+            "node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}, "id": {"type": "integer"}}},
+            "loop": {"$ref": "#/$defs/loop"},
+        }, "properties": {"s": {"$ref": "#/$defs/status"}, "n": {"$ref": "#/$defs/node"}, "l": {"$ref": "#/$defs/loop"}}});
+        assert_eq!(
+            misfit(&schema, &json!({"s": "tood"})),
+            "s: one of \"todo\" | \"done\"; did you mean todo?"
+        );
+        assert_eq!(
+            misfit(&schema, &json!({"n": {"next": {"next": {"id": "x"}}}})),
+            "n.next.next.id: integer"
+        );
+        assert_eq!(misfit(&schema, &json!({"l": 1})), "fits");
+    }
+
+    #[test]
+    fn the_place_and_what_was_expected_are_named() {
+        let schema = json!({"type": "object", "additionalProperties": false, "required": ["title"], "properties": {
+            "title": {"type": "string", "minLength": 1, "maxLength": 5},
+            "limit": {"type": "integer", "minimum": 1, "maximum": 100, "exclusiveMaximum": 50},
+            "labels": {"type": "array", "maxItems": 2, "items": {"type": "string"}},
+        }});
+        for (value, told) in [
+            (json!({"title": "x"}), "fits"),
+            (json!({}), "title: string, and it is missing"),
+            (json!({"title": ""}), "title: at least 1 characters"),
+            (json!({"title": "abcdef"}), "title: at most 5 characters"),
+            (json!({"title": "x", "limit": 0}), "limit: at least 1"),
+            (json!({"title": "x", "limit": 50}), "limit: less than 50"),
+            (json!({"title": "x", "limit": 1.5}), "limit: integer"),
+            (json!({"title": "x", "limit": 2.0}), "fits"),
+            (json!({"title": "x", "labels": ["a", 1]}), "labels[1]: string"),
+            (json!({"title": "x", "labels": ["a", "b", "c"]}), "labels: at most 2 items"),
+            (json!({"titel": "x"}), "titel: no such name; did you mean title?"),
+            (json!([]), ": object"),
+        ] {
+            assert_eq!(misfit(&schema, &value), told, "{value}");
+        }
+    }
+
+    #[test]
+    fn schemas_are_shown_as_people_read_them() {
+        for (schema, shown) in [
+            (json!({"type": "integer"}), "integer"),
+            (json!({"enum": ["a", 1]}), "\"a\" | 1"),
+            (json!({"type": "array", "items": {"type": "string"}}), "array of string"),
+            (json!({"anyOf": [{"type": "string"}, {"type": "null"}]}), "string or null"),
+            (json!({}), "any value"),
+            (json!({"const": 5}), "5"),
+        ] {
+            assert_eq!(Schema::new(&schema).shown(), shown);
+        }
+        let choices = json!({"type": "array", "items": {"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}]}});
+        assert_eq!(Schema::new(&choices).choices(), ["a", "b"]);
+    }
+}
