@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
+use sha2::{Digest, Sha256};
 use url::{Host, Origin, Url};
 
 pub use headers::{ExtraHeaders, read_header_file};
@@ -184,6 +185,24 @@ impl Authorizer {
             call.headers.insert(name, value);
         }
         Ok(drawn.which)
+    }
+
+    /// Returns what tells this credential and these headers from others, and gives neither away.
+    ///
+    /// # Errors
+    /// As [`Self::ready`].
+    pub async fn fingerprint(&self) -> Result<String> {
+        self.ready().await?;
+        let mut hash = Sha256::new_with_prefix(b"asistry credential v1\n");
+        let credential = self.credential();
+        let drawn = credential.iter().map(|(name, value)| (name, value));
+        for (name, value) in self.extra.iter().chain(drawn) {
+            hash.update(name.as_str());
+            hash.update(b":");
+            hash.update(value.as_bytes());
+            hash.update(b"\n");
+        }
+        Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
     }
 
     fn elsewhere(&self, asked: &Url) -> Error {

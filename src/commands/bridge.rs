@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use super::arguments::Common;
@@ -174,12 +174,12 @@ fn on_a_terminal(common: &Common) -> Error {
 }
 
 /// Resolves when the process is told to end.
-pub fn stop_signal() -> Result<impl Future<Output = ()>> {
+pub fn stop_signal() -> crate::error::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(|e| uncaught("SIGTERM", &e))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| uncaught("SIGINT", &e))?;
         Ok(async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -189,9 +189,13 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>> {
     }
     #[cfg(windows)]
     {
-        let mut interrupt = tokio::signal::windows::ctrl_c().context("Ctrl-C cannot be caught")?;
+        let mut interrupt = tokio::signal::windows::ctrl_c().map_err(|e| uncaught("Ctrl-C", &e))?;
         Ok(async move {
             interrupt.recv().await;
         })
     }
+}
+
+fn uncaught(signal: &str, e: &std::io::Error) -> Error {
+    Error::new(Kind::Bug, format!("{signal} cannot be caught: {e}"))
 }

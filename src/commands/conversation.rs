@@ -3,6 +3,7 @@
 //! The same relay as the bridge's, with the client inside the process. Refuses what it cannot answer: a
 //! question of the service is declined.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,14 +11,19 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::arguments::Common;
+use super::bridge::stop_signal;
 use super::environment::Environment;
 use super::profile_in_use::ProfileInUse;
 use crate::auth::keys::Found;
 use crate::error::{Error, Kind, Result};
 use crate::local::inside::{self, Client};
 use crate::profile::{Options, nearest};
+use crate::protocol::http::origin_and_path;
 use crate::protocol::message::{Id, Kind as MessageKind, Message, quote};
+use crate::protocol::revision::NEWEST_LEGACY;
 use crate::relay::{Ending, Relay};
+use crate::state::State;
+use crate::state::tools::ToolsOf;
 
 const NOT_FOUND: i32 = -32601;
 const REPLACE_KEY: &str =
@@ -42,6 +48,7 @@ pub struct Conversation {
     client: Client,
     relay: tokio::task::JoinHandle<()>,
     in_use: ProfileInUse,
+    interrupted: Pin<Box<dyn Future<Output = ()>>>,
     count: i64,
 }
 
@@ -61,14 +68,33 @@ pub struct Tool {
     pub raw: String,
 }
 
+impl Tool {
+    fn read(raw: &RawValue) -> Result<Self> {
+        let tool: Self = serde_json::from_str(raw.get()).map_err(|e| nonsense("tools/list", &e))?;
+        Ok(Self { raw: raw.get().to_owned(), ..tool })
+    }
+}
+
+/// Reads the JSON text of an answer.
+///
+/// # Errors
+/// [`Kind::ProtocolViolation`] for what is none.
+pub fn parsed(method: &str, text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(|e| nonsense(method, &e))
+}
+
+fn nonsense(method: &str, e: &serde_json::Error) -> Error {
+    Error::new(Kind::ProtocolViolation, format!("the answer to {method} makes no sense: {e}"))
+        .hint("report this to the service")
+}
+
 impl Conversation {
     /// Makes everything ready; the first request opens the session.
     ///
     /// # Errors
     /// What is wrong with the command line, the configuration or the key.
     pub async fn begin(common: &Common, environment: &Environment) -> Result<Self> {
-        let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
-        Ok(Self::with(in_use))
+        Self::with(ProfileInUse::prepare(common, Options::default(), environment).await?)
     }
 
     /// As [`Self::begin`], with this key instead of any other.
@@ -76,11 +102,11 @@ impl Conversation {
     /// # Errors
     /// What is wrong with the command line, the configuration or the key.
     pub async fn begin_with(common: &Common, environment: &Environment, key: Found) -> Result<Self> {
-        let in_use = ProfileInUse::prepare_with(common, Options::default(), environment, Some(key)).await?;
-        Ok(Self::with(in_use))
+        let options = Options::default();
+        Self::with(ProfileInUse::prepare_with(common, options, environment, Some(key)).await?)
     }
 
-    fn with(in_use: ProfileInUse) -> Self {
+    fn with(in_use: ProfileInUse) -> Result<Self> {
         let mut settings = in_use.settings();
         // A short conversation hears what it asked for.
         settings.pushes = false;
@@ -91,7 +117,8 @@ impl Conversation {
             .remembering(in_use.state.clone(), endpoint)
             .traced(in_use.trace.clone());
         let relay = tokio::spawn(relay.run(std::future::pending()));
-        Self { client, relay, in_use: in_use, count: 0 }
+        let interrupted = Box::pin(stop_signal()?);
+        Ok(Self { client, relay, in_use, interrupted, count: 0 })
     }
 
     /// Asks, and returns the JSON text of the result; `progress` hears how far it is.
@@ -107,7 +134,17 @@ impl Conversation {
         self.count += 1;
         let id = Id::Integer(self.count);
         self.client.say(Message::request(&id, method, Some(params)).text().clone());
-        while let Some(line) = self.client.hear().await {
+        loop {
+            let heard = tokio::select! {
+                biased;
+                heard = self.client.hear() => heard,
+                () = &mut self.interrupted => {
+                    // What is under way is cancelled at the service when the conversation ends.
+                    let why = "interrupted; the request is cancelled at the service";
+                    return Err(Error::new(Kind::Interrupted, why).may_have_executed(true));
+                }
+            };
+            let Some(line) = heard else { break };
             let Ok(message) = Message::read(line) else { continue };
             match message.kind() {
                 MessageKind::Response if message.id() == Some(&id) => {
@@ -121,33 +158,115 @@ impl Conversation {
         Err(Error::new(Kind::Bug, "the conversation ended without an answer"))
     }
 
-    /// Lists all tools, page by page.
+    /// Returns the tools that were listed a short while ago with this credential, without a request.
+    ///
+    /// # Errors
+    /// The credential's.
+    pub async fn remembered_tools(&mut self) -> Result<Option<Vec<Tool>>> {
+        let Some((cache, of)) = self.cache().await? else { return Ok(None) };
+        let Some(kept) = cache.fresh_tools(&of) else { return Ok(None) };
+        Ok(kept.into_iter().map(|raw| Tool::read(&raw)).collect::<Result<Vec<_>>>().ok())
+    }
+
+    /// Lists all tools, page by page, and remembers them.
     ///
     /// # Errors
     /// The service's error, or a list that makes no sense.
     pub async fn tools(&mut self) -> Result<Vec<Tool>> {
         #[derive(serde::Deserialize)]
         struct Page {
+            #[serde(default, rename = "ttlMs")]
+            ttl: Option<u64>,
             tools: Vec<Box<RawValue>>,
-            #[serde(default, rename = "nextCursor")]
-            next_cursor: Option<String>,
         }
-        let nonsense = |e: serde_json::Error| {
-            Error::new(Kind::ProtocolViolation, format!("the list of tools makes no sense: {e}"))
-        };
-        let (mut tools, mut params) = (Vec::new(), "{}".to_owned());
-        loop {
-            let page: Page =
-                serde_json::from_str(&self.ask("tools/list", &params, |_| {}).await?).map_err(nonsense)?;
+        let (mut tools, mut raws, mut ttl) = (Vec::new(), Vec::new(), None);
+        for page in self.pages("tools/list").await? {
+            let page: Page = serde_json::from_str(&page).map_err(|e| nonsense("tools/list", &e))?;
+            ttl = page.ttl.or(ttl);
             for raw in page.tools {
-                let tool: Tool = serde_json::from_str(raw.get()).map_err(nonsense)?;
-                tools.push(Tool { raw: raw.get().to_owned(), ..tool });
-            }
-            match page.next_cursor {
-                Some(cursor) => params = format!(r#"{{"cursor":{}}}"#, quote(&cursor)),
-                None => return Ok(tools),
+                tools.push(Tool::read(&raw)?);
+                raws.push(raw);
             }
         }
+        if let Some((cache, of)) = self.cache().await? {
+            cache.remember_tools(&of, raws, ttl.map(Duration::from_millis));
+        }
+        Ok(tools)
+    }
+
+    /// Opens the session with a handshake of our own, and returns what the service says of itself.
+    ///
+    /// # Errors
+    /// The service's error.
+    pub async fn open(&mut self) -> Result<String> {
+        let params = format!(
+            r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"asistry","version":"{}"}}}}"#,
+            NEWEST_LEGACY.date,
+            env!("CARGO_PKG_VERSION")
+        );
+        let opened = self.ask("initialize", &params, |_| {}).await?;
+        self.client.say(Message::notification("notifications/initialized", None).text().clone());
+        Ok(opened)
+    }
+
+    /// Returns the endpoint, fit to be shown.
+    pub fn place(&self) -> String {
+        origin_and_path(&self.in_use.endpoint)
+    }
+
+    /// Returns all entries of a list.
+    ///
+    /// # Errors
+    /// The service's error, or a list that makes no sense.
+    pub async fn list(&mut self, method: &str, field: &str) -> Result<Vec<Value>> {
+        let mut all = Vec::new();
+        for page in self.pages(method).await? {
+            let mut page = parsed(method, &page)?;
+            match page[field].take() {
+                Value::Array(entries) => all.extend(entries),
+                _ => {
+                    let why = format!("the answer to {method} holds no {field}");
+                    return Err(Error::new(Kind::ProtocolViolation, why).hint("report this to the service"));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Asks for a list, and for all that follows its `nextCursor`.
+    ///
+    /// # Errors
+    /// The service's error, or a list that makes no sense.
+    pub async fn pages(&mut self, method: &str) -> Result<Vec<String>> {
+        #[derive(serde::Deserialize)]
+        struct Cursor {
+            #[serde(default, rename = "nextCursor")]
+            next: Option<String>,
+        }
+        let (mut pages, mut params) = (Vec::new(), "{}".to_owned());
+        let mut seen = Vec::new();
+        loop {
+            let page = self.ask(method, &params, |_| {}).await?;
+            let cursor: Cursor = serde_json::from_str(&page).map_err(|e| nonsense(method, &e))?;
+            pages.push(page);
+            match cursor.next {
+                Some(cursor) if seen.contains(&cursor) => {
+                    let why = format!("{method} comes back to the same page again and again");
+                    return Err(Error::new(Kind::ProtocolViolation, why).hint("report this to the service"));
+                }
+                Some(cursor) => {
+                    params = format!(r#"{{"cursor":{}}}"#, quote(&cursor));
+                    seen.push(cursor);
+                }
+                None => return Ok(pages),
+            }
+        }
+    }
+
+    async fn cache(&self) -> Result<Option<(State, ToolsOf)>> {
+        let Some(cache) = self.in_use.cache.clone() else { return Ok(None) };
+        let fingerprint = self.in_use.remote.fingerprint().await?;
+        Ok(Some((cache, ToolsOf { endpoint: self.in_use.endpoint.clone(), fingerprint })))
     }
 
     /// Ends the conversation and leaves the session.

@@ -21,10 +21,12 @@ use crate::state::State;
 pub struct Environment {
     key: Option<Secret>,
     ci: bool,
+    github_action: bool,
     config_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     data_dir: Option<PathBuf>,
+    cache_dir: Option<PathBuf>,
     key_store: Option<String>,
     passphrase: Option<Secret>,
     passphrase_file: Option<PathBuf>,
@@ -40,10 +42,12 @@ impl Environment {
                 Secret::new(key.into_string().unwrap_or_else(|key| key.to_string_lossy().into_owned()))
             }),
             ci: variable("CI").is_some_and(|value| value != "false" && value != "0"),
+            github_action: variable("GITHUB_ACTIONS").is_some_and(|value| value == "true"),
             config_dir: path("ASISTRY_CONFIG_DIR"),
             state_dir: path("ASISTRY_STATE_DIR"),
             ca_file: path("SSL_CERT_FILE"),
             data_dir: path("ASISTRY_DATA_DIR"),
+            cache_dir: path("ASISTRY_CACHE_DIR"),
             key_store: variable("ASISTRY_KEY_STORE"),
             passphrase: variable("ASISTRY_KEY_PASSPHRASE").map(Secret::new),
             passphrase_file: path("ASISTRY_KEY_PASSPHRASE_FILE"),
@@ -85,6 +89,11 @@ impl Environment {
             (None, Some(path)) => read_passphrase(path),
             (None, None) => ask_passphrase(asker, why),
         })
+    }
+
+    /// Says whether GitHub Actions reads what we print.
+    pub fn is_github_action(&self) -> bool {
+        self.github_action
     }
 
     /// Says whether this is a run of continuous integration, where nobody can be asked.
@@ -146,6 +155,16 @@ impl Environment {
     #[cfg(feature = "sandbox")]
     pub fn may_keep_data(&self) -> bool {
         self.key.is_none() || self.data_dir.is_some()
+    }
+
+    /// Returns where what can be asked again is kept; as [`Self::state`].
+    pub fn cache(&self) -> Option<State> {
+        let directory = match (&self.cache_dir, &self.key) {
+            (Some(directory), _) => directory.clone(),
+            (None, Some(_)) => return None,
+            (None, None) => directories()?.cache_dir().to_owned(),
+        };
+        Some(State::new(directory))
     }
 
     /// Returns where data is kept.

@@ -12,8 +12,11 @@ mod environment;
 mod keys;
 mod log;
 mod output;
+mod ping;
 mod profile_in_use;
 mod profiles;
+mod prompts;
+mod resources;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod tools;
@@ -46,6 +49,12 @@ enum Command {
     Call(call::Arguments),
     /// List the tools, or show one of them
     Tools(tools::Arguments),
+    /// List the resources, or read one
+    Resources(resources::Arguments),
+    /// List the prompts, or fill one in
+    Prompts(prompts::Arguments),
+    /// Make one round trip: who answers, in which protocol, how quickly
+    Ping(ping::Arguments),
     /// Store, list, try, rotate and remove keys
     Keys(keys::Arguments),
     /// List, show, add, change and remove profiles
@@ -63,12 +72,15 @@ pub fn main() -> ExitCode {
         Err(refusal) => return usage(&refusal),
     };
     let environment = Environment::read();
-    let json = wants_json(&card);
+    let (json, annotated) = (wants_json(&card), environment.is_github_action());
     match run(card, environment) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let error = told(&error);
             ui::failure(&error, json);
+            if annotated {
+                ui::annotation(&error);
+            }
             ExitCode::from(error.kind().exit_code())
         }
     }
@@ -92,6 +104,9 @@ fn wants_json(card: &Card) -> bool {
     match &card.command {
         Command::Call(arguments) => arguments.output.is_json(),
         Command::Tools(arguments) => arguments.output.is_json(),
+        Command::Resources(arguments) => arguments.output.is_json(),
+        Command::Prompts(arguments) => arguments.output.is_json(),
+        Command::Ping(arguments) => arguments.output.is_json(),
         Command::Keys(arguments) => arguments.json,
         Command::Profiles(arguments) => arguments.json,
         _ => false,
@@ -110,6 +125,9 @@ fn run(card: Card, environment: Environment) -> Result<u8> {
             Command::Bridge(arguments) => bridge::run(&card.common, arguments, &environment).await,
             Command::Call(arguments) => call::run(&card.common, arguments, &environment).await,
             Command::Tools(arguments) => tools::run(&card.common, arguments, &environment).await,
+            Command::Resources(arguments) => resources::run(&card.common, arguments, &environment).await,
+            Command::Prompts(arguments) => prompts::run(&card.common, arguments, &environment).await,
+            Command::Ping(arguments) => ping::run(&card.common, arguments, &environment).await,
             Command::Keys(arguments) => keys::run(&card.common, arguments, &environment).await,
             Command::Profiles(arguments) => profiles::run(&card.common, arguments, &environment),
             #[cfg(feature = "sandbox")]

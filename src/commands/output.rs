@@ -97,14 +97,16 @@ impl Output {
                 }
                 value => ui::print_exactly(&json::harmless(&value.to_string())),
             },
-            Form::Table | Form::Tsv => match Rows::read(list_in(value)) {
-                Some(rows) => print_rows(&rows, form == Form::Table),
-                None if list_in(value).as_array().is_some_and(Vec::is_empty) => Ok(()),
-                None => {
-                    Err(Error::new(Kind::Usage, "the result is no list of objects, so it makes no table")
-                        .hint("-o json prints it"))
+            Form::Table | Form::Tsv => {
+                let list = list_in(value);
+                match Rows::read(list) {
+                    Some(rows) => print_rows(&rows, form == Form::Table)?,
+                    None if list.as_array().is_some_and(Vec::is_empty) => {}
+                    None => return Err(no_table()),
                 }
-            },
+                tell_rest(value);
+                Ok(())
+            }
             Form::Text => self.print_text(value, text),
             Form::Auto => match Rows::read(sole_list(value)) {
                 Some(rows) => print_rows(&rows, terminal),
@@ -143,6 +145,11 @@ impl Output {
             Colour::Auto => std::io::stdout().is_terminal() && variable("NO_COLOR").is_none(),
         }
     }
+}
+
+fn no_table() -> Error {
+    Error::new(Kind::Usage, "the result is no list of objects, so it makes no table")
+        .hint("-o json prints it")
 }
 
 /// A list that is all there is in an object is meant itself.

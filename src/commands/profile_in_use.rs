@@ -40,6 +40,8 @@ pub struct ProfileInUse {
     pub trace: Option<Arc<Trace>>,
     /// Where things are remembered.
     pub state: Option<State>,
+    /// Where lists of tools are remembered.
+    pub cache: Option<State>,
     /// Holds the embedded sandbox as long as the profile is in use.
     #[cfg(feature = "sandbox")]
     _sandbox: Option<crate::sandbox::Sandbox>,
@@ -113,6 +115,7 @@ impl ProfileInUse {
             remote,
             trace,
             state: environment.state().filter(|_| !embedded),
+            cache: environment.cache().filter(|_| !embedded),
             #[cfg(feature = "sandbox")]
             _sandbox: sandbox,
         })

@@ -112,6 +112,14 @@ impl Remote {
         self.authorizer.was_rejected()
     }
 
+    /// Returns what tells the credential from others, and does not give it away.
+    ///
+    /// # Errors
+    /// The credential's.
+    pub async fn fingerprint(&self) -> Result<String> {
+        self.authorizer.fingerprint().await
+    }
+
     /// Carries one passage out after a pause; everything it brings goes to `reports`.
     pub async fn carry(
         &self,

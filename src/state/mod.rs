@@ -4,6 +4,7 @@
 //! where forgetting would do harm.
 
 pub mod keys;
+pub mod tools;
 mod wires;
 
 use std::ffi::OsString;

@@ -43,6 +43,14 @@ pub fn failure(error_: &Error, json: bool) {
     let _ = writeln!(std::io::stderr(), "{}", serde_json::json!({ "error": fields }));
 }
 
+/// Shows a failure among the annotations of a GitHub Actions run.
+pub fn annotation(error_: &Error) {
+    let hint = error_.details().hint.as_deref().unwrap_or_default();
+    let text = clean(&format!("{}\n{hint}", error_.message()));
+    let escaped = text.trim_end().replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let _ = writeln!(std::io::stderr(), "::error title=asistry::{escaped}");
+}
+
 /// A bar, or a spinner where the length is unknown; on a terminal only.
 pub struct Progress(Option<ProgressBar>);
 

@@ -41,8 +41,13 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// [`Kind::Usage`] with the argument, what was expected, and the nearest name.
-    pub fn read(&self, words: &[String], base: Option<&str>) -> Result<Map<String, Value>> {
-        let mut sources = Sources::default();
+    pub fn read(
+        &self,
+        words: &[String],
+        base: Option<&str>,
+        sources: &mut Sources,
+    ) -> Result<Map<String, Value>> {
+        sources.begin();
         let mut given = match base {
             Some(text) => self.object(&sources.text(text, "--args")?)?,
             None => Map::new(),
@@ -51,7 +56,7 @@ impl Reader<'_> {
         let mut rest = words;
         while let Some((typed, after)) = self.next(rest)? {
             rest = after;
-            let value = self.value(&typed, &mut sources)?;
+            let value = self.value(&typed, sources)?;
             match seen.contains(&typed.name) {
                 false => drop(given.insert(typed.name.clone(), value)),
                 true => self.add(given.get_mut(&typed.name), value, &typed)?,
@@ -217,13 +222,19 @@ fn json(name: &str, text: &str) -> Result<Value> {
 
 /// Files and standard input that values are read from.
 #[derive(Default)]
-struct Sources {
-    stdin_is_read: bool,
+pub struct Sources {
+    stdin: Option<String>,
+    stdin_is_taken: bool,
 }
 
 impl Sources {
+    /// The same words are read once more, by another schema.
+    fn begin(&mut self) {
+        self.stdin_is_taken = false;
+    }
+
     /// Returns a text as it is, or what is in the file after `@`; `@-` (and `-` for `--args`) is standard
-    /// input, which can be read once.
+    /// input, which one argument alone can have.
     fn text(&mut self, text: &str, name: &str) -> Result<String> {
         let path = match text.strip_prefix('@') {
             Some(path) => path,
@@ -236,12 +247,17 @@ impl Sources {
             let hint = format!("a text that begins with @ is written {name}=@@…");
             return std::fs::read_to_string(path).map_err(|e| fail(format!("{path}: {e}")).hint(hint));
         }
-        if std::mem::replace(&mut self.stdin_is_read, true) {
+        if std::mem::replace(&mut self.stdin_is_taken, true) {
             return Err(fail("standard input is read already".into()).hint("use a file for one of them"));
+        }
+        if let Some(text) = &self.stdin {
+            return Ok(text.clone());
         }
         let mut text = String::new();
         let read = std::io::stdin().lock().read_to_string(&mut text);
-        read.map(|_| text).map_err(|e| fail(e.to_string()).hint("only text can be an argument"))
+        read.map_err(|e| fail(e.to_string()).hint("only text can be an argument"))?;
+        self.stdin = Some(text.clone());
+        Ok(text)
     }
 }
 
@@ -267,7 +283,7 @@ mod tests {
         let schema = Schema::new(&document);
         let reader = Reader { tool: "t", schema, checked, options: &options };
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        reader.read(&words, base).map(Value::Object)
+        reader.read(&words, base, &mut Sources::default()).map(Value::Object)
     }
 
     fn read(words: &[&str]) -> Value {

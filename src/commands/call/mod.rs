@@ -10,17 +10,19 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory};
 use serde_json::Value;
 
-use self::given::Reader;
+use self::given::{Reader, Sources};
 use self::result::Outcome;
 use self::schema::Schema;
 use super::arguments::Common;
-use super::conversation::{Conversation, Tool, find_tool};
+use super::conversation::{Conversation, Tool, find_tool, parsed};
 use super::environment::Environment;
 use super::output::Output;
 use super::tools;
 use crate::error::{Error, Kind, Result};
 use crate::protocol::message::{Message, quote};
 use crate::ui;
+
+const INVALID_PARAMS: i64 = -32602;
 
 /// Options of `asistry call`.
 #[derive(Debug, Args)]
@@ -78,23 +80,45 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
 
 /// Returns the result; none where only help was wanted.
 async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<Option<Value>> {
+    let mut sources = Sources::default();
+    let remembered = conversation.remembered_tools().await?;
+    let known = |tools: &Vec<Tool>| tools.iter().any(|tool| tool.name == arguments.tool);
+    if let Some(tools) = remembered.filter(known).filter(|_| !arguments.tool_help) {
+        let tool = find_tool(&tools, &arguments.tool)?;
+        // What does not fit an older list may fit the present one.
+        if let Ok(given) = arguments.given(tool, &mut sources) {
+            match ask(conversation, tool, &given).await {
+                Err(error) if error.details().code == Some(INVALID_PARAMS) => {
+                    // The call was refused for its arguments: the present list says more.
+                    let tools = conversation.tools().await?;
+                    arguments.given(find_tool(&tools, &arguments.tool)?, &mut sources)?;
+                    return Err(error);
+                }
+                answered => return parsed("tools/call", &answered?).map(Some),
+            }
+        }
+    }
     let tools = conversation.tools().await?;
     let tool = find_tool(&tools, &arguments.tool)?;
     if arguments.tool_help {
         ui::print(&tools::described(tool))?;
         return Ok(None);
     }
-    let options = our_options();
-    let reader = Reader {
-        tool: &tool.name,
-        schema: Schema::new(&tool.input_schema),
-        checked: !arguments.no_check,
-        options: &options,
-    };
-    let given = reader.read(&arguments.words, arguments.args.as_deref())?;
-    let result = ask(conversation, tool, &Value::Object(given)).await?;
-    let nonsense = |e| Error::new(Kind::ProtocolViolation, format!("the result makes no sense: {e}"));
-    serde_json::from_str(&result).map(Some).map_err(nonsense)
+    let given = arguments.given(tool, &mut sources)?;
+    parsed("tools/call", &ask(conversation, tool, &given).await?).map(Some)
+}
+
+impl Arguments {
+    fn given(&self, tool: &Tool, sources: &mut Sources) -> Result<Value> {
+        let options = our_options();
+        let reader = Reader {
+            tool: &tool.name,
+            schema: Schema::new(&tool.input_schema),
+            checked: !self.no_check,
+            options: &options,
+        };
+        reader.read(&self.words, self.args.as_deref(), sources).map(Value::Object)
+    }
 }
 
 async fn ask(conversation: &mut Conversation, tool: &Tool, arguments: &Value) -> Result<String> {

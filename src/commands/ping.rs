@@ -1,0 +1,50 @@
+//! `asistry ping`: one round trip, and who answered.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::arguments::Common;
+use super::conversation::{Conversation, parsed};
+use super::environment::Environment;
+use super::output::Output;
+
+/// Options of `asistry ping`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Opens a session, and says what the service said of itself.
+///
+/// # Errors
+/// What the service says.
+pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
+    arguments.output.check()?;
+    let mut conversation = Conversation::begin(common, environment).await?;
+    let begun = Instant::now();
+    let opened = conversation.open().await;
+    let took = begun.elapsed();
+    let place = conversation.place();
+    conversation.end().await;
+    let opened = parsed("initialize", &opened?)?;
+    let server = &opened["serverInfo"];
+    let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let (name, version) = (word(&server["name"]), word(&server["version"]));
+    let protocol = word(&opened["protocolVersion"]);
+    let milliseconds = took.as_secs_f64() * 1e3;
+    let value = json!({
+        "endpoint": place,
+        "era": "legacy",
+        "protocolVersion": protocol,
+        "server": server,
+        "capabilities": opened["capabilities"],
+        "milliseconds": (milliseconds * 10.0).round() / 10.0,
+    });
+    let text = format!("{place}: {name} {version}, protocol {protocol} (legacy), {milliseconds:.0} ms");
+    arguments.output.print(&value, Some(&text))?;
+    Ok(0)
+}

@@ -1,0 +1,131 @@
+//! `asistry prompts`: what a service suggests to say to a model.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::arguments::Common;
+use super::call::result::Outcome;
+use super::conversation::{Conversation, parsed};
+use super::environment::Environment;
+use super::output::Output;
+use crate::error::{Error, Kind};
+use crate::profile::nearest;
+use crate::protocol::message::quote;
+use crate::ui;
+
+/// Options of `asistry prompts`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the prompts
+    List,
+    /// Fill one prompt in
+    Get {
+        /// Its name
+        name: String,
+        /// Its arguments, all of them texts
+        #[arg(value_name = "NAME=VALUE")]
+        arguments: Vec<String>,
+    },
+}
+
+/// Lists or fills in.
+///
+/// # Errors
+/// What the service says, an unknown prompt or argument.
+pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
+    arguments.output.check()?;
+    let mut conversation = Conversation::begin(common, environment).await?;
+    let answered = match &arguments.action {
+        Action::List => conversation.list("prompts/list", "prompts").await.map(Value::from),
+        Action::Get { name, arguments } => fill_in(&mut conversation, name, arguments).await,
+    };
+    conversation.end().await;
+    let answered = answered?;
+    let output = &arguments.output;
+    match arguments.action {
+        Action::List if output.is_json() => output.print(&answered, None)?,
+        Action::List => {
+            let all = answered.as_array().into_iter().flatten();
+            output.print(&all.map(summary).collect(), None)?;
+        }
+        Action::Get { .. } => {
+            let messages = answered["messages"].as_array().into_iter().flatten();
+            let shown: Result<Vec<String>, Error> = messages
+                .map(|message| {
+                    let whole = json!({"content": [message["content"]]});
+                    let role = message["role"].as_str().unwrap_or("?");
+                    Outcome::read(whole, None).map(|outcome| format!("{role}: {}", outcome.text))
+                })
+                .collect();
+            if output.is_json() {
+                output.print(&answered, None)?;
+            } else {
+                ui::print(&shown?.join("\n"))?;
+            }
+        }
+    }
+    Ok(0)
+}
+
+fn summary(prompt: &Value) -> Value {
+    let arguments = prompt["arguments"].as_array().into_iter().flatten();
+    let named = arguments.map(|argument| {
+        let mark = if argument["required"] == Value::Bool(true) { "" } else { "?" };
+        format!("{}{mark}", argument["name"].as_str().unwrap_or_default())
+    });
+    json!({
+        "prompt": prompt["name"],
+        "arguments": named.collect::<Vec<_>>().join(" "),
+        "about": prompt["description"].as_str().unwrap_or_default(),
+    })
+}
+
+/// The list of prompts says which arguments there are: what is wrong is told before the prompt is asked for.
+async fn fill_in(
+    conversation: &mut Conversation,
+    name: &str,
+    words: &[String],
+) -> crate::error::Result<Value> {
+    let all = conversation.list("prompts/list", "prompts").await?;
+    let names = || all.iter().filter_map(|prompt| prompt["name"].as_str());
+    let Some(prompt) = all.iter().find(|prompt| prompt["name"] == name) else {
+        let error = Error::new(Kind::Usage, format!("the service has no prompt named {name}"));
+        return Err(match nearest(name, names()) {
+            Some(near) => error.hint(format!("did you mean {near}?")),
+            None => error.hint("asistry prompts list shows them"),
+        });
+    };
+    let known = prompt["arguments"].as_array().cloned().unwrap_or_default();
+    let mut given = Map::new();
+    for word in words {
+        let Some((key, value)) = word.split_once('=') else {
+            return Err(Error::new(Kind::Usage, format!("“{word}” is no argument")).hint("write name=value"));
+        };
+        if !known.iter().any(|argument| argument["name"] == key) {
+            let error = Error::new(Kind::Usage, format!("{name} has no argument {key}"));
+            let near = nearest(key, known.iter().filter_map(|argument| argument["name"].as_str()));
+            return Err(error.hint(
+                near.map_or("asistry prompts list shows them".into(), |near| format!("did you mean {near}?")),
+            ));
+        }
+        given.insert(key.to_owned(), value.into());
+    }
+    let required = known.iter().filter(|argument| argument["required"] == Value::Bool(true));
+    let mut missing = required.filter_map(|argument| argument["name"].as_str());
+    if let Some(missing) = missing.find(|missing| !given.contains_key(*missing)) {
+        return Err(Error::new(Kind::Usage, format!("{name} needs the argument {missing}"))
+            .hint(format!("asistry prompts get {name} {missing}=…")));
+    }
+    let params = format!(r#"{{"name":{},"arguments":{}}}"#, quote(name), Value::Object(given));
+    let answer = conversation.ask("prompts/get", &params, |_| {}).await?;
+    parsed("prompts/get", &answer)
+}

@@ -1,0 +1,137 @@
+//! The tools that a service last listed, for each endpoint and credential: a call needs no second list, and a
+//! shell completes without the network.
+//!
+//! Refuses secrets: a credential is known by a fingerprint, an endpoint by scheme, host, port and path. What
+//! cannot be read is as good as forgotten.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::{Durability, State, now, private_directory};
+use crate::protocol::http::origin_and_path;
+
+const VERSION: u32 = 1;
+const PREFIX: &str = "tools-";
+/// Without a word of the service a list is fresh for ten minutes.
+const FRESH: Duration = Duration::from_secs(600);
+/// No service's word counts for longer.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// No more lists than this are kept.
+const MOST: usize = 50;
+
+/// Whose tools are meant.
+#[derive(Clone, Debug)]
+pub struct ToolsOf {
+    /// Where.
+    pub endpoint: Url,
+    /// With which credential and headers.
+    pub fingerprint: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Kept {
+    version: u32,
+    endpoint: String,
+    /// Seconds since 1970.
+    at: u64,
+    /// For how many seconds it is fresh.
+    fresh: u64,
+    tools: Vec<Box<RawValue>>,
+}
+
+impl State {
+    /// Returns the tools that were listed a short while ago.
+    pub fn fresh_tools(&self, of: &ToolsOf) -> Option<Vec<Box<RawValue>>> {
+        let kept = self.kept(&file_name(of))?;
+        (now().saturating_sub(kept.at) < kept.fresh).then_some(kept.tools)
+    }
+
+    /// Returns the tools that were last listed at an endpoint, whoever asked, however long ago.
+    pub fn last_tools(&self, endpoint: &Url) -> Option<Vec<Box<RawValue>>> {
+        let wanted = origin_and_path(endpoint);
+        let kept = self.kept_files().into_iter().filter_map(|(_, name)| self.kept(&name));
+        kept.filter(|kept| kept.endpoint == wanted).max_by_key(|kept| kept.at).map(|kept| kept.tools)
+    }
+
+    /// Remembers what was listed; `ttl` is what the service says of it. That it cannot be written is no
+    /// failure.
+    pub fn remember_tools(&self, of: &ToolsOf, tools: Vec<Box<RawValue>>, ttl: Option<Duration>) {
+        let fresh = ttl.unwrap_or(FRESH).min(LONGEST).as_secs();
+        let endpoint = origin_and_path(&of.endpoint);
+        let kept = Kept { version: VERSION, endpoint, at: now(), fresh, tools };
+        let _ = private_directory(self.directory());
+        let mut files = self.kept_files();
+        files.sort();
+        for (_, name) in files.iter().rev().skip(MOST - 1) {
+            let _ = fs::remove_file(self.directory().join(name));
+        }
+        let _ = self.write(&file_name(of), &kept, Durability::Lazy);
+    }
+
+    fn kept(&self, name: &str) -> Option<Kept> {
+        self.read::<Kept>(name).filter(|kept| kept.version == VERSION)
+    }
+
+    fn kept_files(&self) -> Vec<(SystemTime, String)> {
+        let entries = fs::read_dir(self.directory()).into_iter().flatten().flatten();
+        let named = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok().filter(|name| name.starts_with(PREFIX))?;
+            Some((entry.metadata().ok()?.modified().ok()?, name))
+        });
+        named.collect()
+    }
+}
+
+fn file_name(of: &ToolsOf) -> String {
+    let hash = Sha256::digest(format!("{}\n{}", of.endpoint, of.fingerprint));
+    let digits: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{PREFIX}{digits}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(url: &str, fingerprint: &str) -> ToolsOf {
+        ToolsOf { endpoint: Url::parse(url).unwrap(), fingerprint: fingerprint.into() }
+    }
+
+    fn tools(text: &str) -> Vec<Box<RawValue>> {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn tools_are_remembered_for_an_endpoint_and_a_credential() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::new(home.path().join("cache"));
+        let mine = of("https://h/mcp?key=ask_secret", "a");
+        assert!(state.fresh_tools(&mine).is_none());
+        state.remember_tools(&mine, tools(r#"[{"name":"x", "n":1.0}]"#), None);
+        assert_eq!(state.fresh_tools(&mine).unwrap()[0].get(), r#"{"name":"x", "n":1.0}"#);
+        assert!(state.fresh_tools(&of("https://h/mcp?key=ask_secret", "b")).is_none());
+        assert!(state.fresh_tools(&of("https://h/other", "a")).is_none());
+        assert!(state.last_tools(&mine.endpoint).is_some());
+        for entry in fs::read_dir(home.path().join("cache")).unwrap() {
+            assert!(!fs::read_to_string(entry.unwrap().path()).unwrap().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn a_service_says_for_how_long_and_the_newest_list_counts_last() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::new(home.path().to_owned());
+        let mine = of("https://h/mcp", "a");
+        state.remember_tools(&mine, tools("[1]"), Some(Duration::ZERO));
+        assert!(state.fresh_tools(&mine).is_none());
+        assert!(state.last_tools(&mine.endpoint).is_some());
+        for n in 0..MOST + 5 {
+            state.remember_tools(&of("https://h/mcp", &n.to_string()), tools("[2]"), None);
+        }
+        assert!(fs::read_dir(home.path()).unwrap().count() <= MOST);
+    }
+}
