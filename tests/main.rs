@@ -1,5 +1,6 @@
 //! The one test binary: a file for each behaviour.
 
+mod call;
 mod commands;
 mod conversations;
 mod house;

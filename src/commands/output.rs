@@ -77,15 +77,31 @@ impl Output {
         }
     }
 
-    /// Prints a value; `text` is what a person reads of it where it is neither a table nor JSON.
+    /// Prints a value; `text` is what a person reads of it where it is no table.
     ///
     /// # Errors
     /// [`Kind::Output`] where it cannot be written, [`Kind::Usage`] for a form that it cannot take.
     pub fn print(&self, value: &Value, text: Option<&str>) -> Result<()> {
+        self.print_as(value, text, self.form())
+    }
+
+    /// Prints a value that says more than the `text` beside it, which is printed where it is asked for.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub fn print_value(&self, value: &Value, text: &str) -> Result<()> {
+        let text = (self.form() == Form::Text).then_some(text);
+        self.print_as(value, text, self.form())
+    }
+
+    fn form(&self) -> Form {
+        if self.json { Form::Json } else { self.output.unwrap_or_default() }
+    }
+
+    fn print_as(&self, value: &Value, text: Option<&str>, form: Form) -> Result<()> {
         if let Some(expression) = &self.jq {
             return self.print_filtered(expression, value);
         }
-        let form = if self.json { Form::Json } else { self.output.unwrap_or_default() };
         let terminal = std::io::stdout().is_terminal();
         match form {
             Form::Json => self.print_json(value),
@@ -110,6 +126,12 @@ impl Output {
             Form::Text => self.print_text(value, text),
             Form::Auto => match Rows::read(sole_list(value)) {
                 Some(rows) => print_rows(&rows, terminal),
+                None if sole_list(value).as_array().is_some_and(Vec::is_empty) => {
+                    if terminal {
+                        ui::say("the list is empty");
+                    }
+                    Ok(())
+                }
                 None => self.print_text(value, text),
             },
         }

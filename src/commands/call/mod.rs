@@ -72,8 +72,11 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     if outcome.is_error {
         return Err(Error::new(Kind::ServiceError, outcome.text).into());
     }
-    let text = (!outcome.is_json).then_some(outcome.text.as_str());
-    arguments.output.print(&outcome.value, text)?;
+    if outcome.is_json {
+        arguments.output.print_value(&outcome.value, &outcome.text)?;
+    } else {
+        arguments.output.print(&outcome.value, Some(&outcome.text))?;
+    }
     outcome.unseen.iter().for_each(|line| ui::say(line));
     Ok(0)
 }

@@ -120,7 +120,6 @@ impl<'a> Schema<'a> {
     /// Returns the values of an enumeration, as they are typed; those of its alternatives and of the items of
     /// an array too.
     pub fn choices(self) -> Vec<String> {
-        let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let mut found: Vec<String> =
             self.here["enum"].as_array().into_iter().flatten().chain(self.word("const")).map(plain).collect();
         for branch in self.alternatives().into_iter().chain(self.items()) {
@@ -178,8 +177,7 @@ impl<'a> Schema<'a> {
         let listed = self.here["enum"].as_array().into_iter().flatten().chain(self.word("const"));
         let mut listed = listed.peekable();
         if listed.peek().is_some() {
-            let same =
-                |value: &&Value| value.as_str().map_or_else(|| value.to_string() == text, |s| s == text);
+            let same = |value: &&Value| plain(value) == text;
             return listed.find(same).cloned();
         }
         let alternatives = self.alternatives();
@@ -347,6 +345,11 @@ impl<'a> Schema<'a> {
     fn is_closed(self) -> bool {
         self.here["additionalProperties"] == Value::Bool(false)
     }
+}
+
+/// Returns a value of an enumeration as it is typed.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn is_integer(value: &Value) -> bool {
