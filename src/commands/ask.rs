@@ -42,6 +42,15 @@ impl Asker {
         Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
+    /// Asks for a yes or a no; nothing typed is a yes. `otherwise` as in [`Self::confirm`].
+    ///
+    /// # Errors
+    /// As [`Self::line`].
+    pub fn agree(self, question: &str, otherwise: &str) -> Result<bool> {
+        let answer = self.line(&format!("{question} [Y/n]"), otherwise)?;
+        Ok(matches!(answer.to_ascii_lowercase().as_str(), "" | "y" | "yes"))
+    }
+
     /// Asks for one line, and returns it without the white space around it.
     ///
     /// # Errors

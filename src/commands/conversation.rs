@@ -6,13 +6,14 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::arguments::Common;
+use super::ask::Asker;
 use super::bridge::stop_signal;
 use super::environment::Environment;
+use super::form;
 use super::profile_in_use::ProfileInUse;
 use crate::auth::keys::Found;
 use crate::error::{Error, Kind, Result};
@@ -49,6 +50,7 @@ pub struct Conversation {
     relay: tokio::task::JoinHandle<()>,
     in_use: ProfileInUse,
     interrupted: Pin<Box<dyn Future<Output = ()>>>,
+    asker: Asker,
     count: i64,
 }
 
@@ -94,7 +96,8 @@ impl Conversation {
     /// # Errors
     /// What is wrong with the command line, the configuration or the key.
     pub async fn begin(common: &Common, environment: &Environment) -> Result<Self> {
-        Self::with(ProfileInUse::prepare(common, Options::default(), environment).await?)
+        let asker = Asker::new(common.no_input, environment);
+        Self::with(ProfileInUse::prepare(common, Options::default(), environment).await?, asker)
     }
 
     /// As [`Self::begin`], with this key instead of any other.
@@ -103,10 +106,11 @@ impl Conversation {
     /// What is wrong with the command line, the configuration or the key.
     pub async fn begin_with(common: &Common, environment: &Environment, key: Found) -> Result<Self> {
         let options = Options::default();
-        Self::with(ProfileInUse::prepare_with(common, options, environment, Some(key)).await?)
+        let asker = Asker::new(common.no_input, environment);
+        Self::with(ProfileInUse::prepare_with(common, options, environment, Some(key)).await?, asker)
     }
 
-    fn with(in_use: ProfileInUse) -> Result<Self> {
+    fn with(in_use: ProfileInUse, asker: Asker) -> Result<Self> {
         let mut settings = in_use.settings();
         // A short conversation hears what it asked for.
         settings.pushes = false;
@@ -118,7 +122,7 @@ impl Conversation {
             .traced(in_use.trace.clone());
         let relay = tokio::spawn(relay.run(std::future::pending()));
         let interrupted = Box::pin(stop_signal()?);
-        Ok(Self { client, relay, in_use, interrupted, count: 0 })
+        Ok(Self { client, relay, in_use, interrupted, asker, count: 0 })
     }
 
     /// Asks, and returns the JSON text of the result; `progress` hears how far it is.
@@ -150,7 +154,10 @@ impl Conversation {
                 MessageKind::Response if message.id() == Some(&id) => {
                     return answer(&message, self.in_use.remote.was_rejected());
                 }
-                MessageKind::Request => self.decline(&message),
+                MessageKind::Request => {
+                    progress(&message);
+                    self.reply_to(&message).await;
+                }
                 MessageKind::Notification => progress(&message),
                 MessageKind::Response => {}
             }
@@ -199,14 +206,31 @@ impl Conversation {
     /// # Errors
     /// The service's error.
     pub async fn open(&mut self) -> Result<String> {
+        let capabilities =
+            if self.asker.is_allowed() { r#"{"elicitation":{"form":{},"url":{}}}"# } else { "{}" };
         let params = format!(
-            r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"asistry","version":"{}"}}}}"#,
+            r#"{{"protocolVersion":"{}","capabilities":{capabilities},"clientInfo":{{"name":"asistry","version":"{}"}}}}"#,
             NEWEST_LEGACY.date,
             env!("CARGO_PKG_VERSION")
         );
         let opened = self.ask("initialize", &params, |_| {}).await?;
         self.client.say(Message::notification("notifications/initialized", None).text().clone());
         Ok(opened)
+    }
+
+    /// Opens the session ourselves where a person can be asked: the service must know that. A service that
+    /// knows no handshake is asked all the same.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_for_questions(&mut self) -> Result<()> {
+        if !self.asker.is_allowed() {
+            return Ok(());
+        }
+        match self.open().await {
+            Err(error) if error.details().code.is_none() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the endpoint, fit to be shown.
@@ -276,14 +300,24 @@ impl Conversation {
         let _ = relay.await;
     }
 
-    fn decline(&self, question: &Message) {
+    /// Answers a question of the service: a form is for the person, everything else is declined.
+    async fn reply_to(&self, question: &Message) {
         let Some(id) = question.id() else { return };
-        let why = quote("this client answers no questions of a service");
-        let text = format!(
-            r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":{NOT_FOUND},"message":{why}}}}}"#,
-            id.json()
-        );
-        self.client.say(Bytes::from(text));
+        if question.method() == "elicitation/create" && self.asker.is_allowed() {
+            let params = question.params().and_then(|params| serde_json::from_str::<Value>(params).ok());
+            let (asker, params) = (self.asker, params.unwrap_or_default());
+            // A person takes their time; the conversation goes on meanwhile.
+            let asked = tokio::task::spawn_blocking(move || form::answered(asker, &params)).await;
+            let result = asked.unwrap_or_else(|_| serde_json::json!({"action": "cancel"}));
+            return self.client.say(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.json()));
+        }
+        let why = quote(match question.method() {
+            "sampling/createMessage" => "asistry call has no model: sampling is not offered",
+            "elicitation/create" => "nobody is there to be asked: asistry runs without a terminal",
+            _ => "this client answers no questions of a service",
+        });
+        let error = format!(r#"{{"code":{NOT_FOUND},"message":{why}}}"#);
+        self.client.say(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.json()));
     }
 }
 

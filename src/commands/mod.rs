@@ -9,6 +9,7 @@ mod bridge;
 mod call;
 mod conversation;
 mod environment;
+mod form;
 mod keys;
 mod log;
 mod output;

@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
 
+const TICK: Duration = Duration::from_millis(120);
+
 /// Prints an error and its hint on stderr.
 pub fn error(error: &Error) {
     let _ = writeln!(std::io::stderr(), "asistry: {}", clean(error.message()));
@@ -61,7 +63,7 @@ impl Progress {
             return Self(None);
         }
         let bar = ProgressBar::new_spinner().with_message(clean(what));
-        bar.enable_steady_tick(Duration::from_millis(120));
+        bar.enable_steady_tick(TICK);
         Self(Some(bar))
     }
 
@@ -73,6 +75,10 @@ impl Progress {
     /// Shows how far it is.
     pub fn advance(&mut self, progress: Option<f64>, total: Option<f64>, message: Option<&str>) {
         let Some(bar) = &self.0 else { return };
+        if bar.is_hidden() {
+            bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+            bar.enable_steady_tick(TICK);
+        }
         if let (Some(progress), Some(total)) = (progress, total.filter(|total| *total > 0.0)) {
             if let Ok(style) = ProgressStyle::with_template("{spinner} [{bar:30}] {percent}% {msg}") {
                 bar.set_style(style);
@@ -82,6 +88,22 @@ impl Progress {
         }
         if let Some(message) = message {
             bar.set_message(clean(message).replace('\n', " "));
+        }
+    }
+
+    /// Says a line above it; where nobody sees it, nothing.
+    pub fn say(&self, line: &str) {
+        if let Some(bar) = &self.0 {
+            bar.println(clean(line));
+        }
+    }
+
+    /// Takes it away until it advances again: a question needs the place.
+    pub fn pause(&self) {
+        if let Some(bar) = &self.0 {
+            bar.disable_steady_tick();
+            bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+            let _ = console::Term::stderr().clear_line();
         }
     }
 

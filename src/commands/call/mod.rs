@@ -61,7 +61,10 @@ pub struct Arguments {
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> anyhow::Result<u8> {
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;
-    let result = call(&mut conversation, &arguments).await;
+    let result = match conversation.open_for_questions().await {
+        Ok(()) => call(&mut conversation, &arguments).await,
+        Err(error) => Err(error),
+    };
     conversation.end().await;
     let Some(result) = result? else { return Ok(0) };
     let outcome = Outcome::read(result, arguments.save.as_deref())?;
@@ -143,7 +146,16 @@ fn our_options() -> Vec<String> {
 fn advance(bar: &mut ui::Progress, message: &Message) {
     let params: Value =
         message.params().and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
-    if message.method() == "notifications/progress" {
-        bar.advance(params["progress"].as_f64(), params["total"].as_f64(), params["message"].as_str());
+    match message.method() {
+        "notifications/progress" => {
+            bar.advance(params["progress"].as_f64(), params["total"].as_f64(), params["message"].as_str());
+        }
+        "notifications/message" => {
+            let level = params["level"].as_str().unwrap_or("info");
+            let data = &params["data"];
+            bar.say(&format!("{level}: {}", data.as_str().map_or_else(|| data.to_string(), str::to_owned)));
+        }
+        "elicitation/create" => bar.pause(),
+        _ => {}
     }
 }

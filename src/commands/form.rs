@@ -1,0 +1,128 @@
+//! A question of the service during a call (`elicitation/create`), asked on the terminal as a form.
+//!
+//! Refuses to answer for a person: without one the question is declined. A URL that the service wants opened is
+//! shown, never opened.
+
+use serde_json::{Map, Value, json};
+
+use super::ask::Asker;
+use super::call::schema::{Misfit, Schema};
+use crate::error::Result;
+use crate::ui;
+
+const OTHERWISE: &str = "the service can do without an answer only if it says so";
+
+/// Asks, and returns the result of the request: accepted with the answers, declined, or cancelled.
+pub fn answered(asker: Asker, params: &Value) -> Value {
+    match filled_in(asker, params) {
+        Ok(Some(content)) => json!({"action": "accept", "content": content}),
+        Ok(None) => json!({"action": "decline"}),
+        // The input has ended, or there is nobody.
+        Err(_) => json!({"action": "cancel"}),
+    }
+}
+
+fn filled_in(asker: Asker, params: &Value) -> Result<Option<Value>> {
+    let message = params["message"].as_str().unwrap_or_default();
+    ui::say(&format!("\nThe service asks: {message}"));
+    if let Some(url) = params["url"].as_str() {
+        ui::say(&format!("It wants you to open {url}"));
+        let done =
+            asker.confirm("Look at the address first. Have you done what is asked there?", OTHERWISE)?;
+        return Ok(done.then(|| json!({})));
+    }
+    if !asker.agree("Answer it?", OTHERWISE)? {
+        return Ok(None);
+    }
+    let schema = &params["requestedSchema"];
+    let schema = Schema::new(schema);
+    let required = schema.required();
+    let mut content = Map::new();
+    for (name, property) in schema.properties() {
+        let field = Field { name, schema: property, required: required.contains(&name) };
+        if let Some(value) = field.ask(asker)? {
+            content.insert(name.to_owned(), value);
+        }
+    }
+    Ok(Some(Value::Object(content)))
+}
+
+struct Field<'a> {
+    name: &'a str,
+    schema: Schema<'a>,
+    required: bool,
+}
+
+impl Field<'_> {
+    /// Asks until the answer fits; an empty answer is the default, or none where none is needed.
+    fn ask(&self, asker: Asker) -> Result<Option<Value>> {
+        loop {
+            let typed = asker.line(&self.question(), OTHERWISE)?;
+            if typed.is_empty() {
+                match self.schema.word("default") {
+                    Some(default) => return Ok(Some(default.clone())),
+                    None if !self.required => return Ok(None),
+                    None => {}
+                }
+            }
+            match self.read(&typed) {
+                Ok(value) => return Ok(Some(value)),
+                Err(misfit) => {
+                    let hint = misfit.hint.map_or(String::new(), |hint| format!("; {hint}"));
+                    ui::say(&format!("  {} wants {}{hint}", self.name, misfit.expected));
+                }
+            }
+        }
+    }
+
+    fn read(&self, typed: &str) -> std::result::Result<Value, Misfit> {
+        let typed = match typed.to_ascii_lowercase().as_str() {
+            "y" | "yes" if self.schema.is_boolean() => "true",
+            "n" | "no" if self.schema.is_boolean() => "false",
+            _ => typed,
+        };
+        let value = if self.schema.is_array() && !typed.starts_with('[') {
+            let items = typed.split(',').map(str::trim).filter(|item| !item.is_empty());
+            items.map(|item| self.schema.read_item(item)).collect()
+        } else {
+            self.schema.read(typed)
+        };
+        self.schema.check(&value, self.name).map(|()| value)
+    }
+
+    fn question(&self) -> String {
+        let word = |name: &str| self.schema.word(name).and_then(Value::as_str);
+        let title = word("title").unwrap_or(self.name);
+        let about = word("description").map_or(String::new(), |about| format!(" – {about}"));
+        let several = if self.schema.is_array() { ", several with commas between" } else { "" };
+        let end = match (self.schema.word("default"), self.required) {
+            (Some(default), _) => format!(" [{default}]"),
+            (None, true) => String::new(),
+            (None, false) => " [none]".into(),
+        };
+        format!("  {title}{about} ({}{several}){end}:", self.schema.shown())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(schema: &Value, typed: &str) -> std::result::Result<Value, String> {
+        let field = Field { name: "f", schema: Schema::new(schema), required: true };
+        field.read(typed).map_err(|misfit| misfit.expected)
+    }
+
+    #[test]
+    fn an_answer_takes_the_type_that_is_asked_for() {
+        assert_eq!(read(&json!({"type": "boolean"}), "yes"), Ok(json!(true)));
+        assert_eq!(read(&json!({"type": "integer", "maximum": 5}), "3"), Ok(json!(3)));
+        assert_eq!(read(&json!({"type": "integer", "maximum": 5}), "9"), Err("at most 5".into()));
+        let choices = json!({"type": "array", "items": {"enum": ["a", "b"]}});
+        assert_eq!(read(&choices, "a, b"), Ok(json!(["a", "b"])));
+        assert!(read(&choices, "a, c").is_err());
+        let titled = json!({"oneOf": [{"const": "r", "title": "Red"}, {"const": "g", "title": "Green"}]});
+        assert_eq!(read(&titled, "r"), Ok(json!("r")));
+        assert_eq!(read(&json!({"type": "string", "minLength": 1}), ""), Err("at least 1 characters".into()));
+    }
+}
