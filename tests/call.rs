@@ -3,6 +3,8 @@
 mod forms;
 mod output;
 mod requests;
+#[cfg(target_os = "linux")]
+mod terminal;
 
 use std::process::{Command, Output, Stdio};
 

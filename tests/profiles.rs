@@ -1,7 +1,7 @@
 //! Profiles, with the real binary: what is written into `config.toml`, what is refused, and that it takes effect.
 
 mod effect;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod terminal;
 
 use std::path::{Path, PathBuf};

@@ -1,45 +1,21 @@
 //! A person at a terminal is asked; the terminal is a real one (a pty).
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
-
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::process::Command;
 
 use super::{Home, WORK};
+use crate::support::terminal::Terminal;
 
 /// Runs with a terminal as stdin and stderr; types each answer when its question has come.
 fn at_a_terminal(home: &Home, arguments: &[&str], answers: &[(&str, &str)]) -> (i32, String) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-    grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal");
-    let name = ptsname(&master, Vec::new()).expect("a name").into_string().expect("UTF-8");
-    let slave = File::options().read(true).write(true).open(name).expect("a terminal");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_asistry"))
-        .args(arguments)
-        .env_clear()
-        .env("HOME", home.0.path())
-        .env("ASISTRY_CONFIG_DIR", home.directory())
-        .stdin(slave.try_clone().expect("a terminal"))
-        .stderr(slave)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("the binary");
-    let mut master = File::from(master);
-    let mut said = String::new();
-    let mut answers = answers.iter();
-    let mut next = answers.next();
-    let mut chunk = [0; 1024];
-    // Reading ends with an error when the last one at the other end has gone.
-    while let Ok(n @ 1..) = master.read(&mut chunk) {
-        said.push_str(&String::from_utf8_lossy(&chunk[..n]));
-        while let Some((question, answer)) = next.filter(|(question, _)| said.ends_with(question)) {
-            master.write_all(format!("{answer}\n").as_bytes()).expect("an answer");
-            said.push_str(&format!("<{question}>"));
-            next = answers.next();
-        }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_asistry"));
+    command.args(arguments).env_clear().env("HOME", home.0.path());
+    command.env("ASISTRY_CONFIG_DIR", home.directory());
+    let mut seated = Terminal::start_piped(command);
+    for (question, answer) in answers {
+        seated.answers(question, answer);
     }
-    assert!(next.is_none(), "{next:?} was never asked: {said}");
-    (child.wait().expect("an end").code().unwrap_or(-1), said)
+    let left = seated.leaves();
+    (left.code, left.said)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
@@ -22,6 +22,15 @@ pub struct Terminal {
     read: usize,
 }
 
+/// What became of a command at a terminal.
+pub struct Left {
+    pub code: i32,
+    /// Everything that stood on the screen.
+    pub said: String,
+    /// What it printed into a pipe.
+    pub printed: String,
+}
+
 #[derive(Default)]
 struct Screen {
     text: Mutex<Vec<u8>>,
@@ -30,11 +39,20 @@ struct Screen {
 
 impl Terminal {
     /// Starts a command with the terminal as stdin, stdout, stderr, and as the one that controls it.
+    pub fn start(command: Command) -> Self {
+        Self::with_output(command, None)
+    }
+
+    /// Starts a command with the terminal as stdin and stderr; stdout is a pipe, see [`Self::leaves`].
+    pub fn start_piped(command: Command) -> Self {
+        Self::with_output(command, Some(Stdio::piped()))
+    }
+
     #[allow(unsafe_code)]
-    pub fn start(mut command: Command) -> Self {
+    fn with_output(mut command: Command, output: Option<Stdio>) -> Self {
         let (leader, terminal) = pseudo_terminal();
         let end = || terminal.try_clone().unwrap();
-        command.stdin(end()).stdout(end()).stderr(end());
+        command.stdin(end()).stdout(output.unwrap_or_else(|| end().into())).stderr(end());
         // SAFETY: both are system calls and nothing else, which may be made between fork and exec.
         unsafe {
             command.pre_exec(|| {
@@ -73,6 +91,31 @@ impl Terminal {
 
     pub fn types(&mut self, keys: &str) {
         self.leader.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Types an answer and ends the line, as soon as the question stands there.
+    #[track_caller]
+    pub fn answers(&mut self, question: &str, answer: &str) {
+        self.awaits(question);
+        self.types(&format!("{answer}\n"));
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the end, however it comes.
+    #[track_caller]
+    pub fn leaves(mut self) -> Left {
+        let mut printed = String::new();
+        if let Some(mut stdout) = self.child.stdout.take() {
+            stdout.read_to_string(&mut printed).unwrap();
+        }
+        let code = self.ended().code().unwrap_or(-1);
+        self.types("(end)");
+        self.awaits("(end)");
+        Left { code, said: self.screen(), printed }
     }
 
     /// Everything on the screen.

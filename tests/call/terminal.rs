@@ -1,0 +1,146 @@
+//! A person at a real terminal (a pty): bars, forms, Ctrl-C, control characters of strangers.
+
+use serde_json::{Value, json};
+
+use super::{Shell, answer};
+use crate::support::service::{Gate, Received, Reply};
+use crate::support::terminal::Terminal;
+
+/// A service whose `echo` asks a question before it answers.
+fn asking(question: Value) -> Shell {
+    Shell::with(move |received: &Received| match received.method.as_str() {
+        "tools/call" => {
+            let asked =
+                json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": question});
+            let id: Value = serde_json::from_str(&received.id).expect("an id");
+            let result = json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": "done"}]}});
+            Some(Reply::events([asked, result]))
+        }
+        _ => answer(received),
+    })
+}
+
+fn seated(shell: &Shell, arguments: &[&str]) -> Terminal {
+    let mut command = shell.asistry(arguments);
+    command.env("TERM", "xterm");
+    Terminal::start_piped(command)
+}
+
+/// What the service heard in answer to its question.
+fn heard(shell: &Shell) -> Value {
+    shell.service.awaits("an answer", |received| received.id == "\"q\"").message()["result"].clone()
+}
+
+fn form() -> Value {
+    json!({"message": "Who are you?", "requestedSchema": {"type": "object", "required": ["name", "age"], "properties": {
+        "name": {"type": "string", "title": "Your name"},
+        "age": {"type": "integer", "minimum": 1},
+        "news": {"type": "boolean", "default": false},
+        "note": {"type": "string"},
+    }}})
+}
+
+#[test]
+fn a_question_of_the_service_is_a_form() {
+    let shell = asking(form());
+    let mut seated = seated(&shell, &["call", "echo", "title=x"]);
+    seated.answers("Answer it? [Y/n]", "");
+    seated.answers("Your name (string):", "Ada");
+    seated.answers("age (integer):", "old");
+    seated.awaits("age wants integer");
+    seated.answers("age (integer):", "36");
+    seated.answers("news (boolean) [false]:", "");
+    seated.answers("note (string) [none]:", "");
+    let left = seated.leaves();
+    assert_eq!((left.code, left.printed.as_str()), (0, "done\n"), "{}", left.said);
+    assert_eq!(
+        heard(&shell),
+        json!({"action": "accept", "content": {"name": "Ada", "age": 36, "news": false}})
+    );
+    let opened = shell.service.awaits("a handshake", |received| received.method == "initialize");
+    assert!(opened.message()["params"]["capabilities"]["elicitation"].is_object());
+}
+
+#[test]
+fn a_question_can_be_declined_and_nobody_is_asked_without_input() {
+    let shell = asking(form());
+    let mut declining = seated(&shell, &["call", "echo", "title=x"]);
+    declining.answers("Answer it? [Y/n]", "n");
+    assert_eq!(declining.leaves().code, 0);
+    assert_eq!(heard(&shell), json!({"action": "decline"}));
+
+    let shell = asking(form());
+    let left = seated(&shell, &["call", "echo", "title=x", "--no-input"]).leaves();
+    assert!(left.code == 0 && !left.said.contains("Who are you"), "{}", left.said);
+    let refused = shell.service.awaits("a refusal", |received| received.id == "\"q\"").message();
+    assert_eq!(refused["error"]["code"], -32601, "{refused}");
+}
+
+#[test]
+fn an_address_is_shown_and_never_opened() {
+    let shell = asking(
+        json!({"mode": "url", "url": "https://pay.example/1", "message": "Pay", "elicitationId": "1"}),
+    );
+    let mut seated = seated(&shell, &["call", "echo", "title=x"]);
+    seated.awaits("https://pay.example/1");
+    seated.answers("Have you done what is asked there? [y/N]", "y");
+    assert_eq!(seated.leaves().code, 0);
+    assert_eq!(heard(&shell), json!({"action": "accept", "content": {}}));
+}
+
+#[test]
+fn progress_and_log_messages_stand_on_the_terminal_and_the_result_in_the_pipe() {
+    let shell = Shell::with(|received| match received.method.as_str() {
+        "tools/call" => {
+            let message = received.message();
+            let token = &message["params"]["_meta"]["progressToken"];
+            let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params":
+                {"progressToken": token, "progress": 1, "total": 2, "message": "half \u{1b}[31mdone"}});
+            let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params":
+                {"level": "warning", "data": "careful \u{1b}]0;title\u{7}"}});
+            let result = json!({"jsonrpc": "2.0", "id": message["id"], "result":
+                {"content": [{"type": "text", "text": "done"}]}});
+            Some(Reply::events([progress, log, result]))
+        }
+        _ => answer(received),
+    });
+    let left = seated(&shell, &["call", "echo", "title=x"]).leaves();
+    assert_eq!((left.code, left.printed.as_str()), (0, "done\n"));
+    assert!(left.said.contains("warning: careful"), "{:?}", left.said);
+    for escape in ["\u{1b}[31m", "\u{1b}]0;"] {
+        assert!(!left.said.contains(escape), "{:?}", left.said);
+    }
+}
+
+#[test]
+fn control_characters_of_a_result_do_not_reach_the_terminal() {
+    let shell = Shell::new();
+    let result = json!({"content": [{"type": "text", "text": "a\u{1b}[2Jb\u{9b}31m"}]});
+    let argument = format!("result:={result}");
+    for options in [&[][..], &["--json"], &["--json", "--full"], &["--jq", "."]] {
+        let arguments: Vec<&str> = ["call", "say", &argument].iter().chain(options).copied().collect();
+        let left = Terminal::start(shell.asistry(&arguments)).leaves();
+        assert_eq!(left.code, 0, "{}", left.said);
+        let said = left.said;
+        assert!(said.contains('a') && said.contains('b'), "{said:?}");
+        assert!(!said.contains("\u{1b}[2J") && !said.contains('\u{9b}'), "{options:?}: {said:?}");
+    }
+}
+
+#[test]
+fn ctrl_c_cancels_a_call_that_shows_a_spinner() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let shell = Shell::with(move |received| match received.method.as_str() {
+        "tools/call" => Some(Reply::empty(200).after(&held)),
+        _ => answer(received),
+    });
+    let seated = seated(&shell, &["call", "echo", "title=x"]);
+    shell.service.awaits_call("echo");
+    let pid = rustix::process::Pid::from_raw(seated.pid().cast_signed()).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+    let left = seated.leaves();
+    assert_eq!(left.code, 130, "{}", left.said);
+    assert!(left.said.contains("interrupted"), "{}", left.said);
+    gate.open();
+}
