@@ -7,9 +7,9 @@ pub mod json;
 pub mod table;
 
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
@@ -88,6 +88,21 @@ impl Progress {
         }
         if let Some(message) = message {
             bar.set_message(clean(message).replace('\n', " "));
+        }
+    }
+
+    /// Counts the wait for a rate limit down.
+    pub fn count_down(&mut self, wait: Duration) {
+        let Some(bar) = &self.0 else { return };
+        let until = Instant::now() + wait;
+        let left = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let left = until.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
+            let _ = write!(out, "{left} s");
+        };
+        if let Ok(style) =
+            ProgressStyle::with_template("{spinner} the service limits the rate; again in {left}")
+        {
+            bar.set_style(style.with_key("left", left));
         }
     }
 

@@ -1,5 +1,7 @@
 //! A person at a real terminal (a pty): bars, forms, Ctrl-C, control characters of strangers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
 
 use super::{Shell, answer};
@@ -109,6 +111,22 @@ fn progress_and_log_messages_stand_on_the_terminal_and_the_result_in_the_pipe() 
     assert!(left.said.contains("warning: careful"), "{:?}", left.said);
     for escape in ["\u{1b}[31m", "\u{1b}]0;"] {
         assert!(!left.said.contains(escape), "{:?}", left.said);
+    }
+}
+
+#[test]
+fn a_wait_for_a_rate_limit_is_counted_down() {
+    let refused = AtomicBool::new(false);
+    let shell = Shell::with(move |received| match received.method.as_str() {
+        "tools/call" if !refused.swap(true, Ordering::Relaxed) => {
+            Some(Reply::empty(429).header("retry-after", "2"))
+        }
+        _ => answer(received),
+    });
+    let left = seated(&shell, &["call", "echo", "title=x"]).leaves();
+    assert_eq!((left.code, left.printed.contains("title")), (0, true), "{}", left.said);
+    for seconds in ["again in 2 s", "again in 1 s"] {
+        assert!(left.said.contains(seconds), "{:?}", left.said);
     }
 }
 

@@ -6,6 +6,7 @@ pub mod schema;
 pub mod split;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory};
 use serde_json::Value;
@@ -19,6 +20,7 @@ use super::environment::Environment;
 use super::output::Output;
 use super::tools;
 use crate::error::{Error, Kind, Result};
+use crate::protocol::bridge::RETRY_AFTER;
 use crate::protocol::message::{Message, quote};
 use crate::ui;
 
@@ -147,6 +149,9 @@ fn advance(bar: &mut ui::Progress, message: &Message) {
     let params: Value =
         message.params().and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
     match message.method() {
+        "notifications/progress" if params["_meta"][RETRY_AFTER].is_u64() => {
+            bar.count_down(Duration::from_millis(params["_meta"][RETRY_AFTER].as_u64().unwrap_or(0)));
+        }
         "notifications/progress" => {
             bar.advance(params["progress"].as_f64(), params["total"].as_f64(), params["message"].as_str());
         }

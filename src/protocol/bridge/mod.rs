@@ -25,6 +25,7 @@ use crate::protocol::passage::{Passage, Purpose, Terms};
 use crate::protocol::retry::RetryPolicy;
 
 use requests::{Class, Errand, Errands, MOST_REISSUES, Notice, Origin, Own, Request};
+pub use service::RETRY_AFTER;
 use session::Session;
 pub use tools::ToolRules;
 use tools::Tools;

@@ -15,6 +15,10 @@ use crate::error::{Error, Kind as ErrorKind};
 use crate::protocol::message::{Kind, Message, quote};
 use crate::protocol::passage::{Failure, Item, Outcome, Processed};
 
+/// Milliseconds until a request that waits for a rate limit goes out again, in the `_meta` of a progress
+/// notification of ours.
+pub const RETRY_AFTER: &str = "com.asistry/retryAfterMs";
+
 impl Bridge {
     /// Takes what came out of a reply to the passage of this tag.
     pub fn item(&mut self, tag: Tag, item: Item) {
@@ -57,7 +61,9 @@ impl Bridge {
         let progress = f64::from(request.heartbeats) / 1e6;
         let seconds = remaining.as_secs_f64().ceil();
         let text = quote(&format!("{place} limits the rate; trying again in {seconds} s"));
-        let params = format!(r#"{{"progressToken":{token},"progress":{progress},"message":{text}}}"#);
+        let meta = format!(r#"{{"{RETRY_AFTER}":{}}}"#, remaining.as_millis());
+        let params =
+            format!(r#"{{"progressToken":{token},"progress":{progress},"message":{text},"_meta":{meta}}}"#);
         let heartbeat = Message::notification("notifications/progress", Some(&params));
         self.effects.push(Effect::Deliver(heartbeat.text().clone()));
     }
