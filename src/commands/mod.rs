@@ -65,8 +65,12 @@ enum Command {
     Sandbox(sandbox::Arguments),
 }
 
-/// Runs what the command line asks for.
+/// Runs what the command line asks for; a panic is a defect like any other.
 pub fn main() -> ExitCode {
+    std::panic::catch_unwind(run_card).unwrap_or_else(|_| ExitCode::from(Kind::Bug.exit_code()))
+}
+
+fn run_card() -> ExitCode {
     let words = call::split::sorted(std::env::args_os().collect(), &Card::command());
     let card = match Card::try_parse_from(words) {
         Ok(card) => card,

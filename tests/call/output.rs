@@ -147,6 +147,17 @@ fn every_exit_code_has_a_cause() {
     nonsense.fails(&["call", "echo", "title=x"], 7);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_process_that_cannot_even_begin_is_exit_70() {
+    let binary = env!("CARGO_BIN_EXE_asistry");
+    let limited = format!("ulimit -n 4; exec '{binary}' -p sandbox tools");
+    let output = std::process::Command::new("/bin/sh").args(["-c", &limited]).env_clear().output();
+    let output = output.expect("a shell");
+    assert_eq!(output.status.code(), Some(70), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("no runtime could be started"), "{}", text(&output.stderr));
+}
+
 #[test]
 fn a_large_result_is_whole_behind_a_slow_pipe_and_a_closed_pipe_ends_quietly() {
     const LENGTH: usize = 20 << 20;
