@@ -151,6 +151,9 @@ impl Keys {
     /// # Errors
     /// As [`Self::list`].
     pub fn knows(&self, profile: &Profile, origin: &str) -> Result<bool> {
+        if self.chosen == Some(StoreKind::Env) {
+            return Ok(false);
+        }
         let list = self.list()?;
         Ok(if profile.bare {
             wanted(&list, profile, origin).is_some()
@@ -166,10 +169,10 @@ impl Keys {
     /// used, [`Kind::AuthRequired`] for a key that is listed and not there.
     pub async fn current(&self, profile: &Profile, origin: &str) -> Result<Looked> {
         if self.chosen == Some(StoreKind::Env) {
-            let why = "the key store is set to env, where only ASISTRY_API_KEY counts";
-            return Ok(Looked::NobodyToAsk(Error::new(Kind::KeyStore, why).hint(
-                "set ASISTRY_API_KEY, or choose a store: ASISTRY_KEY_STORE=keyring (or file), key_store in config.toml",
-            )));
+            let why = "there is no key: the key store is set to env, and ASISTRY_API_KEY is not set";
+            return Err(Error::new(Kind::AuthRequired, why).hint(
+                "set ASISTRY_API_KEY, or choose another ASISTRY_KEY_STORE or key_store: keyring or file",
+            ));
         }
         for _ in 0..LOOKS {
             let list = self.list()?;

@@ -272,12 +272,7 @@ impl Authorizer {
             Looked::NobodyToAsk(why) => {
                 let error = no_key(&self.profile);
                 let both = format!("{}, and {}", error.message(), why.message());
-                let hint = why.details().hint.clone().filter(|hint| hint.contains("key_store in config"));
-                let error = error.within(both);
-                return Err(match hint {
-                    Some(hint) => error.hint(hint),
-                    None => error,
-                });
+                return Err(error.within(both));
             }
         };
         let header = header_of(&self.profile, &found)?;
