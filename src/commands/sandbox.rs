@@ -20,10 +20,10 @@ pub struct Arguments {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7700")]
     listen: SocketAddr,
     /// Where its data is kept [default: the sandbox of the profile]
-    #[arg(long, value_name = "DIR", conflicts_with = "memory", global = true)]
+    #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
     /// Keep nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "data")]
     memory: bool,
     /// Print endpoints and keys as one line of JSON
     #[arg(long)]
