@@ -165,3 +165,18 @@ fn a_result_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_none() {
     drop(reader);
     assert_eq!(run(writer.into()).status.code(), Some(0));
 }
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let home = home();
+    let page = prints(&home, &["man"]);
+    assert!(page.contains(".TH asistry 1"), "{page}");
+    assert!(page.contains("asistry\\-call(1)") && page.contains(".SH EXIT STATUS"), "{page}");
+    assert!(prints(&home, &["man", "keys", "add"]).contains(".TH asistry-keys-add 1"));
+    let folder = home.path().join("man");
+    prints(&home, &["man", "--dir", folder.to_str().expect("a path")]);
+    let keys = std::fs::read_to_string(folder.join("asistry-keys.1")).expect("a page");
+    assert_eq!(keys, prints(&home, &["man", "keys"]));
+    assert!(folder.join("asistry.1").exists() && folder.join("asistry-tools-show.1").exists());
+    assert!(fails(&home, &["man", "nonsense"], 2).contains("nonsense"));
+}

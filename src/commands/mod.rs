@@ -12,6 +12,7 @@ mod environment;
 mod form;
 mod keys;
 mod log;
+mod man;
 mod output;
 mod ping;
 mod profile_in_use;
@@ -63,6 +64,8 @@ enum Command {
     /// Run the stand-in services on this machine
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
+    /// Print a manual page, or write them all
+    Man(man::Arguments),
 }
 
 /// Runs what the command line asks for; a panic is a defect like any other.
@@ -137,6 +140,7 @@ fn run(card: Card, environment: Environment) -> Result<u8> {
             Command::Profiles(arguments) => profiles::run(&card.common, arguments, &environment),
             #[cfg(feature = "sandbox")]
             Command::Sandbox(arguments) => sandbox::run(arguments, &environment).await,
+            Command::Man(arguments) => man::run(&arguments, Card::command()),
         }
     });
     // What still blocks (a read of stdin, a name being resolved) must not hold up the end.
