@@ -2,6 +2,7 @@
 
 mod call;
 mod commands;
+mod completions;
 mod conversations;
 mod house;
 mod keys;

@@ -60,7 +60,7 @@ pub struct Common {
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
     /// Write the conversation down; %p in the name is the process id
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub trace: Option<String>,
 }
 

@@ -71,7 +71,11 @@ pub struct Tool {
 }
 
 impl Tool {
-    fn read(raw: &RawValue) -> Result<Self> {
+    /// Reads an entry of the list.
+    ///
+    /// # Errors
+    /// [`Kind::ProtocolViolation`] for what is no tool.
+    pub fn read(raw: &RawValue) -> Result<Self> {
         let tool: Self = serde_json::from_str(raw.get()).map_err(|e| nonsense("tools/list", &e))?;
         Ok(Self { raw: raw.get().to_owned(), ..tool })
     }

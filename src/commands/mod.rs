@@ -7,6 +7,8 @@ mod arguments;
 mod ask;
 mod bridge;
 mod call;
+mod complete;
+mod completions;
 mod conversation;
 mod environment;
 mod form;
@@ -64,6 +66,8 @@ enum Command {
     /// Run the stand-in services on this machine
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
+    /// Print the script that completes our commands in a shell
+    Completions(completions::Arguments),
     /// Print a manual page, or write them all
     Man(man::Arguments),
 }
@@ -74,7 +78,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run_card() -> ExitCode {
-    let words = call::split::sorted(std::env::args_os().collect(), &Card::command());
+    let words: Vec<_> = std::env::args_os().collect();
+    if complete::answer(&words, Card::command) {
+        return ExitCode::SUCCESS;
+    }
+    let words = call::split::sorted(words, &Card::command());
     let card = match Card::try_parse_from(words) {
         Ok(card) => card,
         Err(refusal) => return usage(&refusal),
@@ -140,6 +148,7 @@ fn run(card: Card, environment: Environment) -> Result<u8> {
             Command::Profiles(arguments) => profiles::run(&card.common, arguments, &environment),
             #[cfg(feature = "sandbox")]
             Command::Sandbox(arguments) => sandbox::run(arguments, &environment).await,
+            Command::Completions(arguments) => completions::run(&arguments),
             Command::Man(arguments) => man::run(&arguments, Card::command()),
         }
     });

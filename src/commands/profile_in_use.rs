@@ -179,7 +179,15 @@ fn proxies_of(endpoint: &Url, of_profile: Option<Url>) -> Proxies {
 /// # Errors
 /// What is wrong with the options or the configuration.
 pub fn find(common: &Common, environment: &Environment) -> Result<Profile> {
-    match (&common.profile, &common.url) {
+    find_named(common.profile.as_deref(), common.url.as_deref(), environment)
+}
+
+/// Finds the profile that a name, a URL, both or neither stand for.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_named(name: Option<&str>, url: Option<&str>, environment: &Environment) -> Result<Profile> {
+    match (name, url) {
         (None, Some(url)) => Profile::of_url(url),
         (Some(name), None) => named(name, environment),
         (None, None) => {

@@ -141,6 +141,19 @@ impl Sandbox {
     }
 }
 
+/// Returns the tools of the embedded service, as it lists them: a shell that completes starts no sandbox.
+pub fn embedded_tools() -> Vec<serde_json::Value> {
+    let tools = SERVICES.first().map_or(&[] as &[service::Tool], |service| service.tools);
+    let listed = |tool: &service::Tool| {
+        serde_json::json!({
+            "name": tool.name,
+            "description": tool.description,
+            "inputSchema": arguments::schema(tool.params),
+        })
+    };
+    tools.iter().map(listed).collect()
+}
+
 /// Forgets everything in the data directory: tasks, boards and keys begin anew, the secrets are removed.
 ///
 /// Keys that were made before, also the one of a sandbox that is running, are invalid from then on. A

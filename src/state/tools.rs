@@ -54,8 +54,11 @@ impl State {
     /// Returns the tools that were last listed at an endpoint, whoever asked, however long ago.
     pub fn last_tools(&self, endpoint: &Url) -> Option<Vec<Box<RawValue>>> {
         let wanted = origin_and_path(endpoint);
-        let kept = self.kept_files().into_iter().filter_map(|(_, name)| self.kept(&name));
-        kept.filter(|kept| kept.endpoint == wanted).max_by_key(|kept| kept.at).map(|kept| kept.tools)
+        let mut files = self.kept_files();
+        files.sort();
+        // The newest first: a shell that completes waits for this.
+        let kept = files.into_iter().rev().filter_map(|(_, name)| self.kept(&name));
+        kept.filter(|kept| kept.endpoint == wanted).map(|kept| kept.tools).next()
     }
 
     /// Remembers what was listed; `ttl` is what the service says of it. That it cannot be written is no

@@ -159,18 +159,11 @@ impl Reader<'_> {
         if there { Ok(name.to_owned()) } else { Err(self.unknown(name)) }
     }
 
-    /// Returns the name of a property that was typed as an option: dashes stand for underscores, and case
-    /// and separators do not matter where one property alone can be meant.
+    /// Returns the name of a property that was typed as an option.
     fn dashed(&self, option: &str) -> Result<String> {
-        if self.schema.property(option).is_some() {
-            return Ok(option.to_owned());
-        }
-        let plain = |name: &str| name.replace(['-', '_'], "").to_ascii_lowercase();
-        let properties = self.schema.properties();
-        let mut same = properties.iter().filter(|(name, _)| plain(name) == plain(option));
-        match (same.next(), same.next()) {
-            (Some((name, _)), None) => Ok((*name).to_owned()),
-            _ => self.known(&option.replace('-', "_")).map_err(|_| self.unknown(option)),
+        match self.schema.meant(option) {
+            Some(name) => Ok(name.to_owned()),
+            None => self.known(&option.replace('-', "_")).map_err(|_| self.unknown(option)),
         }
     }
 

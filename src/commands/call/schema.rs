@@ -69,6 +69,21 @@ impl<'a> Schema<'a> {
         self.properties().into_iter().find(|(known, _)| *known == name).map(|(_, schema)| schema)
     }
 
+    /// Returns the name of the property that was typed as an option: dashes stand for underscores, and case
+    /// and separators do not matter where one property alone can be meant.
+    pub fn meant(self, option: &str) -> Option<&'a str> {
+        let plain = |name: &str| name.replace(['-', '_'], "").to_ascii_lowercase();
+        let properties = self.properties();
+        if let Some((name, _)) = properties.iter().find(|(name, _)| *name == option) {
+            return Some(name);
+        }
+        let mut same = properties.iter().filter(|(name, _)| plain(name) == plain(option));
+        match (same.next(), same.next()) {
+            (Some((name, _)), None) => Some(name),
+            _ => None,
+        }
+    }
+
     /// Returns the names that must be given.
     pub fn required(self) -> Vec<&'a str> {
         let own = self.here["required"].as_array().into_iter().flatten().filter_map(Value::as_str);

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 
-use clap::{ArgAction, Command};
+use clap::{Arg, ArgAction, Command};
 
 /// The hidden flag that `TOOL --help` becomes.
 pub const TOOL_HELP: &str = "tool-help";
@@ -57,20 +57,37 @@ fn place_of_call(words: &[OsString], card: &Command) -> Option<usize> {
 
 /// Finds an option of a command; says whether its value is the next word.
 fn find(word: &str, command: &Command) -> Option<bool> {
-    let takes_value = |arg: &clap::Arg| matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+    option_in(word, command).map(|option| option.takes_more)
+}
+
+/// An option as it was typed.
+pub struct TypedOption<'c, 'w> {
+    /// Which one; of several short ones in one word, the last.
+    pub argument: &'c Arg,
+    /// Its value, where it stands in the same word.
+    pub value: Option<&'w str>,
+    /// Its value is the next word.
+    pub takes_more: bool,
+}
+
+/// Finds the option of a command that a word stands for.
+pub fn option_in<'c, 'w>(word: &'w str, command: &'c Command) -> Option<TypedOption<'c, 'w>> {
+    let takes_value = |arg: &Arg| matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
     if let Some(long) = word.strip_prefix("--") {
-        let (name, inline) = long.split_once('=').map_or((long, false), |(name, _)| (name, true));
-        let arg = command.get_arguments().find(|arg| arg.get_long() == Some(name) && !name.is_empty())?;
-        return Some(takes_value(arg) && !inline);
+        let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+        let argument =
+            command.get_arguments().find(|arg| arg.get_long() == Some(name) && !name.is_empty())?;
+        return Some(TypedOption { argument, value, takes_more: takes_value(argument) && value.is_none() });
     }
     let mut flags = word.strip_prefix('-')?.chars();
     let mut last = None;
     while let Some(flag) = flags.next() {
-        let arg = command.get_arguments().find(|arg| arg.get_short() == Some(flag))?;
-        if takes_value(arg) {
-            return Some(flags.next().is_none());
+        let argument = command.get_arguments().find(|arg| arg.get_short() == Some(flag))?;
+        if takes_value(argument) {
+            let value = Some(flags.as_str()).filter(|value| !value.is_empty());
+            return Some(TypedOption { argument, value, takes_more: value.is_none() });
         }
-        last = Some(false);
+        last = Some(TypedOption { argument, value: None, takes_more: false });
     }
     last
 }

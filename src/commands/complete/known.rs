@@ -1,0 +1,88 @@
+//! The names that are known without the network: profiles, the tools of the last list, stored keys.
+//!
+//! Refuses to open a key store, and to fail: what cannot be read is not known.
+
+use super::Candidate;
+use super::place::{Place, Want};
+use crate::commands::conversation::Tool;
+use crate::commands::environment::{Environment, variable};
+use crate::commands::profile_in_use::find_named;
+use crate::profile::{DEFAULT, Profile};
+use crate::protocol::http::origin_and_path;
+use crate::state::keys::KeyRecord;
+
+/// What is known; only what the place wants is looked up.
+#[derive(Debug, Default)]
+pub struct Known {
+    pub profiles: Vec<Candidate>,
+    pub tools: Vec<Tool>,
+    pub keys: Vec<Candidate>,
+    pub services: Vec<Candidate>,
+}
+
+impl Known {
+    /// Looks up what can be typed at a place.
+    pub fn at(place: &Place<'_>, environment: &Environment) -> Self {
+        let mut known = Self::default();
+        let name = place.profile.clone().or_else(|| variable("ASISTRY_PROFILE"));
+        let url = place.url.clone().or_else(|| variable("ASISTRY_URL"));
+        for want in &place.wants {
+            match want {
+                Want::Profiles => known.profiles = profiles(environment),
+                Want::Keys => known.keys = keys(name.as_deref(), url.as_deref(), environment),
+                Want::Services => known.services = services(environment),
+                Want::Tools | Want::OfTool { .. } if known.tools.is_empty() => {
+                    known.tools = tools(name.as_deref(), url.as_deref(), environment).unwrap_or_default();
+                }
+                _ => {}
+            }
+        }
+        known
+    }
+}
+
+fn profiles(environment: &Environment) -> Vec<Candidate> {
+    let config = environment.config().unwrap_or_default();
+    let about = |name: &str| {
+        let profile = Profile::find(name, &config).ok()?;
+        let place = profile.endpoint().ok().filter(|_| !profile.values.is_empty());
+        Some(place.map_or(profile.service.title, |endpoint| origin_and_path(&endpoint)))
+    };
+    let named = Profile::names(&config).into_iter();
+    named.map(|name| Candidate::new(name.as_str(), &about(&name).unwrap_or_default())).collect()
+}
+
+fn services(environment: &Environment) -> Vec<Candidate> {
+    let catalog = environment.config().unwrap_or_default().catalog;
+    let title = |name: &str| catalog.find(name).ok().flatten().map(|service| service.title);
+    let named = catalog.names().into_iter();
+    named.map(|name| Candidate::new(name.as_str(), &title(&name).unwrap_or_default())).collect()
+}
+
+/// Returns the tools that were last listed at the endpoint, whoever asked: to know whose key it would be, a
+/// key store would have to be opened.
+fn tools(name: Option<&str>, url: Option<&str>, environment: &Environment) -> Option<Vec<Tool>> {
+    let profile = find_named(name, url, environment).ok()?;
+    #[cfg(feature = "sandbox")]
+    if profile.service.embedded {
+        let listed = crate::sandbox::embedded_tools();
+        let raw = listed.iter().filter_map(|tool| serde_json::value::to_raw_value(tool).ok());
+        return Some(raw.filter_map(|raw| Tool::read(&raw).ok()).collect());
+    }
+    let listed = environment.cache()?.last_tools(&profile.endpoint().ok()?)?;
+    Some(listed.iter().filter_map(|raw| Tool::read(raw).ok()).collect())
+}
+
+fn keys(name: Option<&str>, url: Option<&str>, environment: &Environment) -> Vec<Candidate> {
+    let environment = environment.without_key();
+    let list = environment.state().and_then(|state| state.keys().ok()).unwrap_or_default();
+    let profile = name.map(str::to_owned).unwrap_or_else(|| {
+        let found = find_named(None, url, &environment);
+        found.map_or_else(|_| DEFAULT.to_owned(), |profile| profile.name)
+    });
+    let about = |record: &KeyRecord| {
+        let deposit = record.deposit.as_ref();
+        deposit.map(|deposit| format!("{} for {}", deposit.shown, deposit.origin)).unwrap_or_default()
+    };
+    list.of_profile(&profile).map(|record| Candidate::new(&record.name, &about(record))).collect()
+}

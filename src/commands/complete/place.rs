@@ -1,0 +1,247 @@
+//! Where the cursor stands on a command line: which command, behind which option, and so what can be typed.
+//!
+//! Pure: it knows what clap knows of our commands. Refuses nothing: of what is wrong with the words before
+//! the cursor, whoever reads the whole line tells later.
+
+use clap::{Arg, Command, ValueHint};
+
+use crate::commands::call::split::option_in;
+
+/// What can be typed at a place.
+#[derive(Debug)]
+pub enum Want<'c> {
+    /// A subcommand of this command.
+    Subcommands(&'c Command),
+    /// An option of this command.
+    Options(&'c Command),
+    /// One of the values that the argument lists.
+    Values(&'c Arg),
+    /// The name of a profile.
+    Profiles,
+    /// The name of a tool.
+    Tools,
+    /// The name of a stored key.
+    Keys,
+    /// The name of a service.
+    Services,
+    /// An argument of a tool, after these words of it; `ours` are the long options that stand over the tool's.
+    OfTool { tool: String, words: Vec<String>, ours: Vec<&'c str> },
+    /// A file or a directory.
+    Files,
+}
+
+/// The place of the cursor.
+#[derive(Debug, Default)]
+pub struct Place<'c> {
+    /// What can be typed.
+    pub wants: Vec<Want<'c>>,
+    /// How many bytes of the typed word stay.
+    pub stays: usize,
+    /// The profile that the words name.
+    pub profile: Option<String>,
+    /// The URL that the words name.
+    pub url: Option<String>,
+}
+
+/// Names that a value can be, where clap knows only that it is a text.
+#[derive(Clone, Copy, Debug)]
+enum Names {
+    Profiles,
+    Tools,
+    Keys,
+    Services,
+    /// A file after `@`.
+    Attached,
+    /// The words of a command.
+    Command,
+}
+
+/// The command (none: any), the argument's id, what its value names.
+const NAMES: &[(Option<&str>, &str, Names)] = &[
+    (None, "profile", Names::Profiles),
+    (Some("bridge"), "allow_tool", Names::Tools),
+    (Some("bridge"), "deny_tool", Names::Tools),
+    (Some("call"), "args", Names::Attached),
+    (Some("call"), "tool", Names::Tools),
+    (Some("keys"), "name", Names::Keys),
+    (Some("man"), "command", Names::Command),
+    (Some("profiles"), "name", Names::Profiles),
+    (Some("profiles"), "service", Names::Services),
+    (Some("tools"), "tool", Names::Tools),
+];
+
+impl<'c> Place<'c> {
+    /// Finds it: `before` are the words between the name of asistry and the typed one, `card` is built.
+    pub fn of(before: &[String], typed: &str, card: &'c Command) -> Self {
+        let mut walk = Walk {
+            card,
+            command: card,
+            first: None,
+            positionals: Vec::new(),
+            pending: None,
+            plain: false,
+            place: Self::default(),
+        };
+        before.iter().for_each(|word| walk.pass(word));
+        walk.stop(typed);
+        walk.place
+    }
+}
+
+/// The way along the words before the cursor.
+struct Walk<'c> {
+    card: &'c Command,
+    command: &'c Command,
+    /// The subcommand of asistry itself.
+    first: Option<&'c str>,
+    positionals: Vec<String>,
+    /// The option whose value comes next.
+    pending: Option<&'c Arg>,
+    /// After `--` nothing is an option.
+    plain: bool,
+    place: Place<'c>,
+}
+
+impl<'c> Walk<'c> {
+    fn pass(&mut self, word: &str) {
+        if let Some(argument) = self.pending.take() {
+            return self.note(argument, word);
+        }
+        if word == "--" && !self.plain {
+            self.plain = true;
+            return;
+        }
+        if let Some(option) = option_in(word, self.command).filter(|_| !self.plain) {
+            self.pending = Some(option.argument).filter(|_| option.takes_more);
+            return option.value.into_iter().for_each(|value| self.note(option.argument, value));
+        }
+        if word.starts_with('-') && word.len() > 1 && !self.plain && !self.is_in_tool() {
+            return;
+        }
+        match self.command.find_subcommand(word).filter(|_| self.positionals.is_empty() && !self.plain) {
+            Some(subcommand) => {
+                self.first = self.first.or(Some(subcommand.get_name()));
+                self.command = subcommand;
+            }
+            None => self.positionals.push(word.to_owned()),
+        }
+    }
+
+    fn note(&mut self, argument: &Arg, value: &str) {
+        match argument.get_id().as_str() {
+            "profile" => self.place.profile = Some(value.to_owned()),
+            "url" => self.place.url = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+
+    /// Behind the tool of `call`, what is no option of ours is the tool's.
+    fn is_in_tool(&self) -> bool {
+        self.first == Some("call") && !self.positionals.is_empty()
+    }
+
+    fn stop(&mut self, typed: &str) {
+        if let Some(argument) = self.pending {
+            return self.value_of(argument, typed);
+        }
+        let option = option_in(typed, self.command).filter(|_| !self.plain);
+        if let Some((argument, value)) = option.and_then(|option| Some((option.argument, option.value?))) {
+            self.place.stays = typed.len() - value.len();
+            return self.value_of(argument, value);
+        }
+        if typed.starts_with('-') && !typed.contains('=') && !self.plain {
+            self.place.wants.push(Want::Options(self.command));
+        }
+        if self.is_in_tool() {
+            let long = self.command.get_arguments().filter_map(Arg::get_long);
+            let ours = if self.plain { Vec::new() } else { long.collect() };
+            let words = self.positionals[1..].to_vec();
+            self.place.wants.push(Want::OfTool { tool: self.positionals[0].clone(), words, ours });
+        } else if self.plain || !typed.starts_with('-') {
+            if self.positionals.is_empty() && !self.plain {
+                self.place.wants.push(Want::Subcommands(self.command));
+            }
+            let mut open = self.command.get_positionals().skip(self.positionals.len());
+            let last = || self.command.get_positionals().last().filter(|last| takes_many(last));
+            if let Some(argument) = open.next().or_else(last) {
+                self.value_of(argument, typed);
+            }
+        }
+    }
+
+    fn value_of(&mut self, argument: &'c Arg, value: &str) {
+        if !argument.get_possible_values().is_empty() {
+            self.place.wants.push(Want::Values(argument));
+        }
+        match argument.get_value_hint() {
+            ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath => {
+                self.place.wants.push(Want::Files);
+            }
+            _ => {}
+        }
+        let first = self.first;
+        let is_meant = |(command, id, _): &&(Option<&str>, &str, Names)| {
+            argument.get_id() == *id && (command.is_none() || *command == first)
+        };
+        // What is added has a new name.
+        if argument.get_id() == "name" && self.command.get_name() == "add" {
+            return;
+        }
+        match NAMES.iter().find(is_meant).map(|(_, _, names)| names) {
+            Some(Names::Profiles) => self.place.wants.push(Want::Profiles),
+            Some(Names::Tools) => self.place.wants.push(Want::Tools),
+            Some(Names::Keys) => self.place.wants.push(Want::Keys),
+            Some(Names::Services) => self.place.wants.push(Want::Services),
+            Some(Names::Attached) if value.starts_with('@') => {
+                self.place.stays += 1;
+                self.place.wants.push(Want::Files);
+            }
+            Some(Names::Command) => {
+                let below = |command: &'c Command, word: &String| command.find_subcommand(word);
+                let command = self.positionals.iter().try_fold(self.card, below);
+                self.place.wants.extend(command.map(Want::Subcommands));
+            }
+            Some(Names::Attached) | None => {}
+        }
+    }
+}
+
+fn takes_many(argument: &Arg) -> bool {
+    argument.get_num_args().is_some_and(|count| count.max_values() > 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn card() -> Command {
+        let mut card = crate::commands::Card::command();
+        card.build();
+        card
+    }
+
+    #[test]
+    fn every_row_of_the_table_names_an_argument() {
+        fn has(command: &Command, id: &str) -> bool {
+            command.get_arguments().any(|argument| argument.get_id() == id)
+                || command.get_subcommands().any(|below| has(below, id))
+        }
+        let card = card();
+        for (command, id, _) in NAMES {
+            let there = command.map_or(Some(&card), |name| card.find_subcommand(name));
+            assert!(there.is_some_and(|there| has(there, id)), "{command:?} {id}");
+        }
+    }
+
+    #[test]
+    fn the_words_before_choose_the_endpoint() {
+        let card = card();
+        for line in ["-p w call --url=u t", "call -vpw t --url u", "--profile w --url u call -- t"] {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let place = Place::of(&words, "", &card);
+            assert_eq!((place.profile.as_deref(), place.url.as_deref()), (Some("w"), Some("u")), "{line}");
+        }
+    }
+}
