@@ -54,9 +54,10 @@ impl State {
     /// Returns the tools that were last listed at an endpoint, whoever asked, however long ago.
     pub fn last_tools(&self, endpoint: &Url) -> Option<Vec<Box<RawValue>>> {
         let wanted = origin_and_path(endpoint);
+        // The newest first, and none of another endpoint: a shell that completes waits for this.
         let mut files = self.kept_files();
+        files.retain(|(_, name)| name.starts_with(&beginning(endpoint)));
         files.sort();
-        // The newest first: a shell that completes waits for this.
         let kept = files.into_iter().rev().filter_map(|(_, name)| self.kept(&name));
         kept.filter(|kept| kept.endpoint == wanted).map(|kept| kept.tools).next()
     }
@@ -91,9 +92,16 @@ impl State {
 }
 
 fn file_name(of: &ToolsOf) -> String {
-    let hash = Sha256::digest(format!("{}\n{}", of.endpoint, of.fingerprint));
-    let digits: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{PREFIX}{digits}.json")
+    format!("{}{}.json", beginning(&of.endpoint), digits(&format!("{}\n{}", of.endpoint, of.fingerprint)))
+}
+
+/// Returns how the names of an endpoint's files begin.
+fn beginning(endpoint: &Url) -> String {
+    format!("{PREFIX}{}-", digits(&origin_and_path(endpoint)))
+}
+
+fn digits(text: &str) -> String {
+    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -119,6 +127,7 @@ mod tests {
         assert!(state.fresh_tools(&of("https://h/mcp?key=ask_secret", "b")).is_none());
         assert!(state.fresh_tools(&of("https://h/other", "a")).is_none());
         assert!(state.last_tools(&mine.endpoint).is_some());
+        assert!(state.last_tools(&of("https://h/other", "a").endpoint).is_none());
         for entry in fs::read_dir(home.path().join("cache")).unwrap() {
             assert!(!fs::read_to_string(entry.unwrap().path()).unwrap().contains("secret"));
         }
