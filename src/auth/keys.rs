@@ -380,7 +380,8 @@ impl Change<'_> {
         }
     }
 
-    /// Removes a key: from the moment the list says so, no bridge uses it.
+    /// Removes a key: from the moment the list says so, nobody finds it. A running bridge that has read it keeps
+    /// it until it is rejected.
     ///
     /// # Errors
     /// [`Kind::AuthRequired`] for an unknown key; [`Kind::KeyStore`], where it could not be deleted from its

@@ -164,12 +164,12 @@ fn proxy_of(profile: &str, options: &Options) -> Result<Option<Url>> {
     url.map_err(|why| Error::new(Kind::Config, format!("proxy of the profile {profile}: {why}")))
 }
 
-/// A proxy of the environment has no part in what stays on this machine: it could not come back here, and would
-/// read a key that is sent in the clear.
+/// A proxy of the environment has no part in plain `http` that stays on this machine: it would read a key that
+/// is allowed in the clear only because it stays here.
 fn proxies_of(endpoint: &Url, of_profile: Option<Url>) -> Proxies {
     match of_profile {
         Some(url) => Proxies::One(url),
-        None if is_loopback(endpoint) => Proxies::Avoided,
+        None if endpoint.scheme() == "http" && is_loopback(endpoint) => Proxies::Avoided,
         None => Proxies::OfTheEnvironment,
     }
 }
