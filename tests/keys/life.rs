@@ -43,6 +43,40 @@ fn a_key_that_the_service_rejects_is_not_stored() {
     assert!(home.files().is_empty(), "{:?}", home.files());
 }
 
+#[cfg(unix)]
+#[test]
+fn an_interruption_of_the_trial_stores_nothing_and_leaves_the_old_key() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let interrupted = |home: &Home, action: &str, service: &Service| {
+        let url = service.url();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_asistry"))
+            .args(["keys", action, "-p", "asistry", "--url", &url, "--stdin"])
+            .env_clear()
+            .envs(home.environment())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(NEW.as_bytes()).unwrap();
+        service.awaits("the trial", |received| received.method == "initialize");
+        let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let silent = || Service::start(|_| Some(Reply::never()));
+    let (home, service) = (Home::new(), silent());
+    interrupted(&home, "add", &service);
+    assert!(home.files().is_empty(), "{:?}", home.files());
+    let service = silent();
+    let home = home_with(&service.url(), OLD);
+    interrupted(&home, "rotate", &service);
+    assert_eq!(revealed(&home), OLD);
+    // Nothing is left to be finished or undone.
+    home.run(&["keys", "rotate", "-p", "asistry", "--undo"]).fails(2);
+}
+
 #[test]
 fn a_rejection_is_known_by_its_status_whatever_stands_in_its_body() {
     let bodies = [

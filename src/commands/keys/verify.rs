@@ -105,9 +105,12 @@ pub async fn verify(desk: &Desk<'_>, key: &Given) -> Result<Verdict> {
     match answered {
         Ok(tools) => Ok(Verdict::Works(Tried { tools: tools.len(), took: begun.elapsed() })),
         Err(error) => match error.kind() {
-            Kind::AuthDenied | Kind::AuthRequired | Kind::Config | Kind::OriginMismatch | Kind::Usage => {
-                Err(error.into())
-            }
+            Kind::AuthDenied
+            | Kind::AuthRequired
+            | Kind::Config
+            | Kind::OriginMismatch
+            | Kind::Usage
+            | Kind::Interrupted => Err(error.into()),
             _ => Ok(Verdict::Untried(error)),
         },
     }
