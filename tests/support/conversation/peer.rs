@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::{Piece, Received};
 
+/// A client that lives notices in this time that a connection has ended.
+const NOTICED: Duration = Duration::from_secs(5);
+
 /// Hears requests and hands each one's reply to the script.
 pub struct Peer {
     address: SocketAddr,
@@ -70,6 +73,11 @@ impl Peer {
         let _ = TcpStream::connect(self.address);
         let _ = thread.join();
         for stream in streams.lock().expect("no panic").iter() {
+            // A client that has not noticed the end yet would write into it, and be in doubt: it closes its side
+            // when it has.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = stream.set_read_timeout(Some(NOTICED));
+            while matches!((&mut &*stream).read(&mut [0; 64]), Ok(1..)) {}
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
     }
