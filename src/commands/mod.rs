@@ -82,7 +82,7 @@ fn run_card() -> ExitCode {
     if complete::answer(&words, Card::command) {
         return ExitCode::SUCCESS;
     }
-    let words = call::split::sorted(words, &Card::command());
+    let words = call::split::sorted(words, Card::command);
     let card = match Card::try_parse_from(words) {
         Ok(card) => card,
         Err(refusal) => return usage(&refusal),
