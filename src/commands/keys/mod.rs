@@ -18,7 +18,7 @@ use super::ask::Asker;
 use super::environment::Environment;
 use super::profile_in_use;
 use crate::auth::form;
-use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, name_in_use};
+use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, name_in_use, other_origin};
 use crate::error::{Error, Kind};
 use crate::profile::{self, Profile, StoreKind};
 use crate::state::keys::KeyList;
@@ -146,6 +146,18 @@ impl Desk<'_> {
         };
         check_name(&name)?;
         Ok(KeyId { profile, name })
+    }
+}
+
+impl Desk<'_> {
+    /// Refuses to try a key, or what is to take its place, anywhere but where it may go.
+    fn check_origin(&self, id: &KeyId, list: &KeyList) -> crate::error::Result<()> {
+        let (_, origin) = self.profile()?;
+        let record = list.find(&id.profile, &id.name).filter(|record| !record.may_go_to(&origin));
+        match record.and_then(|record| record.deposit.as_ref()) {
+            Some(deposit) => Err(other_origin(id, &deposit.origin, &origin)),
+            None => Ok(()),
+        }
     }
 }
 

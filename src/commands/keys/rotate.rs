@@ -10,9 +10,8 @@ use super::input::{Given, Source};
 use super::verify::{Verdict, verify};
 use super::{Desk, Store};
 use crate::auth::form;
-use crate::auth::keys::{Change, KeyId, NewKey, other_origin};
+use crate::auth::keys::{Change, KeyId, NewKey};
 use crate::error::{Error, Kind};
-use crate::state::keys::KeyList;
 use crate::ui;
 
 /// Options of `asistry keys rotate`.
@@ -64,7 +63,7 @@ async fn begin(desk: &Desk<'_>, id: &KeyId, arguments: Arguments) -> Result<()> 
     let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.clone());
     let Some(deposit) = deposit else { return Err(gone(id).into()) };
     if !arguments.no_verify {
-        check_origin(desk, id, &list)?;
+        desk.check_origin(id, &list)?;
     }
     let store = arguments.store.map_or(deposit.place.store, Into::into);
     let store = desk.keys.store_for_new(Some(store)).await?;
@@ -99,21 +98,11 @@ async fn resume(desk: &Desk<'_>, id: &KeyId, no_verify: bool) -> Result<()> {
             .into());
     };
     if !no_verify {
-        check_origin(desk, id, change.list())?;
+        desk.check_origin(id, change.list())?;
     }
     let record = change.list().find(&id.profile, &id.name);
     let forced = record.and_then(|record| record.next.as_ref()).is_some_and(|next| next.deposit.forced);
     finish(desk, &mut change, id, &Given { secret, forced }, no_verify).await
-}
-
-/// The new key is for the origins of the old one, and is tried nowhere else.
-fn check_origin(desk: &Desk<'_>, id: &KeyId, list: &KeyList) -> crate::error::Result<()> {
-    let (_, origin) = desk.profile()?;
-    let record = list.find(&id.profile, &id.name).filter(|record| !record.may_go_to(&origin));
-    match record.and_then(|record| record.deposit.as_ref()) {
-        Some(deposit) => Err(other_origin(id, &deposit.origin, &origin)),
-        None => Ok(()),
-    }
 }
 
 async fn finish(

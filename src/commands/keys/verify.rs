@@ -54,14 +54,9 @@ impl fmt::Display for Tried {
 pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     let list = desk.keys.list()?;
     let id = desk.key(arguments.name, &list)?;
-    let forced = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
-    let forced = forced.is_some_and(|deposit| deposit.forced);
-    let (_, origin) = desk.profile()?;
-    let record = list.find(&id.profile, &id.name);
-    if let Some(deposit) = record.filter(|record| !record.may_go_to(&origin)).and_then(|r| r.deposit.as_ref())
-    {
-        return Err(crate::auth::keys::other_origin(&id, &deposit.origin, &origin).into());
-    }
+    desk.check_origin(&id, &list)?;
+    let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
+    let forced = deposit.is_some_and(|deposit| deposit.forced);
     let secret = desk.keys.secret(&id).await?;
     let tried = match verify(desk, &Given { secret, forced }).await? {
         Verdict::Works(tried) => tried,
