@@ -32,7 +32,8 @@
 //! 6. `protocol/bridge` decides: `Effect::Deliver`;
 //! 7. `local/stdio.rs` writes one line.
 //!
-//! `relay.rs` is the loop around 2, 3 and 6; it owns the bridge, so there is no lock.
+//! `relay.rs` is the loop around 2, 3 and 6; it owns the bridge, so there is no lock. `asistry call` and the
+//! other reading commands are clients of the same relay, inside the process (`commands/conversation.rs`).
 //!
 //! # What differs from the first design, and why
 //! * `protocol/passage.rs` holds what `remote.rs` was to decide (waiting, resuming, redirects): so the
@@ -50,7 +51,14 @@
 //! | an option that a profile can store | a row in `profile/options.rs` |
 //! | a service with its own wire | that, and `protocol/dialect/NAME.rs` |
 //! | a protocol revision | `protocol/revision/vDATE.rs` |
-//! | a subcommand | `commands/NAME.rs` |
+//! | a subcommand | `commands/NAME.rs`, and its row in `commands/mod.rs` |
+//! | a name that TAB offers | a row of `NAMES` in `commands/complete/place.rs` |
+//! | a form of output | `commands/output.rs`, drawn in `ui/` |
+//! | a place where keys lie | `auth/store/NAME.rs`, and a row in `profile::StoreKind` |
+//! | a form that no key has | `auth/form.rs` |
+//! | something to remember | `state/NAME.rs` |
+//! | a variable of the environment | `commands/environment.rs` |
+//! | a peer to be judged by | `tests/peers/NAME`, and its row in `tests/peers/run` |
 //! | a kind of failure | a row in `error.rs` |
 //! | what an HTTP status means | a row in `protocol/passage/verdict.rs` |
 //! | a bug someone reported | `tests/conversations/NAME.txt` |
