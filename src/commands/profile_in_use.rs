@@ -12,7 +12,7 @@ use crate::auth::keys::Found;
 use crate::auth::{Authorizer, Credential, ExtraHeaders, is_loopback, read_header_file};
 use crate::error::{Error, Kind, Result};
 use crate::net::{Net, Proxies, TlsOptions};
-use crate::profile::{self, Options, Profile, ToolNames, headers};
+use crate::profile::{self, Config, Options, Profile, ToolNames, headers};
 use crate::protocol::bridge::{Settings, ToolRules, Transport};
 use crate::protocol::http::origin_and_path;
 use crate::protocol::retry::RetryPolicy;
@@ -72,7 +72,8 @@ impl ProfileInUse {
         environment: &Environment,
         key: Option<Found>,
     ) -> Result<Self> {
-        let profile = find(common, environment)?;
+        let config = environment.config()?;
+        let profile = find_named(common.profile.as_deref(), common.url.as_deref(), &config)?;
         if profile.service.dialect == DialectName::Agentstack {
             let title = &profile.service.title;
             return Err(Error::new(
@@ -91,7 +92,7 @@ impl ProfileInUse {
         let credential = match key {
             Some(key) => Credential::Given(key),
             None => Credential::Stored(Arc::new(
-                environment.keys(&environment.config()?, Asker::new(common.no_input, environment))?,
+                environment.keys(&config, Asker::new(common.no_input, environment))?,
             )),
         };
         let allow_http = options.allow_http == Some(true);
@@ -179,23 +180,20 @@ fn proxies_of(endpoint: &Url, of_profile: Option<Url>) -> Proxies {
 /// # Errors
 /// What is wrong with the options or the configuration.
 pub fn find(common: &Common, environment: &Environment) -> Result<Profile> {
-    find_named(common.profile.as_deref(), common.url.as_deref(), environment)
+    find_named(common.profile.as_deref(), common.url.as_deref(), &environment.config()?)
 }
 
 /// Finds the profile that a name, a URL, both or neither stand for.
 ///
 /// # Errors
 /// As [`find`].
-pub fn find_named(name: Option<&str>, url: Option<&str>, environment: &Environment) -> Result<Profile> {
+pub fn find_named(name: Option<&str>, url: Option<&str>, config: &Config) -> Result<Profile> {
     match (name, url) {
         (None, Some(url)) => Profile::of_url(url),
-        (Some(name), None) => named(name, environment),
-        (None, None) => {
-            let config = environment.config()?;
-            Profile::find(config.profile.as_deref().unwrap_or(profile::DEFAULT), &config)
-        }
+        (Some(name), None) => named(name, config),
+        (None, None) => Profile::find(config.profile.as_deref().unwrap_or(profile::DEFAULT), config),
         (Some(name), Some(url)) => {
-            let mut profile = named(name, environment)?;
+            let mut profile = named(name, config)?;
             let target = Profile::of_url(url)?;
             check_headers(&profile, &target)?;
             profile.service.endpoint = target.service.endpoint;
@@ -207,9 +205,8 @@ pub fn find_named(name: Option<&str>, url: Option<&str>, environment: &Environme
     }
 }
 
-fn named(name: &str, environment: &Environment) -> Result<Profile> {
-    let config = environment.config()?;
-    Profile::find(name, &config).map_err(|error| match config.place.directory.as_os_str().is_empty() {
+fn named(name: &str, config: &Config) -> Result<Profile> {
+    Profile::find(name, config).map_err(|error| match config.place.directory.as_os_str().is_empty() {
         true => error.hint(
             "with ASISTRY_API_KEY set the configuration is read only where ASISTRY_CONFIG_DIR names its directory",
         ),

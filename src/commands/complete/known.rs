@@ -62,7 +62,7 @@ fn services(environment: &Environment) -> Vec<Candidate> {
 /// Returns the tools that were last listed at the endpoint, whoever asked: to know whose key it would be, a
 /// key store would have to be opened.
 fn tools(name: Option<&str>, url: Option<&str>, environment: &Environment) -> Option<Vec<Tool>> {
-    let profile = find_named(name, url, environment).ok()?;
+    let profile = find_named(name, url, &environment.config().unwrap_or_default()).ok()?;
     #[cfg(feature = "sandbox")]
     if profile.service.embedded {
         let listed = crate::sandbox::embedded_tools();
@@ -77,7 +77,7 @@ fn keys(name: Option<&str>, url: Option<&str>, environment: &Environment) -> Vec
     let environment = environment.without_key();
     let list = environment.state().and_then(|state| state.keys().ok()).unwrap_or_default();
     let profile = name.map(str::to_owned).unwrap_or_else(|| {
-        let found = find_named(None, url, &environment);
+        let found = find_named(None, url, &environment.config().unwrap_or_default());
         found.map_or_else(|_| DEFAULT.to_owned(), |profile| profile.name)
     });
     let about = |record: &KeyRecord| {
