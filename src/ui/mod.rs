@@ -4,17 +4,15 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod json;
+mod progress;
 pub mod table;
 
 use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
-
-const TICK: Duration = Duration::from_millis(120);
+pub use progress::Progress;
 
 /// Prints an error and its hint on stderr.
 pub fn error(error: &Error) {
@@ -51,83 +49,6 @@ pub fn annotation(error_: &Error) {
     let text = clean(&format!("{}\n{hint}", error_.message()));
     let escaped = text.trim_end().replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let _ = writeln!(std::io::stderr(), "::error title=asistry::{escaped}");
-}
-
-/// A bar, or a spinner where the length is unknown; on a terminal only.
-pub struct Progress(Option<ProgressBar>);
-
-impl Progress {
-    /// Starts a spinner that says what is waited for.
-    pub fn start(what: &str) -> Self {
-        if !std::io::stderr().is_terminal() {
-            return Self(None);
-        }
-        let bar = ProgressBar::new_spinner().with_message(clean(what));
-        bar.enable_steady_tick(TICK);
-        Self(Some(bar))
-    }
-
-    /// Says whether anybody sees it.
-    pub fn is_shown(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Shows how far it is.
-    pub fn advance(&mut self, progress: Option<f64>, total: Option<f64>, message: Option<&str>) {
-        let Some(bar) = &self.0 else { return };
-        if bar.is_hidden() {
-            bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
-            bar.enable_steady_tick(TICK);
-        }
-        if let (Some(progress), Some(total)) = (progress, total.filter(|total| *total > 0.0)) {
-            if let Ok(style) = ProgressStyle::with_template("{spinner} [{bar:30}] {percent}% {msg}") {
-                bar.set_style(style);
-            }
-            bar.set_length(1000);
-            bar.set_position((progress / total * 1000.0).clamp(0.0, 1000.0) as u64);
-        }
-        if let Some(message) = message {
-            bar.set_message(clean(message).replace('\n', " "));
-        }
-    }
-
-    /// Counts the wait for a rate limit down.
-    pub fn count_down(&mut self, wait: Duration) {
-        let Some(bar) = &self.0 else { return };
-        let until = Instant::now() + wait;
-        let left = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let left = until.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
-            let _ = write!(out, "{left} s");
-        };
-        if let Ok(style) =
-            ProgressStyle::with_template("{spinner} the service limits the rate; again in {left}")
-        {
-            bar.set_style(style.with_key("left", left));
-        }
-    }
-
-    /// Says a line above it; where nobody sees it, nothing.
-    pub fn say(&self, line: &str) {
-        if let Some(bar) = &self.0 {
-            bar.println(clean(line));
-        }
-    }
-
-    /// Takes it away until it advances again: a question needs the place.
-    pub fn pause(&self) {
-        if let Some(bar) = &self.0 {
-            bar.disable_steady_tick();
-            bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-            let _ = console::Term::stderr().clear_line();
-        }
-    }
-
-    /// Takes it away.
-    pub fn finish(self) {
-        if let Some(bar) = self.0 {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 /// Prints one line for a person on stderr.
