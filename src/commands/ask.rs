@@ -25,6 +25,11 @@ impl Asker {
         Self { allowed: terminal && !no_input && !environment.is_ci() }
     }
 
+    /// Asks nobody.
+    pub fn nobody() -> Self {
+        Self { allowed: false }
+    }
+
     /// Says whether anybody can be asked.
     pub fn is_allowed(self) -> bool {
         self.allowed
@@ -106,7 +111,7 @@ mod tests {
 
     #[test]
     fn where_nobody_can_be_asked_the_option_is_named() {
-        let asker = Asker { allowed: false };
+        let asker = Asker::nobody();
         let error = asker.confirm("Remove work?", "--yes").unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
         assert!(error.message().contains("Remove work?"), "{error}");

@@ -3,6 +3,7 @@
 //! The same relay as the bridge's, with the client inside the process. Refuses what it cannot answer: a
 //! question of the service is declined.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -52,7 +53,12 @@ pub struct Conversation {
     interrupted: Pin<Box<dyn Future<Output = ()>>>,
     asker: Asker,
     count: i64,
+    /// Answers that came while another one was waited for.
+    early: VecDeque<Answered>,
 }
+
+/// Which request was answered, and what with.
+pub type Answered = (Id, Result<String>);
 
 /// A tool as the service lists it.
 #[derive(Debug, serde::Deserialize)]
@@ -114,6 +120,15 @@ impl Conversation {
         Self::with(ProfileInUse::prepare_with(common, options, environment, Some(key)).await?, asker)
     }
 
+    /// As [`Self::begin`], where nobody is asked anything: answers come side by side.
+    ///
+    /// # Errors
+    /// What is wrong with the command line, the configuration or the key.
+    pub async fn begin_unasked(common: &Common, environment: &Environment) -> Result<Self> {
+        let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
+        Self::with(in_use, Asker::nobody())
+    }
+
     fn with(in_use: ProfileInUse, asker: Asker) -> Result<Self> {
         let mut settings = in_use.settings();
         // A short conversation hears what it asked for.
@@ -126,7 +141,7 @@ impl Conversation {
             .traced(in_use.trace.clone());
         let relay = tokio::spawn(relay.run(std::future::pending()));
         let interrupted = Box::pin(stop_signal()?);
-        Ok(Self { client, relay, in_use, interrupted, asker, count: 0 })
+        Ok(Self { client, relay, in_use, interrupted, asker, count: 0, early: VecDeque::new() })
     }
 
     /// Asks, and returns the JSON text of the result; `progress` hears how far it is.
@@ -139,34 +154,83 @@ impl Conversation {
         params: &str,
         mut progress: impl FnMut(&Message),
     ) -> Result<String> {
+        let id = self.say(method, params);
+        loop {
+            let message = self.hear().await?;
+            match self.take(&message, &mut progress).await {
+                Some((of, answer)) if of == id => return answer,
+                Some(early) => self.early.push_back(early),
+                None => {}
+            }
+        }
+    }
+
+    /// Sends a request, whose answer [`Self::answer`] brings among others.
+    pub fn say(&mut self, method: &str, params: &str) -> Id {
         self.count += 1;
         let id = Id::Integer(self.count);
         self.client.say(Message::request(&id, method, Some(params)).text().clone());
+        id
+    }
+
+    /// Waits for whichever answer comes next; may be dropped while it waits.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`], after which nothing more is heard.
+    pub async fn answer(&mut self, mut progress: impl FnMut(&Message)) -> Result<Answered> {
+        loop {
+            if let Some(early) = self.early.pop_front() {
+                return Ok(early);
+            }
+            let message = self.hear().await?;
+            // Nobody is asked here, so this waits for nothing.
+            if let Some(answered) = self.take(&message, &mut progress).await {
+                return Ok(answered);
+            }
+        }
+    }
+
+    /// Waits for something else, unless the person wants an end first.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`].
+    pub async fn unless_interrupted<T>(&mut self, other: impl Future<Output = T>) -> Result<T> {
+        tokio::select! {
+            biased;
+            value = other => Ok(value),
+            () = &mut self.interrupted => Err(interrupted()),
+        }
+    }
+
+    async fn hear(&mut self) -> Result<Message> {
         loop {
             let heard = tokio::select! {
                 biased;
                 heard = self.client.hear() => heard,
-                () = &mut self.interrupted => {
-                    // What is under way is cancelled at the service when the conversation ends.
-                    let why = "interrupted; the request is cancelled at the service";
-                    return Err(Error::new(Kind::Interrupted, why).may_have_executed(true));
-                }
+                () = &mut self.interrupted => return Err(interrupted()),
             };
-            let Some(line) = heard else { break };
-            let Ok(message) = Message::read(line) else { continue };
-            match message.kind() {
-                MessageKind::Response if message.id() == Some(&id) => {
-                    return answer(&message, self.in_use.remote.was_rejected());
-                }
-                MessageKind::Request => {
-                    progress(&message);
-                    self.reply_to(&message).await;
-                }
-                MessageKind::Notification => progress(&message),
-                MessageKind::Response => {}
+            let Some(line) = heard else {
+                return Err(Error::new(Kind::Bug, "the conversation ended without an answer"));
+            };
+            if let Ok(message) = Message::read(line) {
+                return Ok(message);
             }
         }
-        Err(Error::new(Kind::Bug, "the conversation ended without an answer"))
+    }
+
+    async fn take(&self, message: &Message, progress: &mut impl FnMut(&Message)) -> Option<Answered> {
+        match message.kind() {
+            MessageKind::Response => {
+                let answer = answer(message, self.in_use.remote.was_rejected());
+                return message.id().map(|id| (id.clone(), answer));
+            }
+            MessageKind::Request => {
+                progress(message);
+                self.reply_to(message).await;
+            }
+            MessageKind::Notification => progress(message),
+        }
+        None
     }
 
     /// Returns the tools that were listed a short while ago with this credential, without a request.
@@ -240,6 +304,12 @@ impl Conversation {
     /// Returns the endpoint, fit to be shown.
     pub fn place(&self) -> String {
         origin_and_path(&self.in_use.endpoint)
+    }
+
+    /// Returns what stands for the service, wherever the sandbox inside this process listens.
+    pub fn service(&self) -> String {
+        let profile = &self.in_use.profile;
+        if profile.service.embedded { profile.name.clone() } else { self.place() }
     }
 
     /// Returns all entries of a list.
@@ -325,6 +395,12 @@ impl Conversation {
     }
 }
 
+/// What is under way is cancelled at the service when the conversation ends.
+fn interrupted() -> Error {
+    Error::new(Kind::Interrupted, "interrupted; the request is cancelled at the service")
+        .may_have_executed(true)
+}
+
 /// `rejected` says that the service has rejected the key: the status does not come along with an error of its
 /// own.
 fn answer(message: &Message, rejected: bool) -> Result<String> {
@@ -360,6 +436,9 @@ fn answer(message: &Message, rejected: bool) -> Result<String> {
     let mut told = Error::new(kind, message).code(failed.code).trace_id(trace_id);
     if let Some(status) = data["httpStatus"].as_u64().and_then(|status| u16::try_from(status).ok()) {
         told = told.http_status(status);
+    }
+    if let Some(maybe) = data["mayHaveExecuted"].as_bool().filter(|_| ours) {
+        told = told.may_have_executed(maybe);
     }
     Err(if hint.is_empty() { told } else { told.hint(hint) })
 }
