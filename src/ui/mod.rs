@@ -27,20 +27,22 @@ pub fn failure(error_: &Error, json: bool) {
     if !json {
         return error(error_);
     }
-    let details = error_.details();
-    let mut fields = Map::new();
-    fields.insert("kind".into(), error_.kind().name().into());
-    fields.insert("message".into(), error_.message().into());
-    let mut add = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            fields.insert(name.into(), value);
-        }
-    };
-    add("hint", details.hint.clone().map(Value::from));
-    add("httpStatus", details.http_status.map(Value::from));
-    add("code", details.code.map(Value::from));
-    add("traceId", details.trace_id.clone().map(Value::from));
-    let _ = writeln!(std::io::stderr(), "{}", serde_json::json!({ "error": fields }));
+    let _ = writeln!(std::io::stderr(), "{}", serde_json::json!({ "error": failure_fields(error_) }));
+}
+
+/// Returns a failure as the fields of a JSON object, absent ones left out.
+pub fn failure_fields(error: &Error) -> Map<String, Value> {
+    let details = error.details();
+    let known = [
+        ("kind", Some(error.kind().name().into())),
+        ("message", Some(error.message().into())),
+        ("hint", details.hint.clone().map(Value::from)),
+        ("httpStatus", details.http_status.map(Value::from)),
+        ("code", details.code.map(Value::from)),
+        ("traceId", details.trace_id.clone().map(Value::from)),
+        ("mayHaveExecuted", details.may_have_executed.map(Value::from)),
+    ];
+    known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 /// Shows a failure among the annotations of a GitHub Actions run.
@@ -75,17 +77,24 @@ pub fn print(text: &str) -> Result<()> {
 /// # Errors
 /// As [`print`].
 pub fn print_exactly(shown: &str) -> Result<()> {
+    print_to_reader(shown).map(drop)
+}
+
+/// As [`print_exactly`]; says whether there is still somebody who reads it.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_to_reader(shown: &str) -> Result<bool> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout
         .write_all(shown.as_bytes())
         .and_then(|()| stdout.write_all(b"\n"))
         .and_then(|()| stdout.flush());
     match written {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::new(Kind::Output, format!("the result cannot be written: {e}"))
-                .hint("make room for it; the request itself was made, so look before you repeat it"))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Error::new(Kind::Output, format!("the result cannot be written: {e}"))
+            .hint("make room for it; the request itself was made, so look before you repeat it")),
     }
 }
 

@@ -11,7 +11,8 @@ use super::clean;
 
 const TICK: Duration = Duration::from_millis(120);
 
-/// A bar, or a spinner where the length is unknown; on a terminal only.
+/// A bar, or a spinner where the length is unknown; on a terminal only. Clones are the same one.
+#[derive(Clone)]
 pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
@@ -21,8 +22,23 @@ impl Progress {
             return Self(None);
         }
         let bar = ProgressBar::new_spinner().with_message(clean(what));
+        style(&bar, "{spinner} {msg} {elapsed}");
         bar.enable_steady_tick(TICK);
         Self(Some(bar))
+    }
+
+    /// Shows how many of a number of things are done; a `total` that nobody knows is left out.
+    pub fn count(&mut self, done: u64, total: Option<u64>, what: &str) {
+        let Some(bar) = &self.0 else { return };
+        bar.set_position(done);
+        bar.set_message(clean(what));
+        match total {
+            Some(total) => {
+                style(bar, "{spinner} [{bar:30}] {pos}/{len} {msg} {elapsed}");
+                bar.set_length(total);
+            }
+            None => style(bar, "{spinner} {pos} {msg} {elapsed}"),
+        }
     }
 
     /// Says whether anybody sees it.
@@ -38,11 +54,11 @@ impl Progress {
             bar.enable_steady_tick(TICK);
         }
         if let (Some(progress), Some(total)) = (progress, total.filter(|total| *total > 0.0)) {
-            if let Ok(style) = ProgressStyle::with_template("{spinner} [{bar:30}] {percent}% {msg}") {
-                bar.set_style(style);
-            }
+            style(bar, "{spinner} [{bar:30}] {percent}% {msg} {elapsed}");
             bar.set_length(1000);
             bar.set_position((progress / total * 1000.0).clamp(0.0, 1000.0) as u64);
+        } else {
+            style(bar, "{spinner} {msg} {elapsed}");
         }
         if let Some(message) = message {
             bar.set_message(clean(message).replace('\n', " "));
@@ -71,6 +87,14 @@ impl Progress {
         }
     }
 
+    /// Does something that writes on the same terminal.
+    pub fn aside<T>(&self, writes: impl FnOnce() -> T) -> T {
+        match &self.0 {
+            Some(bar) => bar.suspend(writes),
+            None => writes(),
+        }
+    }
+
     /// Takes it away until it advances again: a question needs the place.
     pub fn pause(&self) {
         if let Some(bar) = &self.0 {
@@ -85,5 +109,11 @@ impl Progress {
         if let Some(bar) = self.0 {
             bar.finish_and_clear();
         }
+    }
+}
+
+fn style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
     }
 }
