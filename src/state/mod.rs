@@ -4,6 +4,7 @@
 //! where forgetting would do harm.
 
 pub mod keys;
+pub mod started;
 pub mod tools;
 mod wires;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 /// A lock that another process holds is tried again after this time.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -148,6 +150,11 @@ pub fn private_directory(path: &Path) -> io::Result<()> {
 /// Returns the seconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Returns a short name for a text, which does not give it away.
+pub fn digits(text: &str) -> String {
+    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -9,10 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::{Durability, State, now, private_directory};
+use super::{Durability, State, digits, now, private_directory};
 use crate::protocol::http::origin_and_path;
 
 const VERSION: u32 = 1;
@@ -98,10 +97,6 @@ fn file_name(of: &ToolsOf) -> String {
 /// Returns how the names of an endpoint's files begin.
 fn beginning(endpoint: &Url) -> String {
     format!("{PREFIX}{}-", digits(&origin_and_path(endpoint)))
-}
-
-fn digits(text: &str) -> String {
-    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
