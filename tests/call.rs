@@ -1,5 +1,7 @@
 //! `asistry call` and the other reading commands, with the real binary.
 
+#[cfg(unix)]
+mod batch;
 mod forms;
 mod output;
 mod requests;

@@ -77,6 +77,21 @@ impl Output {
         }
     }
 
+    /// Checks that the result may be one line of JSON after the other.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for every other form.
+    pub fn check_for_lines(&self) -> Result<()> {
+        match (&self.jq, self.output) {
+            (None, None | Some(Form::Json | Form::Jsonl)) => Ok(()),
+            _ => Err(Error::new(
+                Kind::Usage,
+                "a batch writes one line of JSON for each call, and nothing else",
+            )
+            .hint("filter its output: jq -c .result")),
+        }
+    }
+
     /// Prints a value; `text` is what a person reads of it where it is no table.
     ///
     /// # Errors

@@ -162,3 +162,59 @@ fn ctrl_c_cancels_a_call_that_shows_a_spinner() {
     assert!(left.said.contains("interrupted"), "{}", left.said);
     gate.open();
 }
+
+#[test]
+fn a_batch_has_a_bar_a_countdown_and_its_failures_above_it() {
+    let (refused, gate) = (AtomicBool::new(false), Gate::default());
+    let held = gate.clone();
+    let shell = Shell::with(move |received| match received.method.as_str() {
+        "tools/call" if received.message()["params"]["arguments"]["title"] == "no" => {
+            let result =
+                json!({"content": [{"type": "text", "text": "not \u{1b}[31mtoday"}], "isError": true});
+            Some(Reply::result(received, result))
+        }
+        "tools/call" if !refused.swap(true, Ordering::Relaxed) => {
+            Some(Reply::empty(429).header("retry-after", "1"))
+        }
+        "tools/call" if received.message()["params"]["arguments"]["title"] == "c" => {
+            answer(received).map(|reply| reply.after(&held))
+        }
+        _ => answer(received),
+    });
+    let line = |title: &str| format!("{}\n", json!({"tool": "echo", "arguments": {"title": title}}));
+    let batch = shell.home.path().join("batch");
+    std::fs::write(&batch, [line("a"), line("no"), line("c")].concat()).expect("a file");
+    let batch = batch.to_str().expect("a path");
+    let mut seated = seated(&shell, &["call", "--batch", batch, "--jobs", "2"]);
+    seated.awaits("] 2/3 calls, 1 failed");
+    gate.open();
+    let left = seated.leaves();
+    assert_eq!((left.code, left.printed.lines().count()), (1, 3), "{}", left.said);
+    for said in ["again in 1 s", "line 2: echo: not ", "1 of 3 calls failed (line 2)"] {
+        assert!(left.said.contains(said), "{said}: {:?}", left.said);
+    }
+    assert!(!left.said.contains("\u{1b}[31m"), "{:?}", left.said);
+    // Where both are the same terminal, each line stands alone.
+    let left = Terminal::start(shell.asistry(&["call", "--batch", batch])).leaves();
+    let whole = left
+        .said
+        .lines()
+        .filter(|line| line.trim_end().ends_with("}") && line.contains("{\"line\":"))
+        .count();
+    assert_eq!(whole, 3, "{:?}", left.said);
+}
+
+#[test]
+fn a_spinner_shows_for_how_long_it_turns() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let shell = Shell::with(move |received| match received.method.as_str() {
+        "tools/call" => answer(received).map(|reply| reply.after(&held)),
+        _ => answer(received),
+    });
+    let mut seated = seated(&shell, &["call", "echo", "title=x"]);
+    seated.awaits("echo 0s");
+    seated.awaits("echo 1s");
+    gate.open();
+    assert_eq!(seated.leaves().code, 0);
+}

@@ -63,19 +63,36 @@ impl Reader<'_> {
             }
             seen.push(typed.name);
         }
-        if self.checked {
-            let value = Value::Object(given);
-            self.schema.check(&value, "").map_err(|misfit| self.misfit(&misfit, &value))?;
-            let Value::Object(checked) = value else { return Ok(Map::new()) };
-            given = checked;
+        self.fits(given)
+    }
+
+    /// Checks arguments that are an object already.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn check(&self, given: Map<String, Value>) -> Result<()> {
+        self.all_known(&given)?;
+        self.fits(given).map(drop)
+    }
+
+    fn fits(&self, given: Map<String, Value>) -> Result<Map<String, Value>> {
+        if !self.checked {
+            return Ok(given);
         }
+        let value = Value::Object(given);
+        self.schema.check(&value, "").map_err(|misfit| self.misfit(&misfit, &value))?;
+        let Value::Object(given) = value else { return Ok(Map::new()) };
         Ok(given)
+    }
+
+    fn all_known(&self, given: &Map<String, Value>) -> Result<()> {
+        given.keys().try_for_each(|name| self.known(name).map(drop))
     }
 
     fn object(&self, text: &str) -> Result<Map<String, Value>> {
         match json("--args", text)? {
             Value::Object(fields) => {
-                fields.keys().try_for_each(|name| self.known(name).map(drop))?;
+                self.all_known(&fields)?;
                 Ok(fields)
             }
             _ => {

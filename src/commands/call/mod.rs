@@ -1,5 +1,6 @@
 //! `asistry call`: calls one tool and prints its result.
 
+mod batch;
 mod given;
 pub mod result;
 pub mod schema;
@@ -34,7 +35,8 @@ const INVALID_PARAMS: i64 = -32602;
     the tool's own arguments.")]
 pub struct Arguments {
     /// The tool
-    tool: String,
+    #[arg(required_unless_present = "batch")]
+    tool: Option<String>,
     /// Its arguments
     #[arg(value_name = "NAME=VALUE", allow_hyphen_values = true, trailing_var_arg = true)]
     words: Vec<String>,
@@ -50,6 +52,18 @@ pub struct Arguments {
     /// Save images, sounds and binary resources in this directory
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
+    /// Make a call for each line {"tool": NAME, "arguments": {…}} of a file, or of standard input (-), and write
+    /// one line of JSON for each, in their order
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+        conflicts_with_all = ["tool", "words", "args"])]
+    batch: Option<PathBuf>,
+    /// So many calls of a batch at a time (one, unless it is given)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// Make only those calls of a batch that this earlier output of it leaves open; what may have run is not
+    /// called again
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    resume: Option<PathBuf>,
     #[arg(long, hide = true)]
     tool_help: bool,
     #[command(flatten)]
@@ -61,6 +75,13 @@ pub struct Arguments {
 /// # Errors
 /// What is wrong with the arguments, or what the service says.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> anyhow::Result<u8> {
+    if let Some(path) = &arguments.batch {
+        return batch::run(common, &arguments, path, environment).await;
+    }
+    if arguments.jobs.is_some() || arguments.resume.is_some() {
+        let why = "--jobs and --resume go with --batch";
+        return Err(Error::new(Kind::Usage, why).hint("asistry call --batch FILE --jobs 4").into());
+    }
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;
     let result = match conversation.open_for_questions().await {
@@ -88,18 +109,19 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
 
 /// Returns the result; none where only help was wanted.
 async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<Option<Value>> {
+    let name = arguments.tool.as_deref().unwrap_or_default();
     let mut sources = Sources::default();
     let remembered = conversation.remembered_tools().await?;
-    let known = |tools: &Vec<Tool>| tools.iter().any(|tool| tool.name == arguments.tool);
+    let known = |tools: &Vec<Tool>| tools.iter().any(|tool| tool.name == name);
     if let Some(tools) = remembered.filter(known).filter(|_| !arguments.tool_help) {
-        let tool = find_tool(&tools, &arguments.tool)?;
+        let tool = find_tool(&tools, name)?;
         // What does not fit an older list may fit the present one.
         if let Ok(given) = arguments.given(tool, &mut sources) {
             match ask(conversation, tool, &given).await {
                 Err(error) if error.details().code == Some(INVALID_PARAMS) => {
                     // The call was refused for its arguments: the present list says more.
                     let tools = conversation.tools().await?;
-                    arguments.given(find_tool(&tools, &arguments.tool)?, &mut sources)?;
+                    arguments.given(find_tool(&tools, name)?, &mut sources)?;
                     return Err(error);
                 }
                 answered => return parsed("tools/call", &answered?).map(Some),
@@ -107,7 +129,7 @@ async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<
         }
     }
     let tools = conversation.tools().await?;
-    let tool = find_tool(&tools, &arguments.tool)?;
+    let tool = find_tool(&tools, name)?;
     if arguments.tool_help {
         ui::print(&tools::described(tool))?;
         return Ok(None);
@@ -149,12 +171,12 @@ fn advance(bar: &mut ui::Progress, message: &Message) {
     let params: Value =
         message.params().and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
     match message.method() {
-        "notifications/progress" if params["_meta"][RETRY_AFTER].is_u64() => {
-            bar.count_down(Duration::from_millis(params["_meta"][RETRY_AFTER].as_u64().unwrap_or(0)));
-        }
-        "notifications/progress" => {
-            bar.advance(params["progress"].as_f64(), params["total"].as_f64(), params["message"].as_str());
-        }
+        "notifications/progress" => match rate_limited_for(message) {
+            Some(wait) => bar.count_down(wait),
+            None => {
+                bar.advance(params["progress"].as_f64(), params["total"].as_f64(), params["message"].as_str())
+            }
+        },
         "notifications/message" => {
             let level = params["level"].as_str().unwrap_or("info");
             let data = &params["data"];
@@ -163,4 +185,10 @@ fn advance(bar: &mut ui::Progress, message: &Message) {
         "elicitation/create" => bar.pause(),
         _ => {}
     }
+}
+
+/// Says how long a call waits for a rate limit, where a notification is about that.
+fn rate_limited_for(message: &Message) -> Option<Duration> {
+    let params: Value = serde_json::from_str(message.params()?).ok()?;
+    params["_meta"][RETRY_AFTER].as_u64().map(Duration::from_millis)
 }

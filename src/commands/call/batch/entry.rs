@@ -1,0 +1,274 @@
+//! One line of a batch's output, as it is written and as a later run reads it:
+//! `{"line":1,"call":"…","tool":"…","result":…}`, or `"error":{…}` instead of the result.
+//!
+//! Refuses a file that no batch wrote.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::input::Wanted;
+use crate::error::{Error, Kind, Result};
+use crate::ui;
+
+/// Failures of these kinds come before a call is sent, or say that it did not run.
+const DID_NOT_RUN: &[Kind] = &[
+    Kind::Usage,
+    Kind::Config,
+    Kind::OriginMismatch,
+    Kind::AuthRequired,
+    Kind::AuthDenied,
+    Kind::KeyStore,
+    Kind::RateLimited,
+    Kind::Unreachable,
+    Kind::ToolDenied,
+];
+
+/// What is known of a call from an earlier run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It has not run: it is to be called.
+    Open,
+    /// It may have run.
+    InDoubt,
+    /// The service said no.
+    Failed,
+    /// It is done.
+    Done,
+}
+
+/// Says what became of a call whose failure is this.
+pub fn fate_of(error: &Error) -> Fate {
+    match (error.details().may_have_executed, error.kind()) {
+        (Some(false), _) => Fate::Open,
+        (Some(true), _) => Fate::InDoubt,
+        (None, kind) if DID_NOT_RUN.contains(&kind) => Fate::Open,
+        (None, Kind::ServiceError) => Fate::Failed,
+        (None, _) => Fate::InDoubt,
+    }
+}
+
+/// Returns the line for what became of a call.
+pub fn written(line: usize, wanted: Option<&Wanted>, became: &Result<Value>) -> String {
+    let mut fields = Map::new();
+    fields.insert("line".into(), line.into());
+    if let Some(wanted) = wanted {
+        fields.insert("call".into(), wanted.call.as_str().into());
+        fields.insert("tool".into(), wanted.tool.as_str().into());
+    }
+    match became {
+        Ok(result) => fields.insert("result".into(), result.clone()),
+        Err(error) => fields.insert("error".into(), ui::failure_fields(error).into()),
+    };
+    ui::json::harmless(&Value::Object(fields).to_string())
+}
+
+/// What an earlier output says.
+#[derive(Debug, Default)]
+pub struct Earlier {
+    fates: HashMap<String, Fate>,
+    /// Its last line is not whole.
+    torn: bool,
+    /// Locked, so that no other run goes on from it at the same time.
+    file: Option<File>,
+}
+
+impl Earlier {
+    /// Reads an earlier output; one that is not there yet says nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a file that cannot be read or that no batch wrote, and where stdout writes over it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let fail = |why: String| Error::new(Kind::Usage, format!("--resume {}: {why}", path.display()));
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) => return Err(fail(e.to_string())),
+        };
+        // On Windows a lock would keep ourselves from appending to it.
+        if cfg!(unix) && file.try_lock().is_err() {
+            return Err(fail("another asistry goes on from it at this moment".into())
+                .hint("wait for its end: it may be making the same calls"));
+        }
+        if stdout::is(&file) == Some(stdout::Writes::Over) {
+            return Err(fail("the output would be written over it".into())
+                .hint(format!("append to it: --resume {0} >>{0}", path.display())));
+        }
+        let mut earlier = Self::default();
+        for (at, line) in BufReader::new(&file).split(b'\n').enumerate() {
+            let line = line.map_err(|e| fail(e.to_string()))?;
+            earlier.take(&line).map_err(|()| {
+                fail(format!("line {} is no line of a batch's output", at + 1))
+                    .hint("name the file that the earlier run wrote its output into")
+            })?;
+        }
+        earlier.torn = ends_torn(&mut file).map_err(|e| fail(e.to_string()))?;
+        earlier.file = Some(file);
+        Ok(earlier)
+    }
+
+    /// Says what became of a call.
+    pub fn fate(&self, call: &str) -> Fate {
+        self.fates.get(call).copied().unwrap_or(Fate::Open)
+    }
+
+    /// Says whether it says nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.fates.is_empty()
+    }
+
+    /// Says whether its last line must be ended before more is appended.
+    pub fn is_torn_at_stdout(&self) -> bool {
+        self.torn && self.file.as_ref().is_some_and(|file| stdout::is(file).is_some())
+    }
+
+    fn take(&mut self, line: &[u8]) -> Result<(), ()> {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return Ok(());
+        }
+        match serde_json::from_slice::<Value>(line) {
+            Ok(entry) if entry["line"].is_u64() => {
+                if let Some(call) = entry["call"].as_str() {
+                    self.know(call, read_fate(&entry));
+                }
+                Ok(())
+            }
+            // A kill can leave half a line: whatever it names was called.
+            Err(_) if line.starts_with(b"{\"line\":") => {
+                let text = String::from_utf8_lossy(line);
+                for named in text.split("\"call\":\"").skip(1) {
+                    if let Some((call, _)) = named.split_once('"') {
+                        self.know(call, Fate::InDoubt);
+                    }
+                }
+                Ok(())
+            }
+            _ => Err(()),
+        }
+    }
+
+    fn know(&mut self, call: &str, fate: Fate) {
+        let known = self.fates.entry(call.to_owned()).or_insert(fate);
+        *known = fate.max(*known);
+    }
+}
+
+fn read_fate(entry: &Value) -> Fate {
+    let error = &entry["error"];
+    match (entry.get("result"), error["mayHaveExecuted"].as_bool(), error["kind"].as_str()) {
+        (Some(_), ..) => Fate::Done,
+        (_, Some(maybe), _) => {
+            if maybe {
+                Fate::InDoubt
+            } else {
+                Fate::Open
+            }
+        }
+        (_, None, kind) => match kind.and_then(Kind::named) {
+            Some(kind) => fate_of(&Error::new(kind, "")),
+            None => Fate::InDoubt,
+        },
+    }
+}
+
+fn ends_torn(file: &mut File) -> std::io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
+/// Where stdout goes.
+mod stdout {
+    use std::fs::File;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Writes {
+        Over,
+        Behind,
+    }
+
+    /// Says how stdout writes into this file, if it does.
+    #[cfg(unix)]
+    pub fn is(file: &File) -> Option<Writes> {
+        use rustix::fs::{OFlags, fcntl_getfl, fstat};
+        let stdout = std::io::stdout();
+        let (there, here) = (fstat(file).ok()?, fstat(&stdout).ok()?);
+        if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) {
+            return None;
+        }
+        let appends = fcntl_getfl(&stdout).is_ok_and(|flags| flags.contains(OFlags::APPEND));
+        Some(if appends { Writes::Behind } else { Writes::Over })
+    }
+
+    #[cfg(not(unix))]
+    pub fn is(_: &File) -> Option<Writes> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn earlier(text: &str) -> Result<Earlier> {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("output");
+        std::fs::write(&path, text).unwrap();
+        Earlier::read(&path)
+    }
+
+    #[test]
+    fn an_earlier_output_says_what_became_of_each_call() {
+        let known = earlier(concat!(
+            r#"{"line":1,"call":"done","tool":"t","result":null}"#, "\n",
+            r#"{"line":2,"call":"failed","tool":"t","error":{"kind":"service_error","message":"no"}}"#, "\n",
+            r#"{"line":3,"call":"limited","tool":"t","error":{"kind":"rate_limited","mayHaveExecuted":false}}"#, "\n",
+            r#"{"line":4,"call":"lost","tool":"t","error":{"kind":"connection_lost","mayHaveExecuted":true}}"#, "\n",
+            r#"{"line":5,"error":{"kind":"usage","message":"no JSON"}}"#, "\n\n",
+            r#"{"line":6,"call":"later","tool":"t","error":{"kind":"a kind of a later version"}}"#, "\n",
+            r#"{"line":3,"call":"limited","tool":"t","result":{"a":1}}"#, "\n",
+            r#"{"line":1,"call":"done","tool":"t","error":{"kind":"timeout","mayHaveExecuted":true}}"#, "\n",
+        ))
+        .unwrap();
+        for (call, fate) in [
+            ("done", Fate::Done),
+            ("failed", Fate::Failed),
+            ("limited", Fate::Done),
+            ("lost", Fate::InDoubt),
+            ("later", Fate::InDoubt),
+            ("never", Fate::Open),
+        ] {
+            assert_eq!(known.fate(call), fate, "{call}");
+        }
+        assert!(!known.torn && !known.is_empty());
+    }
+
+    #[test]
+    fn half_a_line_is_a_call_in_doubt() {
+        let known = earlier(concat!(
+            r#"{"line":1,"call":"half","tool":"t","resu{"line":2,"call":"behind","tool":"t","result":1}"#,
+            "\n",
+            r#"{"line":3,"call":"last","tool":"t","result":[1,"#,
+        ))
+        .unwrap();
+        assert!(["half", "behind", "last"].iter().all(|call| known.fate(call) == Fate::InDoubt));
+        assert!(known.torn);
+        assert_eq!(earlier(r#"{"line":1,"ca"#).unwrap().fate(""), Fate::Open);
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_refused() {
+        for foreign in ["title,status\n", r#"{"tool":"t","arguments":{}}"#, "[1]", "{\"li"] {
+            assert_eq!(earlier(foreign).unwrap_err().kind(), Kind::Usage, "{foreign}");
+        }
+        assert!(Earlier::read(Path::new("/")).is_err());
+        assert!(Earlier::read(Path::new("/no/such/file")).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,421 @@
+//! `asistry call --batch`: many calls in one conversation, a line of JSON for each, in the order of their lines.
+//!
+//! Refuses to call anything twice: a call is on record before it is sent, and what an earlier output answers, or
+//! leaves in doubt, is not sent again.
+
+mod entry;
+mod input;
+mod order;
+mod tally;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use self::entry::{Earlier, Fate, fate_of};
+use self::input::{Line, Lines, Wanted};
+use self::order::Order;
+use self::tally::Tally;
+use super::given::Reader;
+use super::result::Outcome;
+use super::schema::Schema;
+use super::{Arguments, INVALID_PARAMS, rate_limited_for};
+use crate::commands::arguments::Common;
+use crate::commands::conversation::{Conversation, Tool, find_tool, parsed};
+use crate::commands::environment::Environment;
+use crate::error::{Error, Kind, Result};
+use crate::protocol::message::{Id, quote};
+use crate::state::State;
+use crate::state::started::{Left, Started};
+use crate::ui;
+
+/// So many lines for each job may be ahead of the oldest call that is under way: a kill leaves no more in doubt.
+const AHEAD: usize = 4;
+/// What is known at the end is written in this time, or stays in doubt.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+const CANCELLED: &str = "interrupted; the call is cancelled at the service, and may have run";
+const KILLED: &str = "an earlier run was killed while this call was under way, and it may have run";
+/// Failures of these kinds would meet every other call too.
+const STOPS: &[Kind] = &[
+    Kind::Config,
+    Kind::OriginMismatch,
+    Kind::AuthRequired,
+    Kind::AuthDenied,
+    Kind::KeyStore,
+    Kind::RateLimited,
+    Kind::Unreachable,
+    Kind::EraMismatch,
+    Kind::Bug,
+];
+
+/// Calls what the lines of `path` say.
+///
+/// # Errors
+/// What the failures have in common, or what ended it before the last line.
+pub async fn run(
+    common: &Common,
+    arguments: &Arguments,
+    path: &Path,
+    environment: &Environment,
+) -> anyhow::Result<u8> {
+    arguments.output.check_for_lines()?;
+    let (lines, total) = Lines::open(path)?;
+    let earlier = arguments.resume.as_deref().map(Earlier::read).transpose()?;
+    let conversation = Conversation::begin_unasked(common, environment).await?;
+    let record = Record::begin(environment.state(), &conversation.service(), earlier.is_some())?;
+    let mut batch = Batch {
+        arguments,
+        conversation,
+        tools: Tools::Unknown,
+        earlier: earlier.unwrap_or_default(),
+        record,
+        under_way: HashMap::new(),
+        order: Order::default(),
+        tally: Tally::new(total),
+        bar: ui::Progress::start("calls"),
+        stop: None,
+    };
+    batch.begin()?;
+    let worked = batch.work(lines).await;
+    let tally = batch.end(worked).await?;
+    if !common.quiet {
+        ui::say(&tally.said());
+    }
+    Ok(0)
+}
+
+struct Batch<'a> {
+    arguments: &'a Arguments,
+    conversation: Conversation,
+    tools: Tools,
+    earlier: Earlier,
+    record: Record,
+    under_way: HashMap<Id, Place>,
+    order: Order,
+    tally: Tally,
+    bar: ui::Progress,
+    /// Why no further call is begun.
+    stop: Option<Error>,
+}
+
+/// A line whose result is to be written.
+struct Place {
+    /// Among those that are written.
+    turn: usize,
+    line: usize,
+    wanted: Option<Wanted>,
+}
+
+/// The tools, as far as they are known.
+enum Tools {
+    Unknown,
+    /// Listed by an earlier run.
+    Remembered(Vec<Tool>),
+    /// A call was refused for its arguments: an older list knows too little.
+    Doubtful,
+    /// Listed by this run.
+    Listed(Vec<Tool>),
+}
+
+/// What has been begun, by this run and by killed ones.
+struct Record {
+    started: Option<Started>,
+    left: Left,
+    /// Calls whose doubt is written by now.
+    told: HashSet<String>,
+}
+
+enum Event {
+    Answered(Id, Result<String>),
+    Line(Option<Line>),
+}
+
+impl Batch<'_> {
+    fn begin(&mut self) -> Result<()> {
+        if self.arguments.resume.is_none() {
+            return Ok(());
+        }
+        if self.record.started.is_none() {
+            ui::say(
+                "asistry: with ASISTRY_API_KEY nothing remembers which calls a killed run had begun, \
+                 unless ASISTRY_STATE_DIR names a directory for it",
+            );
+        }
+        if self.earlier.is_empty() {
+            ui::say("asistry: the earlier output answers nothing yet; every line is called");
+        }
+        if self.earlier.is_torn_at_stdout() {
+            ui::print_exactly("")?;
+        }
+        Ok(())
+    }
+
+    /// Makes the calls; what is under way at the end was interrupted.
+    async fn work(&mut self, mut lines: Lines) -> Result<()> {
+        let (mut more, jobs) = (true, usize::from(self.arguments.jobs.unwrap_or(1)));
+        loop {
+            let ahead = self.order.ahead() < AHEAD * jobs;
+            let room = more && self.stop.is_none() && ahead && self.under_way.len() < jobs;
+            if !room && self.under_way.is_empty() {
+                return Ok(());
+            }
+            let (conversation, bar) = (&mut self.conversation, &mut self.bar);
+            let event = tokio::select! {
+                biased;
+                answered = conversation.answer(|said| {
+                    if let Some(wait) = rate_limited_for(said) {
+                        bar.count_down(wait);
+                    }
+                }) => answered.map(|(id, answer)| Event::Answered(id, answer))?,
+                line = lines.next(), if room => match line {
+                    Ok(line) => Event::Line(line),
+                    Err(error) => {
+                        self.stop = Some(error);
+                        Event::Line(None)
+                    }
+                },
+            };
+            match event {
+                Event::Line(None) => more = false,
+                Event::Line(Some(line)) => self.start(line).await?,
+                Event::Answered(id, answer) => {
+                    let Some(place) = self.under_way.remove(&id) else { continue };
+                    let became = answer.and_then(|text| self.read(&text, place.line));
+                    self.settle(place, became).await?;
+                }
+            }
+        }
+    }
+
+    /// Sends the call of a line, unless there is a reason not to.
+    async fn start(&mut self, line: Line) -> Result<()> {
+        let wanted = match line.wanted {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                let place = Place { turn: self.order.turn(), line: line.number, wanted: None };
+                return self.settle(place, Err(error)).await;
+            }
+        };
+        match self.earlier.fate(&wanted.call) {
+            Fate::Open => {}
+            known => {
+                self.tally.earlier(known, line.number);
+                return self.show();
+            }
+        }
+        if self.record.left.is_under_way(&wanted.call) {
+            let why = format!("another asistry is making the call of line {} at this moment", line.number);
+            self.stop = Some(Error::new(Kind::Usage, why).hint("wait for its end"));
+            return Ok(());
+        }
+        if self.record.left.had_begun(&wanted.call) {
+            self.record.told.insert(wanted.call.clone());
+            let place = Place { turn: self.order.turn(), line: line.number, wanted: Some(wanted) };
+            return self.settle(place, Err(in_doubt(KILLED))).await;
+        }
+        let checked = match self.tools_for(&wanted).await {
+            Ok(checked) => checked,
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) => {
+                self.stop = Some(error);
+                return Ok(());
+            }
+        };
+        if checked.is_ok()
+            && let Err(error) = self.record.add(&wanted.call)
+        {
+            self.stop = Some(error);
+            return Ok(());
+        }
+        let place = Place { turn: self.order.turn(), line: line.number, wanted: Some(wanted) };
+        match checked {
+            Err(misfit) => self.settle(place, Err(misfit)).await,
+            Ok(()) => {
+                self.send(place);
+                Ok(())
+            }
+        }
+    }
+
+    fn send(&mut self, place: Place) {
+        let Some(wanted) = &place.wanted else { return };
+        let meta = match self.bar.is_shown() {
+            true => format!(r#","_meta":{{"progressToken":{}}}"#, place.turn),
+            false => String::new(),
+        };
+        let params = format!(r#"{{"name":{},"arguments":{}{meta}}}"#, quote(&wanted.tool), wanted.arguments);
+        let id = self.conversation.say("tools/call", &params);
+        self.under_way.insert(id, place);
+    }
+
+    /// Checks a call by the tools; lists them where an older list does not know better. The inner result is the
+    /// call's own, the outer one the list's.
+    async fn tools_for(&mut self, wanted: &Wanted) -> Result<Result<()>> {
+        let checks = !self.arguments.no_check;
+        if let Tools::Unknown = self.tools {
+            let known = self.conversation.remembered_tools().await?;
+            self.tools = known.map_or(Tools::Doubtful, Tools::Remembered);
+        }
+        match &self.tools {
+            Tools::Listed(known) => return Ok(fits(known, wanted, checks)),
+            Tools::Remembered(known) if fits(known, wanted, checks).is_ok() => return Ok(Ok(())),
+            _ => {}
+        }
+        let known = self.conversation.tools().await?;
+        let checked = fits(&known, wanted, checks);
+        self.tools = Tools::Listed(known);
+        Ok(checked)
+    }
+
+    /// Reads the result of a tool.
+    fn read(&self, text: &str, line: usize) -> Result<Value> {
+        let outcome = Outcome::read(parsed("tools/call", text)?, self.arguments.save.as_deref())
+            .map_err(|error| error.may_have_executed(true))?;
+        if self.arguments.full {
+            return Ok(outcome.whole);
+        }
+        if outcome.is_error {
+            return Err(Error::new(Kind::ServiceError, outcome.text));
+        }
+        outcome
+            .unseen
+            .iter()
+            .for_each(|unseen| self.bar.aside(|| ui::say(&format!("line {line}: {unseen}"))));
+        Ok(outcome.value)
+    }
+
+    /// Writes what became of a line, as soon as all lines before it are written.
+    async fn settle(&mut self, place: Place, became: Result<Value>) -> Result<()> {
+        let entry = entry::written(place.line, place.wanted.as_ref(), &became);
+        if let Err(error) = &became {
+            self.failed(&place, error);
+        }
+        self.tally.settled(place.line, &became);
+        self.order.put(place.turn, entry);
+        while let Some(entry) = self.order.next() {
+            self.write(entry).await?;
+        }
+        if let (Some(wanted), Err(error)) = (&place.wanted, &became)
+            && fate_of(error) == Fate::Open
+        {
+            self.record.did_not_run(&wanted.call);
+        }
+        self.show()
+    }
+
+    fn failed(&mut self, place: &Place, error: &Error) {
+        let tool = place.wanted.as_ref().map_or(String::new(), |wanted| format!("{}: ", wanted.tool));
+        self.bar.say(&format!("line {}: {tool}{}", place.line, error.message()));
+        if error.details().code == Some(INVALID_PARAMS) && matches!(self.tools, Tools::Remembered(_)) {
+            self.tools = Tools::Doubtful;
+        }
+        if STOPS.contains(&error.kind()) && self.stop.is_none() {
+            self.stop = Some(error.clone());
+        }
+    }
+
+    async fn write(&mut self, entry: String) -> Result<()> {
+        // A pipe that nobody empties must not hold up the conversation.
+        let bar = self.bar.clone();
+        let written = tokio::task::spawn_blocking(move || bar.aside(|| ui::print_to_reader(&entry)));
+        match self.conversation.unless_interrupted(written).await? {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(Error::new(Kind::Output, "nobody reads the output any more")
+                .hint("what was under way may have run; --resume goes on from an output that was kept")),
+            Ok(Err(error)) => Err(error),
+            Err(e) => Err(Error::new(Kind::Bug, format!("the output cannot be written: {e}"))),
+        }
+    }
+
+    fn show(&mut self) -> Result<()> {
+        let (done, total, what) = self.tally.shown();
+        self.bar.count(done, total, &what);
+        Ok(())
+    }
+
+    /// Writes the last lines, leaves the service, and says how it went.
+    async fn end(mut self, worked: Result<()>) -> Result<Tally> {
+        let mut cut_off: Vec<Place> = self.under_way.drain().map(|(_, place)| place).collect();
+        cut_off.sort_by_key(|place| place.turn);
+        for place in cut_off {
+            let became = Err(in_doubt(CANCELLED));
+            self.tally.settled(place.line, &became);
+            self.order.put(place.turn, entry::written(place.line, place.wanted.as_ref(), &became));
+        }
+        let reader_is_gone = worked.as_ref().is_err_and(|error| error.kind() == Kind::Output);
+        let whole = !reader_is_gone && self.write_the_rest().await;
+        if worked.is_ok() && matches!(self.tools, Tools::Doubtful) && self.stop.is_none() {
+            // The next call finds the present list.
+            let _ = self.conversation.tools().await;
+        }
+        self.conversation.end().await;
+        self.bar.finish();
+        if whole {
+            self.record.forget(&self.earlier);
+        }
+        self.tally.verdict(worked.err().or(self.stop))
+    }
+
+    async fn write_the_rest(&mut self) -> bool {
+        let mut rest = Vec::new();
+        while let Some(entry) = self.order.next() {
+            rest.push(entry);
+        }
+        if rest.is_empty() {
+            return true;
+        }
+        let written = tokio::task::spawn_blocking(move || ui::print_to_reader(&rest.join("\n")));
+        matches!(tokio::time::timeout(LAST_WORDS, written).await, Ok(Ok(Ok(true))))
+    }
+}
+
+impl Record {
+    fn begin(state: Option<State>, service: &str, resumes: bool) -> Result<Self> {
+        let mut record = Self { started: None, left: Left::default(), told: HashSet::new() };
+        if let Some(state) = state {
+            if resumes {
+                record.left = state.left_batches(service).map_err(|e| unrecorded(&e))?;
+            }
+            record.started = Some(state.begin_batch(service).map_err(|e| unrecorded(&e))?);
+        }
+        Ok(record)
+    }
+
+    fn add(&mut self, call: &str) -> Result<()> {
+        self.started.as_mut().map_or(Ok(()), |started| started.add(call)).map_err(|e| unrecorded(&e))
+    }
+
+    fn did_not_run(&mut self, call: &str) {
+        if let Some(started) = &mut self.started {
+            started.did_not_run(call);
+        }
+    }
+
+    /// Everything that was begun stands in the output.
+    fn forget(self, earlier: &Earlier) {
+        let told = self.told;
+        self.left.forget(|call| told.contains(call) || earlier.fate(call) != Fate::Open);
+        if let Some(started) = self.started {
+            started.forget();
+        }
+    }
+}
+
+fn fits(tools: &[Tool], wanted: &Wanted, checked: bool) -> Result<()> {
+    let tool = find_tool(tools, &wanted.tool)?;
+    let schema = Schema::new(&tool.input_schema);
+    Reader { tool: &tool.name, schema, checked, options: &[] }.check(wanted.given.clone())
+}
+
+fn unrecorded(e: &std::io::Error) -> Error {
+    Error::new(Kind::Config, format!("which calls are begun cannot be recorded: {e}"))
+        .hint("set ASISTRY_STATE_DIR to a directory that can be written: without a record a call could be made twice")
+}
+
+fn in_doubt(why: &str) -> Error {
+    Error::new(Kind::Interrupted, why)
+        .hint("look whether it has; to make it again take this line out of the earlier output")
+        .may_have_executed(true)
+}
