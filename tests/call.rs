@@ -5,6 +5,7 @@ mod batch;
 mod forms;
 mod output;
 mod requests;
+mod secrets;
 #[cfg(target_os = "linux")]
 mod terminal;
 

@@ -294,19 +294,30 @@ impl Authorizer {
     /// services repeat the key that they refuse.
     pub fn without_secrets(&self, text: Bytes) -> Bytes {
         let mut text = text;
+        for form in self.forms() {
+            if memmem::find(&text, &form).is_some() {
+                text = Bytes::from(replaced(&text, &form, b"MASKED"));
+            }
+        }
+        text
+    }
+
+    /// Returns what of it a text repeats, for the person who wants it repeated.
+    pub fn repeated_in(&self, text: &[u8]) -> Vec<String> {
+        let there = self.forms().into_iter().filter(|form| memmem::find(text, form).is_some());
+        there.map(|form| String::from_utf8_lossy(&form).into_owned()).collect()
+    }
+
+    /// Returns how what goes along with each call may stand in a text.
+    fn forms(&self) -> Vec<Vec<u8>> {
         let (drawn, former) = {
             let drawn = self.drawn();
             (drawn.credential.clone().map(|(_, value)| value), drawn.former.clone())
         };
         let values = self.extra.values().chain(&drawn).chain(&former);
-        for value in values.filter(|value| value.is_sensitive()) {
-            for form in forms_of(value.as_bytes()) {
-                if form.len() >= SHORTEST_SECRET && memmem::find(&text, &form).is_some() {
-                    text = Bytes::from(replaced(&text, &form, b"MASKED"));
-                }
-            }
-        }
-        text
+        let sensitive = values.filter(|value| value.is_sensitive());
+        let forms = sensitive.flat_map(|value| forms_of(value.as_bytes()));
+        forms.filter(|form| form.len() >= SHORTEST_SECRET).collect()
     }
 
     /// As [`Self::without_secrets`], for the headers of a reply.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -26,6 +27,7 @@ use crate::protocol::revision::NEWEST_LEGACY;
 use crate::relay::{Ending, Relay};
 use crate::state::State;
 use crate::state::tools::ToolsOf;
+use crate::ui;
 
 const NOT_FOUND: i32 = -32601;
 const REPLACE_KEY: &str =
@@ -52,9 +54,22 @@ pub struct Conversation {
     in_use: ProfileInUse,
     interrupted: Pin<Box<dyn Future<Output = ()>>>,
     asker: Asker,
+    reveals: Reveals,
     count: i64,
     /// Answers that came while another one was waited for.
     early: VecDeque<Answered>,
+}
+
+/// Whether a service that repeats the credential is heard as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reveals {
+    /// `MASKED` stands for it.
+    #[default]
+    Nothing,
+    /// It is heard as it is.
+    All,
+    /// That too, and GitHub Actions is told to mask it in its log.
+    AllButInTheLog,
 }
 
 /// Which request was answered, and what with.
@@ -141,7 +156,16 @@ impl Conversation {
             .traced(in_use.trace.clone());
         let relay = tokio::spawn(relay.run(std::future::pending()));
         let interrupted = Box::pin(stop_signal()?);
-        Ok(Self { client, relay, in_use, interrupted, asker, count: 0, early: VecDeque::new() })
+        Ok(Self {
+            client,
+            relay,
+            in_use,
+            interrupted,
+            asker,
+            reveals: Reveals::default(),
+            count: 0,
+            early: VecDeque::new(),
+        })
     }
 
     /// Asks, and returns the JSON text of the result; `progress` hears how far it is.
@@ -212,10 +236,26 @@ impl Conversation {
             let Some(line) = heard else {
                 return Err(Error::new(Kind::Bug, "the conversation ended without an answer"));
             };
-            if let Ok(message) = Message::read(line) {
+            if let Ok(message) = Message::read(self.revealed(line)) {
                 return Ok(message);
             }
         }
+    }
+
+    /// Hears a service that repeats the credential as it is.
+    #[must_use]
+    pub fn revealing(self, reveals: Reveals) -> Self {
+        Self { reveals, ..self }
+    }
+
+    fn revealed(&self, line: Bytes) -> Bytes {
+        let remote = &self.in_use.remote;
+        match self.reveals {
+            Reveals::Nothing => return remote.without_secrets(line),
+            Reveals::All => {}
+            Reveals::AllButInTheLog => remote.repeated_in(&line).iter().for_each(|secret| ui::mask(secret)),
+        }
+        line
     }
 
     async fn take(&self, message: &Message, progress: &mut impl FnMut(&Message)) -> Option<Answered> {

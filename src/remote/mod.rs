@@ -120,6 +120,16 @@ impl Remote {
         self.authorizer.fingerprint().await
     }
 
+    /// Takes the credential out of a text that repeats it.
+    pub fn without_secrets(&self, text: Bytes) -> Bytes {
+        self.authorizer.without_secrets(text)
+    }
+
+    /// Returns what of the credential a text repeats.
+    pub fn repeated_in(&self, text: &[u8]) -> Vec<String> {
+        self.authorizer.repeated_in(text)
+    }
+
     /// Carries one passage out after a pause; everything it brings goes to `reports`.
     pub async fn carry(
         &self,

@@ -49,8 +49,17 @@ pub fn failure_fields(error: &Error) -> Map<String, Value> {
 pub fn annotation(error_: &Error) {
     let hint = error_.details().hint.as_deref().unwrap_or_default();
     let text = clean(&format!("{}\n{hint}", error_.message()));
-    let escaped = text.trim_end().replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    let _ = writeln!(std::io::stderr(), "::error title=asistry::{escaped}");
+    let _ = writeln!(std::io::stderr(), "::error title=asistry::{}", escaped(text.trim_end()));
+}
+
+/// Tells GitHub Actions to mask a secret that is about to be printed.
+pub fn mask(secret: &str) {
+    let _ = writeln!(std::io::stderr(), "::add-mask::{}", escaped(secret));
+}
+
+/// Writes a value into a workflow command.
+fn escaped(value: &str) -> String {
+    value.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 /// Prints one line for a person on stderr.

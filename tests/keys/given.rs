@@ -100,6 +100,10 @@ fn from_a_file_and_from_the_environment_too_it_is_the_key_that_is_stored() {
         let shown = home.run(&["keys", "show", "-p", profile, "--name", name, "--reveal", "--yes"]);
         assert_eq!(shown.succeeds().stdout, format!("{right}\n"));
     }
+    // GitHub Actions is told to keep it out of its log.
+    let show = ["keys", "show", "-p", profile, "--name", "one", "--reveal", "--yes"];
+    let shown = home.command(show).env("GITHUB_ACTIONS", "true").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&shown.stderr), format!("::add-mask::{right}\n"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use self::given::{Reader, Sources};
 use self::result::Outcome;
 use self::schema::Schema;
 use super::arguments::Common;
-use super::conversation::{Conversation, Tool, find_tool, parsed};
+use super::conversation::{Conversation, Reveals, Tool, find_tool, parsed};
 use super::environment::Environment;
 use super::output::Output;
 use super::tools;
@@ -49,6 +49,9 @@ pub struct Arguments {
     /// The whole result of the protocol, as JSON
     #[arg(long)]
     full: bool,
+    /// Show our own key where the service repeats it, instead of MASKED
+    #[arg(long)]
+    reveal: bool,
     /// Save images, sounds and binary resources in this directory
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
@@ -83,7 +86,8 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         return Err(Error::new(Kind::Usage, why).hint("asistry call --batch FILE --jobs 4").into());
     }
     arguments.output.check()?;
-    let mut conversation = Conversation::begin(common, environment).await?;
+    let conversation = Conversation::begin(common, environment).await?;
+    let mut conversation = conversation.revealing(arguments.reveals(environment));
     let result = match conversation.open_for_questions().await {
         Ok(()) => call(&mut conversation, &arguments).await,
         Err(error) => Err(error),
@@ -139,6 +143,14 @@ async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<
 }
 
 impl Arguments {
+    fn reveals(&self, environment: &Environment) -> Reveals {
+        match (self.reveal, environment.is_github_action()) {
+            (false, _) => Reveals::Nothing,
+            (true, false) => Reveals::All,
+            (true, true) => Reveals::AllButInTheLog,
+        }
+    }
+
     fn given(&self, tool: &Tool, sources: &mut Sources) -> Result<Value> {
         let options = our_options();
         let reader = Reader {

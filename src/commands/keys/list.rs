@@ -75,6 +75,9 @@ pub async fn show(desk: &Desk<'_>, arguments: ShowArguments) -> Result<()> {
     };
     let described = Described { record, deposit, current: list.is_current(record), desk };
     let key = if arguments.reveal { Some(desk.keys.secret(&id).await?) } else { None };
+    if let Some(key) = key.as_ref().filter(|_| desk.environment.is_github_action()) {
+        ui::mask(revealed(key));
+    }
     let mut value = described.json();
     match (&key, desk.json) {
         (Some(key), false) => Ok(ui::print(revealed(key))?),

@@ -64,6 +64,7 @@ pub async fn run(
     let (lines, total) = Lines::open(path)?;
     let earlier = arguments.resume.as_deref().map(Earlier::read).transpose()?;
     let conversation = Conversation::begin_unasked(common, environment).await?;
+    let conversation = conversation.revealing(arguments.reveals(environment));
     let record = Record::begin(environment.state(), &conversation.service(), earlier.is_some())?;
     let mut batch = Batch {
         arguments,
