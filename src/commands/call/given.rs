@@ -56,10 +56,11 @@ impl Reader<'_> {
         let mut rest = words;
         while let Some((typed, after)) = self.next(rest)? {
             rest = after;
-            let value = self.value(&typed, sources)?;
-            match seen.contains(&typed.name) {
+            let again = seen.contains(&typed.name);
+            let value = self.value(&typed, again, sources)?;
+            match again {
                 false => drop(given.insert(typed.name.clone(), value)),
-                true => self.add(given.get_mut(&typed.name), value, &typed)?,
+                true => self.add(given.get_mut(&typed.name), value, &typed.name)?,
             }
             seen.push(typed.name);
         }
@@ -138,7 +139,8 @@ impl Reader<'_> {
         }
     }
 
-    fn value(&self, typed: &Typed<'_>, sources: &mut Sources) -> Result<Value> {
+    /// Returns the value of an argument; of a name that comes again, one more item.
+    fn value(&self, typed: &Typed<'_>, again: bool, sources: &mut Sources) -> Result<Value> {
         let schema = self.schema.property(&typed.name);
         match typed.value {
             Raw::Bare => Ok(Value::Bool(true)),
@@ -148,24 +150,20 @@ impl Reader<'_> {
                     Some(rest) => format!("@{rest}"),
                     None => sources.text(text, &typed.name)?,
                 };
-                Ok(schema.map_or_else(|| Value::from(text.as_str()), |schema| schema.read(&text)))
+                let read = if again { Schema::read_item } else { Schema::read };
+                Ok(schema.map_or_else(|| Value::from(text.as_str()), |schema| read(schema, &text)))
             }
         }
     }
 
     /// A name that comes again adds an item to its array.
-    fn add(&self, there: Option<&mut Value>, value: Value, typed: &Typed<'_>) -> Result<()> {
-        let schema = self.schema.property(&typed.name);
-        let item = match (&typed.value, schema) {
-            (Raw::Text(text), Some(schema)) => schema.read_item(text),
-            _ => value,
-        };
+    fn add(&self, there: Option<&mut Value>, item: Value, name: &str) -> Result<()> {
         match there {
-            Some(Value::Array(items)) if schema.is_none_or(Schema::is_array) => {
+            Some(Value::Array(items)) if self.schema.property(name).is_none_or(Schema::is_array) => {
                 items.push(item);
                 Ok(())
             }
-            _ => Err(Error::new(Kind::Usage, format!("{} is given twice, and takes one value", typed.name))
+            _ => Err(Error::new(Kind::Usage, format!("{name} is given twice, and takes one value"))
                 .hint("leave one of them out")),
         }
     }
@@ -335,8 +333,14 @@ mod tests {
         let path = home.path().join("f");
         std::fs::write(&path, "[\"a\",\"b\"]").unwrap();
         let file = path.display();
-        let read = read(&[&format!("title=@{file}"), &format!("labels:=@{file}")]);
-        assert_eq!(read, json!({"title": "[\"a\",\"b\"]", "labels": ["a", "b"]}));
+        let both = read(&[&format!("title=@{file}"), &format!("labels:=@{file}")]);
+        assert_eq!(both, json!({"title": "[\"a\",\"b\"]", "labels": ["a", "b"]}));
+        std::fs::write(&path, "7").unwrap();
+        let (number, label) = (format!("numbers=@{file}"), format!("labels=@{file}"));
+        assert_eq!(
+            read(&["title=x", "numbers=1", &number, &number, &label, &label, "labels=@@bob"]),
+            json!({"title": "x", "numbers": [1, 7, 7], "labels": ["7", "7", "@bob"]})
+        );
         assert!(told(&["title=@/no/such/file"]).contains("title=@@"));
         std::fs::write(&path, [0xff, 0xfe]).unwrap();
         assert!(told(&[&format!("title=@{file}")]).contains("cannot be read"));
