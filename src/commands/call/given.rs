@@ -12,6 +12,10 @@ use super::schema::{Misfit, Schema};
 use crate::error::{Error, Kind, Result};
 use crate::profile::nearest;
 
+/// The option that takes all arguments at once.
+const ARGS: &str = "--args";
+const ARGS_HINT: &str = r#"--args '{"name": "value"}', --args @FILE, or --args - for standard input"#;
+
 /// Reads what was typed for one tool.
 pub struct Reader<'a> {
     /// The name of the tool.
@@ -49,7 +53,7 @@ impl Reader<'_> {
     ) -> Result<Map<String, Value>> {
         sources.begin();
         let mut given = match base {
-            Some(text) => self.object(&sources.text(text, "--args")?)?,
+            Some(text) => self.object(&sources.text(text, ARGS)?)?,
             None => Map::new(),
         };
         let mut seen: Vec<String> = Vec::new();
@@ -91,14 +95,12 @@ impl Reader<'_> {
     }
 
     fn object(&self, text: &str) -> Result<Map<String, Value>> {
-        match json("--args", text)? {
+        match json(ARGS, text)? {
             Value::Object(fields) => {
                 self.all_known(&fields)?;
                 Ok(fields)
             }
-            _ => {
-                Err(Error::new(Kind::Usage, "--args is no JSON object").hint(r#"--args '{"name": "value"}'"#))
-            }
+            _ => Err(Error::new(Kind::Usage, "--args is no JSON object").hint(ARGS_HINT)),
         }
     }
 
@@ -223,8 +225,11 @@ fn shortened(text: &str) -> String {
 
 fn json(name: &str, text: &str) -> Result<Value> {
     serde_json::from_str(text).map_err(|e| {
-        Error::new(Kind::Usage, format!("the value of {name} is no JSON: {e}"))
-            .hint(format!("write {name}=text, or {name}:='\"text\"'"))
+        let hint = match name {
+            ARGS => ARGS_HINT.to_owned(),
+            _ => format!("write {name}=text, or {name}:='\"text\"'"),
+        };
+        Error::new(Kind::Usage, format!("the value of {name} is no JSON: {e}")).hint(hint)
     })
 }
 
@@ -246,13 +251,16 @@ impl Sources {
     fn text(&mut self, text: &str, name: &str) -> Result<String> {
         let path = match text.strip_prefix('@') {
             Some(path) => path,
-            None if name == "--args" && text == "-" => "-",
+            None if name == ARGS && text == "-" => "-",
             None => return Ok(text.to_owned()),
         };
         let fail =
             |why: String| Error::new(Kind::Usage, format!("the value of {name} cannot be read: {why}"));
         if path != "-" {
-            let hint = format!("a text that begins with @ is written {name}=@@…");
+            let hint = match name {
+                ARGS => ARGS_HINT.to_owned(),
+                _ => format!("a text that begins with @ is written {name}=@@…"),
+            };
             return std::fs::read_to_string(path).map_err(|e| fail(format!("{path}: {e}")).hint(hint));
         }
         if std::mem::replace(&mut self.stdin_is_taken, true) {
@@ -365,7 +373,13 @@ mod tests {
             let told = told(words);
             assert!(told.contains(said), "{words:?}: {told}");
         }
-        assert!(read_with(true, &[], Some("[]")).is_err());
+        for (base, hint) in [("{", "--args '{"), ("[]", "--args '{"), ("@/no/such/file", "--args '{")] {
+            let error = read_with(true, &[], Some(base)).unwrap_err();
+            assert!(
+                error.details().hint.as_ref().is_some_and(|told| told.starts_with(hint)),
+                "{base}: {error:?}"
+            );
+        }
         assert!(read_with(true, &[], Some(r#"{"titel":1}"#)).is_err());
     }
 
