@@ -192,7 +192,8 @@ impl<'a> Schema<'a> {
         let listed = self.here["enum"].as_array().into_iter().flatten().chain(self.word("const"));
         let mut listed = listed.peekable();
         if listed.peek().is_some() {
-            let same = |value: &&Value| plain(value) == text;
+            // A word out of a file or a pipe ends with its line.
+            let same = |value: &&Value| [text, text.trim()].contains(&plain(value).as_str());
             return listed.find(same).cloned();
         }
         let alternatives = self.alternatives();
@@ -416,6 +417,8 @@ mod tests {
         assert_eq!(read(&json!({"type": ["integer", "null"]}), "null"), json!(null));
         assert_eq!(read(&json!({"enum": [1, "two", null]}), "1"), json!(1));
         assert_eq!(read(&json!({"enum": [1, "two", null]}), "two"), json!("two"));
+        assert_eq!(read(&json!({"enum": ["one", "two"]}), "two\r\n"), json!("two"));
+        assert_eq!(read(&json!({"enum": ["one "]}), "one "), json!("one "));
         assert_eq!(read(&json!({}), "5"), json!("5"));
         assert_eq!(read(&json!(true), "5"), json!("5"));
         assert_eq!(read(&json!({"type": "object"}), r#"{"a":1}"#), json!({"a": 1}));
