@@ -75,10 +75,15 @@ impl Outcome {
             (_, [only]) => serde_json::from_str(only).ok(),
             _ => None,
         };
-        let text = lines.join("\n");
+        let is_error = whole["isError"] == Value::Bool(true);
+        let text = match (lines.join("\n"), &parsed) {
+            (text, _) if !is_error || !text.trim().is_empty() => text,
+            // A failure needs a sentence.
+            (_, Some(structured)) => structured.to_string(),
+            (_, None) => "the tool failed, and does not say why".to_owned(),
+        };
         let is_json = parsed.as_ref().is_some_and(|value| value.is_object() || value.is_array());
         let value = parsed.unwrap_or_else(|| Value::from(text.as_str()));
-        let is_error = whole["isError"] == Value::Bool(true);
         if !is_json {
             unseen.clear();
         }
@@ -175,6 +180,20 @@ mod tests {
         let number = read(json!({"content": [{"type": "text", "text": "5"}]}));
         assert_eq!((number.value, number.is_json), (json!(5), false));
         assert_eq!(read(json!({})).text, "");
+    }
+
+    #[test]
+    fn a_failure_has_a_sentence() {
+        let blank = json!([{"type": "text", "text": " "}]);
+        for (content, text) in
+            [(json!([]), "the tool failed, and does not say why"), (blank, "the tool failed")]
+        {
+            let told = read(json!({"isError": true, "content": content}));
+            assert!(told.is_error && told.text.starts_with(text), "{told:?}");
+        }
+        let told = read(json!({"isError": true, "structuredContent": {"reason": "closed"}, "content": []}));
+        assert_eq!(told.text, r#"{"reason":"closed"}"#);
+        assert_eq!(read(json!({"content": []})).text, "");
     }
 
     #[test]
