@@ -9,5 +9,6 @@ mod keys;
 mod profiles;
 mod rmcp_peer;
 mod sandbox;
+mod sessions;
 mod stdio;
 mod support;
