@@ -186,6 +186,13 @@ impl Error {
         self
     }
 
+    /// Leaves out whether it may have run: nobody needs to ask of what only reads.
+    #[must_use]
+    pub fn of_reading(mut self) -> Self {
+        self.details.may_have_executed = None;
+        self
+    }
+
     /// Says the whole sentence anew, with what was being done around it.
     #[must_use]
     pub fn within(mut self, sentence: String) -> Self {

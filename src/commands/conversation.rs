@@ -182,7 +182,8 @@ impl Conversation {
         loop {
             let message = self.hear().await?;
             match self.take(&message, &mut progress).await {
-                Some((of, answer)) if of == id => return answer,
+                Some((of, answer)) if of == id && method == "tools/call" => return answer,
+                Some((of, answer)) if of == id => return answer.map_err(Error::of_reading),
                 Some(early) => self.early.push_back(early),
                 None => {}
             }

@@ -14,9 +14,12 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Kind, Result};
 pub use progress::Progress;
 
-/// Prints an error and its hint on stderr.
+/// Prints an error, whether the call may have run, and the hint on stderr.
 pub fn error(error: &Error) {
     let _ = writeln!(std::io::stderr(), "asistry: {}", clean(error.message()));
+    if error.details().may_have_executed == Some(true) {
+        let _ = writeln!(std::io::stderr(), "  the call may have run: look before you repeat it");
+    }
     if let Some(hint) = &error.details().hint {
         let _ = writeln!(std::io::stderr(), "  try: {}", clean(hint));
     }
