@@ -29,10 +29,14 @@ const INVALID_PARAMS: i64 = -32602;
 
 /// Options of `asistry call`.
 #[derive(Debug, Args)]
-#[command(after_help = "name=value takes its type from the tool's schema; name:=JSON is sent as it is; \
+#[command(
+    override_usage = "asistry call [OPTIONS] <TOOL> [NAME=VALUE]...\n       \
+    asistry call [OPTIONS] --batch <FILE>",
+    after_help = "name=value takes its type from the tool's schema; name:=JSON is sent as it is; \
     name=@file reads a file, @- standard input, @@ stands for one @; --name VALUE works for every \
     argument of the tool; a repeated name adds an item to an array. `asistry call TOOL --help` shows \
-    the tool's own arguments.")]
+    the tool's own arguments."
+)]
 pub struct Arguments {
     /// The tool
     #[arg(required_unless_present = "batch")]

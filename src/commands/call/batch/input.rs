@@ -166,7 +166,8 @@ fn count(path: &Path) -> io::Result<u64> {
 }
 
 fn unreadable(path: &Path, e: &io::Error) -> Error {
-    Error::new(Kind::Usage, format!("the batch {} cannot be read: {e}", path.display())).hint(SHAPE)
+    Error::new(Kind::Usage, format!("the batch {} cannot be read: {e}", path.display()))
+        .hint("name a file, or - for standard input")
 }
 
 #[cfg(test)]

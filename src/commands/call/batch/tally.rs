@@ -100,9 +100,11 @@ impl Tally {
                 Some(left) => format!("{} not made", calls(left)),
                 None => "the rest was not made".into(),
             });
-            let hint = stopped.details().hint.clone();
-            let hint =
-                hint.map_or_else(|| GO_ON.to_owned(), |hint| format!("{hint}; then go on with --resume"));
+            let hint = match stopped.details().hint.clone() {
+                None => GO_ON.to_owned(),
+                Some(hint) if hint.contains("--resume") => hint,
+                Some(hint) => format!("{hint}; then go on with --resume"),
+            };
             return Err(stopped.within(parts.join("; ")).hint(hint));
         }
         let Some((_, first)) = self.failed.first() else { return Ok(self) };
