@@ -123,8 +123,8 @@ fn wants_json(card: &Card) -> bool {
         Command::Resources(arguments) => arguments.output.is_json(),
         Command::Prompts(arguments) => arguments.output.is_json(),
         Command::Ping(arguments) => arguments.output.is_json(),
-        Command::Keys(arguments) => arguments.json,
-        Command::Profiles(arguments) => arguments.json,
+        Command::Keys(arguments) => arguments.output.is_json(),
+        Command::Profiles(arguments) => arguments.output.is_json(),
         _ => false,
     }
 }

@@ -109,6 +109,19 @@ impl Output {
         self.print_as(value, text, self.form())
     }
 
+    /// Prints a value of ours, for people as rows under these heads.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub fn print_rows(&self, value: &Value, heads: &[&str], rows: &[Vec<String>]) -> Result<()> {
+        match (&self.jq, self.form()) {
+            (None, Form::Auto | Form::Text) => ui::rows(heads, rows, std::io::stdout().is_terminal()),
+            (None, Form::Table) => ui::rows(heads, rows, true),
+            (None, Form::Tsv) => ui::rows(heads, rows, false),
+            _ => self.print(value, None),
+        }
+    }
+
     fn form(&self) -> Form {
         if self.json { Form::Json } else { self.output.unwrap_or_default() }
     }

@@ -110,12 +110,12 @@ pub fn print_to_reader(shown: &str) -> Result<bool> {
     }
 }
 
-/// Prints rows: in columns under their heads on a terminal, else separated by tabs and without heads.
+/// Prints rows: in columns under their heads, or separated by tabs and without heads.
 ///
 /// # Errors
 /// As [`print`].
-pub fn rows(heads: &[&str], rows: &[Vec<String>]) -> Result<()> {
-    let lines: Vec<String> = if std::io::stdout().is_terminal() {
+pub fn rows(heads: &[&str], rows: &[Vec<String>], in_columns: bool) -> Result<()> {
+    let lines: Vec<String> = if in_columns {
         let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
         let all: Vec<&Vec<String>> = std::iter::once(&heads).chain(rows).collect();
         let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

@@ -44,17 +44,17 @@ pub fn list(desk: &Desk<'_>, given: bool) -> Result<()> {
     let described: Vec<_> = shown
         .map(|(record, deposit)| Described { record, deposit, current: list.is_current(record), desk })
         .collect();
-    if desk.json {
-        let all: Vec<Value> = described.iter().map(Described::json).collect();
-        return Ok(ui::print(&Value::from(all).to_string())?);
-    }
-    if described.is_empty() && !given {
-        ui::say("no keys are stored; asistry keys add stores one");
+    if described.is_empty() && !given && !desk.output.is_json() {
+        ui::say(&match named {
+            Some(name) => format!("no keys of {name} are stored; asistry keys add -p {name} stores one"),
+            None => "no keys are stored; asistry keys add stores one".into(),
+        });
         return Ok(());
     }
+    let all: Vec<Value> = described.iter().map(Described::json).collect();
     let rows: Vec<Vec<String>> = described.iter().map(Described::row).collect();
     let heads = ["", "PROFILE", "NAME", "KEY", "ORIGIN", "STORED IN", "ADDED", "LAST USED"];
-    Ok(ui::rows(&heads, &rows)?)
+    Ok(desk.output.print_rows(&all.into(), &heads, &rows)?)
 }
 
 /// Shows one key, masked or itself.
@@ -79,15 +79,11 @@ pub async fn show(desk: &Desk<'_>, arguments: ShowArguments) -> Result<()> {
         ui::mask(revealed(key));
     }
     let mut value = described.json();
-    match (&key, desk.json) {
-        (Some(key), false) => Ok(ui::print(revealed(key))?),
-        (Some(key), true) => {
-            value["key"] = revealed(key).into();
-            Ok(ui::print(&value.to_string())?)
-        }
-        (None, true) => Ok(ui::print(&value.to_string())?),
-        (None, false) => Ok(ui::rows(&["", ""], &described.fields())?),
-    }
+    let Some(key) = key else {
+        return Ok(desk.output.print_rows(&value, &["", ""], &described.fields())?);
+    };
+    value["key"] = revealed(&key).into();
+    Ok(desk.output.print(&value, Some(revealed(&key)))?)
 }
 
 struct Described<'a> {

@@ -16,6 +16,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::arguments::Common;
 use super::ask::Asker;
 use super::environment::Environment;
+use super::output::Output;
 use super::profile_in_use;
 use crate::auth::form;
 use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, name_in_use, other_origin};
@@ -28,9 +29,8 @@ use crate::state::keys::KeyList;
 pub struct Arguments {
     #[command(subcommand)]
     action: Action,
-    /// Print JSON
-    #[arg(long, global = true)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,7 +80,7 @@ struct Desk<'a> {
     environment: Environment,
     asker: Asker,
     keys: Keys,
-    json: bool,
+    output: Output,
 }
 
 /// Does what the subcommand says.
@@ -88,11 +88,12 @@ struct Desk<'a> {
 /// # Errors
 /// What is wrong with the profile, the key or the key store.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
+    arguments.output.check()?;
     let given = environment.key().is_some();
     let environment = environment.without_key();
     let asker = Asker::new(common.no_input, &environment);
     let keys = environment.keys(&environment.config()?, asker)?;
-    let desk = Desk { common, environment, asker, keys, json: arguments.json };
+    let desk = Desk { common, environment, asker, keys, output: arguments.output };
     match arguments.action {
         Action::Add(arguments) => add::run(&desk, arguments).await?,
         Action::List => list::list(&desk, given)?,

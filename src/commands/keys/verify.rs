@@ -14,7 +14,6 @@ use crate::auth::keys::Found;
 use crate::commands::conversation::Conversation;
 use crate::error::{Error, Kind};
 use crate::service::DialectName;
-use crate::ui;
 
 /// A service that does not answer must not hold up the storing of its key for longer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -62,16 +61,11 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
         Verdict::Works(tried) => tried,
         Verdict::Untried(error) => return Err(error.into()),
     };
-    if desk.json {
-        let milliseconds = u64::try_from(tried.took.as_millis()).unwrap_or(u64::MAX);
-        let told = serde_json::json!({
-            "profile": id.profile, "name": id.name, "works": true, "tools": tried.tools, "milliseconds": milliseconds,
-        });
-        ui::print(&told.to_string())?;
-    } else {
-        ui::print(&format!("{id}: {tried}"))?;
-    }
-    Ok(())
+    let milliseconds = u64::try_from(tried.took.as_millis()).unwrap_or(u64::MAX);
+    let told = serde_json::json!({
+        "profile": id.profile, "name": id.name, "works": true, "tools": tried.tools, "milliseconds": milliseconds,
+    });
+    Ok(desk.output.print(&told, Some(&format!("{id}: {tried}")))?)
 }
 
 /// Tries a key, stored or not.

@@ -10,15 +10,15 @@ use clap::{Args, Subcommand};
 
 use super::arguments::Common;
 use super::environment::Environment;
+use super::output::Output;
 
 /// Options of `asistry profiles`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Print JSON
-    #[arg(long, global = true)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,10 +48,11 @@ enum Action {
 /// # Errors
 /// What is wrong with the command line or the configuration.
 pub fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
+    arguments.output.check()?;
     match arguments.action {
-        None | Some(Action::List) => shown::list(environment, arguments.json)?,
+        None | Some(Action::List) => shown::list(environment, &arguments.output)?,
         Some(Action::Show { name }) => {
-            shown::show(common, name.as_deref(), environment, arguments.json)?;
+            shown::show(common, name.as_deref(), environment, &arguments.output)?;
         }
         Some(Action::Add(add)) => changed::add(common, add, environment)?,
         Some(Action::Set(set)) => changed::set(set, environment)?,

@@ -6,27 +6,26 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::arguments::Common;
 use crate::commands::environment::Environment;
+use crate::commands::output::Output;
 use crate::error::Result;
 use crate::profile::{self, Config, OPTIONS, Options, Profile, ToolNames};
-use crate::ui;
 
 /// Prints all profiles, the broken ones too.
-pub fn list(environment: &Environment, as_json: bool) -> Result<()> {
+pub fn list(environment: &Environment, output: &Output) -> Result<()> {
     let config = Config::read(environment.config_place()?)?;
-    let rows = Profile::names(&config).into_iter().map(|name| Row::of(name, &config));
-    if as_json {
-        let rows: Vec<Value> = rows.map(|row| row.json(&config)).collect();
-        return ui::print(&Value::from(rows).to_string());
-    }
-    let cells = |row: Row| {
+    let names = Profile::names(&config).into_iter();
+    let rows: Vec<Row> = names.map(|name| Row::of(name, &config)).collect();
+    let all: Vec<Value> = rows.iter().map(|row| row.json(&config)).collect();
+    let cells = |row: &Row| {
         let mark = if row.name == default_of(&config) { "default" } else { "" };
         vec![row.name.clone(), row.service(), row.place(), mark.to_owned()]
     };
-    ui::rows(&["PROFILE", "SERVICE", "WHERE", ""], &rows.map(cells).collect::<Vec<_>>())
+    let cells: Vec<_> = rows.iter().map(cells).collect();
+    output.print_rows(&all.into(), &["PROFILE", "SERVICE", "WHERE", ""], &cells)
 }
 
 /// Prints one profile.
-pub fn show(common: &Common, name: Option<&str>, environment: &Environment, as_json: bool) -> Result<()> {
+pub fn show(common: &Common, name: Option<&str>, environment: &Environment, output: &Output) -> Result<()> {
     let config = Config::read(environment.config_place()?)?;
     let name = name.or(common.profile.as_deref()).unwrap_or_else(|| default_of(&config)).to_owned();
     let profile = Profile::find(&name, &config)?;
@@ -38,14 +37,11 @@ pub fn show(common: &Common, name: Option<&str>, environment: &Environment, as_j
     ];
     let row = Row { name, profile: Ok(profile) };
     let Ok(profile) = &row.profile else { return Ok(()) };
-    if as_json {
-        let mut shown = row.json(&config);
-        shown["values"] = values(profile).into_iter().map(sourced).collect::<Map<_, _>>().into();
-        let headers = profile.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
-        shown["headers"] = headers.collect::<Map<_, _>>().into();
-        shown["options"] = options(&layers).into_iter().map(sourced).collect::<Map<_, _>>().into();
-        return ui::print(&shown.to_string());
-    }
+    let mut shown = row.json(&config);
+    shown["values"] = values(profile).into_iter().map(sourced).collect::<Map<_, _>>().into();
+    let headers = profile.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+    shown["headers"] = headers.collect::<Map<_, _>>().into();
+    shown["options"] = options(&layers).into_iter().map(sourced).collect::<Map<_, _>>().into();
     let mark = if row.name == default_of(&config) { "default" } else { "" };
     let mut rows = vec![
         vec!["name".to_owned(), row.name.clone(), mark.to_owned()],
@@ -69,7 +65,7 @@ pub fn show(common: &Common, name: Option<&str>, environment: &Environment, as_j
         let shown = if value.is_null() { option.default.to_owned() } else { text(&value) };
         rows.push(vec![name, shown, source]);
     }
-    ui::rows(&["NAME", "VALUE", "FROM"], &rows)
+    output.print_rows(&shown, &["NAME", "VALUE", "FROM"], &rows)
 }
 
 /// One profile, or what is wrong with it.
