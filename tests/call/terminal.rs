@@ -91,6 +91,15 @@ fn an_address_is_shown_and_never_opened() {
 }
 
 #[test]
+fn a_list_of_objects_is_a_table_on_a_terminal() {
+    let shell = Shell::new();
+    let result = "result:={\"structuredContent\":[{\"id\":1,\"title\":\"tea\"}]}";
+    let left = Terminal::start(shell.asistry(&["call", "say", result])).leaves();
+    assert_eq!(left.code, 0, "{}", left.said);
+    assert!(left.said.contains(" ID  TITLE") && left.said.contains(" 1   tea"), "{:?}", left.said);
+}
+
+#[test]
 fn progress_and_log_messages_stand_on_the_terminal_and_the_result_in_the_pipe() {
     let shell = Shell::with(|received| match received.method.as_str() {
         "tools/call" => {
