@@ -61,6 +61,7 @@
 //! | a peer to be judged by | `tests/peers/NAME`, and its row in `tests/peers/run` |
 //! | a kind of failure | a row in `error.rs` |
 //! | what an HTTP status means | a row in `protocol/passage/verdict.rs` |
+//! | what a person types, and what comes of it | `tests/sessions/PAGE.md` |
 //! | a bug someone reported | `tests/conversations/NAME.txt` |
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
