@@ -83,9 +83,10 @@ fn run_card() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let words = call::split::sorted(words, Card::command);
+    let asks_json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     let card = match Card::try_parse_from(words) {
         Ok(card) => card,
-        Err(refusal) => return usage(&refusal),
+        Err(refusal) => return usage(&refusal, asks_json),
     };
     let environment = Environment::read();
     let (json, annotated) = (wants_json(&card), environment.is_github_action());
@@ -111,9 +112,17 @@ fn told(failure: &anyhow::Error) -> Error {
     }
 }
 
-fn usage(refusal: &clap::Error) -> ExitCode {
-    let _ = refusal.print();
-    ExitCode::from(if refusal.use_stderr() { Kind::Usage.exit_code() } else { 0 })
+fn usage(refusal: &clap::Error, json: bool) -> ExitCode {
+    if !refusal.use_stderr() || !json {
+        let _ = refusal.print();
+        return ExitCode::from(if refusal.use_stderr() { Kind::Usage.exit_code() } else { 0 });
+    }
+    let text = refusal.render().to_string();
+    // The first of its paragraphs says what is wrong; the others are for people.
+    let why = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+    ui::failure(&Error::new(Kind::Usage, why).hint("--help shows what can be typed"), json);
+    ExitCode::from(Kind::Usage.exit_code())
 }
 
 fn wants_json(card: &Card) -> bool {
