@@ -409,7 +409,7 @@ mod tests {
         assert_eq!(read(&json!({"type": "integer"}), "5"), json!(5));
         assert_eq!(read(&json!({"type": "integer"}), "18446744073709551615"), json!(u64::MAX));
         assert_eq!(read(&json!({"type": "integer"}), "5.5"), json!("5.5"));
-        assert_eq!(read(&json!({"type": "number"}), "-1.5e3"), json!(-1500.0));
+        assert_eq!(read(&json!({"type": "number"}), "-1.5e3").as_f64(), Some(-1500.0));
         assert_eq!(read(&json!({"type": "boolean"}), "true"), json!(true));
         assert_eq!(read(&json!({"type": "string"}), "5"), json!("5"));
         assert_eq!(read(&json!({"type": ["integer", "string"]}), "5"), json!(5));
