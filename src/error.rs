@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 /// Result with the crate's own [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -136,6 +138,8 @@ pub struct Details {
     pub trace_id: Option<String>,
     /// Whether the call may have run all the same; `None` where nobody needs to ask.
     pub may_have_executed: Option<bool>,
+    /// What a call brought that was made, and cannot be shown as it was asked for.
+    pub result: Option<Value>,
 }
 
 impl Error {
@@ -183,6 +187,13 @@ impl Error {
     #[must_use]
     pub fn may_have_executed(mut self, maybe: bool) -> Self {
         self.details.may_have_executed = Some(maybe);
+        self
+    }
+
+    /// Adds what the call brought: it was made, and its result must not be lost.
+    #[must_use]
+    pub fn with_result(mut self, result: Value) -> Self {
+        self.details.result = Some(result);
         self
     }
 

@@ -23,6 +23,9 @@ pub fn error(error: &Error) {
     if let Some(hint) = &error.details().hint {
         let _ = writeln!(std::io::stderr(), "  try: {}", clean(hint));
     }
+    if let Some(result) = &error.details().result {
+        let _ = writeln!(std::io::stderr(), "{}", json::pretty(result, false));
+    }
 }
 
 /// Prints a failure: for people, or as one JSON object.
@@ -30,7 +33,11 @@ pub fn failure(error_: &Error, json: bool) {
     if !json {
         return error(error_);
     }
-    let _ = writeln!(std::io::stderr(), "{}", serde_json::json!({ "error": failure_fields(error_) }));
+    let mut told = serde_json::json!({ "error": failure_fields(error_) });
+    if let Some(result) = &error_.details().result {
+        told["result"] = result.clone();
+    }
+    let _ = writeln!(std::io::stderr(), "{}", json::harmless(&told.to_string()));
 }
 
 /// Returns a failure as the fields of a JSON object, absent ones left out.

@@ -63,7 +63,8 @@ impl Rows {
         table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
         table.set_header(self.columns.iter().map(|name| clean(name).to_uppercase()));
         for row in &self.rows {
-            table.add_row(row.iter().map(|cell| clean(cell)));
+            // A tab would shift the columns behind it.
+            table.add_row(row.iter().map(|cell| clean(cell).replace('\t', " ")));
         }
         table.trim_fmt()
     }

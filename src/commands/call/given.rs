@@ -110,7 +110,7 @@ impl Reader<'_> {
         if let Some(option) = word.strip_prefix("--").filter(|option| !option.is_empty()) {
             return self.option(option, after).map(Some);
         }
-        let Some((name, value)) = word.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+        let Some((name, value)) = word.split_once('=').filter(|(name, _)| !matches!(*name, "" | ":")) else {
             let why = format!("“{word}” is no argument of {}", self.tool);
             let example = self.schema.properties().first().map_or("name", |(name, _)| *name).to_owned();
             return Err(Error::new(Kind::Usage, why).hint(format!("write {example}=value")));
@@ -137,7 +137,7 @@ impl Reader<'_> {
             }
             _ if bare => Ok((Typed { name, value: Raw::Bare }, after)),
             _ => Err(Error::new(Kind::Usage, format!("--{option} wants a value"))
-                .hint(format!("write --{option} VALUE, or {name}=VALUE"))),
+                .hint(format!("write --{option}=VALUE, or {name}=VALUE"))),
         }
     }
 
@@ -367,7 +367,8 @@ mod tests {
             (&["limit=1"], "t: title wants string, and it is missing"),
             (&["title=x", "title=y"], "title is given twice"),
             (&["title"], "“title” is no argument of t | write title=value"),
-            (&["--title"], "--title wants a value"),
+            (&["--title"], "--title wants a value | write --title=VALUE"),
+            (&[":=5"], "“:=5” is no argument of t"),
             (&["title:=x"], "the value of title is no JSON"),
         ] {
             let told = told(words);

@@ -106,11 +106,18 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     if outcome.is_error {
         return Err(Error::new(Kind::ServiceError, outcome.text).into());
     }
-    if outcome.is_json {
-        arguments.output.print_value(&outcome.value, &outcome.text)?;
-    } else {
-        arguments.output.print(&outcome.value, Some(&outcome.text))?;
-    }
+    let printed = match outcome.is_json {
+        true => arguments.output.print_value(&outcome.value, &outcome.text),
+        false => arguments.output.print(&outcome.value, Some(&outcome.text)),
+    };
+    // Wrong usage found out after the call: exit code 2 would say that nothing was sent.
+    printed.map_err(|error| match error.kind() {
+        Kind::Usage => {
+            let why = format!("{}; the call was made, and this is its result", error.message());
+            error.within(why).of_kind(Kind::Output).with_result(outcome.value.clone())
+        }
+        _ => error,
+    })?;
     outcome.unseen.iter().for_each(|line| ui::say(line));
     Ok(0)
 }
