@@ -82,8 +82,20 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
         Ok(profile)
     })?;
     let place = profile.endpoint().map_or(profile.service.title.clone(), String::from);
-    ui::say(&format!("{name} is there: {place}\nasistry -p {name} tools lists what it offers"));
+    ui::say(&format!("{name} is there: {place}"));
+    let service = &profile.service;
+    let wants_key = !service.embedded && !service.auth.optional && environment.key().is_none();
+    ui::say(&match wants_key && has_no_key(&name, environment)? {
+        true => format!("asistry keys add -p {name} stores its key"),
+        false => format!("asistry -p {name} tools lists what it offers"),
+    });
     Ok(())
+}
+
+fn has_no_key(profile: &str, environment: &Environment) -> Result<bool> {
+    let config = environment.config()?;
+    let keys = environment.keys(&config, Asker::nobody())?.list()?;
+    Ok(keys.of_profile(profile).next().is_none())
 }
 
 /// Changes a profile.
