@@ -25,18 +25,24 @@ pub struct Row {
 }
 
 /// Prints rows as a Markdown table, as they come.
-pub struct Table;
+pub struct Table {
+    beside: &'static str,
+    begun: bool,
+}
 
 impl Table {
-    pub fn new(beside: &str) -> Self {
-        println!(
-            "| | unit | best | median | {beside}: best | median | added, median | ratio | seen elsewhere |"
-        );
-        println!("|---|---|--:|--:|--:|--:|--:|--:|---|");
-        Self
+    pub fn new(beside: &'static str) -> Self {
+        Self { beside, begun: false }
     }
 
-    pub fn print(&self, row: &Row) {
+    pub fn print(&mut self, row: &Row) {
+        if !std::mem::replace(&mut self.begun, true) {
+            let beside = self.beside;
+            println!(
+                "| | unit | best | median | {beside}: best | median | added, median | ratio | seen elsewhere |"
+            );
+            println!("|---|---|--:|--:|--:|--:|--:|--:|---|");
+        }
         let Row { what, unit, bridge, beside, reached } = row;
         let (name, digits) = unit.shown();
         let show = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.digits$}"));
@@ -52,6 +58,35 @@ impl Table {
             show(median(beside)),
             show(added),
             median(&ratio).map_or(String::new(), |ratio| format!("{ratio:.2}")),
+        );
+    }
+}
+
+/// Prints who took how many milliseconds as a Markdown table, with medians of the quotients within a round: how
+/// many times as long as these.
+pub struct Ranking {
+    beside: [(&'static str, Vec<f64>); 2],
+}
+
+impl Ranking {
+    pub fn new(beside: [(&'static str, Vec<f64>); 2]) -> Self {
+        let [(first, _), (second, _)] = &beside;
+        println!("\n| | HTTP requests | rounds | best, ms | median, ms | times {first} | times {second} |");
+        println!("|---|--:|--:|--:|--:|--:|--:|");
+        Self { beside }
+    }
+
+    pub fn print(&self, who: &str, requests: usize, took: &[f64]) {
+        let [first, second] = [0, 1].map(|column| {
+            let quotients = took.iter().zip(&self.beside[column].1).map(|(took, beside)| took / beside);
+            median(&quotients.collect::<Vec<_>>()).unwrap_or_default()
+        });
+        let (best, middle) = (best(took, Unit::Milliseconds), median(took));
+        println!(
+            "| {who} | {requests} | {} | {:.2} | {:.2} | {first:.2} | {second:.2} |",
+            took.len(),
+            best.unwrap_or_default(),
+            middle.unwrap_or_default(),
         );
     }
 }

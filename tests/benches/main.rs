@@ -16,6 +16,10 @@ mod measures;
 #[cfg(target_os = "linux")]
 mod messages;
 #[cfg(target_os = "linux")]
+mod node;
+#[cfg(target_os = "linux")]
+mod oneshot;
+#[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
 mod service;

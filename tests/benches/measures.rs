@@ -9,6 +9,7 @@ use crate::bridge::{Bridge, PROGRAM};
 use crate::direct::Direct;
 use crate::figures::{Row, Table, Unit, percentile};
 use crate::messages::{EVENTS, Tool};
+use crate::oneshot;
 use crate::process::{Memory, processor_seconds};
 use crate::service::Service;
 use crate::way::Way;
@@ -46,6 +47,7 @@ const PARTS: &[(&str, Part)] = &[
     ("large", Bench::large),
     ("processor", Bench::processor),
     ("events", Bench::events),
+    ("oneshot", Bench::oneshot),
 ];
 
 /// Measures the parts that are wanted.
@@ -169,13 +171,17 @@ impl Bench {
         });
     }
 
+    fn oneshot(&mut self) {
+        oneshot::measure(self.service.port, self.rounds(20, 100), self.options.against.as_deref());
+    }
+
     fn idle(&mut self) {
         let (mut bridges, mut others) = (Vec::new(), Vec::new());
         for _ in 0..self.rounds(3, 9) {
             bridges.push(memory_before_and_after(self.bridge()));
             others.extend(self.other().map(memory_before_and_after));
         }
-        let print = |what: &str, of: fn(&(Memory, Memory)) -> u64, reached| {
+        let mut print = |what: &str, of: fn(&(Memory, Memory)) -> u64, reached| {
             let megabytes = |samples: &[(Memory, Memory)]| -> Vec<f64> {
                 samples.iter().map(|sample| megabytes(of(sample))).collect()
             };

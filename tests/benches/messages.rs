@@ -7,6 +7,15 @@ pub const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initia
 /// Asks for the tools.
 pub const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 
+/// The session that the service opens.
+pub const SESSION: &str = "4f0c9c52-bench";
+/// What most calls are given.
+pub const TASK: &str = "T-42";
+/// As [`TASK`].
+pub const NOTE: &str = "as short as most calls are";
+/// What they are answered.
+pub const ANSWER: &str = "T-42 is in progress; next step: write the tests, then tell the owner";
+
 /// How many progress notifications one call of [`Tool::Progress`] or [`Tool::PackedProgress`] brings.
 pub const EVENTS: usize = 200_000;
 /// The size of the text in a large answer, in bytes.
@@ -46,13 +55,21 @@ pub const TOOLS: &[(Tool, &str)] = &[
 pub fn call(tool: Tool, id: u64) -> String {
     let name = TOOLS.iter().find(|(known, _)| *known == tool).map_or("", |(_, name)| name);
     format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{name}","arguments":{{"task":"T-42","note":"as short as most calls are"}},"_meta":{{"progressToken":"p"}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{name}","arguments":{{"task":"{TASK}","note":"{NOTE}"}},"_meta":{{"progressToken":"p"}}}}}}"#
     )
 }
 
-/// Reads the id of a request or an answer of this conversation.
+/// Reads the id of a request or an answer of this conversation, where it is a number.
 pub fn id_of(text: &[u8]) -> Option<u64> {
-    let start = memchr::memmem::find(&text[..text.len().min(64)], b"\"id\":")? + 5;
-    let digits = text[start..].iter().take_while(|byte| byte.is_ascii_digit());
-    std::str::from_utf8(&text[start..start + digits.count()]).ok()?.parse().ok()
+    id_text(text)?.parse().ok()
+}
+
+/// Reads the id of a message as it stands there, near the beginning or at the end.
+pub fn id_text(text: &[u8]) -> Option<&str> {
+    let name = b"\"id\":";
+    let ends = text.len().saturating_sub(64);
+    let at_end = || Some(ends + memchr::memmem::rfind(&text[ends..], name)?);
+    let start = memchr::memmem::find(&text[..text.len().min(64)], name).or_else(at_end)? + name.len();
+    let length = text[start..].iter().position(|byte| matches!(byte, b',' | b'}'))?;
+    std::str::from_utf8(&text[start..start + length]).ok()
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use crate::messages::{EVENTS, LARGE, TOOLS, Tool, id_of};
+use crate::messages::{ANSWER, EVENTS, LARGE, SESSION, TOOLS, Tool, id_text};
 use crate::process::Owned;
 
 /// The argument that makes this program the service.
@@ -166,14 +166,17 @@ impl Answers {
                     b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n",
                 ));
             }
-            _ => output.push_back(Bytes::from_static(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")),
+            _ => {
+                self.requests += 1;
+                output.push_back(Bytes::from_static(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+            }
         }
         Some(head + length)
     }
 
     fn post(&mut self, body: &[u8], output: &mut VecDeque<Bytes>) {
         let method = between(body, b"\"method\":\"", b'"').unwrap_or_default();
-        let Some(id) = id_of(body) else {
+        let Some(id) = id_text(body) else {
             let accepted = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n";
             return output.push_back(Bytes::from_static(accepted));
         };
@@ -183,28 +186,29 @@ impl Answers {
                     id,
                     r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"1"}}"#,
                 ),
-                "mcp-session-id: 4f0c9c52-bench\r\n",
+                &format!("mcp-session-id: {SESSION}\r\n"),
             )),
             b"tools/list" => output.push_back(json(
                 &result(
                     id,
-                    r#"{"tools":[{"name":"json","description":"Answers","inputSchema":{"type":"object"}}]}"#,
+                    r#"{"tools":[{"name":"json","description":"Answers","inputSchema":{"type":"object","properties":{"task":{"type":"string"},"note":{"type":"string"}}}}]}"#,
                 ),
                 "",
             )),
-            _ => self.call(id, body, output),
+            b"tools/call" => self.call(id, body, output),
+            b"ping" => output.push_back(json(&result(id, "{}"), "")),
+            _ => output.push_back(json(
+                &format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"Method not found"}}}}"#),
+                "",
+            )),
         }
     }
 
-    fn call(&mut self, id: u64, body: &[u8], output: &mut VecDeque<Bytes>) {
+    fn call(&mut self, id: &str, body: &[u8], output: &mut VecDeque<Bytes>) {
         let name = between(body, b"\"name\":\"", b'"').unwrap_or_default();
         let tool = TOOLS.iter().find(|(_, known)| known.as_bytes() == name).map(|(tool, _)| *tool);
-        let small = || {
-            result(
-                id,
-                r#"{"content":[{"type":"text","text":"T-42 is in progress; next step: write the tests, then tell the owner"}],"isError":false}"#,
-            )
-        };
+        let small =
+            || result(id, &format!(r#"{{"content":[{{"type":"text","text":"{ANSWER}"}}],"isError":false}}"#));
         match tool {
             None | Some(Tool::Json) => output.push_back(json(&small(), "")),
             Some(Tool::Sse) => {
@@ -233,7 +237,7 @@ impl Answers {
         self.large_text.get_or_insert_with(|| line.repeat(LARGE / line.len() + 1).into()).clone()
     }
 
-    fn large_json(&mut self, id: u64, output: &mut VecDeque<Bytes>) {
+    fn large_json(&mut self, id: &str, output: &mut VecDeque<Bytes>) {
         let text = self.large_text();
         let (before, after) = around_large(id);
         let length = before.len() + text.len() + after.len();
@@ -245,7 +249,7 @@ impl Answers {
         output.push_back(after.into());
     }
 
-    fn large_sse(&mut self, id: u64, output: &mut VecDeque<Bytes>) {
+    fn large_sse(&mut self, id: &str, output: &mut VecDeque<Bytes>) {
         let text = self.large_text();
         let (before, after) = around_large(id);
         let before = format!("data: {before}");
@@ -264,7 +268,7 @@ impl Answers {
 const EVENT_STREAM: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
-fn around_large(id: u64) -> (String, &'static str) {
+fn around_large(id: &str) -> (String, &'static str) {
     let before = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":""#);
     (before, r#""}],"isError":false}}"#)
 }
@@ -291,7 +295,7 @@ fn stream(events: Bytes, answer: &str, output: &mut VecDeque<Bytes>) {
     output.push_back(format!("{:x}\r\n{event}\r\n0\r\n\r\n", event.len()).into());
 }
 
-fn result(id: u64, result: &str) -> String {
+fn result(id: &str, result: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
 }
 
