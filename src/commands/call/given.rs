@@ -24,8 +24,8 @@ pub struct Reader<'a> {
     pub schema: Schema<'a>,
     /// Whether what does not fit is refused.
     pub checked: bool,
-    /// The names of our own options, for hints.
-    pub options: &'a [String],
+    /// Draws up the names of our own options, for hints: that takes longer than all the reading.
+    pub options: fn() -> Vec<String>,
 }
 
 /// One argument, before its value has a type.
@@ -187,7 +187,8 @@ impl Reader<'_> {
     fn unknown(&self, name: &str) -> Error {
         let properties = self.schema.properties();
         let error = Error::new(Kind::Usage, format!("{} has no argument {name}", self.tool));
-        let option = nearest(name, self.options.iter().map(String::as_str));
+        let options = (self.options)();
+        let option = nearest(name, options.iter().map(String::as_str));
         match (nearest(name, properties.iter().map(|(known, _)| *known)), option) {
             (Some(near), _) => error.hint(format!("did you mean {near}?")),
             (None, Some(option)) => error.hint(format!("did you mean the option --{option}?")),
@@ -295,9 +296,9 @@ mod tests {
 
     fn read_with(checked: bool, words: &[&str], base: Option<&str>) -> Result<Value> {
         let document = schema();
-        let options = ["json".to_owned(), "full".to_owned()];
+        let options = || vec!["json".to_owned(), "full".to_owned()];
         let schema = Schema::new(&document);
-        let reader = Reader { tool: "t", schema, checked, options: &options };
+        let reader = Reader { tool: "t", schema, checked, options };
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         reader.read(&words, base, &mut Sources::default()).map(Value::Object)
     }

@@ -163,12 +163,11 @@ impl Arguments {
     }
 
     fn given(&self, tool: &Tool, sources: &mut Sources) -> Result<Value> {
-        let options = our_options();
         let reader = Reader {
             tool: &tool.name,
             schema: Schema::new(&tool.input_schema),
             checked: !self.no_check,
-            options: &options,
+            options: our_options,
         };
         reader.read(&self.words, self.args.as_deref(), sources).map(Value::Object)
     }
