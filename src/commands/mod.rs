@@ -20,11 +20,13 @@ mod ping;
 mod profile_in_use;
 mod profiles;
 mod prompts;
+mod quick;
 mod resources;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod tools;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -82,11 +84,9 @@ fn run_card() -> ExitCode {
     if complete::answer(&words, Card::command) {
         return ExitCode::SUCCESS;
     }
-    let words = call::split::sorted(words, Card::command);
-    let asks_json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
-    let card = match Card::try_parse_from(words) {
+    let card = match quick::read(&words).map_or_else(|| read(words), Ok) {
         Ok(card) => card,
-        Err(refusal) => return usage(&refusal, asks_json),
+        Err(code) => return code,
     };
     let environment = Environment::read();
     let (json, annotated) = (wants_json(&card), environment.is_github_action());
@@ -110,6 +110,12 @@ fn told(failure: &anyhow::Error) -> Error {
         Some(error) => error.clone().within(format!("{failure:#}")),
         None => Error::new(Kind::Bug, format!("{failure:#}")),
     }
+}
+
+fn read(words: Vec<OsString>) -> Result<Card, ExitCode> {
+    let words = call::split::sorted(words, &Card::command());
+    let asks_json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    Card::try_parse_from(words).map_err(|refusal| usage(&refusal, asks_json))
 }
 
 fn usage(refusal: &clap::Error, json: bool) -> ExitCode {

@@ -11,12 +11,7 @@ use clap::{Arg, ArgAction, Command};
 pub const TOOL_HELP: &str = "tool-help";
 
 /// Moves the options of asistry before a `--`, and the tool with its words behind it.
-pub fn sorted(words: Vec<OsString>, card: impl FnOnce() -> Command) -> Vec<OsString> {
-    // Describing all options takes longer than most of a start: a bridge does without.
-    if !words.iter().any(|word| word == "call") {
-        return words;
-    }
-    let card = &card();
+pub fn sorted(words: Vec<OsString>, card: &Command) -> Vec<OsString> {
     let Some(at) = place_of_call(&words, card) else { return words };
     let Some(call) = card.find_subcommand("call") else { return words };
     let known = |word: &str| find(word, call).or_else(|| find(word, card));
@@ -116,7 +111,7 @@ mod tests {
 
     fn sorted(line: &str) -> String {
         let words = line.split(' ').map(OsString::from).collect();
-        let sorted = super::sorted(words, card);
+        let sorted = super::sorted(words, &card());
         sorted.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
