@@ -408,6 +408,28 @@ impl Conversation {
         Ok(Some((cache, ToolsOf { endpoint: self.in_use.endpoint.clone(), fingerprint })))
     }
 
+    /// Shows what came of it, and ends the conversation. A pipe that nobody empties holds up neither the service
+    /// nor Ctrl-C.
+    ///
+    /// # Errors
+    /// What came of it, or that it cannot be shown.
+    pub async fn end_with<T: Send + 'static>(
+        mut self,
+        came: Result<T>,
+        show: impl FnOnce(T) -> Result<u8> + Send + 'static,
+    ) -> Result<u8> {
+        let shown = match came {
+            Ok(came) => match self.unless_interrupted(tokio::task::spawn_blocking(|| show(came))).await {
+                Ok(shown) => shown.unwrap_or_else(|e| Err(Error::new(Kind::Bug, e.to_string()))),
+                Err(_) => Err(Error::new(Kind::Interrupted, "interrupted while the answer was printed")
+                    .hint("what was asked for is done: look before you repeat it")),
+            },
+            Err(error) => Err(error),
+        };
+        self.end().await;
+        shown
+    }
+
     /// Ends the conversation and leaves the session.
     pub async fn end(self) {
         let Self { client, relay, .. } = self;

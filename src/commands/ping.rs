@@ -1,6 +1,6 @@
 //! `asistry ping`: one round trip, and who answered.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
@@ -29,8 +29,14 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let opened = conversation.open().await;
     let took = begun.elapsed();
     let place = conversation.place();
-    conversation.end().await;
-    let opened = parsed("initialize", &opened?)?;
+    let shown = move |opened: String| {
+        let opened = parsed("initialize", &opened)?;
+        show(&opened, &place, took, &arguments.output)
+    };
+    Ok(conversation.end_with(opened, shown).await?)
+}
+
+fn show(opened: &Value, place: &str, took: Duration, output: &Output) -> crate::error::Result<u8> {
     let server = &opened["serverInfo"];
     let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let (name, version) = (word(&server["name"]), word(&server["version"]));
@@ -45,6 +51,6 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         "milliseconds": (milliseconds * 10.0).round() / 10.0,
     });
     let text = format!("{place}: {name} {version}, protocol {protocol} (legacy), {milliseconds:.0} ms");
-    arguments.output.print(&value, Some(&text))?;
+    output.print(&value, Some(&text))?;
     Ok(0)
 }

@@ -48,11 +48,13 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         Action::List => conversation.list("prompts/list", "prompts").await.map(Value::from),
         Action::Get { name, arguments } => fill_in(&mut conversation, name, arguments).await,
     };
-    conversation.end().await;
-    let answered = answered?;
+    Ok(conversation.end_with(answered, move |answered| show(&answered, &arguments)).await?)
+}
+
+fn show(answered: &Value, arguments: &Arguments) -> crate::error::Result<u8> {
     let output = &arguments.output;
     match arguments.action {
-        Action::List if output.is_json() => output.print(&answered, None)?,
+        Action::List if output.is_json() => output.print(answered, None)?,
         Action::List => {
             let all = answered.as_array().into_iter().flatten();
             output.print(&all.map(summary).collect(), None)?;
@@ -67,7 +69,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
                 })
                 .collect();
             if output.is_json() {
-                output.print(&answered, None)?;
+                output.print(answered, None)?;
             } else {
                 ui::print(&shown?.join("\n"))?;
             }

@@ -54,11 +54,13 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
                 .and_then(|text| parsed("resources/read", &text))
         }
     };
-    conversation.end().await;
-    let answered = answered?;
-    match arguments.action {
-        Action::List if arguments.output.is_json() => arguments.output.print(&answered, None)?,
-        Action::List => arguments.output.print(&summaries(&answered), None)?,
+    Ok(conversation.end_with(answered, move |answered| show(&answered, &arguments)).await?)
+}
+
+fn show(answered: &Value, arguments: &Arguments) -> crate::error::Result<u8> {
+    match &arguments.action {
+        Action::List if arguments.output.is_json() => arguments.output.print(answered, None)?,
+        Action::List => arguments.output.print(&summaries(answered), None)?,
         Action::Read { save, .. } => {
             // A content is what a tool embeds as a resource.
             let contents = answered["contents"].as_array().cloned().unwrap_or_default();

@@ -40,17 +40,19 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;
     let tools = conversation.tools().await;
-    conversation.end().await;
-    let tools = tools?;
+    Ok(conversation.end_with(tools, move |tools| show(&tools, &arguments)).await?)
+}
+
+fn show(tools: &[Tool], arguments: &Arguments) -> crate::error::Result<u8> {
     let parsed = |tool: &Tool| serde_json::from_str::<Value>(&tool.raw).unwrap_or_default();
     let output = &arguments.output;
-    match arguments.action {
+    match &arguments.action {
         None | Some(Action::List) if output.is_json() => {
             output.print(&tools.iter().map(parsed).collect(), None)?;
         }
         None | Some(Action::List) => output.print(&tools.iter().map(summary).collect(), None)?,
         Some(Action::Show { tool }) => {
-            let found = find_tool(&tools, &tool)?;
+            let found = find_tool(tools, tool)?;
             output.print(&parsed(found), Some(&described(found)))?;
         }
     }

@@ -1,5 +1,6 @@
 //! How many requests a call costs, when it asks again, and what an interruption leaves behind.
 
+use std::io::Read;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,6 +112,27 @@ fn an_interruption_cancels_the_call_at_the_service() {
     let cancelled =
         shell.service.awaits("a cancellation", |received| received.method == "notifications/cancelled");
     assert_eq!(cancelled.message()["params"]["requestId"].to_string(), call.id);
+    shell.service.awaits("the end of the session", |received| received.verb == "DELETE");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_result_that_nobody_takes_can_be_interrupted() {
+    let shell = Shell::new();
+    let large = shell.home.path().join("large.json");
+    let result = json!({"content": [{"type": "text", "text": "x".repeat(1_000_000)}]});
+    std::fs::write(&large, result.to_string()).expect("a file");
+    let argument = format!("result:=@{}", large.display());
+    let mut command = shell.asistry(&["call", "say", &argument]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary");
+    let mut stdout = child.stdout.take().expect("stdout");
+    // Now it writes, and the pipe is soon full.
+    stdout.read_exact(&mut [0]).expect("a byte");
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+    let output = child.wait_with_output().expect("an end");
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(130) && said.contains("what was asked for is done"), "{said}");
     shell.service.awaits("the end of the session", |received| received.verb == "DELETE");
 }
 

@@ -96,28 +96,30 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         Ok(()) => call(&mut conversation, &arguments).await,
         Err(error) => Err(error),
     };
-    conversation.end().await;
-    let Some(result) = result? else { return Ok(0) };
+    let shown = move |result: Option<Value>| result.map_or(Ok(0), |result| show(result, &arguments));
+    Ok(conversation.end_with(result, shown).await?)
+}
+
+fn show(result: Value, arguments: &Arguments) -> Result<u8> {
     let outcome = Outcome::read(result, arguments.save.as_deref())?;
-    if arguments.full {
-        arguments.output.print(&outcome.whole, None)?;
-        return Ok(if outcome.is_error { Kind::ServiceError.exit_code() } else { 0 });
-    }
-    if outcome.is_error {
-        return Err(Error::new(Kind::ServiceError, outcome.text).into());
-    }
-    let printed = match outcome.is_json {
-        true => arguments.output.print_value(&outcome.value, &outcome.text),
-        false => arguments.output.print(&outcome.value, Some(&outcome.text)),
+    let printed = match (arguments.full, outcome.is_error, outcome.is_json) {
+        (true, ..) => arguments.output.print(&outcome.whole, None),
+        (false, true, _) => return Err(Error::new(Kind::ServiceError, outcome.text)),
+        (false, false, true) => arguments.output.print_value(&outcome.value, &outcome.text),
+        (false, false, false) => arguments.output.print(&outcome.value, Some(&outcome.text)),
     };
     // Wrong usage found out after the call: exit code 2 would say that nothing was sent.
     printed.map_err(|error| match error.kind() {
         Kind::Usage => {
             let why = format!("{}; the call was made, and this is its result", error.message());
-            error.within(why).of_kind(Kind::Output).with_result(outcome.value.clone())
+            let result = if arguments.full { &outcome.whole } else { &outcome.value };
+            error.within(why).of_kind(Kind::Output).with_result(result.clone())
         }
         _ => error,
     })?;
+    if arguments.full {
+        return Ok(if outcome.is_error { Kind::ServiceError.exit_code() } else { 0 });
+    }
     outcome.unseen.iter().for_each(|line| ui::say(line));
     Ok(0)
 }

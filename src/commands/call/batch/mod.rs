@@ -407,7 +407,7 @@ impl Record {
 fn fits(tools: &[Tool], wanted: &Wanted, checked: bool) -> Result<()> {
     let tool = find_tool(tools, &wanted.tool)?;
     let schema = Schema::new(&tool.input_schema);
-    Reader { tool: &tool.name, schema, checked, options: &[] }.check(wanted.given.clone())
+    Reader { tool: &tool.name, schema, checked, options: Vec::new }.check(wanted.given.clone())
 }
 
 fn unrecorded(e: &std::io::Error) -> Error {
