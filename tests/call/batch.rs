@@ -1,5 +1,7 @@
 //! Many calls in one conversation: their order, their failures, and that none is made twice.
 
+mod ends;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};

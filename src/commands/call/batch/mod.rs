@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 use self::entry::{Earlier, Fate, fate_of};
 use self::input::{Line, Lines, Wanted};
@@ -74,6 +75,7 @@ pub async fn run(
         record,
         under_way: HashMap::new(),
         order: Order::default(),
+        writing: None,
         tally: Tally::new(total),
         bar: ui::Progress::start("calls"),
         stop: None,
@@ -95,6 +97,8 @@ struct Batch<'a> {
     record: Record,
     under_way: HashMap<Id, Place>,
     order: Order,
+    /// Lines that are being written: a pipe that nobody empties must not hold up the conversation.
+    writing: Option<JoinHandle<Result<bool>>>,
     tally: Tally,
     bar: ui::Progress,
     /// Why no further call is begun.
@@ -318,10 +322,12 @@ impl Batch<'_> {
     }
 
     async fn write(&mut self, entry: String) -> Result<()> {
-        // A pipe that nobody empties must not hold up the conversation.
         let bar = self.bar.clone();
-        let written = tokio::task::spawn_blocking(move || bar.aside(|| ui::print_to_reader(&entry)));
-        match self.conversation.unless_interrupted(written).await? {
+        let print = move || bar.aside(|| ui::print_to_reader(&entry));
+        let writing = self.writing.insert(tokio::task::spawn_blocking(print));
+        let written = self.conversation.unless_interrupted(writing).await?;
+        self.writing = None;
+        match written {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => Err(Error::new(Kind::Output, "nobody reads the output any more")
                 .hint("what was under way may have run; --resume goes on from an output that was kept")),
@@ -359,16 +365,23 @@ impl Batch<'_> {
         self.tally.verdict(worked.err().or(self.stop))
     }
 
+    /// Says whether everything stands in the output at the end.
     async fn write_the_rest(&mut self) -> bool {
-        let mut rest = Vec::new();
-        while let Some(entry) = self.order.next() {
-            rest.push(entry);
-        }
-        if rest.is_empty() {
-            return true;
-        }
-        let written = tokio::task::spawn_blocking(move || ui::print_to_reader(&rest.join("\n")));
-        matches!(tokio::time::timeout(LAST_WORDS, written).await, Ok(Ok(Ok(true))))
+        let rest: Vec<String> = std::iter::from_fn(|| self.order.next()).collect();
+        let cut_off = self.writing.take();
+        let written = async {
+            if let Some(writing) = cut_off
+                && !matches!(writing.await, Ok(Ok(true)))
+            {
+                return false;
+            }
+            if rest.is_empty() {
+                return true;
+            }
+            let writing = tokio::task::spawn_blocking(move || ui::print_to_reader(&rest.join("\n")));
+            matches!(writing.await, Ok(Ok(true)))
+        };
+        tokio::time::timeout(LAST_WORDS, written).await.unwrap_or(false)
     }
 }
 
