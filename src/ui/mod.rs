@@ -103,7 +103,7 @@ pub fn print_exactly(shown: &str) -> Result<()> {
 ///
 /// # Errors
 /// As [`print`].
-pub fn print_to_reader(shown: &str) -> Result<bool> {
+fn print_to_reader(shown: &str) -> Result<bool> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout
         .write_all(shown.as_bytes())

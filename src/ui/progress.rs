@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use super::clean;
+use super::{clean, print_to_reader};
+use crate::error::Result;
 
 const TICK: Duration = Duration::from_millis(120);
 
@@ -93,6 +94,19 @@ impl Progress {
             Some(bar) => bar.suspend(writes),
             None => writes(),
         }
+    }
+
+    /// Prints a result on stdout, and stands aside where that is a terminal too; says whether there is still
+    /// somebody who reads it.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Output`] where it cannot be written.
+    pub fn print(&self, shown: &str) -> Result<bool> {
+        // Whoever stands aside for a pipe that nobody empties never comes back.
+        if std::io::stdout().is_terminal() {
+            return self.aside(|| print_to_reader(shown));
+        }
+        print_to_reader(shown)
     }
 
     /// Takes it away until it advances again: a question needs the place.

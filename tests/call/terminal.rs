@@ -1,6 +1,7 @@
 //! A person at a real terminal (a pty): bars, forms, Ctrl-C, control characters of strangers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -226,4 +227,19 @@ fn a_spinner_shows_for_how_long_it_turns() {
     seated.awaits("echo 1s");
     gate.open();
     assert_eq!(seated.leaves().code, 0);
+}
+
+#[test]
+fn an_interrupted_batch_ends_though_nobody_reads_its_output() {
+    let shell = Shell::new();
+    let line = json!({"tool": "echo", "arguments": {"title": "x".repeat(300_000)}});
+    let batch = shell.home.path().join("batch");
+    std::fs::write(&batch, line.to_string()).expect("a file");
+    let mut seated = seated(&shell, &["call", "--batch", batch.to_str().expect("a path")]);
+    shell.service.awaits_call("echo");
+    shell.service.awaits_quiet(Duration::from_millis(300));
+    let pid = rustix::process::Pid::from_raw(seated.pid().cast_signed()).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+    seated.awaits("asistry: interrupted");
+    assert_eq!(seated.leaves().code, 130);
 }

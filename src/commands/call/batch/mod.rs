@@ -323,8 +323,7 @@ impl Batch<'_> {
 
     async fn write(&mut self, entry: String) -> Result<()> {
         let bar = self.bar.clone();
-        let print = move || bar.aside(|| ui::print_to_reader(&entry));
-        let writing = self.writing.insert(tokio::task::spawn_blocking(print));
+        let writing = self.writing.insert(tokio::task::spawn_blocking(move || bar.print(&entry)));
         let written = self.conversation.unless_interrupted(writing).await?;
         self.writing = None;
         match written {
@@ -368,7 +367,7 @@ impl Batch<'_> {
     /// Says whether everything stands in the output at the end.
     async fn write_the_rest(&mut self) -> bool {
         let rest: Vec<String> = std::iter::from_fn(|| self.order.next()).collect();
-        let cut_off = self.writing.take();
+        let (cut_off, bar) = (self.writing.take(), self.bar.clone());
         let written = async {
             if let Some(writing) = cut_off
                 && !matches!(writing.await, Ok(Ok(true)))
@@ -378,7 +377,7 @@ impl Batch<'_> {
             if rest.is_empty() {
                 return true;
             }
-            let writing = tokio::task::spawn_blocking(move || ui::print_to_reader(&rest.join("\n")));
+            let writing = tokio::task::spawn_blocking(move || bar.print(&rest.join("\n")));
             matches!(writing.await, Ok(Ok(true)))
         };
         tokio::time::timeout(LAST_WORDS, written).await.unwrap_or(false)
