@@ -215,6 +215,21 @@ impl Conversation {
         }
     }
 
+    /// Returns an answer that has come already, also after an interruption.
+    pub async fn answer_at_hand(&mut self) -> Option<Answered> {
+        loop {
+            if let Some(early) = self.early.pop_front() {
+                return Some(early);
+            }
+            let line = self.client.heard()?;
+            if let Ok(message) = Message::read(self.revealed(line))
+                && let Some(answered) = self.take(&message, &mut |_: &Message| {}).await
+            {
+                return Some(answered);
+            }
+        }
+    }
+
     /// Waits for something else, unless the person wants an end first.
     ///
     /// # Errors

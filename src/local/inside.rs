@@ -38,6 +38,11 @@ impl Client {
     pub async fn hear(&mut self) -> Option<Bytes> {
         self.from_relay.recv().await
     }
+
+    /// Returns a line that has come already.
+    pub fn heard(&mut self) -> Option<Bytes> {
+        self.from_relay.try_recv().ok()
+    }
 }
 
 impl Port for Inside {

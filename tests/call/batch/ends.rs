@@ -33,3 +33,21 @@ fn what_an_interruption_kept_from_being_written_is_remembered() {
     assert_eq!(shell.entries()[0]["error"]["mayHaveExecuted"], true);
     assert_eq!(shell.called().into_values().collect::<Vec<_>>(), [1]);
 }
+
+#[test]
+fn answers_that_have_come_are_written_after_an_interruption() {
+    let shell = Shell::new();
+    shell.batch(&["x".repeat(LONG).as_str(), "b"]);
+    let mut child = piped(&shell, &["--jobs", "2"]);
+    let mut stdout = child.stdout.take().expect("stdout");
+    stdout.read_exact(&mut [0]).expect("a byte");
+    shell.service.awaits("b", |received| title(received).as_deref() == Some("b"));
+    shell.service.awaits_quiet(Duration::from_millis(300));
+    signal(&child, rustix::process::Signal::INT);
+    let mut printed = String::from("{");
+    stdout.read_to_string(&mut printed).expect("text");
+    assert_eq!(child.wait_with_output().expect("an end").status.code(), Some(130));
+    let entries: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert_eq!(kinds(&entries), ["done", "done"]);
+    assert_eq!(shell.records(), 0);
+}

@@ -293,12 +293,10 @@ impl Batch<'_> {
 
     /// Writes what became of a line, as soon as all lines before it are written.
     async fn settle(&mut self, place: Place, became: Result<Value>) -> Result<()> {
-        let entry = entry::written(place.line, place.wanted.as_ref(), &became);
         if let Err(error) = &became {
             self.failed(&place, error);
         }
-        self.tally.settled(place.line, &became);
-        self.order.put(place.turn, entry);
+        self.keep(&place, &became);
         while let Some(entry) = self.order.next() {
             self.write(entry).await?;
         }
@@ -308,6 +306,11 @@ impl Batch<'_> {
             self.record.did_not_run(&wanted.call);
         }
         self.show()
+    }
+
+    fn keep(&mut self, place: &Place, became: &Result<Value>) {
+        self.tally.settled(place.line, became);
+        self.order.put(place.turn, entry::written(place.line, place.wanted.as_ref(), became));
     }
 
     fn failed(&mut self, place: &Place, error: &Error) {
@@ -343,12 +346,16 @@ impl Batch<'_> {
 
     /// Writes the last lines, leaves the service, and says how it went.
     async fn end(mut self, worked: Result<()>) -> Result<Tally> {
+        while let Some((id, answer)) = self.conversation.answer_at_hand().await {
+            if let Some(place) = self.under_way.remove(&id) {
+                let became = answer.and_then(|text| self.read(&text, place.line));
+                self.keep(&place, &became);
+            }
+        }
         let mut cut_off: Vec<Place> = self.under_way.drain().map(|(_, place)| place).collect();
         cut_off.sort_by_key(|place| place.turn);
         for place in cut_off {
-            let became = Err(in_doubt(CANCELLED));
-            self.tally.settled(place.line, &became);
-            self.order.put(place.turn, entry::written(place.line, place.wanted.as_ref(), &became));
+            self.keep(&place, &Err(in_doubt(CANCELLED)));
         }
         let reader_is_gone = worked.as_ref().is_err_and(|error| error.kind() == Kind::Output);
         let whole = !reader_is_gone && self.write_the_rest().await;
