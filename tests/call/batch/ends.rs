@@ -51,3 +51,16 @@ fn answers_that_have_come_are_written_after_an_interruption() {
     assert_eq!(kinds(&entries), ["done", "done"]);
     assert_eq!(shell.records(), 0);
 }
+
+#[test]
+fn a_no_of_the_tool_is_a_failure_in_full_too() {
+    let shell = Shell::new();
+    let no = json!({"content": [{"type": "text", "text": "not today"}], "isError": true});
+    shell.file("batch", &json!({"tool": "say", "arguments": {"result": no}}).to_string());
+    let (code, said) = shell.append(&["--full"]);
+    assert!(code == Some(1) && said.contains("1 of 1 call failed (line 1)"), "{said}");
+    assert_eq!(shell.entries()[0]["result"], no);
+    let (code, said) = shell.append(&["--full"]);
+    assert!(code == Some(1) && said.contains("1 of them in an earlier run"), "{said}");
+    assert_eq!(shell.entries().len(), 1);
+}

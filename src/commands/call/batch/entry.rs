@@ -66,6 +66,11 @@ pub fn written(line: usize, wanted: Option<&Wanted>, became: &Result<Value>) -> 
     ui::json::harmless(&Value::Object(fields).to_string())
 }
 
+/// Says whether a result of the protocol, which `--full` writes, is the no of its tool.
+pub fn says_no(result: &Value) -> bool {
+    result["isError"] == true && result["content"].is_array()
+}
+
 /// What an earlier output says.
 #[derive(Debug, Default)]
 pub struct Earlier {
@@ -159,6 +164,7 @@ impl Earlier {
 fn read_fate(entry: &Value) -> Fate {
     let error = &entry["error"];
     match (entry.get("result"), error["mayHaveExecuted"].as_bool(), error["kind"].as_str()) {
+        (Some(result), ..) if says_no(result) => Fate::Failed,
         (Some(_), ..) => Fate::Done,
         (_, Some(maybe), _) => {
             if maybe {
@@ -231,6 +237,7 @@ mod tests {
             r#"{"line":2,"call":"failed","tool":"t","error":{"kind":"service_error","message":"no"}}"#, "\n",
             r#"{"line":3,"call":"limited","tool":"t","error":{"kind":"rate_limited","mayHaveExecuted":false}}"#, "\n",
             r#"{"line":4,"call":"lost","tool":"t","error":{"kind":"connection_lost","mayHaveExecuted":true}}"#, "\n",
+            r#"{"line":4,"call":"no","tool":"t","result":{"content":[],"isError":true}}"#, "\n",
             r#"{"line":5,"error":{"kind":"usage","message":"no JSON"}}"#, "\n\n",
             r#"{"line":6,"call":"later","tool":"t","error":{"kind":"a kind of a later version"}}"#, "\n",
             r#"{"line":3,"call":"limited","tool":"t","result":{"a":1}}"#, "\n",
@@ -242,6 +249,7 @@ mod tests {
             ("failed", Fate::Failed),
             ("limited", Fate::Done),
             ("lost", Fate::InDoubt),
+            ("no", Fate::Failed),
             ("later", Fate::InDoubt),
             ("never", Fate::Open),
         ] {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use self::entry::{Earlier, Fate, fate_of};
+use self::entry::{Earlier, Fate, fate_of, says_no};
 use self::input::{Line, Lines, Wanted};
 use self::order::Order;
 use self::tally::Tally;
@@ -309,7 +309,12 @@ impl Batch<'_> {
     }
 
     fn keep(&mut self, place: &Place, became: &Result<Value>) {
-        self.tally.settled(place.line, became);
+        let failed = match became {
+            Ok(result) if self.arguments.full && says_no(result) => Some(Kind::ServiceError),
+            Ok(_) => None,
+            Err(error) => Some(error.kind()),
+        };
+        self.tally.settled(place.line, failed);
         self.order.put(place.turn, entry::written(place.line, place.wanted.as_ref(), became));
     }
 

@@ -4,8 +4,6 @@
 
 use std::time::Instant;
 
-use serde_json::Value;
-
 use super::entry::Fate;
 use crate::error::{Error, Kind, Result};
 
@@ -43,11 +41,11 @@ impl Tally {
         self.failed_before += usize::from(matches!(fate, Fate::Failed | Fate::InDoubt));
     }
 
-    /// Counts what became of a line.
-    pub fn settled(&mut self, line: usize, became: &Result<Value>) {
-        match became {
-            Ok(_) => self.done += 1,
-            Err(error) => self.failed.push((line, error.kind())),
+    /// Counts a line that is done, or how it failed.
+    pub fn settled(&mut self, line: usize, failed: Option<Kind>) {
+        match failed {
+            None => self.done += 1,
+            Some(kind) => self.failed.push((line, kind)),
         }
     }
 
@@ -129,9 +127,9 @@ mod tests {
 
     fn failing(kinds: &[Kind]) -> Error {
         let mut tally = Tally::new(Some(5));
-        tally.settled(1, &Ok(Value::Null));
+        tally.settled(1, None);
         for (at, kind) in kinds.iter().enumerate() {
-            tally.settled(at + 2, &Err(Error::new(*kind, "no")));
+            tally.settled(at + 2, Some(*kind));
         }
         tally.verdict(None).unwrap_err()
     }
@@ -147,8 +145,8 @@ mod tests {
     #[test]
     fn what_stopped_it_stands_first() {
         let mut tally = Tally::new(Some(5));
-        tally.settled(1, &Ok(Value::Null));
-        tally.settled(2, &Err(Error::new(Kind::AuthDenied, "no")));
+        tally.settled(1, None);
+        tally.settled(2, Some(Kind::AuthDenied));
         let told = tally.verdict(Some(Error::new(Kind::AuthDenied, "rejected").hint("rotate"))).unwrap_err();
         assert_eq!(told.message(), "rejected; 1 of 2 calls failed (line 2); 3 calls not made");
         assert_eq!(told.details().hint.as_deref(), Some("rotate; then go on with --resume"));
