@@ -53,6 +53,18 @@ fn answers_that_have_come_are_written_after_an_interruption() {
 }
 
 #[test]
+fn where_results_cannot_be_saved_nothing_more_is_called() {
+    let shell = Shell::new();
+    let image = json!({"content": [{"type": "image", "mimeType": "image/png", "data": "AAAA"}]});
+    let line = format!("{}\n", json!({"tool": "say", "arguments": {"result": image}}));
+    let batch = shell.file("batch", &line.repeat(3));
+    let (code, said) = shell.append(&["--save", batch.to_str().expect("a path")]);
+    assert!(code == Some(1) && said.contains("2 calls not made"), "{said}");
+    assert_eq!(kinds(&shell.entries()), ["output"]);
+    assert_eq!(shell.service.received().iter().filter(|received| received.tool() == "say").count(), 1);
+}
+
+#[test]
 fn a_no_of_the_tool_is_a_failure_in_full_too() {
     let shell = Shell::new();
     let no = json!({"content": [{"type": "text", "text": "not today"}], "isError": true});

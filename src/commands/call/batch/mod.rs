@@ -48,6 +48,7 @@ const STOPS: &[Kind] = &[
     Kind::RateLimited,
     Kind::Unreachable,
     Kind::EraMismatch,
+    Kind::Output,
     Kind::Bug,
 ];
 
