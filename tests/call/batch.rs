@@ -1,6 +1,7 @@
 //! Many calls in one conversation: their order, their failures, and that none is made twice.
 
 mod ends;
+mod files;
 
 use std::collections::HashMap;
 use std::fs::{self, File};

@@ -11,6 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::input::Wanted;
+use super::stdout;
 use crate::error::{Error, Kind, Result};
 use crate::ui;
 
@@ -188,35 +189,6 @@ fn ends_torn(file: &mut File) -> std::io::Result<bool> {
     file.seek(SeekFrom::End(-1))?;
     file.read_exact(&mut last)?;
     Ok(last != *b"\n")
-}
-
-/// Where stdout goes.
-mod stdout {
-    use std::fs::File;
-
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Writes {
-        Over,
-        Behind,
-    }
-
-    /// Says how stdout writes into this file, if it does.
-    #[cfg(unix)]
-    pub fn is(file: &File) -> Option<Writes> {
-        use rustix::fs::{OFlags, fcntl_getfl, fstat};
-        let stdout = std::io::stdout();
-        let (there, here) = (fstat(file).ok()?, fstat(&stdout).ok()?);
-        if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) {
-            return None;
-        }
-        let appends = fcntl_getfl(&stdout).is_ok_and(|flags| flags.contains(OFlags::APPEND));
-        Some(if appends { Writes::Behind } else { Writes::Over })
-    }
-
-    #[cfg(not(unix))]
-    pub fn is(_: &File) -> Option<Writes> {
-        None
-    }
 }
 
 #[cfg(test)]

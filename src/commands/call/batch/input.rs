@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
+use super::stdout;
 use crate::error::{Error, Kind, Result};
 use crate::profile::nearest;
 use crate::state::digits;
@@ -58,10 +59,16 @@ impl Lines {
     /// [`Kind::Usage`] for a file that cannot be read.
     pub fn open(path: &Path) -> Result<(Self, Option<u64>)> {
         if path.as_os_str() == "-" {
+            if stdout::is_stdin() {
+                return Err(endless(path));
+            }
             return Ok((Self::read(io::stdin()), None));
         }
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
         let (about, file) = opened.map_err(|e| unreadable(path, &e))?;
+        if stdout::is(&file).is_some() {
+            return Err(endless(path));
+        }
         let count = match about.is_file() {
             true => Some(count(path).map_err(|e| unreadable(path, &e))?),
             false if about.is_dir() => return Err(unreadable(path, &io::ErrorKind::IsADirectory.into())),
@@ -163,6 +170,12 @@ fn count(path: &Path) -> io::Result<u64> {
         count += u64::from(!is_empty(&line?));
     }
     Ok(count)
+}
+
+/// Each line of the output would be a line of the batch.
+fn endless(path: &Path) -> Error {
+    Error::new(Kind::Usage, format!("the batch {}: the output is written into it", path.display()))
+        .hint("write the output into a file of its own")
 }
 
 fn unreadable(path: &Path, e: &io::Error) -> Error {

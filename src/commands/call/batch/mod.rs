@@ -6,6 +6,7 @@
 mod entry;
 mod input;
 mod order;
+mod stdout;
 mod tally;
 
 use std::collections::{HashMap, HashSet};
