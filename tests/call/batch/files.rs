@@ -23,3 +23,19 @@ fn a_batch_that_is_its_own_output_is_refused() {
     assert!(shell.service.received().is_empty());
     assert_eq!(shell.append(&[]).0, Some(0));
 }
+
+#[test]
+fn an_output_that_a_full_disk_has_cut_off_anywhere_is_gone_on_from() {
+    let shell = Shell::new();
+    shell.batch(&["a", "b"]);
+    assert_eq!(shell.append(&[]).0, Some(0));
+    let whole = fs::read_to_string(shell.home.path().join("output")).expect("the output");
+    let (first, second) = whole.split_once('\n').expect("two lines");
+    for kept in [1, 5, 9] {
+        shell.file("output", &format!("{first}\n{}", &second[..kept]));
+        for _ in 0..2 {
+            let (code, said) = shell.append(&[]);
+            assert_eq!(code, Some(0), "{kept}: {said}");
+        }
+    }
+}

@@ -15,6 +15,8 @@ use super::stdout;
 use crate::error::{Error, Kind, Result};
 use crate::ui;
 
+/// How each line begins.
+const BEGINNING: &[u8] = b"{\"line\":";
 /// Failures of these kinds come before a call is sent, or say that it did not run.
 const DID_NOT_RUN: &[Kind] = &[
     Kind::Usage,
@@ -142,8 +144,8 @@ impl Earlier {
                 }
                 Ok(())
             }
-            // A kill can leave half a line: whatever it names was called.
-            Err(_) if line.starts_with(b"{\"line\":") => {
+            // A kill or a full disk can leave any part of a line: whatever it names was called.
+            Err(_) if line.starts_with(BEGINNING) || BEGINNING.starts_with(line) => {
                 let text = String::from_utf8_lossy(line);
                 for named in text.split("\"call\":\"").skip(1) {
                     if let Some((call, _)) = named.split_once('"') {
@@ -241,11 +243,14 @@ mod tests {
         assert!(["half", "behind", "last"].iter().all(|call| known.fate(call) == Fate::InDoubt));
         assert!(known.torn);
         assert_eq!(earlier(r#"{"line":1,"ca"#).unwrap().fate(""), Fate::Open);
+        for cut in ["{", "{\"li", "{\"line\":"] {
+            assert!(earlier(cut).unwrap().torn, "{cut}");
+        }
     }
 
     #[test]
     fn a_file_of_something_else_is_refused() {
-        for foreign in ["title,status\n", r#"{"tool":"t","arguments":{}}"#, "[1]", "{\"li"] {
+        for foreign in ["title,status\n", r#"{"tool":"t","arguments":{}}"#, "[1]", "{\n  \"line\": 1\n}"] {
             assert_eq!(earlier(foreign).unwrap_err().kind(), Kind::Usage, "{foreign}");
         }
         assert!(Earlier::read(Path::new("/")).is_err());
