@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use super::stdout;
 use crate::error::{Error, Kind, Result};
 use crate::profile::nearest;
+use crate::protocol::MAX_MESSAGE;
 use crate::state::digits;
 
 const FIELDS: [&str; 2] = ["tool", "arguments"];
-/// So many lines are read ahead.
-const AHEAD: usize = 64;
+/// So many lines are read ahead; each can be very long.
+const AHEAD: usize = 1;
 const SHAPE: &str = r#"write {"tool": "NAME", "arguments": {…}} on each line"#;
 
 /// One line.
@@ -81,7 +82,7 @@ impl Lines {
         let (to_batch, from_reader) = mpsc::channel(AHEAD);
         // A read of standard input cannot be called off, so it has a thread of its own.
         std::thread::spawn(move || {
-            for line in BufReader::new(source).split(b'\n') {
+            for line in lines_of(source, MAX_MESSAGE) {
                 if to_batch.blocking_send(line).is_err() {
                     return;
                 }
@@ -160,13 +161,38 @@ fn canonical(value: &Value) -> String {
     }
 }
 
+/// Returns the lines of a source without their ends; one that is longer than `longest` bytes is the last, and a
+/// failure.
+fn lines_of(source: impl Read, longest: usize) -> impl Iterator<Item = io::Result<Vec<u8>>> {
+    let mut source = Some(BufReader::new(source));
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        match source.as_mut()?.take(longest as u64 + 1).read_until(b'\n', &mut line) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(e) => {
+                source = None;
+                return Some(Err(e));
+            }
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        } else if line.len() > longest {
+            source = None;
+            let why = format!("the next one is longer than {} MiB", longest >> 20);
+            return Some(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+        Some(Ok(line))
+    })
+}
+
 fn is_empty(line: &[u8]) -> bool {
     line.iter().all(u8::is_ascii_whitespace)
 }
 
 fn count(path: &Path) -> io::Result<u64> {
     let mut count = 0;
-    for line in BufReader::new(File::open(path)?).split(b'\n') {
+    for line in lines_of(File::open(path)?, MAX_MESSAGE) {
         count += u64::from(!is_empty(&line?));
     }
     Ok(count)
@@ -226,6 +252,16 @@ mod tests {
         assert!(Wanted::read(b"{\"tool\":\"\xff\"}").unwrap_err().message().contains("UTF-8"));
         let near = read(r#"{"tool":"t","argument":{}}"#).unwrap_err();
         assert_eq!(near.details().hint.as_deref(), Some("did you mean arguments?"));
+    }
+
+    #[test]
+    fn a_line_without_an_end_does_not_fill_the_memory() {
+        let mut lines = lines_of(b"abc\n\nabc".as_slice(), 3);
+        assert!(["abc", "", "abc"].iter().all(|line| lines.next().unwrap().unwrap() == line.as_bytes()));
+        assert!(lines.next().is_none());
+        let mut lines = lines_of(std::io::repeat(0), 1 << 20);
+        assert!(lines.next().unwrap().unwrap_err().to_string().contains("longer than 1 MiB"));
+        assert!(lines.next().is_none());
     }
 
     #[tokio::test]
