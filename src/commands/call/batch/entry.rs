@@ -138,12 +138,15 @@ impl Earlier {
             return Ok(());
         }
         match serde_json::from_slice::<Value>(line) {
-            Ok(entry) if entry["line"].is_u64() => {
-                if let Some(call) = entry["call"].as_str() {
-                    self.know(call, read_fate(&entry));
+            Ok(entry) if entry["line"].is_u64() => match (entry["call"].as_str(), read_fate(&entry)) {
+                (Some(call), fate) => {
+                    self.know(call, fate);
+                    Ok(())
                 }
-                Ok(())
-            }
+                // Of a line that was no call.
+                (None, Fate::Open) => Ok(()),
+                (None, _) => Err(()),
+            },
             // A kill or a full disk can leave any part of a line: whatever it names was called.
             Err(_) if line.starts_with(BEGINNING) || BEGINNING.starts_with(line) => {
                 let text = String::from_utf8_lossy(line);
@@ -250,7 +253,13 @@ mod tests {
 
     #[test]
     fn a_file_of_something_else_is_refused() {
-        for foreign in ["title,status\n", r#"{"tool":"t","arguments":{}}"#, "[1]", "{\n  \"line\": 1\n}"] {
+        for foreign in [
+            "title,status\n",
+            r#"{"tool":"t","arguments":{}}"#,
+            "[1]",
+            "{\n  \"line\": 1\n}",
+            r#"{"line":1,"result":1}"#,
+        ] {
             assert_eq!(earlier(foreign).unwrap_err().kind(), Kind::Usage, "{foreign}");
         }
         assert!(Earlier::read(Path::new("/")).is_err());
