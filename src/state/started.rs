@@ -24,6 +24,8 @@ const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 pub struct Started {
     path: PathBuf,
     file: File,
+    /// Its last line may be half a line.
+    torn: bool,
 }
 
 /// What earlier batches against the same service left behind.
@@ -56,7 +58,7 @@ impl State {
         let (mut file, path) = kept.map_err(|e| e.error)?;
         file.lock()?;
         writeln!(file, "{HEAD}")?;
-        Ok(Started { path, file })
+        Ok(Started { path, file, torn: false })
     }
 
     /// Returns what earlier batches against a service left behind, and forgets what is very old.
@@ -86,6 +88,7 @@ impl State {
             for line in BufReader::new(file).lines().skip(1) {
                 let line = line?;
                 match line.strip_prefix(UNDONE) {
+                    None if line.is_empty() => {}
                     Some(call) => drop(calls.remove(call)),
                     None => drop(calls.insert(line)),
                 }
@@ -103,12 +106,13 @@ impl Started {
     /// What the file system says; then it must not be sent.
     pub fn add(&mut self, call: &str) -> io::Result<()> {
         // One write: a kill leaves the whole line or nothing.
-        self.file.write_all(format!("{call}\n").as_bytes())
+        let before = if std::mem::take(&mut self.torn) { "\n" } else { "" };
+        self.file.write_all(format!("{before}{call}\n").as_bytes())
     }
 
     /// Records that a call did not run after all. That it cannot be written is no failure: it stays in doubt.
     pub fn did_not_run(&mut self, call: &str) {
-        let _ = self.file.write_all(format!("{UNDONE}{call}\n").as_bytes());
+        self.torn |= self.file.write_all(format!("{UNDONE}{call}\n").as_bytes()).is_err();
     }
 
     /// Ends the record: every call that was begun has its answer written.
@@ -184,5 +188,22 @@ mod tests {
         started.add("a").unwrap();
         started.forget();
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_full_disk_cut_off_takes_no_later_call_along() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::new(home.path().to_owned());
+        let mut started = state.begin_batch("s").unwrap();
+        started.add("a").unwrap();
+        let full = File::open(&started.path).unwrap(); // refuses to be written, as a full disk does
+        let file = std::mem::replace(&mut started.file, full);
+        started.did_not_run("a");
+        started.file = file;
+        started.file.write_all(b"-half").unwrap();
+        started.add("b").unwrap();
+        drop(started);
+        let left = state.left_batches("s").unwrap();
+        assert!(left.had_begun("a") && left.had_begun("b"));
     }
 }
