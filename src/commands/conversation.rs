@@ -30,6 +30,8 @@ use crate::state::tools::ToolsOf;
 use crate::ui;
 
 const NOT_FOUND: i32 = -32601;
+/// The services say so with a 401; official SDKs have the same code for a request that took too long.
+const REJECTED: i64 = -32001;
 const REPLACE_KEY: &str =
     "set a valid one in ASISTRY_API_KEY, or replace the stored one: asistry keys rotate -p PROFILE";
 
@@ -56,6 +58,10 @@ pub struct Conversation {
     asker: Asker,
     reveals: Reveals,
     count: i64,
+    /// So many requests are under way.
+    open: usize,
+    /// No other request was under way beside the present one.
+    alone: bool,
     /// Answers that came while another one was waited for.
     early: VecDeque<Answered>,
 }
@@ -164,6 +170,8 @@ impl Conversation {
             asker,
             reveals: Reveals::default(),
             count: 0,
+            open: 0,
+            alone: true,
             early: VecDeque::new(),
         })
     }
@@ -193,6 +201,8 @@ impl Conversation {
     /// Sends a request, whose answer [`Self::answer`] brings among others.
     pub fn say(&mut self, method: &str, params: &str) -> Id {
         self.count += 1;
+        self.alone = self.open == 0;
+        self.open += 1;
         let id = Id::Integer(self.count);
         self.client.say(Message::request(&id, method, Some(params)).text().clone());
         id
@@ -274,10 +284,11 @@ impl Conversation {
         line
     }
 
-    async fn take(&self, message: &Message, progress: &mut impl FnMut(&Message)) -> Option<Answered> {
+    async fn take(&mut self, message: &Message, progress: &mut impl FnMut(&Message)) -> Option<Answered> {
         match message.kind() {
             MessageKind::Response => {
-                let answer = answer(message, self.in_use.remote.was_rejected());
+                let answer = answer(message, self.in_use.remote.was_rejected(), self.alone);
+                self.open = self.open.saturating_sub(1);
                 return message.id().map(|id| (id.clone(), answer));
             }
             MessageKind::Request => {
@@ -480,8 +491,8 @@ fn interrupted() -> Error {
 }
 
 /// `rejected` says that the service has rejected the key: the status does not come along with an error of its
-/// own.
-fn answer(message: &Message, rejected: bool) -> Result<String> {
+/// own. It is this request's where it was `alone`, or where the code says so too; else it may have run.
+fn answer(message: &Message, rejected: bool, alone: bool) -> Result<String> {
     let Some(error) = message.error_text() else {
         return Ok(message.result_text().unwrap_or("null").to_owned());
     };
@@ -499,7 +510,7 @@ fn answer(message: &Message, rejected: bool) -> Result<String> {
     let ours = data["source"] == "asistry";
     let kind = match (ours, failed.code) {
         (true, _) => data["kind"].as_str().and_then(Kind::named).unwrap_or(Kind::Bug),
-        (false, -32001) => Kind::AuthDenied,
+        (false, REJECTED) => Kind::AuthDenied,
         (false, -32029) => Kind::RateLimited,
         (false, _) if rejected => Kind::AuthDenied,
         (false, _) => Kind::ServiceError,
@@ -515,7 +526,9 @@ fn answer(message: &Message, rejected: bool) -> Result<String> {
     if let Some(status) = data["httpStatus"].as_u64().and_then(|status| u16::try_from(status).ok()) {
         told = told.http_status(status);
     }
-    if let Some(maybe) = data["mayHaveExecuted"].as_bool().filter(|_| ours) {
+    let is_proven = rejected && (alone || failed.code == REJECTED);
+    let in_doubt = (kind == Kind::AuthDenied && !is_proven).then_some(true);
+    if let Some(maybe) = if ours { data["mayHaveExecuted"].as_bool() } else { in_doubt } {
         told = told.may_have_executed(maybe);
     }
     Err(if hint.is_empty() { told } else { told.hint(hint) })

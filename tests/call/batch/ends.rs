@@ -53,6 +53,52 @@ fn answers_that_have_come_are_written_after_an_interruption() {
 }
 
 #[test]
+fn a_call_that_failed_beside_a_rejected_key_is_not_made_again() {
+    let (gate, refused) = (Gate::default(), AtomicBool::new(false));
+    let held = gate.clone();
+    let shell = Shell::with(move |received| match title(received).as_deref() {
+        Some("a") if !refused.swap(true, Ordering::SeqCst) => Some(Reply::empty(401)),
+        Some("b") => {
+            let error = json!({"code": -32000, "message": "half of it is done"});
+            let id: Value = serde_json::from_str(&received.id).expect("an id");
+            Some(Reply::json(json!({"jsonrpc": "2.0", "id": id, "error": error})).after(&held))
+        }
+        _ => answer(received),
+    });
+    shell.batch(&["a", "b"]);
+    let mut child = piped(&shell, &["--jobs", "2"]);
+    let mut stdout = BufReader::new(child.stdout.take().expect("stdout"));
+    shell.service.awaits("b", |received| title(received).as_deref() == Some("b"));
+    let mut printed = String::new();
+    stdout.read_line(&mut printed).expect("a line");
+    gate.open();
+    stdout.read_to_string(&mut printed).expect("text");
+    assert_eq!(child.wait_with_output().expect("an end").status.code(), Some(4));
+    shell.file("output", &printed);
+    let (code, said) = shell.append(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(shell.called(), [("a", 2), ("b", 1)].map(|(t, n)| (t.to_owned(), n)).into());
+}
+
+#[test]
+fn the_code_of_a_rejected_key_alone_proves_nothing() {
+    // Official SDKs use the same code for a request that took too long.
+    let shell = Shell::with(|received| match title(received) {
+        Some(_) => {
+            let error = json!({"code": -32001, "message": "Request timed out"});
+            let id: Value = serde_json::from_str(&received.id).expect("an id");
+            Some(Reply::json(json!({"jsonrpc": "2.0", "id": id, "error": error})))
+        }
+        None => answer(received),
+    });
+    shell.batch(&["a"]);
+    assert_eq!(shell.append(&[]).0, Some(4));
+    let (code, said) = shell.append(&[]);
+    assert!(code == Some(1) && said.contains("1 of them in an earlier run"), "{said}");
+    assert_eq!(shell.called()["a"], 1);
+}
+
+#[test]
 fn where_results_cannot_be_saved_nothing_more_is_called() {
     let shell = Shell::new();
     let image = json!({"content": [{"type": "image", "mimeType": "image/png", "data": "AAAA"}]});
