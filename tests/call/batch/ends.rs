@@ -122,3 +122,15 @@ fn a_no_of_the_tool_is_a_failure_in_full_too() {
     assert!(code == Some(1) && said.contains("1 of them in an earlier run"), "{said}");
     assert_eq!(shell.entries().len(), 1);
 }
+
+#[test]
+fn a_call_whose_answer_cannot_be_read_may_have_run() {
+    let shell = Shell::with(|received| match title(received) {
+        Some(_) => Some(Reply::result(received, "[".repeat(200) + &"]".repeat(200))),
+        None => answer(received),
+    });
+    shell.batch(&["a"]);
+    let (code, said) = shell.append(&[]);
+    assert_eq!(code, Some(7), "{said}");
+    assert_eq!(shell.entries()[0]["error"]["mayHaveExecuted"], true);
+}

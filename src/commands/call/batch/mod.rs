@@ -278,7 +278,8 @@ impl Batch<'_> {
 
     /// Reads the result of a tool.
     fn read(&self, text: &str, line: usize) -> Result<Value> {
-        let outcome = Outcome::read(parsed("tools/call", text)?, self.arguments.save.as_deref())
+        let outcome = parsed("tools/call", text)
+            .and_then(|result| Outcome::read(result, self.arguments.save.as_deref()))
             .map_err(|error| error.may_have_executed(true))?;
         if self.arguments.full {
             return Ok(outcome.whole);
