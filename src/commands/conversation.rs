@@ -22,7 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::local::inside::{self, Client};
 use crate::profile::{Options, nearest};
 use crate::protocol::http::origin_and_path;
-use crate::protocol::message::{Id, Kind as MessageKind, Message, quote};
+use crate::protocol::message::{Id, Kind as MessageKind, Message, quote, without_halves};
 use crate::protocol::revision::NEWEST_LEGACY;
 use crate::relay::{Ending, Relay};
 use crate::state::State;
@@ -113,7 +113,11 @@ impl Tool {
 /// # Errors
 /// [`Kind::ProtocolViolation`] for what is none.
 pub fn parsed(method: &str, text: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|e| nonsense(method, &e))
+    read(text).map_err(|e| nonsense(method, &e))
+}
+
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    serde_json::from_str(text).or_else(|_| serde_json::from_str(&without_halves(text)))
 }
 
 fn nonsense(method: &str, e: &serde_json::Error) -> Error {
@@ -505,7 +509,7 @@ fn answer(message: &Message, rejected: bool, alone: bool) -> Result<String> {
         #[serde(default)]
         data: Value,
     }
-    let failed: Failed = serde_json::from_str(error).unwrap_or_default();
+    let failed: Failed = read(error).unwrap_or_default();
     let data = &failed.data;
     let ours = data["source"] == "asistry";
     let kind = match (ours, failed.code) {

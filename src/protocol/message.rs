@@ -376,6 +376,31 @@ pub fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// Returns JSON in which no escape stands for half a character; U+FFFD stands there instead. JavaScript writes
+/// one where a text was cut inside an emoji, and our reader refuses the whole for it (RFC 8259 section 8.2).
+pub fn without_halves(json: &str) -> String {
+    let unit = |text: &str| u16::from_str_radix(text.get(..6)?.strip_prefix("\\u")?, 16).ok();
+    let (mut whole, mut rest) = (String::with_capacity(json.len()), json);
+    while let Some(at) = rest.find('\\') {
+        let escape = &rest[at..];
+        whole.push_str(&rest[..at]);
+        let length = match (unit(escape), escape.get(6..).and_then(unit)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                whole.push_str("\\ufffd");
+                rest = &escape[6..];
+                continue;
+            }
+            (Some(_), _) => 6,
+            (None, _) => 1 + escape[1..].chars().next().map_or(0, char::len_utf8),
+        };
+        whole.push_str(&escape[..length]);
+        rest = &escape[length..];
+    }
+    whole.push_str(rest);
+    whole
+}
+
 fn unquote(raw: &str) -> Option<String> {
     serde_json::from_str(raw).ok()
 }
@@ -503,6 +528,20 @@ mod tests {
             proptest::prop_assert_eq!(there.id(), Some(&number));
             let back = there.under_id(&text);
             proptest::prop_assert_eq!(back.text(), message.text());
+        }
+    }
+
+    #[test]
+    fn half_a_character_takes_no_other_along() {
+        for (json, whole) in [
+            (r#""cut \ud83d""#, "cut \u{fffd}"),
+            (r#""\ude00\ud83d\ude00\ud83d\ud83d\ude00""#, "\u{fffd}😀\u{fffd}😀"),
+            (r#""\\ud83d \n\u00e9\ud83dé""#, "\\ud83d \né\u{fffd}é"),
+        ] {
+            assert_eq!(unquote(&without_halves(json)).as_deref(), Some(whole), "{json}");
+        }
+        for broken in ["\\", "\\u", "\\é", "\\ud83", "\\ud83d\\"] {
+            without_halves(broken);
         }
     }
 }

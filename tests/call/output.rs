@@ -192,3 +192,19 @@ fn a_large_result_is_whole_behind_a_slow_pipe_and_a_closed_pipe_ends_quietly() {
     let output = child.wait_with_output().expect("an end");
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
 }
+
+#[test]
+fn a_text_that_was_cut_inside_a_character_is_a_text() {
+    let shell = Shell::with(|received| match received.method.as_str() {
+        "tools/call" if received.tool() == "say" => {
+            Some(Reply::result(received, r#"{"content":[{"type":"text","text":"cut \ud83d"}]}"#))
+        }
+        "tools/call" => Some(Reply::json(format!(
+            r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":-32000,"message":"cut \ud83d"}}}}"#,
+            received.id
+        ))),
+        _ => answer(received),
+    });
+    assert_eq!(shell.prints(&["call", "say"]), "cut \u{fffd}\n");
+    assert!(shell.fails(&["call", "echo", "title=x"], 1).contains("cut \u{fffd}"));
+}
