@@ -332,11 +332,37 @@ impl Authorizer {
 }
 
 /// Returns how a secret may stand in a text: the value of its header, what stands there behind the scheme, and
-/// either as some services write it into JSON.
+/// either as some services write it into JSON: PHP, .NET, Go.
 fn forms_of(value: &[u8]) -> Vec<Vec<u8>> {
     let behind_scheme = memmem::find(value, b" ").map(|space| &value[space + 1..]);
     let plain = [Some(value), behind_scheme].into_iter().flatten();
-    plain.flat_map(|form| [form.to_vec(), replaced(form, b"/", br"\/")]).collect()
+    let written = |form: &[u8]| {
+        let mut forms = vec![form.to_vec()];
+        // Most keys are written alike by all.
+        for other in [
+            replaced(form, b"/", br"\/"),
+            escaped(form, b"&'+<>`", |c| format!(r"\u{c:04X}")),
+            escaped(form, b"&<>", |c| format!(r"\u{c:04x}")),
+        ] {
+            if !forms.contains(&other) {
+                forms.push(other);
+            }
+        }
+        forms
+    };
+    plain.flat_map(written).collect()
+}
+
+fn escaped(text: &[u8], which: &[u8], how: impl Fn(u8) -> String) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for c in text {
+        if which.contains(c) {
+            out.extend_from_slice(how(*c).as_bytes());
+        } else {
+            out.push(*c);
+        }
+    }
+    out
 }
 
 fn replaced(text: &[u8], what: &[u8], by: &[u8]) -> Vec<u8> {
@@ -488,6 +514,10 @@ mod tests {
         let forms: Vec<_> = forms.iter().flatten().map(String::as_str).collect();
         let wanted = ["Basic dXNl/cjpwYXNz", r"Basic dXNl\/cjpwYXNz", "dXNl/cjpwYXNz", r"dXNl\/cjpwYXNz"];
         assert_eq!(forms, wanted);
+        let forms = forms_of(b"a+b<c");
+        for written in [r"a+b<c", r"a\u002Bb\u003Cc", r"a+b\u003cc"] {
+            assert!(forms.iter().any(|form| form == written.as_bytes()), "{written}");
+        }
     }
 
     #[test]
