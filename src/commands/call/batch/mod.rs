@@ -209,7 +209,8 @@ impl Batch<'_> {
             Fate::Open => {}
             known => {
                 self.tally.earlier(known, line.number);
-                return self.show();
+                self.show();
+                return Ok(());
             }
         }
         if self.record.left.is_under_way(&wanted.call) {
@@ -294,7 +295,7 @@ impl Batch<'_> {
         Ok(outcome.value)
     }
 
-    /// Writes what became of a line, as soon as all lines before it are written.
+    /// Takes what became of a line and writes it, as soon as all lines before it are written.
     async fn settle(&mut self, place: Place, became: Result<Value>) -> Result<()> {
         if let Err(error) = &became {
             self.failed(&place, error);
@@ -308,7 +309,8 @@ impl Batch<'_> {
         {
             self.record.did_not_run(&wanted.call);
         }
-        self.show()
+        self.show();
+        Ok(())
     }
 
     fn keep(&mut self, place: &Place, became: &Result<Value>) {
@@ -340,16 +342,15 @@ impl Batch<'_> {
         match written {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => Err(Error::new(Kind::Output, "nobody reads the output any more")
-                .hint("what was under way may have run; --resume goes on from an output that was kept")),
+                .hint("keep the output; what was under way may have run")),
             Ok(Err(error)) => Err(error),
             Err(e) => Err(Error::new(Kind::Bug, format!("the output cannot be written: {e}"))),
         }
     }
 
-    fn show(&mut self) -> Result<()> {
+    fn show(&mut self) {
         let (done, total, what) = self.tally.shown();
         self.bar.count(done, total, &what);
-        Ok(())
     }
 
     /// Writes the last lines, leaves the service, and says how it went.
