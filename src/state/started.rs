@@ -1,16 +1,17 @@
 //! Which calls a batch has begun: a killed one leaves its record behind, so that what may have run is not called
 //! again.
 //!
-//! One file for each running batch, locked while it runs and removed when it ends. Refuses secrets: a call is
-//! known by its digest.
+//! One file for each running batch, removed when it ends. Refuses secrets: a call is known by its digest. Refuses
+//! a batch that goes on from an earlier output while another one runs against the same service: either could make
+//! a call that the other has just made.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Durability, State, digits, private_directory, replace};
+use super::{Durability, State, digits, private_directory, private_file, replace};
 
 const PREFIX: &str = "batch-";
 const HEAD: &str = "asistry batch 1";
@@ -26,9 +27,14 @@ pub struct Started {
     file: File,
     /// Its last line may be half a line.
     torn: bool,
+    _alone: Alone,
 }
 
-/// What earlier batches against the same service left behind.
+/// The right to run a batch against a service, as long as it lives.
+#[derive(Debug)]
+struct Alone(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+
+/// What killed batches against the same service left behind.
 #[derive(Debug, Default)]
 pub struct Left {
     records: Vec<Record>,
@@ -38,17 +44,22 @@ pub struct Left {
 struct Record {
     path: PathBuf,
     calls: HashSet<String>,
-    /// Its batch still runs.
-    alive: bool,
 }
 
 impl State {
-    /// Begins the record of a batch against a service.
+    /// Begins the record of a batch against a service; `None` where another one runs, and one of the two goes on
+    /// from an earlier output.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn begin_batch(&self, service: &str) -> io::Result<Started> {
+    pub fn begin_batch(&self, service: &str, goes_on: bool) -> io::Result<Option<Started>> {
         private_directory(self.directory())?;
+        let lock = private_file(&self.directory().join(format!("batches-{}.lock", digits(service))))?;
+        match if goes_on { lock.try_lock() } else { lock.try_lock_shared() } {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(e)) => return Err(e),
+        }
         // 0600 from the beginning, and under a name that nobody else has.
         let kept = tempfile::Builder::new()
             .prefix(&beginning(service))
@@ -56,41 +67,29 @@ impl State {
             .tempfile_in(self.directory())?
             .keep();
         let (mut file, path) = kept.map_err(|e| e.error)?;
-        file.lock()?;
         writeln!(file, "{HEAD}")?;
-        Ok(Started { path, file, torn: false })
+        Ok(Some(Started { path, file, torn: false, _alone: Alone(lock) }))
     }
 
-    /// Returns what earlier batches against a service left behind, and forgets what is very old.
+    /// Returns what killed batches against a service left behind, and forgets what is very old. `own` is the batch
+    /// that goes on, so no other one runs.
     ///
     /// # Errors
     /// A record that is there and cannot be read.
-    pub fn left_batches(&self, service: &str) -> io::Result<Left> {
-        let mut records = Vec::new();
-        for entry in fs::read_dir(self.directory()).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.starts_with(&beginning(service)) {
+    pub fn left_batches(&self, service: &str, own: &Started) -> io::Result<Left> {
+        let mut left = Left::default();
+        for entry in fs::read_dir(self.directory())? {
+            let entry = entry?;
+            let path = entry.path();
+            if path == own.path || !entry.file_name().to_string_lossy().starts_with(&beginning(service)) {
                 continue;
             }
-            let path = entry.path();
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(e),
-            };
-            let alive = file.try_lock_shared().is_err();
-            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-            if !alive && age > KEPT {
+            if entry.metadata()?.modified()?.elapsed().unwrap_or_default() > KEPT {
                 fs::remove_file(&path)?;
                 continue;
             }
-            let mut lines = BufReader::new(file).lines();
-            if lines.next().transpose()?.is_none() {
-                // It is being begun at this moment, and not locked yet: its batch is about to need it.
-                continue;
-            }
             let mut calls = HashSet::new();
-            for line in lines {
+            for line in BufReader::new(File::open(&path)?).lines().skip(1) {
                 let line = line?;
                 match line.strip_prefix(UNDONE) {
                     None if line.is_empty() => {}
@@ -98,9 +97,9 @@ impl State {
                     None => drop(calls.insert(line)),
                 }
             }
-            records.push(Record { path, calls, alive });
+            left.records.push(Record { path, calls });
         }
-        Ok(Left { records })
+        Ok(left)
     }
 }
 
@@ -127,20 +126,15 @@ impl Started {
 }
 
 impl Left {
-    /// Says whether a batch that is over had begun this call.
+    /// Says whether a batch that was killed had begun this call.
     pub fn had_begun(&self, call: &str) -> bool {
-        self.records.iter().any(|record| !record.alive && record.calls.contains(call))
-    }
-
-    /// Says whether a batch that still runs has begun this call.
-    pub fn is_under_way(&self, call: &str) -> bool {
-        self.records.iter().any(|record| record.alive && record.calls.contains(call))
+        self.records.iter().any(|record| record.calls.contains(call))
     }
 
     /// Forgets the calls whose fate stands in the output by now. That it cannot be written is no failure: they
     /// stay in doubt.
     pub fn forget(self, settled: impl Fn(&str) -> bool) {
-        for mut record in self.records.into_iter().filter(|record| !record.alive) {
+        for mut record in self.records {
             let before = record.calls.len();
             record.calls.retain(|call| !settled(call));
             if record.calls.is_empty() {
@@ -161,45 +155,65 @@ fn beginning(service: &str) -> String {
 mod tests {
     use super::*;
 
+    fn begun(state: &State) -> Started {
+        state.begin_batch("s", false).unwrap().unwrap()
+    }
+
+    /// Goes on after a kill, and forgets what is settled.
+    fn had_begun(state: &State, calls: &[&str], settled: impl Fn(&str) -> bool) -> Vec<bool> {
+        let mine = state.begin_batch("s", true).unwrap().unwrap();
+        let left = state.left_batches("s", &mine).unwrap();
+        let had = calls.iter().map(|call| left.had_begun(call)).collect();
+        left.forget(settled);
+        mine.forget();
+        had
+    }
+
     #[test]
     fn what_a_killed_batch_had_begun_is_known_until_it_is_settled() {
         let home = tempfile::tempdir().unwrap();
         let state = State::new(home.path().join("state"));
-        let mut running = state.begin_batch("https://h/mcp").unwrap();
-        running.add("a").unwrap();
-        running.add("b").unwrap();
-        running.add("d").unwrap();
-        running.did_not_run("d");
-        let left = state.left_batches("https://h/mcp").unwrap();
-        assert!(left.is_under_way("a") && !left.had_begun("a"));
-        left.forget(|_| true);
-
-        drop(running); // as a kill does
-        let left = state.left_batches("https://h/mcp").unwrap();
-        assert!(left.had_begun("a") && left.had_begun("b") && !left.had_begun("c") && !left.had_begun("d"));
-        left.forget(|call| call == "a");
-        assert!(!state.left_batches("https://other/mcp").unwrap().had_begun("b"));
-        let left = state.left_batches("https://h/mcp").unwrap();
-        assert!(!left.had_begun("a") && left.had_begun("b"));
-        left.forget(|_| true);
-        assert_eq!(fs::read_dir(home.path().join("state")).unwrap().count(), 0);
+        let mut killed = begun(&state);
+        killed.add("a").unwrap();
+        killed.add("b").unwrap();
+        killed.add("d").unwrap();
+        killed.did_not_run("d");
+        drop(killed);
+        assert_eq!(had_begun(&state, &["a", "b", "c", "d"], |call| call == "a"), [true, true, false, false]);
+        let other = state.begin_batch("other", true).unwrap().unwrap();
+        assert!(!state.left_batches("other", &other).unwrap().had_begun("b"));
+        assert_eq!(had_begun(&state, &["a", "b"], |_| true), [false, true]);
+        assert_eq!(had_begun(&state, &["b"], |_| true), [false]);
     }
 
     #[test]
-    fn a_batch_that_ended_leaves_nothing() {
+    fn a_batch_that_ended_leaves_no_record() {
         let home = tempfile::tempdir().unwrap();
         let state = State::new(home.path().to_owned());
-        let mut started = state.begin_batch("s").unwrap();
+        let mut started = begun(&state);
         started.add("a").unwrap();
         started.forget();
-        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+        let names = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.map(|name| name.into_string().unwrap()).all(|name| name.ends_with(".lock")));
+    }
+
+    #[test]
+    fn a_batch_that_goes_on_is_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::new(home.path().to_owned());
+        let (one, two) = (begun(&state), begun(&state));
+        assert!(state.begin_batch("s", true).unwrap().is_none());
+        assert!(state.begin_batch("other", true).unwrap().is_some());
+        drop((one, two));
+        let alone = state.begin_batch("s", true).unwrap();
+        assert!(alone.is_some() && state.begin_batch("s", false).unwrap().is_none());
     }
 
     #[test]
     fn what_a_full_disk_cut_off_takes_no_later_call_along() {
         let home = tempfile::tempdir().unwrap();
         let state = State::new(home.path().to_owned());
-        let mut started = state.begin_batch("s").unwrap();
+        let mut started = begun(&state);
         started.add("a").unwrap();
         let full = File::open(&started.path).unwrap(); // refuses to be written, as a full disk does
         let file = std::mem::replace(&mut started.file, full);
@@ -208,17 +222,6 @@ mod tests {
         started.file.write_all(b"-half").unwrap();
         started.add("b").unwrap();
         drop(started);
-        let left = state.left_batches("s").unwrap();
-        assert!(left.had_begun("a") && left.had_begun("b"));
-    }
-
-    #[test]
-    fn a_record_that_is_being_begun_is_left_alone() {
-        let home = tempfile::tempdir().unwrap();
-        let state = State::new(home.path().to_owned());
-        let path = home.path().join(format!("{}x.calls", beginning("s")));
-        File::create(&path).unwrap();
-        state.left_batches("s").unwrap().forget(|_| true);
-        assert!(path.exists());
+        assert_eq!(had_begun(&state, &["a", "b"], |_| true), [true, true]);
     }
 }

@@ -352,13 +352,16 @@ fn an_output_is_never_written_over_nor_used_by_two() {
     shell.service.awaits("b", |received| title(received).as_deref() == Some("b"));
     let (code, said) = shell.append(&[]);
     assert!(code == Some(2) && said.contains("goes on from it at this moment"), "{said}");
-    // Nor does another output help: the calls are under way.
+    // Nor does another output help, or none: either could make the calls of the other.
     let other = shell.file("other", "");
-    let mut command = shell.asistry(&["call", "--batch"]);
-    command.args([&batch, &PathBuf::from("--resume"), &other]);
-    let elsewhere = command.output().expect("the binary");
-    let said = text(&elsewhere.stderr);
-    assert!(elsewhere.status.code() == Some(2) && said.contains("making the call of line 1"), "{said}");
+    for (resume, told) in
+        [(&["--resume", other.to_str().expect("a path")][..], "another batch runs"), (&[], "--resume runs")]
+    {
+        let mut command = shell.asistry(&["call", "--batch"]);
+        let output = command.arg(&batch).args(resume).output().expect("the binary");
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(told), "{said}");
+    }
     gate.open();
     assert_eq!(first.wait_with_output().expect("an end").status.code(), Some(0));
     assert_eq!(shell.called().values().sum::<usize>(), 2);

@@ -4,7 +4,7 @@
 //! Refuses a file that no batch wrote.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -97,7 +97,7 @@ impl Earlier {
             Err(e) => return Err(fail(e.to_string())),
         };
         // On Windows a lock would keep ourselves from appending to it.
-        if cfg!(unix) && file.try_lock().is_err() {
+        if cfg!(unix) && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
             return Err(fail("another asistry goes on from it at this moment".into())
                 .hint("wait for its end: it may be making the same calls"));
         }

@@ -6,10 +6,11 @@
 mod entry;
 mod input;
 mod order;
+mod record;
 mod stdout;
 mod tally;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use self::entry::{Earlier, Fate, fate_of, says_no};
 use self::input::{Line, Lines, Wanted};
 use self::order::Order;
+use self::record::Record;
 use self::tally::Tally;
 use super::given::Reader;
 use super::result::Outcome;
@@ -29,8 +31,6 @@ use crate::commands::conversation::{Conversation, Tool, find_tool, parsed};
 use crate::commands::environment::Environment;
 use crate::error::{Error, Kind, Result};
 use crate::protocol::message::{Id, quote};
-use crate::state::State;
-use crate::state::started::{Left, Started};
 use crate::ui;
 
 /// So many lines for each job may be ahead of the oldest call that is under way: a kill leaves no more in doubt.
@@ -126,14 +126,6 @@ enum Tools {
     Listed(Vec<Tool>),
 }
 
-/// What has been begun, by this run and by killed ones.
-struct Record {
-    started: Option<Started>,
-    left: Left,
-    /// Calls whose doubt is written by now.
-    told: HashSet<String>,
-}
-
 enum Event {
     Answered(Id, Result<String>),
     Line(Option<Line>),
@@ -144,7 +136,7 @@ impl Batch<'_> {
         if self.arguments.resume.is_none() {
             return Ok(());
         }
-        if self.record.started.is_none() {
+        if !self.record.is_kept() {
             ui::say(
                 "asistry: with ASISTRY_API_KEY nothing remembers which calls a killed run had begun, \
                  unless ASISTRY_STATE_DIR names a directory for it",
@@ -213,38 +205,34 @@ impl Batch<'_> {
                 return Ok(());
             }
         }
-        if self.record.left.is_under_way(&wanted.call) {
-            let why = format!("another asistry is making the call of line {} at this moment", line.number);
-            self.stop = Some(Error::new(Kind::Usage, why).hint("wait for its end"));
-            return Ok(());
-        }
-        if self.record.left.had_begun(&wanted.call) {
-            self.record.told.insert(wanted.call.clone());
-            let place = Place { turn: self.order.turn(), line: line.number, wanted: Some(wanted) };
-            return self.settle(place, Err(in_doubt(KILLED))).await;
-        }
-        let checked = match self.tools_for(&wanted).await {
-            Ok(checked) => checked,
+        let refused = match self.reason_against(&wanted).await {
+            Ok(refused) => refused,
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
             Err(error) => {
                 self.stop = Some(error);
                 return Ok(());
             }
         };
-        if checked.is_ok()
-            && let Err(error) = self.record.add(&wanted.call)
-        {
-            self.stop = Some(error);
-            return Ok(());
-        }
         let place = Place { turn: self.order.turn(), line: line.number, wanted: Some(wanted) };
-        match checked {
-            Err(misfit) => self.settle(place, Err(misfit)).await,
-            Ok(()) => {
+        match refused {
+            Some(why) => self.settle(place, Err(why)).await,
+            None => {
                 self.send(place);
                 Ok(())
             }
         }
+    }
+
+    /// Returns why a call is not to be sent, else records that it is; of what keeps all calls back, it fails.
+    async fn reason_against(&mut self, wanted: &Wanted) -> Result<Option<Error>> {
+        if self.record.had_begun(&wanted.call) {
+            return Ok(Some(in_doubt(KILLED)));
+        }
+        if let Err(misfit) = self.tools_for(wanted).await? {
+            return Ok(Some(misfit));
+        }
+        self.record.add(&wanted.call)?;
+        Ok(None)
     }
 
     fn send(&mut self, place: Place) {
@@ -400,47 +388,10 @@ impl Batch<'_> {
     }
 }
 
-impl Record {
-    fn begin(state: Option<State>, service: &str, resumes: bool) -> Result<Self> {
-        let mut record = Self { started: None, left: Left::default(), told: HashSet::new() };
-        if let Some(state) = state {
-            if resumes {
-                record.left = state.left_batches(service).map_err(|e| unrecorded(&e))?;
-            }
-            record.started = Some(state.begin_batch(service).map_err(|e| unrecorded(&e))?);
-        }
-        Ok(record)
-    }
-
-    fn add(&mut self, call: &str) -> Result<()> {
-        self.started.as_mut().map_or(Ok(()), |started| started.add(call)).map_err(|e| unrecorded(&e))
-    }
-
-    fn did_not_run(&mut self, call: &str) {
-        if let Some(started) = &mut self.started {
-            started.did_not_run(call);
-        }
-    }
-
-    /// Everything that was begun stands in the output.
-    fn forget(self, earlier: &Earlier) {
-        let told = self.told;
-        self.left.forget(|call| told.contains(call) || earlier.fate(call) != Fate::Open);
-        if let Some(started) = self.started {
-            started.forget();
-        }
-    }
-}
-
 fn fits(tools: &[Tool], wanted: &Wanted, checked: bool) -> Result<()> {
     let tool = find_tool(tools, &wanted.tool)?;
     let schema = Schema::new(&tool.input_schema);
     Reader { tool: &tool.name, schema, checked, options: Vec::new }.check(wanted.given.clone())
-}
-
-fn unrecorded(e: &std::io::Error) -> Error {
-    Error::new(Kind::Config, format!("which calls are begun cannot be recorded: {e}"))
-        .hint("set ASISTRY_STATE_DIR to a directory that can be written: without a record a call could be made twice")
 }
 
 fn in_doubt(why: &str) -> Error {

@@ -1,0 +1,91 @@
+//! What this batch has begun, and what killed ones had: asked before a call is sent.
+//!
+//! Refuses a call that cannot be recorded.
+
+use std::collections::HashSet;
+
+use super::entry::{Earlier, Fate};
+use crate::error::{Error, Kind, Result};
+use crate::state::State;
+use crate::state::started::{Left, Started};
+
+/// Both records; none where nothing may be remembered.
+pub struct Record {
+    started: Option<Started>,
+    left: Left,
+    /// Calls whose doubt is told by this run.
+    told: HashSet<String>,
+}
+
+impl Record {
+    /// Begins the record of a batch against a service; one that `goes_on` asks for those of killed ones.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] where it cannot be kept, [`Kind::Usage`] where another batch is in the way.
+    pub fn begin(state: Option<State>, service: &str, goes_on: bool) -> Result<Self> {
+        let mut record = Self { started: None, left: Left::default(), told: HashSet::new() };
+        let Some(state) = state else { return Ok(record) };
+        let started = state.begin_batch(service, goes_on).map_err(|e| unrecorded(&e))?;
+        let started = started.ok_or_else(|| in_the_way(goes_on))?;
+        if goes_on {
+            record.left = state.left_batches(service, &started).map_err(|e| unrecorded(&e))?;
+        }
+        record.started = Some(started);
+        Ok(record)
+    }
+
+    /// Says whether anything is remembered.
+    pub fn is_kept(&self) -> bool {
+        self.started.is_some()
+    }
+
+    /// Says whether a killed batch had begun a call, which is told now.
+    pub fn had_begun(&mut self, call: &str) -> bool {
+        let had_begun = self.left.had_begun(call);
+        if had_begun {
+            self.told.insert(call.to_owned());
+        }
+        had_begun
+    }
+
+    /// Records that a call is about to be sent.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] where it cannot be recorded; then it must not be sent.
+    pub fn add(&mut self, call: &str) -> Result<()> {
+        self.started.as_mut().map_or(Ok(()), |started| started.add(call)).map_err(|e| unrecorded(&e))
+    }
+
+    /// Records that a call did not run after all.
+    pub fn did_not_run(&mut self, call: &str) {
+        if let Some(started) = &mut self.started {
+            started.did_not_run(call);
+        }
+    }
+
+    /// Ends the record: everything that was begun stands in the output.
+    pub fn forget(self, earlier: &Earlier) {
+        let told = self.told;
+        self.left.forget(|call| told.contains(call) || earlier.fate(call) != Fate::Open);
+        if let Some(started) = self.started {
+            started.forget();
+        }
+    }
+}
+
+fn in_the_way(goes_on: bool) -> Error {
+    let why = match goes_on {
+        true => {
+            "another batch runs against this service: it may be making the calls that --resume would make"
+        }
+        false => {
+            "a batch that goes on with --resume runs against this service, and could make the same calls"
+        }
+    };
+    Error::new(Kind::Usage, why).hint("wait for its end")
+}
+
+fn unrecorded(e: &std::io::Error) -> Error {
+    Error::new(Kind::Config, format!("which calls are begun cannot be recorded: {e}"))
+        .hint("set ASISTRY_STATE_DIR to a directory that can be written: without a record a call could be made twice")
+}
