@@ -51,7 +51,7 @@
 //! | an option that a profile can store | a row in `profile/options.rs` |
 //! | a service with its own wire | that, and `protocol/dialect/NAME.rs` |
 //! | a protocol revision | `protocol/revision/vDATE.rs` |
-//! | a subcommand | `commands/NAME.rs`, and its row in `commands/mod.rs` |
+//! | a subcommand | `commands/NAME.rs`, and its rows in `commands/mod.rs` and `commands/quick.rs` |
 //! | a name that TAB offers | a row of `NAMES` in `commands/complete/place.rs` |
 //! | a form of output | `commands/output.rs`, drawn in `ui/` |
 //! | a place where keys lie | `auth/store/NAME.rs`, and a row in `profile::StoreKind` |

@@ -366,7 +366,10 @@ impl Passage {
             Kind::Timeout,
             format!("no answer from {} within {}", self.terms.place, seconds(after)),
         )
-        .hint("allow more time with --timeout");
+        .hint(match self.silence() == Some(after) {
+            true => "allow more time with --timeout",
+            false => "allow more time with --max-time",
+        });
         self.fail(error, Processed::Maybe, false)
     }
 

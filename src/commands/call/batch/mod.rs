@@ -138,8 +138,8 @@ impl Batch<'_> {
         }
         if !self.record.is_kept() {
             ui::say(
-                "asistry: with ASISTRY_API_KEY nothing remembers which calls a killed run had begun, \
-                 unless ASISTRY_STATE_DIR names a directory for it",
+                "asistry: nothing remembers which calls a killed run had begun; \
+                 ASISTRY_STATE_DIR names a directory for it",
             );
         }
         if self.earlier.is_empty() {
