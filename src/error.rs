@@ -135,11 +135,11 @@ pub struct Details {
     /// How long the service asked to wait.
     pub retry_after: Option<Duration>,
     /// The service's own name for the failed request.
-    pub trace_id: Option<String>,
+    pub trace_id: Option<Box<str>>,
     /// Whether the call may have run all the same; `None` where nobody needs to ask.
     pub may_have_executed: Option<bool>,
     /// What a call brought that was made, and cannot be shown as it was asked for.
-    pub result: Option<Value>,
+    pub result: Option<Box<Value>>,
 }
 
 impl Error {
@@ -179,7 +179,7 @@ impl Error {
     /// Adds the service's own name for the failed request.
     #[must_use]
     pub fn trace_id(mut self, trace_id: Option<String>) -> Self {
-        self.details.trace_id = trace_id;
+        self.details.trace_id = trace_id.map(String::into_boxed_str);
         self
     }
 
@@ -193,7 +193,7 @@ impl Error {
     /// Adds what the call brought: it was made, and its result must not be lost.
     #[must_use]
     pub fn with_result(mut self, result: Value) -> Self {
-        self.details.result = Some(result);
+        self.details.result = Some(Box::new(result));
         self
     }
 

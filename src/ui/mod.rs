@@ -35,7 +35,7 @@ pub fn failure(error_: &Error, json: bool) {
     }
     let mut told = serde_json::json!({ "error": failure_fields(error_) });
     if let Some(result) = &error_.details().result {
-        told["result"] = result.clone();
+        told["result"] = Value::clone(result);
     }
     let _ = writeln!(std::io::stderr(), "{}", json::harmless(&told.to_string()));
 }
@@ -49,7 +49,7 @@ pub fn failure_fields(error: &Error) -> Map<String, Value> {
         ("hint", details.hint.clone().map(Value::from)),
         ("httpStatus", details.http_status.map(Value::from)),
         ("code", details.code.map(Value::from)),
-        ("traceId", details.trace_id.clone().map(Value::from)),
+        ("traceId", details.trace_id.as_deref().map(Value::from)),
         ("mayHaveExecuted", details.may_have_executed.map(Value::from)),
     ];
     known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
