@@ -93,7 +93,7 @@ after_second_add() {
 
 # ---- rotate ----
 
-rotating() { [[ $("$binary" keys list --json) == *'"rotationInterrupted":true'* ]]; }
+rotating() { [[ $("$binary" keys list --jq 'any(.[]; .rotationInterrupted)') == true ]]; }
 after_rotate() {
   local now
   now=$(stored)

@@ -123,7 +123,7 @@ print(*(" ".join(str(key[field]) for field in sys.argv[1].split(",")) for key in
 }
 # What is wrong with what is stored: items that the list does not know, keys without an item, files that nobody needs.
 leftovers() {
-  diff <(items) <("$binary" keys list --json | grep -o '"store":"keyring","item":"[^"]*' | sed 's/.*"//' | sort)
+  diff <(items) <("$binary" keys list --jq '.[] | select(.store == "keyring").item' | sort)
   find "$HOME" -name '.asistry-*'
 }
 # bridge: between $scratch/in and $scratch/out, with $scratch/log; ask ID METHOD [PARAMS]: one request, its answer in $said.

@@ -44,7 +44,7 @@ async function serve(options = {}, create = http2.createSecureServer) {
 /** Calls the tool; resolves with exit code, stdout and stderr. */
 async function call(port, args = [], env = {}) {
   const url = `https://localhost:${port}/mcp`;
-  const child = spawn(process.argv[2], ['--url', url, ...args, 'call', 'whoami'], { env: { HOME: process.env.HOME, ASISTRY_API_KEY: 'k1', ...env } });
+  const child = spawn(process.argv[2], ['--url', url, ...args, 'call', 'whoami', '--reveal'], { env: { HOME: process.env.HOME, ASISTRY_API_KEY: 'k1', ...env } });
   const closed = new Promise((done) => child.on('close', done));
   const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
   return { code: await closed, out: out.trim(), err };
