@@ -351,7 +351,7 @@ fn an_output_is_never_written_over_nor_used_by_two() {
     let first = shell.appending(&[]).spawn().expect("the binary");
     shell.service.awaits("b", |received| title(received).as_deref() == Some("b"));
     let (code, said) = shell.append(&[]);
-    assert!(code == Some(2) && said.contains("goes on from it at this moment"), "{said}");
+    assert!(code == Some(2) && said.contains("another batch runs"), "{said}");
     // Nor does another output help, or none: either could make the calls of the other.
     let other = shell.file("other", "");
     for (resume, told) in
@@ -365,6 +365,30 @@ fn an_output_is_never_written_over_nor_used_by_two() {
     gate.open();
     assert_eq!(first.wait_with_output().expect("an end").status.code(), Some(0));
     assert_eq!(shell.called().values().sum::<usize>(), 2);
+}
+
+#[test]
+fn where_nothing_is_remembered_two_do_not_go_on_from_one_output() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let shell = Shell::with(move |received| match received.method.as_str() {
+        "tools/call" => answer(received).map(|reply| reply.after(&held)),
+        _ => answer(received),
+    });
+    shell.batch(&["a"]);
+    shell.file("output", "");
+    let with_key = || {
+        let mut command = shell.appending(&[]);
+        command.env("ASISTRY_API_KEY", "k0");
+        command
+    };
+    let first = with_key().spawn().expect("the binary");
+    shell.service.awaits("a", |received| title(received).is_some());
+    let second = with_key().output().expect("the binary");
+    let said = text(&second.stderr);
+    assert!(second.status.code() == Some(2) && said.contains("goes on from it at this moment"), "{said}");
+    gate.open();
+    assert_eq!(first.wait_with_output().expect("an end").status.code(), Some(0));
 }
 
 #[test]

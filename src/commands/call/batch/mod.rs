@@ -65,15 +65,23 @@ pub async fn run(
 ) -> anyhow::Result<u8> {
     arguments.output.check_for_lines()?;
     let (lines, total) = Lines::open(path)?;
-    let earlier = arguments.resume.as_deref().map(Earlier::read).transpose()?;
     let conversation = Conversation::begin_unasked(common, environment).await?;
     let conversation = conversation.revealing(arguments.reveals(environment));
-    let record = Record::begin(environment.state(), &conversation.service(), earlier.is_some())?;
+    let record = Record::begin(environment.state(), &conversation.service(), arguments.resume.is_some())?;
+    // Read only now: while another batch could still run, its last lines might come later.
+    let earlier = match arguments.resume.as_deref().map(Earlier::read) {
+        None => Earlier::default(),
+        Some(Ok(earlier)) => earlier,
+        Some(Err(error)) => {
+            record.forget(&Earlier::default());
+            return Err(error.into());
+        }
+    };
     let mut batch = Batch {
         arguments,
         conversation,
         tools: Tools::Unknown,
-        earlier: earlier.unwrap_or_default(),
+        earlier,
         record,
         under_way: HashMap::new(),
         order: Order::default(),
