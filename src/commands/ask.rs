@@ -7,7 +7,6 @@ mod hidden;
 
 use std::io::{BufRead, ErrorKind, IsTerminal};
 
-use super::environment::Environment;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::ui;
@@ -19,10 +18,10 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Asks on a terminal only, and neither with `--no-input` nor with `CI=true`.
-    pub fn new(no_input: bool, environment: &Environment) -> Self {
+    /// Asks on a terminal only, and unless nobody is to be asked.
+    pub fn new(no_input: bool) -> Self {
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        Self { allowed: terminal && !no_input && !environment.is_ci() }
+        Self { allowed: terminal && !no_input }
     }
 
     /// Asks nobody.

@@ -96,9 +96,9 @@ impl Environment {
         self.github_action
     }
 
-    /// Says whether this is a run of continuous integration, where nobody can be asked.
-    pub fn is_ci(&self) -> bool {
-        self.ci
+    /// Returns who asks: nobody with `--no-input`, nor in continuous integration.
+    pub fn asker(&self, no_input: bool) -> Asker {
+        Asker::new(no_input || self.ci)
     }
 
     /// Returns further root certificates, of every program on this machine.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use url::Url;
 
 use super::arguments::Common;
-use super::ask::Asker;
 use super::environment::{Environment, variable};
 use crate::auth::keys::Found;
 use crate::auth::{Authorizer, Credential, ExtraHeaders, is_loopback, read_header_file};
@@ -91,9 +90,9 @@ impl ProfileInUse {
         let proxy = proxy_of(&profile.name, &options)?;
         let credential = match key {
             Some(key) => Credential::Given(key),
-            None => Credential::Stored(Arc::new(
-                environment.keys(&config, Asker::new(common.no_input, environment))?,
-            )),
+            None => {
+                Credential::Stored(Arc::new(environment.keys(&config, environment.asker(common.no_input))?))
+            }
         };
         let allow_http = options.allow_http == Some(true);
         let authorizer = Authorizer::new(&profile, &endpoint, credential, extra)?.guarded(

@@ -3,6 +3,9 @@
 //! The same relay as the bridge's, with the client inside the process. Refuses what it cannot answer: a
 //! question of the service is declined.
 
+mod answer;
+mod tool;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
@@ -11,6 +14,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+pub use self::answer::parsed;
+use self::answer::{answered, nonsense};
+pub use self::tool::{Tool, find_tool};
 use super::arguments::Common;
 use super::ask::Asker;
 use super::bridge::stop_signal;
@@ -20,9 +26,9 @@ use super::profile_in_use::ProfileInUse;
 use crate::auth::keys::Found;
 use crate::error::{Error, Kind, Result};
 use crate::local::inside::{self, Client};
-use crate::profile::{Options, nearest};
+use crate::profile::Options;
 use crate::protocol::http::origin_and_path;
-use crate::protocol::message::{Id, Kind as MessageKind, Message, quote, without_halves};
+use crate::protocol::message::{Id, Kind as MessageKind, Message, quote};
 use crate::protocol::revision::NEWEST_LEGACY;
 use crate::relay::{Ending, Relay};
 use crate::state::State;
@@ -30,24 +36,6 @@ use crate::state::tools::ToolsOf;
 use crate::ui;
 
 const NOT_FOUND: i32 = -32601;
-/// The services say so with a 401; official SDKs have the same code for a request that took too long.
-const REJECTED: i64 = -32001;
-const REPLACE_KEY: &str =
-    "set a valid one in ASISTRY_API_KEY, or replace the stored one: asistry keys rotate -p PROFILE";
-
-/// Finds a tool by its name.
-///
-/// # Errors
-/// [`Kind::Usage`] with the nearest name.
-pub fn find_tool<'a>(tools: &'a [Tool], name: &str) -> Result<&'a Tool> {
-    tools.iter().find(|tool| tool.name == name).ok_or_else(|| {
-        let error = Error::new(Kind::Usage, format!("the service has no tool named {name}"));
-        match nearest(name, tools.iter().map(|tool| tool.name.as_str())) {
-            Some(near) => error.hint(format!("did you mean {near}?")),
-            None => error.hint("asistry tools lists them"),
-        }
-    })
-}
 
 /// One client's conversation.
 pub struct Conversation {
@@ -81,57 +69,13 @@ pub enum Reveals {
 /// Which request was answered, and what with.
 pub type Answered = (Id, Result<String>);
 
-/// A tool as the service lists it.
-#[derive(Debug, serde::Deserialize)]
-pub struct Tool {
-    /// Its name.
-    pub name: String,
-    /// What it does.
-    #[serde(default)]
-    pub description: String,
-    /// The JSON Schema of its arguments.
-    #[serde(default, rename = "inputSchema")]
-    pub input_schema: Value,
-    /// The entry as it came.
-    #[serde(skip)]
-    pub raw: String,
-}
-
-impl Tool {
-    /// Reads an entry of the list.
-    ///
-    /// # Errors
-    /// [`Kind::ProtocolViolation`] for what is no tool.
-    pub fn read(raw: &RawValue) -> Result<Self> {
-        let tool: Self = serde_json::from_str(raw.get()).map_err(|e| nonsense("tools/list", &e))?;
-        Ok(Self { raw: raw.get().to_owned(), ..tool })
-    }
-}
-
-/// Reads the JSON text of an answer.
-///
-/// # Errors
-/// [`Kind::ProtocolViolation`] for what is none.
-pub fn parsed(method: &str, text: &str) -> Result<Value> {
-    read(text).map_err(|e| nonsense(method, &e))
-}
-
-fn read<T: serde::de::DeserializeOwned>(text: &str) -> serde_json::Result<T> {
-    serde_json::from_str(text).or_else(|_| serde_json::from_str(&without_halves(text)))
-}
-
-fn nonsense(method: &str, e: &serde_json::Error) -> Error {
-    Error::new(Kind::ProtocolViolation, format!("the answer to {method} makes no sense: {e}"))
-        .hint("report this to the service")
-}
-
 impl Conversation {
     /// Makes everything ready; the first request opens the session.
     ///
     /// # Errors
     /// What is wrong with the command line, the configuration or the key.
     pub async fn begin(common: &Common, environment: &Environment) -> Result<Self> {
-        let asker = Asker::new(common.no_input, environment);
+        let asker = environment.asker(common.no_input);
         Self::with(ProfileInUse::prepare(common, Options::default(), environment).await?, asker)
     }
 
@@ -141,7 +85,7 @@ impl Conversation {
     /// What is wrong with the command line, the configuration or the key.
     pub async fn begin_with(common: &Common, environment: &Environment, key: Found) -> Result<Self> {
         let options = Options::default();
-        let asker = Asker::new(common.no_input, environment);
+        let asker = environment.asker(common.no_input);
         Self::with(ProfileInUse::prepare_with(common, options, environment, Some(key)).await?, asker)
     }
 
@@ -291,7 +235,7 @@ impl Conversation {
     async fn take(&mut self, message: &Message, progress: &mut impl FnMut(&Message)) -> Option<Answered> {
         match message.kind() {
             MessageKind::Response => {
-                let answer = answer(message, self.in_use.remote.was_rejected(), self.alone);
+                let answer = answered(message, self.in_use.remote.was_rejected(), self.alone);
                 self.open = self.open.saturating_sub(1);
                 return message.id().map(|id| (id.clone(), answer));
             }
@@ -492,48 +436,4 @@ impl Conversation {
 fn interrupted() -> Error {
     Error::new(Kind::Interrupted, "interrupted; the request is cancelled at the service")
         .may_have_executed(true)
-}
-
-/// `rejected` says that the service has rejected the key: the status does not come along with an error of its
-/// own. It is this request's where it was `alone`, or where the code says so too; else it may have run.
-fn answer(message: &Message, rejected: bool, alone: bool) -> Result<String> {
-    let Some(error) = message.error_text() else {
-        return Ok(message.result_text().unwrap_or("null").to_owned());
-    };
-    #[derive(Default, serde::Deserialize)]
-    struct Failed {
-        #[serde(default)]
-        code: i64,
-        #[serde(default)]
-        message: String,
-        #[serde(default)]
-        data: Value,
-    }
-    let failed: Failed = read(error).unwrap_or_default();
-    let data = &failed.data;
-    let ours = data["source"] == "asistry";
-    let kind = match (ours, failed.code) {
-        (true, _) => data["kind"].as_str().and_then(Kind::named).unwrap_or(Kind::Bug),
-        (false, REJECTED) => Kind::AuthDenied,
-        (false, -32029) => Kind::RateLimited,
-        (false, _) if rejected => Kind::AuthDenied,
-        (false, _) => Kind::ServiceError,
-    };
-    let hint = match data["hint"].as_str() {
-        Some(hint) if ours => hint,
-        _ if kind == Kind::AuthDenied => REPLACE_KEY,
-        _ => "",
-    };
-    let message = failed.message.strip_suffix(&format!(": {hint}")).unwrap_or(&failed.message);
-    let trace_id = data["traceId"].as_str().map(str::to_owned);
-    let mut told = Error::new(kind, message).code(failed.code).trace_id(trace_id);
-    if let Some(status) = data["httpStatus"].as_u64().and_then(|status| u16::try_from(status).ok()) {
-        told = told.http_status(status);
-    }
-    let is_proven = rejected && (alone || failed.code == REJECTED);
-    let in_doubt = (kind == Kind::AuthDenied && !is_proven).then_some(true);
-    if let Some(maybe) = if ours { data["mayHaveExecuted"].as_bool() } else { in_doubt } {
-        told = told.may_have_executed(maybe);
-    }
-    Err(if hint.is_empty() { told } else { told.hint(hint) })
 }

@@ -91,7 +91,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     arguments.output.check()?;
     let given = environment.key().is_some();
     let environment = environment.without_key();
-    let asker = Asker::new(common.no_input, &environment);
+    let asker = environment.asker(common.no_input);
     let keys = environment.keys(&environment.config()?, asker)?;
     let desk = Desk { common, environment, asker, keys, output: arguments.output };
     match arguments.action {

@@ -62,7 +62,7 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
     let Add { name, service, set, use_ } = arguments;
     check_name(&name).map_err(|error| error.of_kind(Kind::Usage))?;
     let config = Config::read(environment.config_place()?)?;
-    let asker = Asker::new(common.no_input, environment);
+    let asker = environment.asker(common.no_input);
     let service = chosen_service(service, &name, &config, asker)?;
     let mut changes = vec![Change::set("service", &service.name)];
     for setting in &set {
@@ -125,7 +125,7 @@ pub fn remove(common: &Common, arguments: &Remove, environment: &Environment) ->
         let why = format!("the profile {name} comes with its service and is not in the configuration");
         return Err(Error::new(Kind::Config, why).hint("asistry profiles list"));
     }
-    let asker = Asker::new(common.no_input, environment);
+    let asker = environment.asker(common.no_input);
     check_unused(name, &environment.without_key().keys(&config, asker)?)?;
     if !arguments.yes && !asker.confirm(&format!("Remove the profile {name}?"), "--yes removes it unasked")? {
         return Err(Error::new(Kind::Interrupted, "nothing was removed"));
