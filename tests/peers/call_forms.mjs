@@ -6,7 +6,7 @@ import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { EVERYTHING, HIDDEN, SANDBOX } from './call_samples.mjs';
-import { check, failure, finish, peer, PeerClient, recordingProxy, startEverything } from './support.mjs';
+import { check, failure, finish, lasting, peer, PeerClient, recordingProxy, startEverything } from './support.mjs';
 
 const { StreamableHTTPClientTransport } = peer('@modelcontextprotocol/sdk/client/streamableHttp.js');
 const AT_ONCE = 4;
@@ -103,12 +103,6 @@ async function each(items, work) {
 }
 
 // ---- what must be the same ----
-
-/** Leaves out what no two calls have in common: identifiers and times. */
-const lasting = (text) => text
-  .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, '[ID]')
-  .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '[TIME]')
-  .replace(/\d{1,2}:\d\d:\d\d( [AP]M)?/g, '[TIME]');
 
 /** What `--json` must print: structuredContent, else the JSON of the text, else the text; nothing where there is more than text. */
 function value({ structuredContent, content }) {
