@@ -57,35 +57,49 @@ struct Row {
     name: &'static str,
     exit: u8,
     json_rpc: i32,
+    unsent: bool,
+    lasting: bool,
 }
 
 const fn row(kind: Kind, name: &'static str, exit: u8, json_rpc: i32) -> Row {
-    Row { kind, name, exit, json_rpc }
+    Row { kind, name, exit, json_rpc, unsent: false, lasting: false }
 }
 
-/// Kind, name in `data.kind`, exit code, JSON-RPC code.
+impl Row {
+    /// It comes before the call is sent, or is the service's word that the call did not run.
+    const fn unsent(self) -> Self {
+        Self { unsent: true, ..self }
+    }
+
+    /// The next call would meet it too.
+    const fn lasting(self) -> Self {
+        Self { lasting: true, ..self }
+    }
+}
+
+/// Kind, name in `data.kind`, exit code, JSON-RPC code; what it says of the call, and of the next one.
 ///
 /// `-32001` and `-32029` are the only codes of our own in the reserved range, because the services
 /// document them; everything else is `-32603`.
 const TABLE: &[Row] = &[
     row(Kind::ServiceError, "service_error", 1, -32603),
-    row(Kind::Usage, "usage", 2, -32603),
-    row(Kind::Config, "config", 3, -32603),
-    row(Kind::OriginMismatch, "origin_mismatch", 3, -32603),
-    row(Kind::AuthRequired, "auth_required", 4, -32001),
-    row(Kind::AuthDenied, "auth_denied", 4, -32001),
-    row(Kind::KeyStore, "key_store", 4, -32603),
-    row(Kind::RateLimited, "rate_limited", 5, -32029),
-    row(Kind::Unreachable, "upstream_unreachable", 6, -32603),
+    row(Kind::Usage, "usage", 2, -32603).unsent(),
+    row(Kind::Config, "config", 3, -32603).unsent().lasting(),
+    row(Kind::OriginMismatch, "origin_mismatch", 3, -32603).unsent().lasting(),
+    row(Kind::AuthRequired, "auth_required", 4, -32001).unsent().lasting(),
+    row(Kind::AuthDenied, "auth_denied", 4, -32001).unsent().lasting(),
+    row(Kind::KeyStore, "key_store", 4, -32603).unsent().lasting(),
+    row(Kind::RateLimited, "rate_limited", 5, -32029).unsent().lasting(),
+    row(Kind::Unreachable, "upstream_unreachable", 6, -32603).unsent().lasting(),
     row(Kind::Timeout, "timeout", 6, -32603),
     row(Kind::ConnectionLost, "connection_lost", 6, -32603),
     row(Kind::UpstreamHttp, "upstream_http", 7, -32603),
-    row(Kind::EraMismatch, "era_mismatch", 7, -32603),
+    row(Kind::EraMismatch, "era_mismatch", 7, -32603).lasting(),
     row(Kind::ProtocolViolation, "protocol_violation", 7, -32603),
-    row(Kind::ToolDenied, "tool_denied", 2, -32603),
-    row(Kind::Output, "output", 1, -32603),
+    row(Kind::ToolDenied, "tool_denied", 2, -32603).unsent(),
+    row(Kind::Output, "output", 1, -32603).lasting(),
     row(Kind::Interrupted, "interrupted", 130, -32603),
-    row(Kind::Bug, "bug", 70, -32603),
+    row(Kind::Bug, "bug", 70, -32603).lasting(),
 ];
 
 impl Kind {
@@ -106,6 +120,16 @@ impl Kind {
     /// Returns the exit code of a command that fails this way.
     pub fn exit_code(self) -> u8 {
         self.row().exit
+    }
+
+    /// Says whether a failure of this kind, of which nothing else is known, means that the call did not run.
+    pub fn is_unsent(self) -> bool {
+        self.row().unsent
+    }
+
+    /// Says whether the next call would fail in the same way.
+    pub fn is_lasting(self) -> bool {
+        self.row().lasting
     }
 
     /// Returns the JSON-RPC error code shown to a client.

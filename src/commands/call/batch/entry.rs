@@ -17,18 +17,6 @@ use crate::ui;
 
 /// How each line begins.
 const BEGINNING: &[u8] = b"{\"line\":";
-/// Failures of these kinds come before a call is sent, or say that it did not run.
-const DID_NOT_RUN: &[Kind] = &[
-    Kind::Usage,
-    Kind::Config,
-    Kind::OriginMismatch,
-    Kind::AuthRequired,
-    Kind::AuthDenied,
-    Kind::KeyStore,
-    Kind::RateLimited,
-    Kind::Unreachable,
-    Kind::ToolDenied,
-];
 
 /// What is known of a call from an earlier run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +36,7 @@ pub fn fate_of(error: &Error) -> Fate {
     match (error.details().may_have_executed, error.kind()) {
         (Some(false), _) => Fate::Open,
         (Some(true), _) => Fate::InDoubt,
-        (None, kind) if DID_NOT_RUN.contains(&kind) => Fate::Open,
+        (None, kind) if kind.is_unsent() => Fate::Open,
         (None, Kind::ServiceError) => Fate::Failed,
         (None, _) => Fate::InDoubt,
     }

@@ -39,19 +39,6 @@ const AHEAD: usize = 4;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 const CANCELLED: &str = "interrupted; the call is cancelled at the service, and may have run";
 const KILLED: &str = "an earlier run was killed while this call was under way, and it may have run";
-/// Failures of these kinds would meet every other call too.
-const STOPS: &[Kind] = &[
-    Kind::Config,
-    Kind::OriginMismatch,
-    Kind::AuthRequired,
-    Kind::AuthDenied,
-    Kind::KeyStore,
-    Kind::RateLimited,
-    Kind::Unreachable,
-    Kind::EraMismatch,
-    Kind::Output,
-    Kind::Bug,
-];
 
 /// Calls what the lines of `path` say.
 ///
@@ -325,7 +312,7 @@ impl Batch<'_> {
         if error.details().code == Some(INVALID_PARAMS) && matches!(self.tools, Tools::Remembered(_)) {
             self.tools = Tools::Doubtful;
         }
-        if STOPS.contains(&error.kind()) && self.stop.is_none() {
+        if error.kind().is_lasting() && self.stop.is_none() {
             self.stop = Some(error.clone());
         }
     }
