@@ -5,13 +5,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The binary with a home of its own and nothing else in its environment.
-fn asistry(home: &TempDir) -> Command {
+pub fn asistry(home: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_asistry"));
     command.env_clear().env("HOME", home.path());
     command
 }
 
-fn home() -> TempDir {
+pub fn home() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
 

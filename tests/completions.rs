@@ -4,18 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use assert_cmd::Command;
 use tempfile::TempDir;
 
-fn asistry(home: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_asistry"));
-    command.env_clear().env("HOME", home.path());
-    command
-}
-
-fn home() -> TempDir {
-    tempfile::tempdir().expect("a directory")
-}
+use crate::commands::{asistry, home};
 
 fn prints(home: &TempDir, arguments: &[&str]) -> String {
     let assert = asistry(home).args(arguments).assert().success().stderr("");
