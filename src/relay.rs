@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::error::{Error, Kind, Result};
 use crate::local::{Incoming, Port};
 use crate::protocol::bridge::{Bridge, Effect, Settings, Tag, Transport};
 use crate::protocol::message::{Message, quote};
@@ -57,10 +58,13 @@ pub struct Relay<P> {
     farewells: tokio::task::JoinSet<()>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     Goes,
     /// The client will say no more.
     Ends,
+    /// The client has closed its end; what it wrote before is still unread.
+    HangsUp,
     /// Nobody takes answers any more.
     Breaks,
 }
@@ -101,21 +105,21 @@ impl<P: Port> Relay<P> {
     }
 
     /// Runs until the client goes, or until `stop` resolves.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// [`Kind::Output`] where the client was there and did not take all its answers in time.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<()> {
         tokio::pin!(stop);
-        let broken = loop {
+        loop {
             let turn = tokio::select! {
                 biased;
-                () = &mut stop => Turn::Ends,
+                () = &mut stop => return self.end(Turn::Ends, std::future::pending()).await,
                 turn = self.turn(true) => turn,
             };
-            match turn {
-                Turn::Goes => {}
-                Turn::Ends => break false,
-                Turn::Breaks => break true,
+            if turn != Turn::Goes {
+                return self.end(turn, stop).await;
             }
-        };
-        self.end(broken).await;
+        }
     }
 
     /// Waits for one thing to happen, and does all that follows from it.
@@ -143,6 +147,7 @@ impl<P: Port> Relay<P> {
                 Incoming::TooLong => self.bridge.line_too_long(),
                 Incoming::Drained => {}
                 Incoming::Closed => return Turn::Ends,
+                Incoming::HungUp => return Turn::HangsUp,
                 Incoming::Broken => return Turn::Breaks,
             },
         }
@@ -223,22 +228,42 @@ impl<P: Port> Relay<P> {
         self.port.deliver(line);
     }
 
-    /// The end: awaits what was asked for, answers the rest with an error, leaves the session (STD-7, STD-8).
-    async fn end(mut self, mut broken: bool) {
+    /// The end: awaits answers and hands them over within the drain, answers the rest with an error, leaves
+    /// the session (STD-7, STD-8).
+    async fn end(mut self, mut turn: Turn, stop: impl Future<Output = ()>) -> Result<()> {
+        tokio::pin!(stop);
         let until = Instant::now() + self.ending.drain;
-        while !broken && self.bridge.owes_an_answer() {
-            match tokio::time::timeout_at(until, self.turn(false)).await {
-                Ok(Turn::Breaks) => broken = true,
-                Ok(_) => {}
+        while turn == Turn::HangsUp || (turn != Turn::Breaks && self.owes_something()) {
+            let next = tokio::select! {
+                () = &mut stop => break,
+                next = tokio::time::timeout_at(until, self.turn(turn == Turn::HangsUp)) => next,
+            };
+            match next {
+                Ok(Turn::Goes) => {}
+                Ok(next) => turn = next,
                 Err(_) => break,
             }
         }
         self.bridge.close();
         self.perform();
+        let broken = self.part(turn == Turn::Breaks).await;
+        match self.port.undelivered() {
+            _ if broken => Ok(()),
+            0 => Ok(()),
+            bytes => Err(undelivered(bytes)),
+        }
+    }
+
+    fn owes_something(&self) -> bool {
+        self.bridge.owes_an_answer() || self.port.undelivered() > 0
+    }
+
+    /// Gives the farewells and the last answers a moment; returns whether the client's end is broken.
+    async fn part(&mut self, mut broken: bool) -> bool {
         let last = Instant::now() + FAREWELL;
         let mut parting: Vec<_> = self.passages.drain().map(|(_, (_, handle))| handle).collect();
         while Instant::now() < last {
-            let written = broken || self.port.is_drained();
+            let written = broken || self.port.undelivered() == 0;
             parting.retain(|handle| !handle.is_finished());
             if written && self.farewells.is_empty() && parting.is_empty() {
                 break;
@@ -254,7 +279,13 @@ impl<P: Port> Relay<P> {
                 break;
             }
         }
+        broken
     }
+}
+
+fn undelivered(bytes: usize) -> Error {
+    let why = format!("the client did not read the last {bytes} bytes of its answers in time");
+    Error::new(Kind::Output, why).hint("allow more time with --drain")
 }
 
 /// Keeps a result that is too large in a file of the user, and tells the client its head and its place.

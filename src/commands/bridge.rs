@@ -110,9 +110,10 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let ending = Ending { drain: prepared.options.drain.unwrap_or(DRAIN) };
     let relay = Relay::new(Stdio::take(), prepared.remote.clone(), settings, ending);
     let relay = relay.remembering(prepared.state.clone(), endpoint).traced(prepared.trace.clone());
-    relay.run(stop).await;
+    let ended = relay.run(stop).await;
     // Whoever reads the client's log learns why even a short conversation failed.
     let _ = tokio::time::timeout(LAST_WORDS, warm_up).await;
+    ended?;
     Ok(0)
 }
 
@@ -180,10 +181,22 @@ pub fn stop_signal() -> crate::error::Result<impl Future<Output = ()>> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| uncaught("SIGTERM", &e))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| uncaught("SIGINT", &e))?;
+        // nohup(1) starts us with SIGHUP ignored, and means it.
+        let mut hangup = match hangup_is_ignored() {
+            true => None,
+            false => Some(signal(SignalKind::hangup()).map_err(|e| uncaught("SIGHUP", &e))?),
+        };
+        let hung_up = async move {
+            match &mut hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
         Ok(async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                () = hung_up => {}
             }
         })
     }
@@ -194,6 +207,15 @@ pub fn stop_signal() -> crate::error::Result<impl Future<Output = ()>> {
             interrupt.recv().await;
         })
     }
+}
+
+/// Reads from /proc whether SIGHUP was ignored when this process began; elsewhere than on Linux it is not known.
+#[cfg(unix)]
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Bit 0 is signal 1.
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 fn uncaught(signal: &str, e: &std::io::Error) -> Error {

@@ -63,7 +63,7 @@ impl Port for Inside {
         false
     }
 
-    fn is_drained(&self) -> bool {
-        true
+    fn undelivered(&self) -> usize {
+        0
     }
 }

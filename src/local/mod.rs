@@ -17,6 +17,8 @@ pub enum Incoming {
     TooLong,
     /// The client will say nothing more.
     Closed,
+    /// The client has closed its end, and some of what it said is still unread. Reported once, while not reading.
+    HungUp,
     /// The client has taken so much that there is room again.
     Drained,
     /// The client takes nothing any more.
@@ -37,6 +39,6 @@ pub trait Port {
     /// Says whether so much waits to be taken that nothing should be added.
     fn is_full(&self) -> bool;
 
-    /// Says whether everything delivered was taken.
-    fn is_drained(&self) -> bool;
+    /// Returns how many delivered bytes the client has not taken yet.
+    fn undelivered(&self) -> usize;
 }

@@ -26,6 +26,7 @@ pub struct Stdio {
     input: Input,
     ended: bool,
     told_closed: bool,
+    told_hung_up: bool,
     out: Vec<u8>,
     large: VecDeque<Bytes>,
     writer: Arc<Writer>,
@@ -36,8 +37,9 @@ pub struct Stdio {
 #[derive(Debug)]
 enum Input {
     #[cfg(unix)]
-    Ready(tokio::io::unix::AsyncFd<std::io::Stdin>, Vec<u8>),
-    Thread(mpsc::Receiver<Bytes>),
+    Ready(ready::Stdin, Vec<u8>),
+    /// Chunks, and a notice when the thread has read the last one.
+    Thread(mpsc::Receiver<Bytes>, Arc<Notify>),
 }
 
 impl Stdio {
@@ -48,6 +50,7 @@ impl Stdio {
             input: Input::open(),
             ended: false,
             told_closed: false,
+            told_hung_up: false,
             out: Vec::with_capacity(CHUNK),
             large: VecDeque::new(),
             writer: Arc::default(),
@@ -72,13 +75,19 @@ impl Port for Stdio {
         }
         loop {
             let reads = reading && !self.ended;
+            let watches = !reading && !self.ended && !self.told_hung_up;
             tokio::select! {
                 biased;
                 () = self.writer.changed.notified() => {
                     return if self.writer.is_broken() { Incoming::Broken } else { Incoming::Drained };
                 }
-                ended = self.input.read(&mut self.lines), if reads => self.ended = ended,
-                () = std::future::pending(), if !reads => {}
+                ended = self.input.read_or_hang_up(&mut self.lines, reads), if reads || watches => {
+                    if !reads {
+                        self.told_hung_up = true;
+                        return Incoming::HungUp;
+                    }
+                    self.ended = ended;
+                }
             }
             if let Some(incoming) = self.buffered() {
                 return incoming;
@@ -115,8 +124,9 @@ impl Port for Stdio {
         self.writer.waiting() > FULL
     }
 
-    fn is_drained(&self) -> bool {
-        self.out.is_empty() && self.large.is_empty() && self.writer.is_idle()
+    fn undelivered(&self) -> usize {
+        let waiting = self.large.iter().map(Bytes::len).sum::<usize>();
+        self.out.len() + waiting + self.writer.waiting()
     }
 }
 
@@ -132,28 +142,51 @@ impl Stdio {
 impl Input {
     fn open() -> Self {
         #[cfg(unix)]
-        if let Some(stdin) = ready::stdin() {
+        if let Some(stdin) = ready::Stdin::take() {
             return Self::Ready(stdin, Vec::with_capacity(CHUNK));
         }
         let (chunks, input) = mpsc::channel(4);
+        let ended = Arc::new(Notify::new());
+        let at_end = ended.clone();
         // A thread that blocks in a read until the process ends: there is no other way to read a file or
         // a Windows pipe without one.
-        let _ = std::thread::Builder::new().name("stdin".into()).spawn(move || read_all(&chunks));
-        Self::Thread(input)
+        let _ = std::thread::Builder::new().name("stdin".into()).spawn(move || {
+            read_all(&chunks);
+            at_end.notify_one();
+        });
+        Self::Thread(input, ended)
+    }
+
+    /// Reads some more, or waits until the other end is closed; returns whether the input has ended.
+    async fn read_or_hang_up(&mut self, lines: &mut Lines, reads: bool) -> bool {
+        if reads {
+            return self.read(lines).await;
+        }
+        self.hung_up().await;
+        true
+    }
+
+    /// Waits until the other end is closed, without reading. Safe to cancel.
+    async fn hung_up(&mut self) {
+        match self {
+            #[cfg(unix)]
+            Self::Ready(stdin, _) => stdin.hung_up().await,
+            Self::Thread(_, ended) => ended.notified().await,
+        }
     }
 
     /// Reads some more; returns whether the input has ended. Safe to cancel.
     async fn read(&mut self, lines: &mut Lines) -> bool {
         match self {
             #[cfg(unix)]
-            Self::Ready(stdin, scratch) => match ready::read(stdin, scratch).await {
+            Self::Ready(stdin, scratch) => match stdin.read(scratch).await {
                 Ok(0) | Err(_) => true,
                 Ok(_) => {
                     lines.push(scratch);
                     false
                 }
             },
-            Self::Thread(chunks) => match chunks.recv().await {
+            Self::Thread(chunks, _) => match chunks.recv().await {
                 Some(chunk) => {
                     lines.push(&chunk);
                     false
@@ -287,7 +320,7 @@ mod ready {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fs::{FileType, fstat};
     use rustix::net::{SendFlags, send};
-    use tokio::io::unix::AsyncFd;
+    use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
     /// POSIX: a pipe that is ready takes this much without blocking.
     const PIPE_BUF: usize = 4096;
@@ -299,40 +332,68 @@ mod ready {
         fstat(fd).ok().map(|stat| FileType::from_raw_mode(stat.st_mode))
     }
 
-    /// Takes stdin where the kernel tells when it is ready: a pipe or a socket.
-    pub fn stdin() -> Option<AsyncFd<io::Stdin>> {
-        let kind = file_type(io::stdin())?;
-        if !matches!(kind, FileType::Fifo | FileType::Socket) {
-            return None;
-        }
-        // SAFETY: the descriptor is 0 for ever, and nothing in this process closes it.
-        #[allow(unsafe_code)]
-        let ready = unsafe { AsyncFd::register_with_interest(io::stdin(), tokio::io::Interest::READABLE) };
-        ready.ok()
+    /// stdin as a pipe or a socket, which the kernel reports as ready.
+    #[derive(Debug)]
+    pub struct Stdin {
+        fd: AsyncFd<io::Stdin>,
+        /// [`Self::hung_up`] has taken a report of input that is still unread.
+        unsure: bool,
     }
 
-    /// Reads what there is, as much as fits into the scratch. Safe to cancel.
-    pub async fn read(stdin: &AsyncFd<io::Stdin>, scratch: &mut Vec<u8>) -> io::Result<usize> {
-        loop {
-            let mut guard = stdin.readable().await?;
-            if !is_ready(io::stdin(), PollFlags::IN)? {
-                guard.clear_ready();
-                continue;
+    impl Stdin {
+        pub fn take() -> Option<Self> {
+            let kind = file_type(io::stdin())?;
+            if !matches!(kind, FileType::Fifo | FileType::Socket) {
+                return None;
             }
-            scratch.clear();
-            match rustix::io::read(io::stdin(), spare_capacity(scratch)) {
-                Ok(n) => {
-                    // A short read has taken all there was (epoll and kqueue): what comes next makes the
-                    // descriptor ready anew, and the end of the input stays known.
-                    if n < scratch.capacity() {
-                        guard.clear_ready();
-                    }
-                    return Ok(n);
+            // SAFETY: the descriptor is 0 for ever, and nothing in this process closes it.
+            #[allow(unsafe_code)]
+            let fd = unsafe { AsyncFd::register_with_interest(io::stdin(), tokio::io::Interest::READABLE) };
+            Some(Self { fd: fd.ok()?, unsure: false })
+        }
+
+        /// Reads what there is, as much as fits into the scratch. Safe to cancel.
+        pub async fn read(&mut self, scratch: &mut Vec<u8>) -> io::Result<usize> {
+            loop {
+                let mut guard = None;
+                if !std::mem::take(&mut self.unsure) {
+                    guard = Some(self.fd.readable().await?);
                 }
-                Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(e.into()),
+                let mut clear = || guard.as_mut().map(AsyncFdReadyGuard::clear_ready);
+                if !is_ready(io::stdin(), PollFlags::IN)? {
+                    clear();
+                    continue;
+                }
+                scratch.clear();
+                match rustix::io::read(io::stdin(), spare_capacity(scratch)) {
+                    Ok(n) => {
+                        // A short read has taken all there was (epoll and kqueue): what comes next makes the
+                        // descriptor ready anew, and the end of the input stays known.
+                        if n < scratch.capacity() {
+                            clear();
+                        } else {
+                            self.unsure = true;
+                        }
+                        return Ok(n);
+                    }
+                    Err(rustix::io::Errno::AGAIN) => drop(clear()),
+                    Err(rustix::io::Errno::INTR) => self.unsure = true,
+                    Err(e) => return Err(e.into()),
+                }
             }
+        }
+
+        /// Waits until the other end is closed; leaves what it wrote unread. Safe to cancel.
+        pub async fn hung_up(&mut self) {
+            while let Ok(mut guard) = self.fd.readable().await {
+                if guard.ready().is_read_closed() {
+                    return;
+                }
+                guard.clear_ready();
+                self.unsure = true;
+            }
+            // The descriptor cannot be watched: the next read says why.
+            std::future::pending().await
         }
     }
 

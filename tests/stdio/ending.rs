@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::bridge::{Bridge, bridge, json_rpc, request};
+use crate::support::bridge::{Bridge, Start, bridge, json_rpc, request};
 use crate::support::service::{Gate, Received, Reply, SESSION, Service, mcp};
 
 /// STD-7: clients send SIGTERM after 2 s.
@@ -182,21 +182,130 @@ fn a_client_that_closes_its_end_ends_it_with_the_next_answer() {
 }
 
 #[test]
-fn sigterm_ends_it_in_time_while_the_client_does_not_read() {
-    let service = Service::start(|received| {
+fn sighup_ends_it_like_eof() {
+    let service = with_a_hanging_tool();
+    let mut bridge = hanging(&service, &[]);
+    let since = Instant::now();
+    bridge.signal(Signal::HUP);
+    has_parted(&mut bridge, &service, since);
+}
+
+fn with_large_answers() -> Service {
+    Service::start(|received| {
         (received.method == "tools/call").then(|| Reply::result(received, json!({"t": "x".repeat(1 << 20)})))
-    });
-    let mut bridge = bridge(&service, &[]).unread().spawn();
+    })
+}
+
+/// A bridge full of answers that the client does not read.
+fn unread(service: &Service, start: Start) -> Bridge {
+    let bridge = start.unread().spawn();
     bridge.say(request("0", "initialize", r#"{"protocolVersion":"2025-06-18","capabilities":{}}"#));
     for id in 1..40 {
         bridge.call(id, "large");
     }
     service.awaits_many(39, "calls", |r| r.method == "tools/call");
+    bridge
+}
+
+/// What is not delivered is never passed over in silence.
+fn ends_undelivered(bridge: &mut Bridge, service: &Service, since: Instant, within: Duration) {
+    let took = bridge.ends(1, since, within);
+    println!("the end took {took:?}");
+    assert!(bridge.stderr().contains("the client did not read"), "{}", bridge.stderr());
+    service.awaits("DELETE", is_delete);
+}
+
+#[test]
+fn sigterm_ends_it_in_time_while_the_client_does_not_read() {
+    let service = with_large_answers();
+    let mut bridge = unread(&service, bridge(&service, &[]));
     let since = Instant::now();
     bridge.signal(Signal::TERM);
-    let took = bridge.ends(0, since, SHUTDOWN);
-    println!("the end took {took:?}");
+    ends_undelivered(&mut bridge, &service, since, SHUTDOWN);
+}
+
+#[test]
+fn eof_ends_it_in_time_while_the_client_does_not_read() {
+    let service = with_large_answers();
+    let mut bridge = unread(&service, bridge(&service, &[]));
+    let since = Instant::now();
+    bridge.close();
+    ends_undelivered(&mut bridge, &service, since, SHUTDOWN);
+}
+
+#[test]
+fn eof_behind_unread_lines_ends_it_in_time_on_a_socket() {
+    let service = with_large_answers();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let start = bridge(&service, &[]).stdin(std::os::fd::OwnedFd::from(theirs)).unread();
+    let mut bridge = start.spawn();
+    let mut script = request("0", "initialize", r#"{"protocolVersion":"2025-06-18","capabilities":{}}"#);
+    for id in 1..40 {
+        script += &format!("\n{}", request(&id.to_string(), "tools/call", r#"{"name":"large"}"#));
+    }
+    ours.write_all(format!("{script}\n").as_bytes()).unwrap();
+    service.awaits_many(39, "calls", |r| r.method == "tools/call");
+    service.awaits_quiet(Duration::from_millis(100));
+    let since = Instant::now();
+    ours.write_all(format!("{}\n", request("99", "ping", "{}")).as_bytes()).unwrap();
+    ours.shutdown(std::net::Shutdown::Write).unwrap();
+    ends_undelivered(&mut bridge, &service, since, SHUTDOWN);
+}
+
+#[test]
+fn a_longer_drain_bounds_the_wait_for_a_client_that_does_not_read() {
+    let service = with_large_answers();
+    let mut bridge = unread(&service, bridge(&service, &["--drain", "2s"]));
+    let since = Instant::now();
+    bridge.close();
+    ends_undelivered(&mut bridge, &service, since, Duration::from_millis(2500));
+}
+
+#[test]
+fn a_second_signal_cuts_the_drain_short() {
+    let service = with_large_answers();
+    let mut bridge = unread(&service, bridge(&service, &["--drain", "60s"]));
+    bridge.close();
+    bridge.runs_for(Duration::from_millis(300));
+    let since = Instant::now();
+    bridge.signal(Signal::TERM);
+    ends_undelivered(&mut bridge, &service, since, SHUTDOWN);
+}
+
+#[test]
+fn a_slow_reader_gets_all_its_answers_within_the_drain() {
+    let service = with_large_answers();
+    let mut bridge = unread(&service, bridge(&service, &["--drain", "30s"]));
+    // A line that is read only when the client has taken something.
+    bridge.say(request("99", "ping", "{}"));
+    bridge.close();
+    bridge.runs_for(Duration::from_millis(1700));
+    bridge.read();
+    let rest = bridge.rest();
+    assert_eq!(rest.len(), 41);
+    assert_eq!(bridge.exit_code(), 0, "{}", bridge.stderr());
     service.awaits("DELETE", is_delete);
+}
+
+#[test]
+fn a_large_answer_after_eof_is_delivered_whole_to_a_slow_reader() {
+    let gate = Gate::default();
+    let inner = gate.clone();
+    let large = "x".repeat(8 << 20);
+    let service = Service::start(move |received| {
+        (received.tool() == "late").then(|| Reply::result(received, json!({"t": large})).after(&inner))
+    });
+    let mut bridge = bridge(&service, &["--drain", "30s"]).unread().spawn();
+    bridge.say(request("0", "initialize", r#"{"protocolVersion":"2025-06-18","capabilities":{}}"#));
+    bridge.call(1, "late");
+    bridge.close();
+    service.awaits_call("late");
+    bridge.runs_for(Duration::from_millis(200));
+    gate.open();
+    bridge.runs_for(Duration::from_millis(1500));
+    bridge.read();
+    assert_eq!(bridge.answer(1)["result"]["t"].as_str().map(str::len), Some(8 << 20));
+    assert_eq!(bridge.exit_code(), 0, "{}", bridge.stderr());
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -265,6 +265,12 @@ impl Bridge {
         self.exit().code().unwrap_or_else(|| panic!("ended by a signal: {:?}", self.status))
     }
 
+    /// Says that it must not end for this long.
+    pub fn runs_for(&mut self, time: Duration) {
+        let ended = self.exit.recv_timeout(time);
+        assert!(ended.is_err(), "it has ended: {ended:?} {}", self.stderr());
+    }
+
     /// Waits for the end; it must come with this code, within this time after `since`.
     pub fn ends(&mut self, code: i32, since: Instant, within: Duration) -> Duration {
         let status = self.exit();

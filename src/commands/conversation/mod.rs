@@ -40,7 +40,7 @@ const NOT_FOUND: i32 = -32601;
 /// One client's conversation.
 pub struct Conversation {
     client: Client,
-    relay: tokio::task::JoinHandle<()>,
+    relay: tokio::task::JoinHandle<Result<()>>,
     in_use: ProfileInUse,
     interrupted: Pin<Box<dyn Future<Output = ()>>>,
     asker: Asker,
