@@ -46,12 +46,12 @@ impl Trace {
         let _ = self.signs.set(authorizer);
     }
 
-    /// Writes one line: who does what, then the text on one line, keys masked.
+    /// Writes one line: who does what, then the text on one line; keys in either are masked.
     pub fn line(&self, who: &str, text: &[u8]) {
-        let text = Bytes::copy_from_slice(text);
-        let text = self.signs.get().map_or(text.clone(), |signs| signs.without_secrets(text.clone()));
-        let text = String::from_utf8_lossy(&text);
-        let line = format!("{who} {}\n", masked(&text.replace(['\n', '\r'], " ")));
+        let line = Bytes::from([who.as_bytes(), b" ", text].concat());
+        let line = self.signs.get().map_or(line.clone(), |signs| signs.without_secrets(line.clone()));
+        let text = String::from_utf8_lossy(&line);
+        let line = format!("{}\n", masked(&text.replace(['\n', '\r'], " ")));
         let Ok(mut file) = self.file.lock() else { return };
         if file.as_mut().is_some_and(|file| file.write_all(line.as_bytes()).is_err()) {
             *file = None;

@@ -6,6 +6,7 @@
 pub mod form;
 mod headers;
 pub mod keys;
+mod mask;
 mod store;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use memchr::memmem;
 use sha2::{Digest, Sha256};
 use url::{Host, Origin, Url};
 
@@ -28,9 +28,8 @@ use crate::secret::Secret;
 use crate::service::AuthScheme;
 use crate::state::keys::Stamp;
 use keys::{Found, Keys, Looked};
+use mask::Mask;
 
-/// A shorter header value is no key, and stands in many a text by chance.
-const SHORTEST_SECRET: usize = 8;
 /// That there is no key is believed for so long, unless the list of keys changes.
 const MISSING: Duration = Duration::from_secs(60);
 /// A key store that failed is asked again after so long.
@@ -77,8 +76,8 @@ pub struct Signed(u64);
 struct Drawn {
     which: Signed,
     credential: Option<(HeaderName, HeaderValue)>,
-    /// The credential before it: what was signed with it may still be answered.
-    former: Option<HeaderValue>,
+    /// Masks this credential and all before it: what was signed with them may still be answered.
+    mask: Mask,
     asked: bool,
     failed: Option<Failed>,
 }
@@ -107,7 +106,11 @@ impl Authorizer {
             Credential::Stored(_) if extra.carries_credential => (Source::Given, None),
             Credential::Stored(keys) => (Source::Stored(keys), None),
         };
-        let drawn = Drawn { asked: matches!(source, Source::Given), credential: given, ..Drawn::default() };
+        let mut mask = Mask::default();
+        let sent = extra.headers.values().chain(given.iter().map(|(_, value)| value));
+        sent.filter(|value| value.is_sensitive()).for_each(|value| mask.add(value));
+        let asked = matches!(source, Source::Given);
+        let drawn = Drawn { asked, credential: given, mask, ..Drawn::default() };
         Ok(Self {
             origin: endpoint.origin(),
             shown_origin,
@@ -247,7 +250,7 @@ impl Authorizer {
             Ok(credential) => {
                 if drawn.credential != credential {
                     drawn.which.0 += 1;
-                    drawn.former = drawn.credential.take().map(|(_, value)| value);
+                    credential.iter().for_each(|(_, value)| drawn.mask.add(value));
                 }
                 *drawn = Drawn { credential, asked: true, failed: None, ..std::mem::take(&mut *drawn) };
                 Ok(())
@@ -290,34 +293,15 @@ impl Authorizer {
         self.drawn.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what goes along with each call out of a text that is to be quoted or written down: some
-    /// services repeat the key that they refuse.
+    /// Masks the credential, former ones and extra headers in a text that is quoted or stored: some services
+    /// repeat the key that they refuse.
     pub fn without_secrets(&self, text: Bytes) -> Bytes {
-        let mut text = text;
-        for form in self.forms() {
-            if memmem::find(&text, &form).is_some() {
-                text = Bytes::from(replaced(&text, &form, b"MASKED"));
-            }
-        }
-        text
+        self.drawn().mask.masked(text)
     }
 
-    /// Returns what of it a text repeats, for the person who wants it repeated.
+    /// Returns the secrets that a text repeats, as it writes them and as they are.
     pub fn repeated_in(&self, text: &[u8]) -> Vec<String> {
-        let there = self.forms().into_iter().filter(|form| memmem::find(text, form).is_some());
-        there.map(|form| String::from_utf8_lossy(&form).into_owned()).collect()
-    }
-
-    /// Returns how what goes along with each call may stand in a text.
-    fn forms(&self) -> Vec<Vec<u8>> {
-        let (drawn, former) = {
-            let drawn = self.drawn();
-            (drawn.credential.clone().map(|(_, value)| value), drawn.former.clone())
-        };
-        let values = self.extra.values().chain(&drawn).chain(&former);
-        let sensitive = values.filter(|value| value.is_sensitive());
-        let forms = sensitive.flat_map(|value| forms_of(value.as_bytes()));
-        forms.filter(|form| form.len() >= SHORTEST_SECRET).collect()
+        self.drawn().mask.repeated_in(text)
     }
 
     /// As [`Self::without_secrets`], for the headers of a reply.
@@ -329,52 +313,6 @@ impl Authorizer {
             }
         }
     }
-}
-
-/// Returns how a secret may stand in a text: the value of its header, what stands there behind the scheme, and
-/// either as some services write it into JSON: PHP, .NET, Go.
-fn forms_of(value: &[u8]) -> Vec<Vec<u8>> {
-    let behind_scheme = memmem::find(value, b" ").map(|space| &value[space + 1..]);
-    let plain = [Some(value), behind_scheme].into_iter().flatten();
-    let written = |form: &[u8]| {
-        let mut forms = vec![form.to_vec()];
-        // Most keys are written alike by all.
-        for other in [
-            replaced(form, b"/", br"\/"),
-            escaped(form, b"&'+<>`", |c| format!(r"\u{c:04X}")),
-            escaped(form, b"&<>", |c| format!(r"\u{c:04x}")),
-        ] {
-            if !forms.contains(&other) {
-                forms.push(other);
-            }
-        }
-        forms
-    };
-    plain.flat_map(written).collect()
-}
-
-fn escaped(text: &[u8], which: &[u8], how: impl Fn(u8) -> String) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    for c in text {
-        if which.contains(c) {
-            out.extend_from_slice(how(*c).as_bytes());
-        } else {
-            out.push(*c);
-        }
-    }
-    out
-}
-
-fn replaced(text: &[u8], what: &[u8], by: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = memmem::find(rest, what) {
-        out.extend_from_slice(&rest[..at]);
-        out.extend_from_slice(by);
-        rest = &rest[at + what.len()..];
-    }
-    out.extend_from_slice(rest);
-    out
 }
 
 /// Refuses a credential over plain `http` beyond this machine.
@@ -506,18 +444,6 @@ mod tests {
         let authorizer = Authorizer::new(&profile, &endpoint, key, ExtraHeaders::default()).unwrap();
         let told = authorizer.without_secrets("no: Bearer ask_12345678, ask_12345678!".into());
         assert_eq!(told, "no: MASKED, MASKED!");
-    }
-
-    #[test]
-    fn a_secret_is_known_behind_its_scheme_and_in_json() {
-        let forms: Vec<_> = forms_of(b"Basic dXNl/cjpwYXNz").into_iter().map(String::from_utf8).collect();
-        let forms: Vec<_> = forms.iter().flatten().map(String::as_str).collect();
-        let wanted = ["Basic dXNl/cjpwYXNz", r"Basic dXNl\/cjpwYXNz", "dXNl/cjpwYXNz", r"dXNl\/cjpwYXNz"];
-        assert_eq!(forms, wanted);
-        let forms = forms_of(b"a+b<c");
-        for written in [r"a+b<c", r"a\u002Bb\u003Cc", r"a+b\u003cc"] {
-            assert!(forms.iter().any(|form| form == written.as_bytes()), "{written}");
-        }
     }
 
     #[test]

@@ -374,6 +374,96 @@ fn a_key_of_any_form_that_the_service_sends_back_is_not_in_the_trace() {
     assert_eq!(MARKS.found(&text), None, "{}", String::from_utf8_lossy(&text));
 }
 
+/// Decodes `\uXXXX` and `\/`, one level deep.
+fn unescaped(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes).replace(r"\/", "/");
+    let mut parts = text.split(r"\u");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let code = part.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        out.extend(code.and_then(char::from_u32));
+        out.push_str(part.get(4..).unwrap_or_default());
+    }
+    out.into_bytes()
+}
+
+#[test]
+fn a_key_that_the_service_escapes_in_json_is_in_no_output_trace_or_list() {
+    let lower = |key: &str| key.chars().map(|c| format!(r"\u{:04x}", c as u32)).collect::<String>();
+    let upper = |key: &str| key.replace('+', r"\u002B").replace('=', r"\u003D").replace('/', r"\/");
+    let service = Service::start(move |received| {
+        let key = super::key_of(received)?;
+        let id = received.id.clone();
+        let answer = |result: String| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
+        match (received.method.as_str(), received.tool().as_str()) {
+            ("tools/list", _) => Some(Reply::json(answer(format!(
+                r#"{{"tools":[{{"name":"lower","description":"{}","inputSchema":{{}}}},{{"name":"upper","description":"{}","inputSchema":{{}}}}]}}"#,
+                lower(&key),
+                upper(&key)
+            )))),
+            ("tools/call", tool) => {
+                let shown = if tool == "lower" { lower(&key) } else { upper(&key) };
+                let result = answer(format!(r#"{{"content":[{{"type":"text","text":"{shown}"}}]}}"#));
+                let events = format!("event: {key}\nid: {key}\ndata: {{}}\n\ndata: {result}\n\n");
+                Some(Reply::status(200, "text/event-stream", events))
+            }
+            _ => None,
+        }
+    });
+    let home = Home::new();
+    let url = service.url();
+    let trace = home.file("trace-%p").to_str().unwrap().to_owned();
+    home.told(&["keys", "add", "--url", &url, "--no-verify", "--stdin"], TOKEN).succeeds();
+    for tool in ["lower", "upper"] {
+        for options in [&[][..], &["--full", "--json"], &["--reveal"]] {
+            let words = [&["--url", &url, "--trace", &trace, "call", tool], options].concat();
+            let ran = home.run(&words).succeeds();
+            let said = unescaped((ran.stdout + &ran.stderr).as_bytes());
+            let reveals = options == ["--reveal"];
+            assert_eq!(MARKS.found(&said).is_some(), reveals, "{words:?} {}", String::from_utf8_lossy(&said));
+        }
+    }
+    let files = home.files();
+    for kind in ["trace-", "tools-"] {
+        assert!(files.iter().any(|path| path.to_string_lossy().contains(kind)), "no {kind} in {files:?}");
+    }
+    for path in files {
+        let bytes = unescaped(&std::fs::read(&path).unwrap());
+        assert_eq!(MARKS.found(&bytes), None, "{}: {}", path.display(), String::from_utf8_lossy(&bytes));
+    }
+}
+
+#[test]
+fn a_former_key_is_still_masked() {
+    const KEYS: [&str; 3] = [TOKEN, "M4rkEd+Tok/second9Rf3Ed2==", "M4rkEd+Tok/third7Qw8Er5=="];
+    let accepted = Accepted::only(&KEYS[..1]);
+    let keys = accepted.clone();
+    let service = Service::start(move |received| {
+        let repeated = json!({"content": [{"type": "text", "text": KEYS[0]}]});
+        let refusal = keys.refusal(received);
+        refusal.or_else(|| (!received.tool().is_empty()).then(|| Reply::result(received, repeated)))
+    });
+    let home = Home::new();
+    let url = service.url();
+    let trace = home.file("trace").to_str().unwrap().to_owned();
+    home.told(&["keys", "add", "--url", &url, "--no-verify", "--stdin"], KEYS[0]).succeeds();
+    let mut bridge = home.start(&["bridge", "--url", &url, "--trace", &trace]).spawn();
+    bridge.open(REVISION);
+    for key in KEYS {
+        accepted.become_only(&[key]);
+        if key != KEYS[0] {
+            home.told(&["keys", "rotate", "--url", &url, "--stdin", "--no-verify"], key).succeeds();
+        }
+        bridge.call(json!(key), "echo");
+        assert_eq!(bridge.answer(key)["result"]["content"][0]["text"], KEYS[0]);
+    }
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
+    let text = std::fs::read(&trace).unwrap();
+    assert!(memmem::find(&text, b"MASKED").is_some());
+    assert_eq!(memmem::find(&text, KEYS[0].as_bytes()), None, "{}", String::from_utf8_lossy(&text));
+}
+
 #[test]
 fn the_search_finds_a_secret_in_every_shape_and_place() {
     const PLANTED: &str = "M4rkEd+Pla/nted8Uj2Ki5Mn==";

@@ -279,9 +279,18 @@ impl Conversation {
             }
         }
         if let Some((cache, of)) = self.cache().await? {
-            cache.remember_tools(&of, raws, ttl.map(Duration::from_millis));
+            cache.remember_tools(&of, self.masked(raws), ttl.map(Duration::from_millis));
         }
         Ok(tools)
+    }
+
+    /// Masks the credential in what is stored, whoever may see it on the screen.
+    fn masked(&self, raws: Vec<Box<RawValue>>) -> Vec<Box<RawValue>> {
+        let mask = |raw: Box<RawValue>| {
+            let text = self.in_use.remote.without_secrets(Bytes::copy_from_slice(raw.get().as_bytes()));
+            serde_json::from_slice(&text).ok()
+        };
+        raws.into_iter().filter_map(mask).collect()
     }
 
     /// Opens the session with a handshake of our own, and returns what the service says of itself.

@@ -1,0 +1,278 @@
+//! Finds secrets in a text, however JSON escapes them, and masks them.
+//!
+//! Prepared once per set of secrets; a search takes time linear in the text. Refuses to keep a second copy of a
+//! secret: it refers to the header values that are sent.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::header::HeaderValue;
+use memchr::{memchr, memmem};
+
+/// A shorter header value is not masked: it occurs in ordinary text by chance.
+const SHORTEST_SECRET: usize = 8;
+/// No more secrets are remembered; the oldest are dropped first.
+const MOST: usize = 64;
+const MASKED: &[u8] = b"MASKED";
+/// Stands for every character outside ASCII; no header value contains this byte.
+const OTHER: u8 = 0xff;
+
+/// The secrets to mask.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mask {
+    needles: Vec<Needle>,
+}
+
+impl Mask {
+    /// Adds a header value, and separately what follows the scheme in it (`Bearer`, `Basic`).
+    pub fn add(&mut self, value: &HeaderValue) {
+        let behind_scheme = memchr(b' ', value.as_bytes()).map(|space| space + 1);
+        for from in [Some(0), behind_scheme].into_iter().flatten() {
+            let known = |needle: &Needle| needle.text() == &value.as_bytes()[from..];
+            if value.len() - from >= SHORTEST_SECRET && !self.needles.iter().any(known) {
+                self.needles.push(Needle::new(value.clone(), from));
+            }
+        }
+        let too_many = self.needles.len().saturating_sub(MOST);
+        self.needles.drain(..too_many);
+    }
+
+    /// Replaces each secret in the text by `MASKED`.
+    pub fn masked(&self, text: Bytes) -> Bytes {
+        let found = self.found(&text);
+        if found.is_empty() {
+            return text;
+        }
+        let (mut out, mut done) = (Vec::with_capacity(text.len()), 0);
+        for at in found {
+            out.extend_from_slice(&text[done..at.start]);
+            out.extend_from_slice(MASKED);
+            done = at.end;
+        }
+        out.extend_from_slice(&text[done..]);
+        out.into()
+    }
+
+    /// Returns the secrets that occur in the text: as it writes them, and as they are.
+    pub fn repeated_in(&self, text: &[u8]) -> Vec<String> {
+        let mut forms = BTreeSet::new();
+        for needle in &self.needles {
+            let mut found = Vec::new();
+            needle.find(text, &mut found);
+            let plain = (!found.is_empty()).then_some(needle.text());
+            forms.extend(found.into_iter().map(|at| &text[at]).chain(plain));
+        }
+        forms.into_iter().map(|form| String::from_utf8_lossy(form).into_owned()).collect()
+    }
+
+    /// Returns where secrets are, in order; overlapping ones as one range.
+    fn found(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut all = Vec::new();
+        self.needles.iter().for_each(|needle| needle.find(text, &mut all));
+        all.sort_by_key(|at| (at.start, at.end));
+        let mut joined: Vec<Range<usize>> = Vec::new();
+        for at in all {
+            match joined.last_mut().filter(|last| at.start < last.end) {
+                Some(last) => last.end = last.end.max(at.end),
+                None => joined.push(at),
+            }
+        }
+        joined
+    }
+}
+
+/// One secret, and what the search of Knuth, Morris and Pratt needs to know of it.
+#[derive(Clone)]
+struct Needle {
+    value: HeaderValue,
+    from: usize,
+    /// The secret without its own backslash escapes, where it has any.
+    unescaped: Option<Vec<u8>>,
+    /// For each length that has matched: the length that still matches when the next character does not.
+    fallback: Vec<u32>,
+}
+
+impl std::fmt::Debug for Needle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Needle(…)")
+    }
+}
+
+impl Needle {
+    fn new(value: HeaderValue, from: usize) -> Self {
+        let text = &value.as_bytes()[from..];
+        let unescaped = memchr(b'\\', text).map(|_| Units::of(text).map(|(_, unit)| unit).collect());
+        let mut needle = Self { value, from, unescaped, fallback: vec![0] };
+        let (mut matched, mut at) = (0, 1);
+        while at < needle.units().len() {
+            let step = needle.step(matched, needle.units()[at]);
+            needle.fallback.push(u32::try_from(step).unwrap_or_default());
+            (matched, at) = (step, at + 1);
+        }
+        needle
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.value.as_bytes()[self.from..]
+    }
+
+    fn units(&self) -> &[u8] {
+        self.unescaped.as_deref().unwrap_or_else(|| self.text())
+    }
+
+    /// Returns how much of the secret matches after one more character.
+    fn step(&self, mut matched: usize, unit: u8) -> usize {
+        let units = self.units();
+        loop {
+            if units.get(matched) == Some(&unit) {
+                return matched + 1;
+            }
+            match matched.checked_sub(1) {
+                Some(last) => matched = self.fallback[last] as usize,
+                None => return 0,
+            }
+        }
+    }
+
+    /// Adds each place where the secret is: as it is, and behind escapes.
+    fn find(&self, text: &[u8], found: &mut Vec<Range<usize>>) {
+        let length = self.text().len();
+        found.extend(memmem::find_iter(text, self.text()).map(|at| at..at + length));
+        // Without a backslash there are no escapes.
+        if memchr(b'\\', text).is_some() {
+            self.find_escaped(text, found);
+        }
+    }
+
+    fn find_escaped(&self, text: &[u8], found: &mut Vec<Range<usize>>) {
+        let length = self.units().len();
+        // Where the last characters began, in a ring: a match needs the start of its first one.
+        let mut starts = vec![0; length];
+        let (mut matched, mut count) = (0, 0);
+        for (at, unit) in Units::of(text) {
+            starts[count % length] = at.start;
+            count += 1;
+            matched = self.step(matched, unit);
+            if matched == length {
+                found.push(starts[count % length]..at.end);
+                matched = self.fallback[length - 1] as usize;
+            }
+        }
+    }
+}
+
+/// The characters of a text with its JSON escapes decoded, each with its place. JSON inside a JSON string has
+/// several backslashes before an escape, so any number of them is taken as one.
+struct Units<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Units<'a> {
+    fn of(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Returns the character that an escape stands for, and how long the escape is behind its backslashes.
+    fn escaped(rest: &[u8]) -> (u8, usize) {
+        match rest {
+            [b'u', digits @ ..] if digits.len() >= 4 && digits[..4].iter().all(u8::is_ascii_hexdigit) => {
+                let digit = |c: u8| (c as char).to_digit(16).unwrap_or_default();
+                let code = digits[..4].iter().fold(0, |code, c| code * 16 + digit(*c));
+                (u8::try_from(code).ok().filter(u8::is_ascii).unwrap_or(OTHER), 5)
+            }
+            [c @ (b'/' | b'"'), ..] => (*c, 1),
+            // Any other escape is a control character, which no secret contains, or a backslash.
+            _ => (b'\\', 0),
+        }
+    }
+}
+
+impl Iterator for Units<'_> {
+    type Item = (Range<usize>, u8);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.at;
+        let first = *self.text.get(start)?;
+        self.at += 1;
+        if first != b'\\' {
+            return Some((start..self.at, first));
+        }
+        while self.text.get(self.at) == Some(&b'\\') {
+            self.at += 1;
+        }
+        let (unit, length) = Self::escaped(&self.text[self.at..]);
+        self.at += length;
+        Some((start..self.at, unit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn mask(secrets: &[&str]) -> Mask {
+        let mut mask = Mask::default();
+        secrets.iter().for_each(|secret| mask.add(&HeaderValue::from_str(secret).unwrap()));
+        mask
+    }
+
+    fn masked(secret: &str, text: &str) -> String {
+        String::from_utf8(mask(&[secret]).masked(Bytes::copy_from_slice(text.as_bytes())).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_found_behind_its_scheme_and_behind_any_escape() {
+        let secret = "Basic dXNl/cjp+YXNz=";
+        for written in [
+            "Basic dXNl/cjp+YXNz=",
+            "dXNl/cjp+YXNz=",
+            r"dXNl\/cjp+YXNz=",
+            r"dXNl/cjp\u002bYXNz\u003d",
+            r"dXNl\u002Fcjp\u002BYXNz\u003D",
+            r"\u0064\u0058\u004e\u006C/cjp+YXNz=",
+            r"dXNl\\/cjp\\u002bYXNz\\\\u003d",
+        ] {
+            assert_eq!(masked(secret, &format!("[{written}, {written}]")), "[MASKED, MASKED]", "{written}");
+        }
+        for other in [r"dXNl\u012Fcjp+YXNz=", r"dXNl\u00", "dXNl", r"dXNl\\", r"\u00642Nl/cjp+YXNz="] {
+            assert_eq!(masked(secret, other), other);
+        }
+    }
+
+    #[test]
+    fn a_secret_with_quotes_and_backslashes_is_found() {
+        let secret = r#"a"b\c\u0041/long"#;
+        for written in [secret.to_owned(), serde_json::to_string(secret).unwrap()] {
+            let told = masked(secret, &format!(r#"{{"a":"\n","b":{written}}}"#));
+            assert!(told.contains("MASKED") && !told.contains("long"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_short_value_is_left_alone_and_touching_secrets_are_two() {
+        assert_eq!(masked("short", "short short"), "short short");
+        assert_eq!(masked("ask_12345678", "ask_12345678ask_12345678"), "MASKEDMASKED");
+        assert_eq!(masked("abababab", "xababababab\\n"), "xMASKED\\n");
+    }
+
+    #[test]
+    fn what_is_repeated_is_named_as_it_is_written_and_as_it_is() {
+        let repeated = mask(&["Bearer abc=defgh"]).repeated_in(br#"{"a":"Bearer abc\u003ddefgh"}"#);
+        let wanted =
+            ["Bearer abc=defgh", r"Bearer abc\u003ddefgh", "abc=defgh", r"abc\u003ddefgh"].map(str::to_owned);
+        assert_eq!(repeated, wanted);
+    }
+
+    #[test]
+    fn a_hostile_text_takes_linear_time() {
+        let mask = mask(&[&format!("{}b", "a".repeat(8000))]);
+        let text = Bytes::from(r"\u0061".repeat(500_000) + &"a".repeat(1_000_000) + &r"\".repeat(1_000_000));
+        let begun = Instant::now();
+        assert_eq!(mask.masked(text.clone()), text);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+}
