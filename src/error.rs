@@ -1,12 +1,19 @@
-//! What went wrong, said once: a kind, one plain sentence, a hint that is a command to type.
+//! What went wrong: a kind, one plain sentence, its cause, and a [`Remedy`].
 //!
-//! Refuses to know who is told: `commands` turns an [`Error`] into an exit code, `protocol` into a
-//! JSON-RPC error, `ui` into text. The one table of this crate that maps a kind to both codes is
-//! [`TABLE`].
+//! Refuses to know who reads it: `commands` turns an [`Error`] into an exit code and a [`Remedy`] into a line,
+//! `protocol` makes a JSON-RPC error of it, `ui` text. The one table of this crate that maps a kind to both
+//! codes is [`TABLE`].
 
+mod remedy;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+
+pub use remedy::{Advise, KeyHome, Remedy, Wire};
 
 /// Result with the crate's own [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -139,19 +146,30 @@ impl Kind {
 }
 
 /// Says what happened, why, and what to do next.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
+#[derive(Clone, Debug)]
 pub struct Error {
     kind: Kind,
     message: String,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+    remedy: Option<Box<Remedy>>,
     details: Details,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
 }
 
 /// Holds the facts beside the sentence; absent ones are left out wherever they are shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
-    /// A command to type, or the one thing to change.
-    pub hint: Option<String>,
     /// The HTTP status that carried the failure.
     pub http_status: Option<u16>,
     /// The JSON-RPC code of the service's own error.
@@ -169,13 +187,33 @@ pub struct Details {
 impl Error {
     /// Makes an error of one kind from one plain sentence without a full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), details: Details::default() }
+        Self { kind, message: message.into(), source: None, remedy: None, details: Details::default() }
     }
 
-    /// Adds the command to type next.
+    /// Keeps the cause; the sentence names it too, as far as it helps a person.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.details.hint = Some(hint.into());
+    pub fn caused_by(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(cause));
+        self
+    }
+
+    /// Adds what to do next, as one line of text.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        self.remedy(Remedy::Advice(hint.into().into()))
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn remedy(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(Box::new(remedy));
+        self
+    }
+
+    /// Writes the remedy out as the line that a person reads.
+    #[must_use]
+    pub fn advised(mut self, advise: &Advise) -> Self {
+        self.remedy = self.remedy.map(|remedy| Box::new(Remedy::Advice(advise.line(&remedy).into())));
         self
     }
 
@@ -250,6 +288,19 @@ impl Error {
     /// Returns the sentence alone.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Returns what to do next, where that is a line of text already.
+    pub fn advice(&self) -> Option<&str> {
+        match self.remedy.as_deref() {
+            Some(Remedy::Advice(line)) => Some(line),
+            _ => None,
+        }
+    }
+
+    /// Returns what to do next.
+    pub fn next_step(&self) -> Option<&Remedy> {
+        self.remedy.as_deref()
     }
 
     /// Returns the facts beside the sentence.

@@ -82,6 +82,7 @@ fn settings(options: &[String]) -> Settings {
         tools: ToolRules::default(),
         max_result: None,
         client_info: r#"{"name":"asistry","version":"0"}"#.into(),
+        advise: asistry::commands::advise(None, Some("http://127.0.0.1:1/mcp")),
     };
     let mut options = options.iter();
     while let Some(option) = options.next() {

@@ -42,11 +42,11 @@ impl Unfit {
         Self { why: why.into(), can_be_forced: true }
     }
 
-    /// Makes it an error; `place` says which key is meant.
-    pub fn told(&self, place: &str, profile: &Profile) -> Error {
+    /// Makes it an error; `source` says which key is meant.
+    pub fn told(&self, source: &dyn std::fmt::Display, profile: &Profile) -> Error {
         let page = &profile.service.auth.key_page;
         let whence = if page.is_empty() { String::new() } else { format!(" from {page}") };
-        Error::new(Kind::AuthRequired, format!("the key {place} {}", self.why))
+        Error::new(Kind::AuthRequired, format!("the key {source} {}", self.why))
             .hint(format!("take the whole key{whence}"))
     }
 }

@@ -49,10 +49,7 @@ impl ExtraHeaders {
             if !extra.headers.contains_key(name) {
                 extra.add(profile, (name, value), lookup).map_err(|error| {
                     let why = format!("{error} in the profile {}", profile.name);
-                    match &error.details().hint {
-                        Some(hint) => Error::new(Kind::Config, why).hint(hint.clone()),
-                        None => Error::new(Kind::Config, why),
-                    }
+                    error.of_kind(Kind::Config).within(why)
                 })?;
             }
         }

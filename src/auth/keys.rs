@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::store::{Passphrase, PassphraseFor, Stores};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, KeyHome, Kind, Remedy, Result};
 use crate::profile::{Profile, StoreKind};
 use crate::secret::Secret;
 use crate::state::keys::{Deposit, KeyList, KeyRecord, Place, Stamp, Successor};
@@ -62,8 +62,46 @@ pub struct Found {
     pub secret: Secret,
     /// Its form is wrong, and somebody wanted it all the same.
     pub forced: bool,
-    /// Where it was, for people.
-    pub place: String,
+    /// Where it came from.
+    pub source: KeySource,
+}
+
+/// Where a key came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// `ASISTRY_API_KEY`.
+    Environment,
+    /// A key store.
+    Stored {
+        /// Its name among the keys of its profile.
+        name: String,
+        /// The store.
+        store: StoreKind,
+    },
+    /// A header that somebody added, in the place of a key.
+    Header {
+        /// The name of the header.
+        name: String,
+    },
+    /// There is none: the service was asked without a key.
+    Absent,
+    /// It is about to be stored, and tried first.
+    New,
+    /// The sandbox of this process.
+    Sandbox,
+}
+
+impl std::fmt::Display for KeySource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Environment => f.write_str("in ASISTRY_API_KEY"),
+            Self::Stored { store, .. } => write!(f, "in {}", store.about()),
+            Self::Header { name } => write!(f, "in the header {name}"),
+            Self::Absent => f.write_str("that is not there"),
+            Self::New => f.write_str("to be tried"),
+            Self::Sandbox => f.write_str("of the sandbox"),
+        }
+    }
 }
 
 /// What a look for a key brought.
@@ -190,10 +228,10 @@ impl Keys {
             let place = &deposit.place;
             self.check_choice(&id, place)?;
             let Some(secret) = self.read_steadily(&list, &id, place).await? else { continue };
+            let source = KeySource::Stored { name: id.name.clone(), store: place.store };
             let (state, profile, name) = (self.state.clone(), id.profile, id.name);
             tokio::task::spawn_blocking(move || state.key_used(&profile, &name));
-            let place = format!("in {}", place.store.about());
-            return Ok(Looked::Found(Found { secret, forced: deposit.forced, place }));
+            return Ok(Looked::Found(Found { secret, forced: deposit.forced, source }));
         }
         Err(unsteady(&profile.name))
     }
@@ -246,8 +284,8 @@ impl Keys {
             }
             match self.stores.read(&place).await {
                 Ok(Some(secret)) => {
-                    let place = format!("in {}", store.about());
-                    return Looked::Found(Found { secret, forced: false, place });
+                    let source = KeySource::Stored { name: id.name, store };
+                    return Looked::Found(Found { secret, forced: false, source });
                 }
                 Ok(None) => {}
                 Err(error) => return Looked::NobodyToAsk(error),
@@ -540,16 +578,14 @@ fn wanted<'a>(list: &'a KeyList, profile: &Profile, origin: &str) -> Option<&'a 
 
 /// Returns the error of a key that would go to an origin it is not for.
 pub fn other_origin(id: &KeyId, own: &str, asked: &str) -> Error {
-    let KeyId { profile, name } = id;
-    let named = if name == DEFAULT { String::new() } else { format!(" --name {name}") };
     Error::new(Kind::OriginMismatch, format!("the key {id} is for {own}, and may not go to {asked}"))
-        .hint(format!("check the URL; if it is right: asistry keys bind -p {profile}{named} {asked}"))
+        .remedy(Remedy::BindKey { name: id.name.clone(), origin: asked.to_owned() })
 }
 
 fn none_in_use(record: &KeyRecord) -> Error {
     let KeyRecord { profile, name, .. } = record;
     Error::new(Kind::AuthRequired, format!("the profile {profile} has keys, and none of them is in use"))
-        .hint(format!("choose one: asistry keys use {name} -p {profile}"))
+        .remedy(Remedy::UseKey { name: name.clone() })
 }
 
 fn lost(id: &KeyId, place: &Place) -> Error {
@@ -573,7 +609,7 @@ fn unknown(list: &KeyList, id: &KeyId) -> Error {
     let names: Vec<&str> = list.of_profile(&id.profile).map(|record| record.name.as_str()).collect();
     let error = Error::new(Kind::AuthRequired, format!("there is no stored key {id}"));
     match names.as_slice() {
-        [] => error.hint(format!("asistry keys add -p {}", id.profile)),
+        [] => error.remedy(Remedy::AddKey { page: String::new(), home: KeyHome::Any }),
         names => error.hint(format!("the keys of {} are: {}", id.profile, names.join(", "))),
     }
 }

@@ -21,13 +21,13 @@ use url::{Host, Origin, Url};
 pub use headers::{ExtraHeaders, read_header_file};
 pub use store::{Passphrase, PassphraseFor};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, KeyHome, Kind, Remedy, Result};
 use crate::profile::Profile;
 use crate::protocol::http::{HttpCall, origin_and_path};
 use crate::secret::Secret;
 use crate::service::AuthScheme;
 use crate::state::keys::Stamp;
-use keys::{Found, Keys, Looked};
+use keys::{Found, KeySource, Keys, Looked};
 use mask::Mask;
 
 /// That there is no key is believed for so long, unless the list of keys changes.
@@ -76,6 +76,7 @@ pub struct Signed(u64);
 struct Drawn {
     which: Signed,
     credential: Option<(HeaderName, HeaderValue)>,
+    came_from: Option<KeySource>,
     /// Masks this credential and all before it: what was signed with them may still be answered.
     mask: Mask,
     asked: bool,
@@ -101,16 +102,17 @@ impl Authorizer {
         extra: ExtraHeaders,
     ) -> Result<Self> {
         let shown_origin = endpoint.origin().ascii_serialization();
-        let (source, given) = match credential {
-            Credential::Given(key) => (Source::Given, Some(header_of(profile, &key)?)),
-            Credential::Stored(_) if extra.carries_credential => (Source::Given, None),
-            Credential::Stored(keys) => (Source::Stored(keys), None),
+        let in_header = || KeySource::Header { name: profile.service.auth.header_name().to_owned() };
+        let (source, given, came_from) = match credential {
+            Credential::Given(key) => (Source::Given, Some(header_of(profile, &key)?), Some(key.source)),
+            Credential::Stored(_) if extra.carries_credential => (Source::Given, None, Some(in_header())),
+            Credential::Stored(keys) => (Source::Stored(keys), None, None),
         };
         let mut mask = Mask::default();
         let sent = extra.headers.values().chain(given.iter().map(|(_, value)| value));
         sent.filter(|value| value.is_sensitive()).for_each(|value| mask.add(value));
         let asked = matches!(source, Source::Given);
-        let drawn = Drawn { asked, credential: given, mask, ..Drawn::default() };
+        let drawn = Drawn { asked, credential: given, came_from, mask, ..Drawn::default() };
         Ok(Self {
             origin: endpoint.origin(),
             shown_origin,
@@ -214,14 +216,8 @@ impl Authorizer {
             "the service sends us to {}, and the key is for {own}: it may not go to {asked_origin}",
             origin_and_path(asked)
         );
-        let profile = &self.profile.name;
-        let way = match &self.source {
-            Source::Stored(_) => format!(
-                "if the service has moved, give the profile its new URL, then: asistry keys bind -p {profile} {asked_origin}"
-            ),
-            _ => "if the service has moved, use its new URL".into(),
-        };
-        Error::new(Kind::OriginMismatch, why).hint(way)
+        let remedy = Remedy::Moved { url: origin_and_path(asked), origin: asked_origin };
+        Error::new(Kind::OriginMismatch, why).remedy(remedy)
     }
 
     /// The service rejected the credential that a call was signed with: reads the key store again, once for each
@@ -242,17 +238,25 @@ impl Authorizer {
         self.rejected.load(Ordering::Relaxed)
     }
 
+    /// Returns where the key came from, once it was looked for.
+    pub fn key_source(&self) -> Option<KeySource> {
+        let drawn = self.drawn();
+        drawn.asked.then(|| drawn.came_from.clone().unwrap_or(KeySource::Absent))
+    }
+
     async fn draw(&self, keys: &Keys) -> Result<()> {
         let stamp = keys.stamp();
         let found = self.found(keys).await;
         let mut drawn = self.drawn.write().unwrap_or_else(PoisonError::into_inner);
         match found {
-            Ok(credential) => {
+            Ok(found) => {
+                let (credential, came_from) = found.unzip();
                 if drawn.credential != credential {
                     drawn.which.0 += 1;
                     credential.iter().for_each(|(_, value)| drawn.mask.add(value));
                 }
-                *drawn = Drawn { credential, asked: true, failed: None, ..std::mem::take(&mut *drawn) };
+                *drawn =
+                    Drawn { credential, came_from, asked: true, failed: None, ..std::mem::take(&mut *drawn) };
                 Ok(())
             }
             Err(error) => {
@@ -262,7 +266,7 @@ impl Authorizer {
         }
     }
 
-    async fn found(&self, keys: &Keys) -> Result<Option<(HeaderName, HeaderValue)>> {
+    async fn found(&self, keys: &Keys) -> Result<Option<((HeaderName, HeaderValue), KeySource)>> {
         let optional = self.profile.service.auth.optional;
         // Where a key is not needed, no store is opened to look for one that nobody added.
         if optional && !keys.knows(&self.profile, &self.shown_origin)? {
@@ -271,9 +275,9 @@ impl Authorizer {
         let found = match keys.current(&self.profile, &self.shown_origin).await? {
             Looked::Found(found) => found,
             Looked::Nothing | Looked::NobodyToAsk(_) if optional => return Ok(None),
-            Looked::Nothing => return Err(no_key(&self.profile)),
+            Looked::Nothing => return Err(no_key(&self.profile, KeyHome::Any)),
             Looked::NobodyToAsk(why) => {
-                let error = no_key(&self.profile);
+                let error = no_key(&self.profile, KeyHome::File);
                 let both = format!("{}, and {}", error.message(), why.message());
                 return Err(error.within(both));
             }
@@ -281,7 +285,7 @@ impl Authorizer {
         let header = header_of(&self.profile, &found)?;
         match &self.in_the_clear {
             Some(error) => Err(error.clone()),
-            None => Ok(Some(header)),
+            None => Ok(Some((header, found.source))),
         }
     }
 
@@ -325,7 +329,7 @@ pub fn check_cleartext(endpoint: &Url, allow_http: bool) -> Result<()> {
     }
     let shown = origin_and_path(endpoint);
     let why = format!("a key would travel in the clear to {shown}");
-    Err(Error::new(Kind::Config, why).hint("use https, or allow it with --allow-http"))
+    Err(Error::new(Kind::Config, why).remedy(Remedy::AllowHttp))
 }
 
 /// A proxy beyond this machine reads what is plain `http`, even on its way to this machine.
@@ -334,7 +338,7 @@ fn check_proxy(endpoint: &Url, proxy: &Url, allow_http: bool) -> Result<()> {
         return Ok(());
     }
     let why = format!("a key would travel in the clear by way of {}", proxy.host_str().unwrap_or_default());
-    Err(Error::new(Kind::Config, why).hint("use https, or allow it with --allow-http"))
+    Err(Error::new(Kind::Config, why).remedy(Remedy::AllowHttp))
 }
 
 /// Says whether a URL stays on this machine.
@@ -351,26 +355,22 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn no_key(profile: &Profile) -> Error {
+fn no_key(profile: &Profile, home: KeyHome) -> Error {
     let Profile { name, service, .. } = profile;
     if service.auth.scheme == AuthScheme::Oauth {
         let why =
             format!("{} wants an OAuth login, which this version of asistry cannot make yet", service.title);
-        return Error::new(Kind::AuthRequired, why).hint(format!(
-            "asistry keys add -p {name} stores an access token; or set it in ASISTRY_API_KEY"
-        ));
+        return Error::new(Kind::AuthRequired, why).remedy(Remedy::AddKey { page: String::new(), home });
     }
-    let page = &service.auth.key_page;
-    let whence = if page.is_empty() { String::new() } else { format!(" (the key is in {page})") };
     Error::new(Kind::AuthRequired, format!("there is no key for the profile {name}"))
-        .hint(format!("asistry keys add -p {name}{whence}; or set ASISTRY_API_KEY"))
+        .remedy(Remedy::AddKey { page: service.auth.key_page.clone(), home })
 }
 
 /// Draws the header that carries a key, and refuses a key that cannot be one.
 fn header_of(profile: &Profile, found: &Found) -> Result<(HeaderName, HeaderValue)> {
     let key = form::trimmed(&found.secret);
     let fits = if found.forced { form::sendable(&key) } else { form::checked(&profile.service, &key) };
-    fits.map_err(|unfit| unfit.told(&found.place, profile))?;
+    fits.map_err(|unfit| unfit.told(&found.source, profile))?;
     let auth = &profile.service.auth;
     let (name, text) = match auth.scheme {
         AuthScheme::Header => (auth.header.as_str(), key.expose().to_owned()),
@@ -399,7 +399,7 @@ mod tests {
 
     fn given(key: &str) -> Credential {
         let secret = Secret::new(key.into());
-        Credential::Given(Found { secret, forced: false, place: "in ASISTRY_API_KEY".into() })
+        Credential::Given(Found { secret, forced: false, source: KeySource::Environment })
     }
 
     async fn sign_with(profile: &str, key: &str) -> Result<HeaderMap> {

@@ -114,7 +114,7 @@ mod tests {
         let error = asker.confirm("Remove work?", "--yes").unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
         assert!(error.message().contains("Remove work?"), "{error}");
-        assert_eq!(error.details().hint.as_deref(), Some("--yes"));
+        assert_eq!(error.advice(), Some("--yes"));
         assert!(!asker.is_allowed());
     }
 }

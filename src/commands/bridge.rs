@@ -96,7 +96,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let settings = settings(&prepared);
     let endpoint = settings.endpoint.clone();
     let stop = stop_signal()?;
-    let remote = prepared.remote.clone();
+    let (remote, advise) = (prepared.remote.clone(), prepared.advise());
     let warm_start = prepared.options.warm_start.unwrap_or(true);
     let warm_up = tokio::spawn(async move {
         if !warm_start {
@@ -104,7 +104,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         }
         if let Err(error) = remote.warm_up().await {
             // Each request will say so too; this is for whoever reads the client's log.
-            crate::ui::error(&error);
+            crate::ui::error(&error.advised(&advise));
         }
     });
     let ending = Ending { drain: prepared.options.drain.unwrap_or(DRAIN) };

@@ -21,6 +21,7 @@ mod profile_in_use;
 mod profiles;
 mod prompts;
 mod quick;
+mod remedy;
 mod resources;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -36,6 +37,7 @@ use crate::error::{Error, Kind};
 use crate::ui;
 use arguments::Common;
 use environment::Environment;
+use remedy::Target;
 
 /// The bridge from AI desktop clients, shells and CI jobs to remote MCP services.
 #[derive(Debug, Parser)]
@@ -90,10 +92,13 @@ fn run_card() -> ExitCode {
     };
     let environment = Environment::read();
     let (json, annotated) = (wants_json(&card), environment.is_github_action());
-    match run(card, environment) {
+    let (profile, url) = (card.common.profile.clone(), card.common.url.clone());
+    match run(card, &environment) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let error = told(&error);
+            let config = environment.config().unwrap_or_default();
+            let advise = Target::of(profile, url.as_deref(), &config).advise(|| None);
+            let error = told(&error).advised(&advise);
             ui::failure(&error, json);
             if annotated {
                 ui::annotation(&error);
@@ -144,7 +149,7 @@ fn wants_json(card: &Card) -> bool {
     }
 }
 
-fn run(card: Card, environment: Environment) -> Result<u8> {
+fn run(card: Card, environment: &Environment) -> Result<u8> {
     log::start(&card.common)?;
     // One thread: a request costs 24 µs here against 42 with several.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -153,16 +158,16 @@ fn run(card: Card, environment: Environment) -> Result<u8> {
         .context("no runtime could be started")?;
     let result = runtime.block_on(async {
         match card.command {
-            Command::Bridge(arguments) => bridge::run(&card.common, arguments, &environment).await,
-            Command::Call(arguments) => call::run(&card.common, arguments, &environment).await,
-            Command::Tools(arguments) => tools::run(&card.common, arguments, &environment).await,
-            Command::Resources(arguments) => resources::run(&card.common, arguments, &environment).await,
-            Command::Prompts(arguments) => prompts::run(&card.common, arguments, &environment).await,
-            Command::Ping(arguments) => ping::run(&card.common, arguments, &environment).await,
-            Command::Keys(arguments) => keys::run(&card.common, arguments, &environment).await,
-            Command::Profiles(arguments) => profiles::run(&card.common, arguments, &environment),
+            Command::Bridge(arguments) => bridge::run(&card.common, arguments, environment).await,
+            Command::Call(arguments) => call::run(&card.common, arguments, environment).await,
+            Command::Tools(arguments) => tools::run(&card.common, arguments, environment).await,
+            Command::Resources(arguments) => resources::run(&card.common, arguments, environment).await,
+            Command::Prompts(arguments) => prompts::run(&card.common, arguments, environment).await,
+            Command::Ping(arguments) => ping::run(&card.common, arguments, environment).await,
+            Command::Keys(arguments) => keys::run(&card.common, arguments, environment).await,
+            Command::Profiles(arguments) => profiles::run(&card.common, arguments, environment),
             #[cfg(feature = "sandbox")]
-            Command::Sandbox(arguments) => sandbox::run(arguments, &environment).await,
+            Command::Sandbox(arguments) => sandbox::run(arguments, environment).await,
             Command::Completions(arguments) => completions::run(&arguments),
             Command::Man(arguments) => man::run(&arguments, Card::command()),
         }
@@ -170,4 +175,9 @@ fn run(card: Card, environment: Environment) -> Result<u8> {
     // What still blocks (a read of stdin, a name being resolved) must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+/// Writes remedies for a profile and a URL, as the commands do that were given these.
+pub fn advise(profile: Option<String>, url: Option<&str>) -> crate::error::Advise {
+    Target::of(profile, url, &crate::profile::Config::default()).advise(|| None)
 }

@@ -7,9 +7,10 @@ use url::Url;
 
 use super::arguments::Common;
 use super::environment::{Environment, variable};
-use crate::auth::keys::Found;
+use super::remedy::Target;
+use crate::auth::keys::{Found, KeySource};
 use crate::auth::{Authorizer, Credential, ExtraHeaders, is_loopback, read_header_file};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Advise, Error, Kind, Result};
 use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{self, Config, Options, Profile, ToolNames, headers};
 use crate::protocol::bridge::{Settings, ToolRules, Transport};
@@ -31,6 +32,8 @@ pub struct ProfileInUse {
     pub profile: Profile,
     /// What the command line says about the connection, and the profile where that says nothing.
     pub options: Options,
+    /// What remedies repeat to mean this profile.
+    pub target: Target,
     /// Its service's endpoint.
     pub endpoint: Url,
     /// The way there.
@@ -53,11 +56,8 @@ impl ProfileInUse {
     /// # Errors
     /// What is wrong with the command line, the configuration or the key.
     pub async fn prepare(common: &Common, given: Options, environment: &Environment) -> Result<Self> {
-        let key = environment.key().map(|secret| Found {
-            secret,
-            forced: false,
-            place: "in ASISTRY_API_KEY".into(),
-        });
+        let key =
+            environment.key().map(|secret| Found { secret, forced: false, source: KeySource::Environment });
         Self::prepare_with(common, given, environment, key).await
     }
 
@@ -109,6 +109,7 @@ impl ProfileInUse {
         let net = Net::new(endpoint.clone(), tls_of(&options, environment), proxies_of(&endpoint, proxy));
         let remote = Arc::new(Remote::new(net, authorizer, options.max_time, trace.clone()));
         Ok(Self {
+            target: Target::of(common.profile.clone(), common.url.as_deref(), &config),
             profile,
             options,
             endpoint,
@@ -119,6 +120,12 @@ impl ProfileInUse {
             #[cfg(feature = "sandbox")]
             _sandbox: sandbox,
         })
+    }
+
+    /// Writes remedies for this profile, its URL and its key.
+    pub fn advise(&self) -> Advise {
+        let remote = self.remote.clone();
+        self.target.clone().advise(move || remote.key_source())
     }
 
     /// Returns the settings of a conversation with this profile.
@@ -144,6 +151,7 @@ impl ProfileInUse {
                 safe_names: options.tool_names == Some(ToolNames::Safe),
             },
             max_result: None,
+            advise: self.advise(),
             client_info: concat!(r#"{"name":"asistry","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#)
                 .into(),
         }
@@ -257,7 +265,7 @@ async fn start_embedded(
         profile.values.insert("url".into(), endpoint.url.clone());
         // Its own key, whatever stands in the environment for other services.
         let secret = Secret::new(endpoint.key.clone());
-        key = Some(Found { secret, forced: false, place: "of the sandbox".into() });
+        key = Some(Found { secret, forced: false, source: KeySource::Sandbox });
     }
     Ok((profile, key, Some(sandbox)))
 }

@@ -172,7 +172,7 @@ mod tests {
         ] {
             let error = Config::parse(wrong, place()).unwrap_err();
             assert!(error.message().contains(line), "{error}");
-            assert_eq!(error.details().hint.as_deref(), Some(near));
+            assert_eq!(error.advice(), Some(near));
         }
     }
 

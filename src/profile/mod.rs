@@ -256,7 +256,7 @@ mod tests {
             [("base_ul='https://h'", "base_url"), ("timout='5m'", "timeout"), ("header={}", "headers")]
         {
             let error = find(&format!("[profiles.work]\nservice='task-tracking'\n{wrong}")).unwrap_err();
-            assert_eq!(error.details().hint, Some(format!("did you mean {near}?")));
+            assert_eq!(error.advice(), Some(&*format!("did you mean {near}?")));
         }
     }
 

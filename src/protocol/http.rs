@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
 use url::Url;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Remedy};
 use crate::protocol::message::{self, Message, Parcel};
 
 /// One HTTP request to be made, without its credential.
@@ -69,14 +69,14 @@ impl Head {
         if !(301..=303).contains(&self.status) && self.status != 307 && self.status != 308 {
             return None;
         }
-        let refuse_as = |kind: Kind, why: String, hint: String| {
-            Some(Err(Error::new(kind, why).hint(hint).http_status(self.status)))
+        let refuse_as = |kind: Kind, why: String, remedy: Remedy| {
+            Some(Err(Error::new(kind, why).remedy(remedy).http_status(self.status)))
         };
-        let refuse = |why: String, hint: String| refuse_as(Kind::UpstreamHttp, why, hint);
+        let refuse = |why: String, remedy: Remedy| refuse_as(Kind::UpstreamHttp, why, remedy);
         let Some(target) = self.header("location").and_then(|to| from.join(to).ok()) else {
             return refuse(
                 format!("the service redirects (HTTP {}) without saying where", self.status),
-                "check the URL of the profile".into(),
+                Remedy::CheckUrl,
             );
         };
         let shown = crate::protocol::http::origin_and_path(&target);
@@ -85,16 +85,13 @@ impl Head {
             return refuse_as(
                 Kind::OriginMismatch,
                 format!("the service redirects from {own} to {other}, where the credential may not go"),
-                format!(
-                    "if it has moved, use --url {shown} or give the profile that URL; \
-                     a stored key goes there after: asistry keys bind -p PROFILE {other}"
-                ),
+                Remedy::Moved { url: shown, origin: other },
             );
         }
         if self.status != 307 && self.status != 308 {
             return refuse(
                 format!("the service redirects with HTTP {}, which would lose the message", self.status),
-                format!("if {shown} is its new address, use --url {shown}"),
+                Remedy::UseUrl(shown),
             );
         }
         Some(Ok(target))

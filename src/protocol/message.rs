@@ -241,9 +241,9 @@ impl Message {
         add("retryAfterMs", details.retry_after.map(|wait| wait.as_millis().to_string()));
         add("traceId", details.trace_id.as_deref().map(quote));
         add("mayHaveExecuted", details.may_have_executed.map(|maybe| maybe.to_string()));
-        add("hint", details.hint.as_deref().map(quote));
+        add("hint", error.advice().map(quote));
         data.push('}');
-        let sentence = match &details.hint {
+        let sentence = match error.advice() {
             Some(hint) => format!("{}: {hint}", error.message()),
             None => error.message().to_owned(),
         };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Remedy, Wire};
 use crate::protocol::http::{self, Head, HttpCall, Media};
 use crate::protocol::message::{Id, Malformed, Message, Parcel};
 use crate::protocol::retry::{self, RetryPolicy, Verdict};
@@ -334,11 +334,9 @@ impl Passage {
             return self.over(self.lost(&format!("the connection broke before an answer came ({why})")));
         }
         let error = Error::new(Kind::Unreachable, format!("{} cannot be reached: {why}", self.terms.place))
-            .hint(match reached {
-                Reached::Stranger => {
-                    "if a proxy of your network signs here, name its authority with --ca-file"
-                }
-                _ => "check the network and the URL, then try again",
+            .remedy(match reached {
+                Reached::Stranger => Remedy::TrustAuthority,
+                _ => Remedy::advice("check the network and the URL, then try again"),
             });
         self.fail(error, Processed::No, reached == Reached::Nobody)
     }
@@ -359,16 +357,16 @@ impl Passage {
             let why =
                 format!("{} named no endpoint on its stream within {}", self.terms.place, seconds(after));
             let error =
-                Error::new(Kind::ProtocolViolation, why).hint("check the URL, or try --transport http");
+                Error::new(Kind::ProtocolViolation, why).remedy(Remedy::UseWire(Wire::StreamableHttp));
             return self.fail(error, Processed::No, false);
         }
         let error = Error::new(
             Kind::Timeout,
             format!("no answer from {} within {}", self.terms.place, seconds(after)),
         )
-        .hint(match self.silence() == Some(after) {
-            true => "allow more time with --timeout",
-            false => "allow more time with --max-time",
+        .remedy(match self.silence() == Some(after) {
+            true => Remedy::AllowSilence(after),
+            false => Remedy::AllowTime(after),
         });
         self.fail(error, Processed::Maybe, false)
     }
@@ -415,7 +413,7 @@ impl Passage {
             }
             Ok(_) => {
                 let error = Error::new(Kind::UpstreamHttp, "the service redirects in a circle");
-                self.fail(error.hint("check the URL of the profile"), self.unanswered(), false)
+                self.fail(error.remedy(Remedy::CheckUrl), self.unanswered(), false)
             }
             // 307 and 308 hand the message back; the others may answer one that was processed.
             Err(error) if matches!(error.details().http_status, Some(307 | 308)) => {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::auth::keys::KeySource;
 use crate::auth::{Authorizer, Signed};
 use crate::error::Result;
 use crate::net::{self, Net};
@@ -110,6 +111,11 @@ impl Remote {
     /// Says whether the service has rejected the credential (401), whatever it said in its body.
     pub fn was_rejected(&self) -> bool {
         self.authorizer.was_rejected()
+    }
+
+    /// Returns where the key came from, once it was looked for.
+    pub fn key_source(&self) -> Option<KeySource> {
+        self.authorizer.key_source()
     }
 
     /// Returns what tells the credential from others, and does not give it away.

@@ -253,7 +253,7 @@ mod tests {
         let connection = open(home.path(), SERVICES).unwrap();
         connection.execute_batch("PRAGMA user_version = 99; CREATE TABLE later (x)").unwrap();
         let refused = open(home.path(), SERVICES).unwrap_err();
-        assert!(refused.details().hint.as_deref().unwrap().contains("sandbox reset"), "{refused}");
+        assert!(refused.advice().unwrap().contains("sandbox reset"), "{refused}");
         reset(home.path(), SERVICES).unwrap();
         assert_eq!(count(&open(home.path(), SERVICES).unwrap(), "asistry_board"), 3);
     }

@@ -20,7 +20,7 @@ pub fn error(error: &Error) {
     if error.details().may_have_executed == Some(true) {
         let _ = writeln!(std::io::stderr(), "  the call may have run: look before you repeat it");
     }
-    if let Some(hint) = &error.details().hint {
+    if let Some(hint) = error.advice() {
         let _ = writeln!(std::io::stderr(), "  try: {}", clean(hint));
     }
     if let Some(result) = &error.details().result {
@@ -46,7 +46,7 @@ pub fn failure_fields(error: &Error) -> Map<String, Value> {
     let known = [
         ("kind", Some(error.kind().name().into())),
         ("message", Some(error.message().into())),
-        ("hint", details.hint.clone().map(Value::from)),
+        ("hint", error.advice().map(Value::from)),
         ("httpStatus", details.http_status.map(Value::from)),
         ("code", details.code.map(Value::from)),
         ("traceId", details.trace_id.as_deref().map(Value::from)),
@@ -57,7 +57,7 @@ pub fn failure_fields(error: &Error) -> Map<String, Value> {
 
 /// Shows a failure among the annotations of a GitHub Actions run.
 pub fn annotation(error_: &Error) {
-    let hint = error_.details().hint.as_deref().unwrap_or_default();
+    let hint = error_.advice().unwrap_or_default();
     let text = clean(&format!("{}\n{hint}", error_.message()));
     let _ = writeln!(std::io::stderr(), "::error title=asistry::{}", escaped(text.trim_end()));
 }

@@ -136,7 +136,7 @@ fn every_exit_code_has_a_cause() {
         "tools/call" => Some(Reply::empty(307).header("location", "http://127.0.0.2:9/mcp")),
         _ => answer(received),
     });
-    assert!(redirecting.fails(&["call", "echo", "title=x"], 3).contains("keys bind"));
+    assert!(redirecting.fails(&["call", "echo", "title=x"], 3).contains("use --url http://127.0.0.2:9/mcp"));
     let silent = Shell::with(|received| match received.method.as_str() {
         "tools/call" => Some(Reply::never()),
         _ => answer(received),

@@ -95,7 +95,8 @@ fn a_rejection_is_known_by_its_status_whatever_stands_in_its_body() {
         assert!(home.files().is_empty(), "{body}: {:?}", home.files());
         let tools = ["-p", "asistry", "--url", &service.url(), "tools"];
         let mut given = home.command(tools);
-        Ran::of(given.env("ASISTRY_API_KEY", NEW)).fails(4).says(&["asistry keys rotate"]);
+        let said = Ran::of(given.env("ASISTRY_API_KEY", NEW)).fails(4);
+        said.says(&["try: set a valid key in ASISTRY_API_KEY"]);
     }
 }
 

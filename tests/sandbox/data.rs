@@ -162,5 +162,5 @@ async fn an_address_that_is_taken_is_named_with_a_way_out() {
     let options = Options { data: Data::Memory, listen: sandbox.address(), embedded: false };
     let error = Sandbox::start(options).await.unwrap_err();
     assert!(error.message().contains(&sandbox.address().to_string()), "{error}");
-    assert_eq!(error.details().hint.as_deref(), Some("asistry sandbox --listen 127.0.0.1:0"));
+    assert_eq!(error.advice(), Some("asistry sandbox --listen 127.0.0.1:0"));
 }

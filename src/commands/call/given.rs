@@ -310,7 +310,7 @@ mod tests {
     fn told(words: &[&str]) -> String {
         let error = read_with(true, words, None).unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
-        format!("{error} | {}", error.details().hint.clone().unwrap_or_default())
+        format!("{error} | {}", error.advice().unwrap_or_default())
     }
 
     #[test]
@@ -377,10 +377,7 @@ mod tests {
         }
         for (base, hint) in [("{", "--args '{"), ("[]", "--args '{"), ("@/no/such/file", "--args '{")] {
             let error = read_with(true, &[], Some(base)).unwrap_err();
-            assert!(
-                error.details().hint.as_ref().is_some_and(|told| told.starts_with(hint)),
-                "{base}: {error:?}"
-            );
+            assert!(error.advice().is_some_and(|told| told.starts_with(hint)), "{base}: {error:?}");
         }
         assert!(read_with(true, &[], Some(r#"{"titel":1}"#)).is_err());
     }

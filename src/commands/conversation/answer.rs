@@ -4,13 +4,11 @@
 
 use serde_json::Value;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::protocol::message::{Message, without_halves};
 
 /// The services say so with a 401; official SDKs have the same code for a request that took too long.
 const REJECTED: i64 = -32001;
-const REPLACE_KEY: &str =
-    "set a valid one in ASISTRY_API_KEY, or replace the stored one: asistry keys rotate -p PROFILE";
 
 /// Reads the JSON text of an answer.
 ///
@@ -66,7 +64,6 @@ pub fn answered(message: &Message, rejected: bool, alone: bool) -> Result<String
     };
     let hint = match data["hint"].as_str() {
         Some(hint) if ours => hint,
-        _ if kind == Kind::AuthDenied => REPLACE_KEY,
         _ => "",
     };
     let message = failed.message.strip_suffix(&format!(": {hint}")).unwrap_or(&failed.message);
@@ -80,5 +77,9 @@ pub fn answered(message: &Message, rejected: bool, alone: bool) -> Result<String
     if let Some(maybe) = if ours { data["mayHaveExecuted"].as_bool() } else { in_doubt } {
         told = told.may_have_executed(maybe);
     }
-    Err(if hint.is_empty() { told } else { told.hint(hint) })
+    Err(match hint {
+        "" if kind == Kind::AuthDenied => told.remedy(Remedy::ReplaceKey),
+        "" => told,
+        hint => told.hint(hint),
+    })
 }

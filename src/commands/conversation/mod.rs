@@ -236,6 +236,7 @@ impl Conversation {
         match message.kind() {
             MessageKind::Response => {
                 let answer = answered(message, self.in_use.remote.was_rejected(), self.alone);
+                let answer = answer.map_err(|error| error.advised(&self.in_use.advise()));
                 self.open = self.open.saturating_sub(1);
                 return message.id().map(|id| (id.clone(), answer));
             }

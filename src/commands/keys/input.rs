@@ -79,7 +79,7 @@ impl Source {
             return Ok(Given { secret, forced: true });
         }
         let error = unfit.told(&place, profile);
-        let mut hint = error.details().hint.clone().unwrap_or_default();
+        let mut hint = error.advice().unwrap_or_default().to_owned();
         if unfit.can_be_forced {
             hint.push_str("; --force stores it all the same");
         }

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::Desk;
 use super::input::Given;
-use crate::auth::keys::Found;
+use crate::auth::keys::{Found, KeySource};
 use crate::commands::conversation::Conversation;
 use crate::error::{Error, Kind};
 use crate::service::DialectName;
@@ -79,7 +79,7 @@ pub async fn verify(desk: &Desk<'_>, key: &Given) -> Result<Verdict> {
         let why = format!("this version of asistry cannot try keys of {}", profile.service.title);
         return Ok(Verdict::Untried(Error::new(Kind::Config, why).hint("use it, and see")));
     }
-    let found = Found { secret: key.secret.clone(), forced: key.forced, place: "to be tried".into() };
+    let found = Found { secret: key.secret.clone(), forced: key.forced, source: KeySource::New };
     let begun = Instant::now();
     let asked = async {
         let mut conversation = Conversation::begin_with(desk.common, &desk.environment, found).await?;

@@ -135,8 +135,8 @@ impl Bridge {
 
     fn deny(&mut self, message: &Message, batch: Option<u64>, error: Error) {
         if let Some(id) = message.id() {
-            let text = Message::failure(id, &error.may_have_executed(false)).text().clone();
-            self.answer(text, batch);
+            let text = Message::failure(id, &error.may_have_executed(false).advised(&self.settings.advise));
+            self.answer(text.text().clone(), batch);
         }
     }
 

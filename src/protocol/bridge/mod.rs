@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use url::Url;
 
-use crate::error::{Error, Kind};
+use crate::error::{Advise, Error, Kind, Remedy};
 use crate::protocol::dialect::Dialect;
 use crate::protocol::http::HttpCall;
 use crate::protocol::message::{Id, Message};
@@ -67,6 +67,8 @@ pub struct Settings {
     pub max_result: Option<usize>,
     /// JSON of the `clientInfo` with which the bridge opens a session where the client did not.
     pub client_info: String,
+    /// Writes the remedies of errors for this client.
+    pub advise: Advise,
 }
 
 /// Names a passage, so that its reports find back.
@@ -189,9 +191,7 @@ impl Bridge {
             }
             self.effects.push(Effect::Abort(number));
             let error = Error::new(Kind::Interrupted, "asistry was told to end before the answer came")
-                .hint(
-                    "check whether the call took effect before repeating it, or allow more time with --drain",
-                )
+                .remedy(Remedy::AllowDrain)
                 .may_have_executed(request.sent);
             self.answer_error(&request, &error);
         }
@@ -260,7 +260,7 @@ impl Bridge {
     /// Answers a request of the client with an error of ours.
     fn answer_error(&mut self, request: &Request, error: &Error) {
         if let (Origin::Client { batch }, Some(id)) = (&request.origin, request.message.id()) {
-            let error = error.clone();
+            let error = error.clone().advised(&self.settings.advise);
             let error = if request.in_doubt { error.may_have_executed(true) } else { error };
             let text = Message::failure(id, &error).text().clone();
             self.answer(text, *batch);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::{Failure, seconds};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Remedy, Wire};
 use crate::protocol::http::{self, Head};
 use crate::protocol::retry;
 
@@ -29,59 +29,77 @@ pub(super) struct Failing<'a> {
 }
 
 struct Row {
-    status: u16,
     kind: Kind,
     processed: Processed,
     transient: bool,
     says: &'static str,
-    hint: &'static str,
+    remedy: Remedy,
 }
 
-const fn row(status: u16, kind: Kind, processed: Processed) -> Row {
-    Row { status, kind, processed, transient: false, says: "", hint: "" }
+fn row(kind: Kind, processed: Processed) -> Row {
+    Row { kind, processed, transient: false, says: "", remedy: Remedy::CheckUrl }
 }
 
-const fn says(row: Row, says: &'static str, hint: &'static str) -> Row {
-    Row { says, hint, ..row }
+fn says(row: Row, says: &'static str, remedy: Remedy) -> Row {
+    Row { says, remedy, ..row }
 }
 
-const fn transient(row: Row) -> Row {
+fn advice(line: &'static str) -> Remedy {
+    Remedy::advice(line)
+}
+
+fn transient(row: Row) -> Row {
     Row { transient: true, ..row }
 }
 
 use Processed::{Maybe, No};
 
-const TABLE: &[Row] = &[
-    says(
-        row(400, Kind::UpstreamHttp, No),
-        "refused the request",
-        "check the URL and the headers of the profile",
-    ),
-    says(
-        row(401, Kind::AuthDenied, No),
-        "does not accept the key",
-        "set a valid one in ASISTRY_API_KEY, or replace the stored one: asistry keys rotate -p PROFILE",
-    ),
-    says(
-        row(403, Kind::AuthDenied, No),
-        "does not allow this with the key in use",
-        "check what the key may do, or use another one",
-    ),
-    says(row(404, Kind::UpstreamHttp, No), "has no such endpoint", "check the URL of the profile"),
-    says(
-        row(405, Kind::UpstreamHttp, No),
-        "takes no messages at this URL",
-        "check the URL, or try --transport sse",
-    ),
-    says(row(406, Kind::UpstreamHttp, No), "cannot answer in a form we read", "report this to the service"),
-    transient(says(row(408, Kind::Timeout, Maybe), "waited too long for the request", "try again")),
-    says(row(410, Kind::UpstreamHttp, No), "is gone from this URL", "look for its new address"),
-    says(row(413, Kind::UpstreamHttp, No), "finds the request too large", "send less at once"),
-    says(row(415, Kind::UpstreamHttp, No), "takes no JSON here", "check the URL of the profile"),
-    transient(says(row(425, Kind::UpstreamHttp, Maybe), "wants the request later", "try again")),
-    says(row(431, Kind::UpstreamHttp, No), "finds the headers too large", "send fewer --header"),
-    says(row(501, Kind::UpstreamHttp, No), "does not offer this", "check the URL of the profile"),
-];
+/// Returns what a failing status means (section 6.1).
+fn row_of(status: u16) -> Row {
+    match status {
+        400 => says(
+            row(Kind::UpstreamHttp, No),
+            "refused the request",
+            advice("check the URL and the extra headers"),
+        ),
+        401 => says(row(Kind::AuthDenied, No), "does not accept the key", Remedy::ReplaceKey),
+        403 => says(
+            row(Kind::AuthDenied, No),
+            "does not allow this with the key in use",
+            advice("check what the key may do, or use another one"),
+        ),
+        404 => says(row(Kind::UpstreamHttp, No), "has no such endpoint", Remedy::CheckUrl),
+        405 => {
+            says(row(Kind::UpstreamHttp, No), "takes no messages at this URL", Remedy::UseWire(Wire::HttpSse))
+        }
+        406 => says(
+            row(Kind::UpstreamHttp, No),
+            "cannot answer in a form we read",
+            advice("report this to the service"),
+        ),
+        408 => {
+            transient(says(row(Kind::Timeout, Maybe), "waited too long for the request", advice("try again")))
+        }
+        410 => says(row(Kind::UpstreamHttp, No), "is gone from this URL", advice("look for its new address")),
+        413 => says(row(Kind::UpstreamHttp, No), "finds the request too large", advice("send less at once")),
+        415 => says(row(Kind::UpstreamHttp, No), "takes no JSON here", Remedy::CheckUrl),
+        425 => {
+            transient(says(row(Kind::UpstreamHttp, Maybe), "wants the request later", advice("try again")))
+        }
+        431 => says(
+            row(Kind::UpstreamHttp, No),
+            "finds the headers too large",
+            advice("send fewer or shorter extra headers"),
+        ),
+        501 => says(row(Kind::UpstreamHttp, No), "does not offer this", Remedy::CheckUrl),
+        500.. => transient(says(
+            row(Kind::UpstreamHttp, Maybe),
+            "failed",
+            advice("check whether the call took effect before repeating it"),
+        )),
+        _ => says(row(Kind::UpstreamHttp, No), "refused the request", Remedy::CheckUrl),
+    }
+}
 
 /// Returns what a failing reply means.
 pub(super) fn failure_of(failing: &Failing<'_>) -> Failure {
@@ -91,22 +109,13 @@ pub(super) fn failure_of(failing: &Failing<'_>) -> Failure {
         let error = rate_limited(failing.place, hint).http_status(status);
         return Failure { error: traced(error, failing), processed: No, transient: false };
     }
-    let other = if status >= 500 {
-        transient(says(
-            row(status, Kind::UpstreamHttp, Maybe),
-            "failed",
-            "check whether the call took effect before repeating it",
-        ))
-    } else {
-        says(row(status, Kind::UpstreamHttp, No), "refused the request", "check the URL of the profile")
-    };
-    let row = TABLE.iter().find(|row| row.status == status).unwrap_or(&other);
+    let row = row_of(status);
     let mut said = format!("{} {} (HTTP {status})", failing.place, row.says);
     let excerpt = http::excerpt(failing.body);
     if !excerpt.is_empty() && !excerpt.starts_with('<') {
         said.push_str(&format!(": “{excerpt}”"));
     }
-    let error = Error::new(row.kind, said).hint(row.hint).http_status(status);
+    let error = Error::new(row.kind, said).remedy(row.remedy).http_status(status);
     Failure { error: traced(error, failing), processed: row.processed, transient: row.transient }
 }
 
@@ -118,7 +127,7 @@ pub(super) fn rate_limited(place: &str, wait: Option<Duration>) -> Error {
             format!("{place} limits the rate: it asks to wait {}", seconds(wait)),
         )
         .retry_after(wait)
-        .hint(format!("try again then, or allow the wait with --max-wait {}s", wait.as_secs() + 1)),
+        .remedy(Remedy::AllowWait(Duration::from_secs(wait.as_secs() + 1))),
         None => Error::new(Kind::RateLimited, format!("{place} limits the rate and names no time"))
             .hint("try again later; if the plan is exhausted, waiting does not help"),
     };

@@ -251,7 +251,7 @@ mod tests {
         }
         assert!(Wanted::read(b"{\"tool\":\"\xff\"}").unwrap_err().message().contains("UTF-8"));
         let near = read(r#"{"tool":"t","argument":{}}"#).unwrap_err();
-        assert_eq!(near.details().hint.as_deref(), Some("did you mean arguments?"));
+        assert_eq!(near.advice(), Some("did you mean arguments?"));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Tally {
                 Some(left) => format!("{} not made", calls(left)),
                 None => "the rest was not made".into(),
             });
-            let hint = match stopped.details().hint.clone() {
+            let hint = match stopped.advice().map(str::to_owned) {
                 None => GO_ON.to_owned(),
                 Some(hint) if hint.contains("--resume") => hint,
                 Some(hint) => format!("{hint}; then go on with --resume"),
@@ -149,7 +149,7 @@ mod tests {
         tally.settled(2, Some(Kind::AuthDenied));
         let told = tally.verdict(Some(Error::new(Kind::AuthDenied, "rejected").hint("rotate"))).unwrap_err();
         assert_eq!(told.message(), "rejected; 1 of 2 calls failed (line 2); 3 calls not made");
-        assert_eq!(told.details().hint.as_deref(), Some("rotate; then go on with --resume"));
+        assert_eq!(told.advice(), Some("rotate; then go on with --resume"));
     }
 
     #[test]

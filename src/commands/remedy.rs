@@ -1,0 +1,221 @@
+//! Remedies as a person reads them: one line, with the profile or URL in use, that works when pasted.
+//!
+//! Refuses to guess: a command is written only where it would help, and last on its line.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::auth::keys::{DEFAULT, KeySource};
+use crate::error::{Advise, KeyHome, Remedy, Wire};
+use crate::profile::{self, Config};
+use crate::protocol::http::origin_and_path;
+
+/// What commands in remedies must repeat to mean the same service.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// The profile, unless only a URL was given.
+    pub profile: Option<String>,
+    /// The URL that was given, without its query.
+    pub url: Option<String>,
+}
+
+impl Target {
+    /// Returns the target that the options choose, else the configured or built-in profile.
+    pub fn of(profile: Option<String>, url: Option<&str>, config: &Config) -> Self {
+        // A query may hold a secret; keys need only the origin.
+        let url = url.map(|url| match Url::parse(url) {
+            Ok(parsed) => origin_and_path(&parsed),
+            Err(_) => url.to_owned(),
+        });
+        let usual = || config.profile.clone().unwrap_or_else(|| profile::DEFAULT.to_owned());
+        let profile = profile.or_else(|| url.is_none().then(usual));
+        Self { profile, url }
+    }
+
+    /// Writes remedies for this target; `source` says where the key came from, as far as that is known.
+    pub fn advise(self, source: impl Fn() -> Option<KeySource> + Send + Sync + 'static) -> Advise {
+        Advise::with(move |remedy| self.line(remedy, source().as_ref()))
+    }
+
+    /// Returns the options that choose this target.
+    pub fn options(&self) -> String {
+        let profile = self.profile.as_ref().map(|name| format!(" -p {}", shell_quoted(name)));
+        let url = self.url.as_ref().map(|url| format!(" --url {}", shell_quoted(url)));
+        [profile, url].into_iter().flatten().collect()
+    }
+
+    /// Returns a remedy as one line.
+    pub fn line(&self, remedy: &Remedy, source: Option<&KeySource>) -> String {
+        let options = self.options();
+        match remedy {
+            Remedy::Advice(line) => line.clone().into_owned(),
+            Remedy::AllowSilence(limit) => format!("add --timeout {} to allow more time", longer(*limit)),
+            Remedy::AllowTime(limit) => format!("add --max-time {} to allow more time", longer(*limit)),
+            Remedy::AllowWait(wait) => {
+                format!("try again later, or add --max-wait {} to wait for it", written(*wait))
+            }
+            Remedy::AllowDrain => {
+                "check whether the call took effect before repeating it, or add --drain 30s to allow more time"
+                    .into()
+            }
+            Remedy::AllowHttp => "use https, or add --allow-http to send the key in the clear".into(),
+            Remedy::TrustAuthority => {
+                "if a proxy of your network signs here, name its certificate with --ca-file".into()
+            }
+            Remedy::CheckUrl => match (&self.url, &self.profile) {
+                (None, Some(name)) => {
+                    format!("check the URL of the profile: asistry profiles show {}", shell_quoted(name))
+                }
+                _ => "check the URL".into(),
+            },
+            Remedy::UseUrl(url) => format!("if that is its new address, use --url {}", shell_quoted(url)),
+            Remedy::UseWire(wire) => self.wire(*wire),
+            Remedy::Moved { url, origin } => self.moved(url, origin, source),
+            Remedy::ReplaceKey => self.replace_key(source),
+            Remedy::AddKey { page, home } => {
+                let whence = if page.is_empty() { String::new() } else { format!(" from {page}") };
+                let store = if *home == KeyHome::File { " --store file" } else { "" };
+                format!("set ASISTRY_API_KEY, or store a key{whence}: asistry keys add{options}{store}")
+            }
+            Remedy::BindKey { name, origin } => {
+                format!(
+                    "check the URL; if it is right: asistry keys bind{options}{} {}",
+                    named(name),
+                    shell_quoted(origin)
+                )
+            }
+            Remedy::UseKey { name } => {
+                let profile = Self { url: self.url.clone().filter(|_| self.profile.is_none()), ..self.clone() };
+                format!("asistry keys use {}{}", shell_quoted(name), profile.options())
+            },
+        }
+    }
+
+    fn wire(&self, wire: Wire) -> String {
+        let value = if wire == Wire::HttpSse { "sse" } else { "http" };
+        match (&self.url, &self.profile) {
+            (None, Some(name)) => {
+                let name = shell_quoted(name);
+                format!("check the URL, or choose the wire: asistry profiles set {name} transport={value}")
+            }
+            _ => format!("check the URL; a bridge can choose the wire with --transport {value}"),
+        }
+    }
+
+    fn moved(&self, url: &str, origin: &str, source: Option<&KeySource>) -> String {
+        let url = shell_quoted(url);
+        match (source, &self.profile) {
+            (Some(KeySource::Stored { name, .. }), Some(profile)) => format!(
+                "if the service has moved, use --url {url} after: asistry keys bind -p {}{} {}",
+                shell_quoted(profile),
+                named(name),
+                shell_quoted(origin)
+            ),
+            (Some(KeySource::Stored { .. }), None) => {
+                format!("if the service has moved, store a key for it: asistry keys add --url {url}")
+            }
+            _ => format!("if the service has moved, use --url {url}"),
+        }
+    }
+
+    fn replace_key(&self, source: Option<&KeySource>) -> String {
+        let options = self.options();
+        match source {
+            Some(KeySource::Environment) => "set a valid key in ASISTRY_API_KEY".into(),
+            Some(KeySource::Header { name }) => {
+                format!("check the header {name} of --header, --header-file or the profile")
+            }
+            Some(KeySource::Stored { name, store }) => {
+                let store = store.about();
+                format!("replace the key {name} in {store}: asistry keys rotate{options}{}", named(name))
+            }
+            Some(KeySource::Absent) => {
+                format!("no key was sent: set ASISTRY_API_KEY, or store a key: asistry keys add{options}")
+            }
+            Some(KeySource::New) => "take a valid key".into(),
+            Some(KeySource::Sandbox) => "make new keys for the sandbox: asistry sandbox reset".into(),
+            None => format!(
+                "set a valid key in ASISTRY_API_KEY, or replace the stored one: asistry keys rotate{options}"
+            ),
+        }
+    }
+}
+
+fn named(name: &str) -> String {
+    if name == DEFAULT { String::new() } else { format!(" --name {}", shell_quoted(name)) }
+}
+
+fn longer(limit: Duration) -> String {
+    written(limit.saturating_mul(2))
+}
+
+/// Writes a duration as an option takes it, rounded up.
+fn written(duration: Duration) -> String {
+    match (duration.as_secs(), duration.subsec_millis()) {
+        (0, millis) => format!("{millis}ms"),
+        (seconds, 0) if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        (seconds, 0) => format!("{seconds}s"),
+        (seconds, _) => format!("{}s", seconds + 1),
+    }
+}
+
+/// Quotes a word for a POSIX shell where it needs that.
+pub fn shell_quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_as_a_shell_reads_them() {
+        for (word, quoted) in [
+            ("https://h.example:8443/mcp", "https://h.example:8443/mcp"),
+            ("https://h/mcp?a=b&c", "'https://h/mcp?a=b&c'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("$(x)", "'$(x)'"),
+            ("~", "'~'"),
+        ] {
+            assert_eq!(shell_quoted(word), quoted);
+        }
+    }
+
+    #[test]
+    fn commands_repeat_the_profile_and_the_url_in_use() {
+        let line = |profile: Option<&str>, url: Option<&str>| {
+            let target = Target { profile: profile.map(Into::into), url: url.map(Into::into) };
+            target.line(&Remedy::AddKey { page: String::new(), home: KeyHome::Any }, None)
+        };
+        let told = "set ASISTRY_API_KEY, or store a key: asistry keys add";
+        assert_eq!(line(Some("work"), None), format!("{told} -p work"));
+        assert_eq!(line(None, Some("https://h/mcp?x=1&y")), format!("{told} --url 'https://h/mcp?x=1&y'"));
+        assert_eq!(line(Some("w"), Some("http://h/")), format!("{told} -p w --url http://h/"));
+    }
+
+    #[test]
+    fn a_rejected_key_is_named_with_its_source() {
+        let target = Target { profile: Some("work".into()), url: None };
+        let line = |source| target.line(&Remedy::ReplaceKey, Some(&source));
+        assert_eq!(line(KeySource::Environment), "set a valid key in ASISTRY_API_KEY");
+        let stored = KeySource::Stored { name: "ci".into(), store: crate::profile::StoreKind::Keyring };
+        assert!(line(stored).ends_with(": asistry keys rotate -p work --name ci"));
+    }
+
+    #[test]
+    fn durations_are_written_as_options_take_them() {
+        let millis = Duration::from_millis;
+        for (duration, text) in [(400, "400ms"), (8000, "8s"), (7200, "8s"), (120_000, "2m"), (90_000, "90s")]
+        {
+            assert_eq!(written(millis(duration)), text);
+        }
+    }
+}

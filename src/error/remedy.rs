@@ -1,0 +1,108 @@
+//! What to do about a failure, as data.
+//!
+//! Refuses to name an option, a command or a profile: `commands/remedy.rs` writes the line.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a person can do about a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// A line that is shown as it is.
+    Advice(Cow<'static, str>),
+    /// Allow a longer silence than this one.
+    AllowSilence(Duration),
+    /// Allow more time for the request than this.
+    AllowTime(Duration),
+    /// Allow at least this total wait for rate limits.
+    AllowWait(Duration),
+    /// Allow more time for answers after the client has gone.
+    AllowDrain,
+    /// Use `https`, or allow a credential over plain `http`.
+    AllowHttp,
+    /// Name the authority that signed the peer's certificate.
+    TrustAuthority,
+    /// Look at the endpoint's URL.
+    CheckUrl,
+    /// Use this URL.
+    UseUrl(String),
+    /// Speak the other wire.
+    UseWire(Wire),
+    /// The service has moved: use this URL; a stored key must be bound to its origin.
+    Moved {
+        /// The new URL.
+        url: String,
+        /// Its origin.
+        origin: String,
+    },
+    /// Replace the key, which the service does not accept.
+    ReplaceKey,
+    /// Store a key, or give one.
+    AddKey {
+        /// Where the service shows its keys; empty where that is unknown.
+        page: String,
+        /// Which stores can take it.
+        home: KeyHome,
+    },
+    /// Allow a stored key for another origin.
+    BindKey {
+        /// Its name.
+        name: String,
+        /// The other origin.
+        origin: String,
+    },
+    /// Put a stored key into use.
+    UseKey {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Which stores can take a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyHome {
+    /// The one in use.
+    Any,
+    /// The encrypted file only: no keyring can be used.
+    File,
+}
+
+/// A wire that a person can choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Streamable HTTP.
+    StreamableHttp,
+    /// HTTP+SSE.
+    HttpSse,
+}
+
+impl Remedy {
+    /// Makes a line that is shown as it is.
+    pub const fn advice(line: &'static str) -> Self {
+        Self::Advice(Cow::Borrowed(line))
+    }
+}
+
+/// Writes a [`Remedy`] as one line, for the profile, URL and key in use.
+#[derive(Clone)]
+pub struct Advise(Arc<dyn Fn(&Remedy) -> String + Send + Sync>);
+
+impl Advise {
+    /// Writes remedies with this function.
+    pub fn with(line: impl Fn(&Remedy) -> String + Send + Sync + 'static) -> Self {
+        Self(Arc::new(line))
+    }
+
+    /// Returns the line of a remedy.
+    pub fn line(&self, remedy: &Remedy) -> String {
+        (self.0)(remedy)
+    }
+}
+
+impl fmt::Debug for Advise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Advise")
+    }
+}
