@@ -7,6 +7,7 @@
 //! ```text
 //! error      what went wrong: a kind, a sentence, a hint; the one table of exit and JSON-RPC codes
 //! secret     a value that cannot be printed
+//! files      files that only their owner may read
 //! protocol   the pure core: messages, events, passages, retries, dialects, revisions, the bridge
 //! service    the remote systems, as data
 //! profile    a user's instance of a service
@@ -70,6 +71,8 @@
 pub mod error;
 
 pub mod secret;
+
+pub mod files;
 
 pub mod protocol;
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::auth::Authorizer;
 use crate::error::{Error, Kind, Result};
+use crate::files;
 
 /// How keys of the services begin; what follows one of these is masked.
 const KEY_PREFIXES: &[&str] = &["anon_ask_", "ask_", "mcp_live_", "bsk_", "Bearer ", "sk-"];
@@ -32,11 +33,10 @@ impl Trace {
         let path = path.replace("%p", &std::process::id().to_string());
         let fail =
             |e: std::io::Error| Error::new(Kind::Usage, format!("--trace {path} cannot be written: {e}"));
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(Path::new(&path)).map_err(fail)?;
+        let (mut file, mended) = files::create_private(Path::new(&path)).map_err(fail)?;
+        if mended {
+            tracing::warn!("{}", files::mended(Path::new(&path)));
+        }
         writeln!(file, "# asistry {}", env!("CARGO_PKG_VERSION")).map_err(fail)?;
         Ok(Self { file: Mutex::new(Some(file)), signs: OnceLock::new() })
     }

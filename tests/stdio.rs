@@ -3,5 +3,6 @@
 mod ending;
 mod framing;
 mod load;
+mod logs;
 mod start;
 mod tools;

@@ -93,7 +93,7 @@ fn run_card() -> ExitCode {
     let environment = Environment::read();
     let (json, annotated) = (wants_json(&card), environment.is_github_action());
     let (profile, url) = (card.common.profile.clone(), card.common.url.clone());
-    match run(card, &environment) {
+    let code = match run(card, &environment) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let config = environment.config().unwrap_or_default();
@@ -105,7 +105,9 @@ fn run_card() -> ExitCode {
             }
             ExitCode::from(error.kind().exit_code())
         }
-    }
+    };
+    log::finish_stderr();
+    code
 }
 
 /// Returns what to tell of a failure: our own error with what was being done around it; anything else is a
@@ -150,7 +152,11 @@ fn wants_json(card: &Card) -> bool {
 }
 
 fn run(card: Card, environment: &Environment) -> Result<u8> {
-    log::start(&card.common)?;
+    let manner = match card.command {
+        Command::Bridge(_) => log::Manner::Queued,
+        _ => log::Manner::Directly,
+    };
+    let log = log::start(&card.common, manner)?;
     // One thread: a request costs 24 µs here against 42 with several.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -174,6 +180,7 @@ fn run(card: Card, environment: &Environment) -> Result<u8> {
     });
     // What still blocks (a read of stdin, a name being resolved) must not hold up the end.
     runtime.shutdown_background();
+    log.finish();
     result
 }
 

@@ -5,6 +5,7 @@
 
 mod budget;
 mod events;
+mod logged;
 mod traced;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,6 +73,8 @@ struct Voyage<'a> {
     /// With which credential the last exchange was signed.
     signed: Signed,
     reports: &'a mpsc::Sender<Report>,
+    /// How many exchanges were made.
+    exchanges: u32,
 }
 
 impl Remote {
@@ -145,13 +148,20 @@ impl Remote {
         reports: mpsc::Sender<Report>,
     ) {
         if !after.is_zero() {
+            logged::waits(after, "the last attempt failed");
             tokio::time::sleep(after).await;
         }
         let Ok(_slot) = self.slots.acquire().await else { return };
         let limited =
             self.max_time.filter(|_| !matches!(passage.purpose(), Purpose::Listen | Purpose::Stream));
-        let mut voyage =
-            Voyage { tag, passage, items: Vec::new(), signed: Signed::default(), reports: &reports };
+        let mut voyage = Voyage {
+            tag,
+            passage,
+            items: Vec::new(),
+            signed: Signed::default(),
+            reports: &reports,
+            exchanges: 0,
+        };
         let outcome = match limited {
             None => self.run(&mut voyage).await,
             Some(limit) => match tokio::time::timeout(limit, self.run(&mut voyage)).await {
@@ -189,7 +199,11 @@ impl Remote {
                         None => self.exchange(voyage, call).await,
                     }
                 }
-                Step::Wait(wait) => voyage.wait(wait).await,
+                Step::Wait(wait) => {
+                    let limited = voyage.passage.is_rate_limited();
+                    logged::waits(wait, if limited { "rate limited" } else { "before the next attempt" });
+                    voyage.wait(wait).await
+                }
                 Step::Renew => {
                     let renewed = self.authorizer.renew(voyage.signed).await;
                     voyage.passage.renewed(renewed, moment(), &mut voyage.items)
@@ -222,6 +236,9 @@ impl Remote {
 
     async fn exchange(&self, voyage: &mut Voyage<'_>, mut call: HttpCall) -> Step {
         self.trace_call(voyage.tag, &call);
+        let line = logged::Exchange::begin(&call, voyage.tag.attempt.max(1) + voyage.exchanges);
+        voyage.exchanges += 1;
+        let end_line = |came: &str, headers| line.into_iter().for_each(|line| line.end(came, headers));
         match self.authorizer.sign(&mut call).await {
             Ok(signed) => voyage.signed = signed,
             Err(error) => return voyage.passage.not_sent(error),
@@ -235,15 +252,20 @@ impl Remote {
             Some(Ok(reply)) => reply,
             Some(Err(error)) => {
                 self.trace_end(voyage.tag, "reset");
+                end_line(&net::cause(&error), None);
                 return voyage.passage.no_reply(&net::cause(&error), net::reached(&error), moment());
             }
-            None => return voyage.passage.timed_out(silence.unwrap_or_default()),
+            None => {
+                end_line("timed out", None);
+                return voyage.passage.timed_out(silence.unwrap_or_default());
+            }
         };
         let mut head = Head { status: reply.status().as_u16(), headers: reply.headers().clone() };
         if head.status >= 400 {
             self.authorizer.without_secrets_in(&mut head.headers);
         }
         self.trace_head(voyage.tag, &head);
+        end_line(&head.status.to_string(), Some(&head.headers));
         match voyage.passage.head(head, &mut voyage.items) {
             Body::Events => self.read_events(voyage, reply).await,
             Body::Whole => self.read_whole(voyage, reply).await,

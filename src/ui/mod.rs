@@ -5,6 +5,7 @@
 
 pub mod json;
 mod progress;
+pub mod stderr;
 pub mod table;
 
 use std::io::{IsTerminal, Write};
@@ -16,15 +17,15 @@ pub use progress::Progress;
 
 /// Prints an error, whether the call may have run, and the hint on stderr.
 pub fn error(error: &Error) {
-    let _ = writeln!(std::io::stderr(), "asistry: {}", clean(error.message()));
+    let _ = writeln!(stderr::stderr(), "asistry: {}", clean(error.message()));
     if error.details().may_have_executed == Some(true) {
-        let _ = writeln!(std::io::stderr(), "  the call may have run: look before you repeat it");
+        let _ = writeln!(stderr::stderr(), "  the call may have run: look before you repeat it");
     }
     if let Some(hint) = error.advice() {
-        let _ = writeln!(std::io::stderr(), "  try: {}", clean(hint));
+        let _ = writeln!(stderr::stderr(), "  try: {}", clean(hint));
     }
     if let Some(result) = &error.details().result {
-        let _ = writeln!(std::io::stderr(), "{}", json::pretty(result, false));
+        let _ = writeln!(stderr::stderr(), "{}", json::pretty(result, false));
     }
 }
 
@@ -37,7 +38,7 @@ pub fn failure(error_: &Error, json: bool) {
     if let Some(result) = &error_.details().result {
         told["result"] = Value::clone(result);
     }
-    let _ = writeln!(std::io::stderr(), "{}", json::harmless(&told.to_string()));
+    let _ = writeln!(stderr::stderr(), "{}", json::harmless(&told.to_string()));
 }
 
 /// Returns a failure as the fields of a JSON object, absent ones left out.
@@ -59,12 +60,12 @@ pub fn failure_fields(error: &Error) -> Map<String, Value> {
 pub fn annotation(error_: &Error) {
     let hint = error_.advice().unwrap_or_default();
     let text = clean(&format!("{}\n{hint}", error_.message()));
-    let _ = writeln!(std::io::stderr(), "::error title=asistry::{}", escaped(text.trim_end()));
+    let _ = writeln!(stderr::stderr(), "::error title=asistry::{}", escaped(text.trim_end()));
 }
 
 /// Tells GitHub Actions to mask a secret that is about to be printed.
 pub fn mask(secret: &str) {
-    let _ = writeln!(std::io::stderr(), "::add-mask::{}", escaped(secret));
+    let _ = writeln!(stderr::stderr(), "::add-mask::{}", escaped(secret));
 }
 
 /// Writes a value into a workflow command.
@@ -74,7 +75,7 @@ fn escaped(value: &str) -> String {
 
 /// Prints one line for a person on stderr.
 pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", clean(line));
+    let _ = writeln!(stderr::stderr(), "{}", clean(line));
 }
 
 /// Prints a question on stderr and leaves the line open for the answer.

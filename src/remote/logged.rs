@@ -1,0 +1,64 @@
+//! What the log says of an exchange: one line at `-v`, headers and sizes at `-vv`.
+//!
+//! Refuses queries, and values of headers that could hold a secret.
+
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+
+use crate::protocol::http::{HttpCall, origin_and_path};
+
+/// Headers whose values are shown; each other one is masked.
+const SHOWN: &[&str] = &[
+    "accept",
+    "content-length",
+    "content-type",
+    "date",
+    "mcp-protocol-version",
+    "retry-after",
+    "server",
+    "transfer-encoding",
+    "user-agent",
+];
+
+/// One exchange under way.
+pub(super) struct Exchange {
+    method: http::Method,
+    place: String,
+    attempt: u32,
+    begun: Instant,
+}
+
+impl Exchange {
+    /// Begins the line of an exchange; returns `None` where nobody reads it.
+    pub fn begin(call: &HttpCall, attempt: u32) -> Option<Self> {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return None;
+        }
+        let place = origin_and_path(&call.url);
+        tracing::debug!("{} {place}: sends {} bytes; {}", call.method, call.body.len(), shown(&call.headers));
+        Some(Self { method: call.method.clone(), place, attempt, begun: Instant::now() })
+    }
+
+    /// Writes the line: `came` is the status, or what went wrong.
+    pub fn end(self, came: &str, headers: Option<&HeaderMap>) {
+        let Self { method, place, attempt, begun } = self;
+        tracing::info!("{method} {place} {came} {} ms, attempt {attempt}", begun.elapsed().as_millis());
+        if let Some(headers) = headers {
+            tracing::debug!("{method} {place}: {}", shown(headers));
+        }
+    }
+}
+
+/// Says why nothing is sent for a while.
+pub(super) fn waits(wait: Duration, why: &str) {
+    tracing::info!("waits {} ms: {why}", wait.as_millis());
+}
+
+fn shown(headers: &HeaderMap) -> String {
+    let one = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        let value = value.to_str().ok().filter(|_| SHOWN.contains(&name.as_str()) && !value.is_sensitive());
+        format!("{name}: {}", value.unwrap_or("MASKED"))
+    };
+    headers.iter().map(one).collect::<Vec<_>>().join("; ")
+}

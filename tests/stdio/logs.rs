@@ -1,0 +1,146 @@
+//! What a bridge writes on stderr and into files, and that nobody need read it (STD-3).
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::bridge::{Bridge, Start, asistry, bridge};
+use crate::support::service::{Reply, Service, mcp};
+
+const SHUTDOWN: Duration = Duration::from_millis(1500);
+
+/// A service that answers each call twice: the second answer is a warning.
+fn answers_twice() -> Service {
+    Service::start(|received| {
+        (received.method == "tools/call").then(|| {
+            let id = &received.id;
+            let answer = format!(r#"data: {{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+            Reply::status(200, "text/event-stream", format!("{answer}\n\n{answer}\n\n"))
+        })
+    })
+}
+
+/// Calls until far more warnings than a pipe holds were written.
+fn warned(start: Start) -> Bridge {
+    let mut bridge = start.spawn();
+    bridge.open("2025-06-18");
+    for id in 0..3000 {
+        bridge.call(id, "echo");
+        bridge.answer(id);
+    }
+    bridge
+}
+
+#[test]
+fn a_client_that_does_not_read_stderr_is_served_and_eof_ends_it_in_time() {
+    let service = answers_twice();
+    for verbose in ["-v", "--no-input"] {
+        let (_unread, stderr) = std::io::pipe().unwrap();
+        let mut bridge = warned(bridge(&service, &[verbose]).stderr(stderr));
+        let since = Instant::now();
+        bridge.close();
+        bridge.ends(0, since, SHUTDOWN);
+    }
+}
+
+#[test]
+fn sigterm_ends_it_in_time_while_nobody_reads_stderr() {
+    let service = answers_twice();
+    let (_unread, stderr) = std::io::pipe().unwrap();
+    let mut bridge = warned(bridge(&service, &["-vv"]).stderr(stderr));
+    let since = Instant::now();
+    bridge.signal(Signal::TERM);
+    bridge.ends(0, since, SHUTDOWN);
+}
+
+#[test]
+fn dropped_lines_are_reported_once_there_is_room() {
+    let service = answers_twice();
+    let (mut unread, stderr) = std::io::pipe().unwrap();
+    let mut bridge = warned(bridge(&service, &["-vv"]).stderr(stderr));
+    bridge.close();
+    let mut text = String::new();
+    unread.read_to_string(&mut text).unwrap();
+    assert!(text.contains("lines were dropped here, unread"), "{}", text.len());
+    assert_eq!(bridge.exit_code(), 0);
+}
+
+#[test]
+fn a_warning_of_each_call_is_limited_and_counted() {
+    let service = answers_twice();
+    let mut bridge = warned(bridge(&service, &[]));
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
+    let text = bridge.stderr();
+    assert!(text.lines().count() < 50, "{text}");
+    assert!(text.contains("more lines like this one were left out"), "{text}");
+}
+
+#[test]
+fn v_writes_a_line_for_each_exchange_and_wait() {
+    let limits = std::sync::atomic::AtomicBool::new(true);
+    let service = Service::start(move |received| {
+        let limited = received.tool() == "echo" && limits.swap(false, std::sync::atomic::Ordering::Relaxed);
+        limited.then(|| Reply::status(429, "application/json", "{}").header("retry-after", "1"))
+    });
+    let url = format!("{}?token=hidden", service.url());
+    let mut bridge = asistry(["bridge", "-v", "--url", &url]).env("ASISTRY_API_KEY", "secret-key-1").spawn();
+    bridge.open("2025-06-18");
+    bridge.call(1, "echo");
+    bridge.answer(1);
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
+    let text = bridge.stderr();
+    let line = |words: &[&str]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    let place = service.url();
+    assert!(line(&["POST", &place, " 429 ", " ms, attempt 1"]), "{text}");
+    assert!(line(&["POST", &place, " 200 ", " ms, attempt 2"]), "{text}");
+    assert!(line(&["waits ", "rate limited"]), "{text}");
+    for hidden in ["hidden", "secret-key", "authorization", "DEBUG"] {
+        assert!(!text.contains(hidden), "{hidden} in {text}");
+    }
+}
+
+#[test]
+fn vv_adds_masked_headers_and_sizes_and_no_other_crate_speaks() {
+    let service = Service::start(|received| Some(mcp(received)));
+    let mut bridge = bridge(&service, &["-vv", "--header", "X-Team: seven"])
+        .env("ASISTRY_API_KEY", "secret-key-1")
+        .spawn();
+    bridge.open("2025-06-18");
+    bridge.call(1, "echo");
+    bridge.answer(1);
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
+    let text = bridge.stderr();
+    assert!(text.contains("content-type: application/json"), "{text}");
+    assert!(text.contains("mcp-session-id: MASKED"), "{text}");
+    assert!(text.contains(" bytes"), "{text}");
+    assert!(!text.contains("secret-key"), "{text}");
+}
+
+#[test]
+fn traces_and_logs_that_others_could_read_are_closed_to_them() {
+    let service = Service::start(|received| Some(mcp(received)));
+    let home = tempfile::tempdir().unwrap();
+    let files = ["log", "trace"].map(|name| home.path().join(name));
+    for file in &files {
+        std::fs::write(file, "").unwrap();
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0o644)).unwrap();
+    }
+    let [log, trace] = files.clone().map(|file| file.display().to_string());
+    let mut bridge = bridge(&service, &["-v", "--log-file", &log, "--trace", &trace]).spawn();
+    bridge.open("2025-06-18");
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
+    for file in &files {
+        assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+    }
+    let said = bridge.stderr() + &std::fs::read_to_string(&log).unwrap();
+    for file in [&log, &trace] {
+        assert!(said.contains(&format!("{file} was readable by other users")), "{said}");
+    }
+    assert!(std::fs::read_to_string(&log).unwrap().contains("POST "));
+}
