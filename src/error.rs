@@ -109,6 +109,20 @@ const TABLE: &[Row] = &[
     row(Kind::Bug, "bug", 70, -32603).lasting(),
 ];
 
+/// Every exit code and what it means, for people.
+pub const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "Done"),
+    (1, "The service or the tool reported an error, or the result could not be written"),
+    (2, "Wrong usage"),
+    (3, "Wrong profile or configuration, or a key bound to another origin"),
+    (4, "No key, key rejected, login needed, or key store unavailable"),
+    (5, "Rate limited for longer than --max-wait"),
+    (6, "Service unreachable or timed out"),
+    (7, "The response was not valid"),
+    (70, "Bug in asistry"),
+    (130, "Interrupted"),
+];
+
 impl Kind {
     fn row(self) -> &'static Row {
         TABLE.iter().find(|row| row.kind == self).unwrap_or(&TABLE[TABLE.len() - 1])
@@ -318,6 +332,12 @@ mod tests {
         for (at, row) in TABLE.iter().enumerate() {
             assert_eq!(row.kind.name(), row.name);
             assert!(TABLE[at + 1..].iter().all(|other| other.name != row.name), "{}", row.name);
+        }
+        for row in TABLE {
+            assert!(EXIT_CODES.iter().any(|(code, _)| *code == row.exit), "{}", row.name);
+        }
+        for (code, about) in &EXIT_CODES[1..] {
+            assert!(TABLE.iter().any(|row| row.exit == *code), "{code}: {about}");
         }
         assert_eq!(Kind::Bug.exit_code(), 70);
         assert_eq!(Kind::RateLimited.json_rpc_code(), -32029);

@@ -49,7 +49,8 @@
 //! | I add | I touch |
 //! |---|---|
 //! | a service that speaks MCP | one `service/NAME.toml` and its row in `service/mod.rs` |
-//! | an option that a profile can store | a row in `profile/options.rs` |
+//! | an option | a row in `profile/options.rs` |
+//! | an example, a help topic, an exit code | a row in `commands/examples.rs`, `commands/help.rs`, `error.rs` |
 //! | a service with its own wire | that, and `protocol/dialect/NAME.rs` |
 //! | a protocol revision | `protocol/revision/vDATE.rs` |
 //! | a subcommand | `commands/NAME.rs`, and its rows in `commands/mod.rs` and `commands/quick.rs` |
@@ -58,7 +59,7 @@
 //! | a place where keys lie | `auth/store/NAME.rs`, and a row in `profile::StoreKind` |
 //! | a form that no key has | `auth/form.rs` |
 //! | something to remember | `state/NAME.rs` |
-//! | a variable of the environment | `commands/environment.rs` |
+//! | a variable of the environment, a file | a row in `commands/environment.rs` |
 //! | a peer to be judged by | `tests/peers/NAME`, and its row in `tests/peers/run` |
 //! | a kind of failure | a row in `error.rs` |
 //! | what an HTTP status means | a row in `protocol/passage/verdict.rs` |

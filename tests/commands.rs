@@ -171,7 +171,7 @@ fn every_command_has_a_manual_page() {
     let home = home();
     let page = prints(&home, &["man"]);
     assert!(page.contains(".TH asistry 1"), "{page}");
-    assert!(page.contains("asistry\\-call(1)") && page.contains(".SH EXIT STATUS"), "{page}");
+    assert!(page.contains("asistry\\-call(1)") && page.contains(".SH \"EXIT STATUS\""), "{page}");
     assert!(prints(&home, &["man", "keys", "add"]).contains(".TH asistry-keys-add 1"));
     let folder = home.path().join("man");
     prints(&home, &["man", "--dir", folder.to_str().expect("a path")]);

@@ -6,6 +6,7 @@ mod completions;
 mod conversations;
 mod house;
 mod keys;
+mod options;
 mod profiles;
 mod rmcp_peer;
 mod sandbox;

@@ -4,15 +4,15 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, FromArgMatches};
 
-use super::arguments::Common;
+use super::arguments::{self, Common};
 use super::environment::Environment;
 use super::profile_in_use::ProfileInUse;
 use crate::error::{Error, Kind};
 use crate::local::stdio::Stdio;
-use crate::profile::{self, Options, ToolNames, units};
-use crate::protocol::bridge::{Settings, Transport};
+use crate::profile::{self, Options, Takers, ToolNames};
+use crate::protocol::bridge::Settings;
 use crate::relay::{Ending, Relay};
 
 /// What a warning may take of the end.
@@ -20,64 +20,31 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 const CALL_SILENCE: Duration = Duration::from_secs(600);
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// Options of `asistry bridge`.
-#[derive(Debug, Args)]
+/// Options of `asistry bridge`: those of the table of options that it takes.
+#[derive(Debug)]
 pub struct Arguments {
-    /// Which wire to speak [default: auto]
-    #[arg(long, value_enum, value_name = "WIRE")]
-    transport: Option<Wire>,
-    /// Which era of the protocol to speak [default: auto]
-    #[arg(long, value_enum, value_name = "ERA")]
-    era: Option<Era>,
-    /// Show and call only tools that match (repeatable; * and ?)
-    #[arg(long, value_name = "GLOB")]
-    allow_tool: Vec<String>,
-    /// Neither show nor call tools that match (repeatable; * and ?)
-    #[arg(long, value_name = "GLOB")]
-    deny_tool: Vec<String>,
-    /// Only tools that say that they only read
-    #[arg(long)]
-    read_only: bool,
-    /// Show tool names as they are, or in the form that every client takes
-    #[arg(long, value_enum, value_name = "FORM")]
-    tool_names: Option<Names>,
-    /// How long answers are still awaited after the client has gone [default: 1s]
-    #[arg(long, value_name = "DUR", value_parser = units::duration)]
-    drain: Option<Duration>,
-    /// Get neither key nor HTTP client ready before the first message
-    #[arg(long)]
-    no_warm_start: bool,
-    /// Write a larger result of a tool into a file, and tell the client where
-    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
-    max_result: Option<usize>,
+    options: Options,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Wire {
-    /// Streamable HTTP, else HTTP+SSE
-    Auto,
-    /// Streamable HTTP
-    Http,
-    /// HTTP+SSE of 2024-11-05
-    Sse,
+impl FromArgMatches for Arguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self { options: arguments::options(matches, Takers::Bridge)? })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Era {
-    /// As client and service speak
-    Auto,
-    /// With a handshake
-    Legacy,
-    /// Stateless (not spoken by this version yet)
-    Modern,
-}
+impl Args for Arguments {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        arguments::with_options(command, Takers::Bridge)
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Names {
-    /// As the service calls them
-    Original,
-    /// With _ for every character outside a-z, A-Z, 0-9, _ and -
-    Safe,
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
 }
 
 /// Runs until the client goes.
@@ -85,23 +52,15 @@ enum Names {
 /// # Errors
 /// What is wrong with the command line, the configuration or the key.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
-    if arguments.era == Some(Era::Modern) {
-        let why = "--era modern: this version of asistry does not speak the stateless era yet";
-        return Err(Error::new(Kind::Usage, why).hint("leave --era out").into());
-    }
     if std::io::stdin().is_terminal() {
         return Err(on_a_terminal(common).into());
     }
-    let prepared = ProfileInUse::prepare(common, arguments.options(), environment).await?;
+    let prepared = ProfileInUse::prepare(common, arguments.options, environment).await?;
     let settings = settings(&prepared);
     let endpoint = settings.endpoint.clone();
     let stop = stop_signal()?;
     let (remote, advise) = (prepared.remote.clone(), prepared.advise());
-    let warm_start = prepared.options.warm_start.unwrap_or(true);
     let warm_up = tokio::spawn(async move {
-        if !warm_start {
-            return;
-        }
         if let Err(error) = remote.warm_up().await {
             // Each request will say so too; this is for whoever reads the client's log.
             crate::ui::error(&error.advised(&advise));
@@ -115,36 +74,6 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let _ = tokio::time::timeout(LAST_WORDS, warm_up).await;
     ended?;
     Ok(0)
-}
-
-impl Arguments {
-    /// Returns what was said about the connection.
-    fn options(&self) -> Options {
-        let listed = |globs: &Vec<String>| (!globs.is_empty()).then(|| globs.clone());
-        Options {
-            transport: self.transport.map(|wire| match wire {
-                Wire::Auto => Transport::Auto,
-                Wire::Http => Transport::Http,
-                Wire::Sse => Transport::Sse,
-            }),
-            era: self.era.map(|era| match era {
-                Era::Auto => profile::Era::Auto,
-                Era::Legacy => profile::Era::Legacy,
-                Era::Modern => profile::Era::Modern,
-            }),
-            allow_tools: listed(&self.allow_tool),
-            deny_tools: listed(&self.deny_tool),
-            read_only: self.read_only.then_some(true),
-            tool_names: self.tool_names.map(|names| match names {
-                Names::Original => ToolNames::Original,
-                Names::Safe => ToolNames::Safe,
-            }),
-            drain: self.drain,
-            max_result: self.max_result,
-            warm_start: self.no_warm_start.then_some(false),
-            ..Options::default()
-        }
-    }
 }
 
 fn settings(prepared: &ProfileInUse) -> Settings {

@@ -20,7 +20,7 @@ elvish:      in rc.elv: eval (asistry completions elvish | slurp)
 
 Tools, their arguments and values are those of the last `asistry tools` or `asistry call` at the endpoint.")]
 pub struct Arguments {
-    /// The shell
+    /// Shell to complete in
     #[arg(value_enum)]
     shell: Shell,
 }

@@ -16,6 +16,40 @@ use crate::profile::{Config, Place, StoreKind};
 use crate::secret::Secret;
 use crate::state::State;
 
+/// The variables that asistry reads beside those of the options, for people.
+pub const VARIABLES: &[(&str, &str)] = &[
+    (
+        "ASISTRY_API_KEY",
+        "The key; overrides all stored keys, is bound to no origin, and no key store is opened",
+    ),
+    ("ASISTRY_CONFIG_DIR", "Directory of config.toml"),
+    ("ASISTRY_DATA_DIR", "Directory of the encrypted key file and of the sandbox's data"),
+    ("ASISTRY_STATE_DIR", "Directory of the list of keys, of locks and of what is remembered about services"),
+    ("ASISTRY_CACHE_DIR", "Directory of the remembered lists of tools"),
+    ("ASISTRY_KEY_STORE", "Where keys are stored: keyring, file or env"),
+    ("ASISTRY_KEY_PASSPHRASE", "Passphrase of the encrypted key file"),
+    ("ASISTRY_KEY_PASSPHRASE_FILE", "File that holds that passphrase in its first line"),
+    ("ASISTRY_LOG", "Log level without -v or -q: error, warn, info, debug or trace"),
+    ("CI", "If true, asistry never asks, as with --no-input"),
+    ("GITHUB_ACTIONS", "If true, a failure is also printed as an annotation"),
+    ("NO_COLOR", "If set, no color is used, as with --color never"),
+    ("SSL_CERT_FILE", "Additional root certificates, as with --ca-file"),
+    ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "Proxies; a proxy in the profile overrides them"),
+];
+
+/// The files that asistry reads and writes on Linux, for people.
+pub const FILES: &[(&str, &str)] = &[
+    ("~/.config/asistry/config.toml", "Profiles; ASISTRY_CONFIG_DIR changes the directory"),
+    ("~/.config/asistry/services/NAME.toml", "Your own services"),
+    (
+        "~/.local/share/asistry/keys.enc",
+        "Encrypted key file, if used; ASISTRY_DATA_DIR changes the directory",
+    ),
+    ("~/.local/share/asistry/sandbox/", "Data of the sandbox"),
+    ("~/.local/state/asistry/", "Which keys are stored where, never a key; ASISTRY_STATE_DIR changes it"),
+    ("~/.cache/asistry/", "Remembered lists of tools; ASISTRY_CACHE_DIR changes it"),
+];
+
 /// What the environment says.
 #[derive(Clone, Debug)]
 pub struct Environment {
@@ -54,7 +88,7 @@ impl Environment {
         }
     }
 
-    /// Returns the key, which stands over every store.
+    /// Returns the key, which overrides all stored keys.
     pub fn key(&self) -> Option<Secret> {
         self.key.clone()
     }
@@ -219,7 +253,7 @@ fn directories() -> Option<ProjectDirs> {
     ProjectDirs::from("", "", "asistry")
 }
 
-/// Looks one variable up; an empty one counts as absent.
+/// Reads a variable; one that is set but empty counts as unset.
 #[allow(clippy::disallowed_methods)]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

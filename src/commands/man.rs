@@ -1,25 +1,26 @@
-//! `asistry man`: the manual pages, made of what `--help` is made of.
+//! `asistry man`: the manual pages, made from the same tables as `--help`.
 //!
 //! Refuses to show them: `asistry man | man -l -` does.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Command};
 use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
 
+use super::environment::FILES;
+use super::{examples, help};
 use crate::error::{Error, Kind};
 use crate::ui;
 
 /// Options of `asistry man`.
 #[derive(Debug, Args)]
-#[command(after_help = "asistry man call | man -l - shows a page")]
 pub struct Arguments {
-    /// The command whose page is printed [default: asistry itself]
+    /// Command whose page is printed [default: asistry itself]
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     command: Vec<String>,
-    /// Write all pages into this directory
+    /// Write all pages to this directory
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -28,8 +29,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// An unknown command, or a directory that cannot be written to.
-pub fn run(arguments: &Arguments, card: Command) -> Result<u8> {
-    let mut card = card.disable_help_subcommand(true);
+pub fn run(arguments: &Arguments, mut card: Command) -> Result<u8> {
     card.build();
     if let Some(directory) = &arguments.dir {
         std::fs::create_dir_all(directory)
@@ -58,44 +58,38 @@ fn write_all(command: &Command, directory: &std::path::Path) -> std::io::Result<
     std::fs::write(directory.join(Man::new(command.clone()).get_filename()), page)
 }
 
-/// Writes a page; a command tells its exit codes, and asistry the pages of its commands.
+/// Writes a page: what clap knows, and sections from our own tables.
 fn write_page(command: &Command, page: &mut Vec<u8>) -> std::io::Result<()> {
     let source = concat!("asistry ", env!("CARGO_PKG_VERSION"));
-    Man::new(command.clone()).source(source).manual("asistry").render(page)?;
-    page.write_all(EXIT_STATUS.as_bytes())
+    // The examples have a section of their own here.
+    let about = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let about = about.split("Examples:\n").next().unwrap_or_default().trim_end().to_owned();
+    let shown = if about.is_empty() {
+        command.clone().after_help(None::<&str>)
+    } else {
+        command.clone().after_help(about)
+    };
+    Man::new(shown).source(source).manual("asistry").render(page)?;
+    let words = command.get_bin_name().unwrap_or_default();
+    let words = words.strip_prefix("asistry").unwrap_or_default().trim_start();
+    let examples: Vec<_> = examples::of(words).map(|(_, line, about)| (*about, *line)).collect();
+    write_section(page, "EXAMPLES", &examples)?;
+    write_section(page, "ENVIRONMENT", &help::variables())?;
+    write_section(page, "FILES", FILES)?;
+    write_section(page, "EXIT STATUS", &help::exit_codes())
 }
 
-/// The exit codes of `error.rs`, as roff.
-const EXIT_STATUS: &str = "\
-.SH EXIT STATUS
-.TP
-0
-done
-.TP
-1
-the service or the tool said no, or the result could not be written
-.TP
-2
-wrong usage
-.TP
-3
-profile or configuration; a key that is bound to another origin
-.TP
-4
-no key, key rejected, login needed, key store unavailable
-.TP
-5
-rate limited past \\-\\-max\\-wait
-.TP
-6
-unreachable or timed out
-.TP
-7
-the answer made no sense
-.TP
-70
-a bug in asistry
-.TP
-130
-interrupted
-";
+/// Writes a section of names, each with what it is about.
+fn write_section<S: AsRef<str>>(page: &mut Vec<u8>, title: &str, rows: &[(S, S)]) -> std::io::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut roff = Roff::new();
+    roff.control("SH", [title]);
+    for (name, about) in rows {
+        roff.control("TP", []);
+        roff.text([roman(name.as_ref())]);
+        roff.text([roman(about.as_ref())]);
+    }
+    roff.to_writer(page)
+}

@@ -11,7 +11,9 @@ mod complete;
 mod completions;
 mod conversation;
 mod environment;
+mod examples;
 mod form;
+mod help;
 mod keys;
 mod log;
 mod man;
@@ -31,7 +33,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Kind};
 use crate::ui;
@@ -39,9 +41,17 @@ use arguments::Common;
 use environment::Environment;
 use remedy::Target;
 
-/// The bridge from AI desktop clients, shells and CI jobs to remote MCP services.
+/// Connects AI desktop clients, shells and CI jobs to remote MCP services.
 #[derive(Debug, Parser)]
-#[command(name = "asistry", version, max_term_width = 100, propagate_version = true)]
+#[command(
+    name = "asistry",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = "Commands that print a result also take -o, --json and --jq: asistry tools --help.\n\
+        Topics: asistry help environment | files | exit-codes | arguments | security."
+)]
 struct Card {
     #[command(flatten)]
     common: Common,
@@ -51,29 +61,31 @@ struct Card {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Be an MCP server on stdio in front of a remote service
+    /// Run an MCP server on stdio in front of a remote service
     Bridge(bridge::Arguments),
-    /// Call one tool and print its result
+    /// Call a tool and print its result
     Call(call::Arguments),
-    /// List the tools, or show one of them
+    /// List the tools, or show one
     Tools(tools::Arguments),
     /// List the resources, or read one
     Resources(resources::Arguments),
     /// List the prompts, or fill one in
     Prompts(prompts::Arguments),
-    /// Make one round trip: who answers, in which protocol, how quickly
+    /// Make one round trip and show the server, the protocol version and the time
     Ping(ping::Arguments),
-    /// Store, list, try, rotate and remove keys
+    /// Store, list, test, rotate and remove keys
     Keys(keys::Arguments),
     /// List, show, add, change and remove profiles
     Profiles(profiles::Arguments),
-    /// Run the stand-in services on this machine
+    /// Run stand-in services on this machine
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
-    /// Print the script that completes our commands in a shell
+    /// Print a shell completion script
     Completions(completions::Arguments),
-    /// Print a manual page, or write them all
+    /// Print a manual page, or write all of them
     Man(man::Arguments),
+    /// Show the help of a command or a topic
+    Help(help::Arguments),
 }
 
 /// Runs what the command line asks for; a panic is a defect like any other.
@@ -83,7 +95,11 @@ pub fn main() -> ExitCode {
 
 fn run_card() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
-    if complete::answer(&words, Card::command) {
+    if complete::answer(&words, card) {
+        return ExitCode::SUCCESS;
+    }
+    if words.len() < 2 {
+        let _ = Card::command().print_help();
         return ExitCode::SUCCESS;
     }
     let card = match quick::read(&words).map_or_else(|| read(words), Ok) {
@@ -91,7 +107,7 @@ fn run_card() -> ExitCode {
         Err(code) => return code,
     };
     let environment = Environment::read();
-    let (json, annotated) = (wants_json(&card), environment.is_github_action());
+    let (json, annotated) = (card.common.output.is_json(), environment.is_github_action());
     let (profile, url) = (card.common.profile.clone(), card.common.url.clone());
     let code = match run(card, &environment) {
         Ok(code) => ExitCode::from(code),
@@ -119,10 +135,19 @@ fn told(failure: &anyhow::Error) -> Error {
     }
 }
 
+/// Describes every command, with its examples.
+fn card() -> clap::Command {
+    examples::added(Card::command())
+}
+
 fn read(words: Vec<OsString>) -> Result<Card, ExitCode> {
-    let words = call::split::sorted(words, &Card::command());
+    let mut card = card();
+    let words = call::split::sorted(words, &card);
     let asks_json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
-    Card::try_parse_from(words).map_err(|refusal| usage(&refusal, asks_json))
+    let matches = card.try_get_matches_from_mut(words);
+    matches
+        .and_then(|mut matches| Card::from_arg_matches_mut(&mut matches))
+        .map_err(|refusal| usage(&refusal, asks_json))
 }
 
 fn usage(refusal: &clap::Error, json: bool) -> ExitCode {
@@ -138,20 +163,11 @@ fn usage(refusal: &clap::Error, json: bool) -> ExitCode {
     ExitCode::from(Kind::Usage.exit_code())
 }
 
-fn wants_json(card: &Card) -> bool {
-    match &card.command {
-        Command::Call(arguments) => arguments.output.is_json(),
-        Command::Tools(arguments) => arguments.output.is_json(),
-        Command::Resources(arguments) => arguments.output.is_json(),
-        Command::Prompts(arguments) => arguments.output.is_json(),
-        Command::Ping(arguments) => arguments.output.is_json(),
-        Command::Keys(arguments) => arguments.output.is_json(),
-        Command::Profiles(arguments) => arguments.output.is_json(),
-        _ => false,
-    }
-}
-
 fn run(card: Card, environment: &Environment) -> Result<u8> {
+    if card.common.output.is_given() && !card.command.prints_a_result() {
+        let why = "-o, --json and --jq are for commands that print a result";
+        return Err(Error::new(Kind::Usage, why).hint("asistry --help lists the commands").into());
+    }
     let manner = match card.command {
         Command::Bridge(_) => log::Manner::Queued,
         _ => log::Manner::Directly,
@@ -175,7 +191,8 @@ fn run(card: Card, environment: &Environment) -> Result<u8> {
             #[cfg(feature = "sandbox")]
             Command::Sandbox(arguments) => sandbox::run(arguments, environment).await,
             Command::Completions(arguments) => completions::run(&arguments),
-            Command::Man(arguments) => man::run(&arguments, Card::command()),
+            Command::Man(arguments) => man::run(&arguments, self::card()),
+            Command::Help(arguments) => help::run(&arguments, self::card()),
         }
     });
     // What still blocks (a read of stdin, a name being resolved) must not hold up the end.
@@ -187,4 +204,10 @@ fn run(card: Card, environment: &Environment) -> Result<u8> {
 /// Writes remedies for a profile and a URL, as the commands do that were given these.
 pub fn advise(profile: Option<String>, url: Option<&str>) -> crate::error::Advise {
     Target::of(profile, url, &crate::profile::Config::default()).advise(|| None)
+}
+
+impl Command {
+    fn prints_a_result(&self) -> bool {
+        !matches!(self, Self::Bridge(_) | Self::Completions(_) | Self::Man(_) | Self::Help(_))
+    }
 }

@@ -4,66 +4,92 @@
 
 use std::io::IsTerminal;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, FromArgMatches};
 use jaq_core::load::{Arena, File, Loader};
 use jaq_core::{Ctx, Vars, data, unwrap_valr};
 use jaq_json::Val;
 use serde_json::Value;
 
+use super::arguments::{self, Color};
 use super::environment::variable;
 use crate::error::{Error, Kind, Result};
+use crate::profile::Takers;
 use crate::ui::{self, json, table::Rows};
 
-/// How results are printed.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Output options")]
+/// How results are printed: the options of the commands that print one.
+#[derive(Clone, Debug, Default)]
 pub struct Output {
-    /// The form of the result
-    #[arg(short, long, value_enum, value_name = "FORM", global = true)]
     output: Option<Form>,
-    /// Print JSON, the same as -o json
-    #[arg(long, global = true, conflicts_with = "output")]
     json: bool,
-    /// Filter the JSON with a jq expression
-    #[arg(long, value_name = "EXPR", global = true, conflicts_with = "output")]
     jq: Option<String>,
-    /// When to use colours
-    #[arg(long, value_enum, value_name = "WHEN", global = true, default_value_t)]
-    color: Colour,
+    color: Color,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Form {
-    /// A table or text on a terminal, TSV or plain text elsewhere
+    /// A table or text on a terminal, TSV or plain text when piped.
     #[default]
     Auto,
-    /// Text
+    /// Text.
     Text,
-    /// Indented JSON
+    /// Indented JSON.
     Json,
-    /// One JSON value a line
+    /// One JSON value per line.
     Jsonl,
-    /// A table
+    /// A table.
     Table,
-    /// Fields separated by tabs
+    /// Tab-separated values.
     Tsv,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Colour {
-    /// On a terminal, unless NO_COLOR is set
-    #[default]
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
+impl Form {
+    fn named(name: &str) -> Self {
+        match name {
+            "text" => Self::Text,
+            "json" => Self::Json,
+            "jsonl" => Self::Jsonl,
+            "table" => Self::Table,
+            "tsv" => Self::Tsv,
+            _ => Self::Auto,
+        }
+    }
+}
+
+impl FromArgMatches for Output {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self {
+            output: arguments::text(matches, "output").as_deref().map(Form::named),
+            json: matches.get_flag("json"),
+            jq: arguments::text(matches, "jq"),
+            color: Color::read(matches),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Output {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        arguments::with_options(command, Takers::Readers)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
 }
 
 impl Output {
     /// Says whether a program reads the result: then failures are JSON too.
     pub fn is_json(&self) -> bool {
         self.json || self.jq.is_some() || matches!(self.output, Some(Form::Json | Form::Jsonl))
+    }
+
+    /// Says whether any of its options was given.
+    pub fn is_given(&self) -> bool {
+        self.json || self.jq.is_some() || self.output.is_some()
     }
 
     /// Checks what can be checked before anything is sent.
@@ -190,9 +216,9 @@ impl Output {
 
     fn is_coloured(&self) -> bool {
         match self.color {
-            Colour::Always => true,
-            Colour::Never => false,
-            Colour::Auto => std::io::stdout().is_terminal() && variable("NO_COLOR").is_none(),
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => std::io::stdout().is_terminal() && variable("NO_COLOR").is_none(),
         }
     }
 }

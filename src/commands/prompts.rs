@@ -18,7 +18,7 @@ use crate::ui;
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
-    action: Action,
+    action: Option<Action>,
     #[command(flatten)]
     pub output: Output,
 }
@@ -29,9 +29,9 @@ enum Action {
     List,
     /// Fill one prompt in
     Get {
-        /// Its name
+        /// Name of the prompt
         name: String,
-        /// Its arguments, all of them texts
+        /// Arguments of the prompt, all text
         #[arg(value_name = "NAME=VALUE")]
         arguments: Vec<String>,
     },
@@ -45,21 +45,21 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;
     let answered = match &arguments.action {
-        Action::List => conversation.list("prompts/list", "prompts").await.map(Value::from),
-        Action::Get { name, arguments } => fill_in(&mut conversation, name, arguments).await,
+        None | Some(Action::List) => conversation.list("prompts/list", "prompts").await.map(Value::from),
+        Some(Action::Get { name, arguments }) => fill_in(&mut conversation, name, arguments).await,
     };
     Ok(conversation.end_with(answered, move |answered| show(&answered, &arguments)).await?)
 }
 
 fn show(answered: &Value, arguments: &Arguments) -> crate::error::Result<u8> {
     let output = &arguments.output;
-    match arguments.action {
-        Action::List if output.is_json() => output.print(answered, None)?,
-        Action::List => {
+    match &arguments.action {
+        None | Some(Action::List) if output.is_json() => output.print(answered, None)?,
+        None | Some(Action::List) => {
             let all = answered.as_array().into_iter().flatten();
             output.print(&all.map(summary).collect(), None)?;
         }
-        Action::Get { .. } => {
+        Some(Action::Get { .. }) => {
             let messages = answered["messages"].as_array().into_iter().flatten();
             let shown: Result<Vec<String>, Error> = messages
                 .map(|message| {

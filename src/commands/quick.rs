@@ -33,7 +33,8 @@ type Describe = fn(clap::Command) -> clap::Command;
 pub fn read(words: &[OsString]) -> Option<Card> {
     // Which of its words is the command is found out later: so a word that may be one counts.
     let named = COMMANDS.iter().filter(|(name, _)| words.iter().any(|word| word == name));
-    let mut card = Common::augment_args(clap::Command::new("asistry")).subcommand_required(true);
+    let card = clap::Command::new("asistry").subcommand_required(true);
+    let mut card = Common::augment_args_without_help(card);
     for (name, describe) in named {
         card = card.subcommand((*describe)?(clap::Command::new(*name)));
     }
@@ -73,6 +74,9 @@ mod tests {
             "a bridge",
             "a bridge --url http://h/mcp --read-only --timeout 1m",
             "a -q bridge -p call --allow-tool a --allow-tool b",
+            "a --color always call t x=1",
+            "a -o json --timeout 5s call t",
+            "a --jq .a call t",
         ] {
             let whole = Card::try_parse_from(call::split::sorted(words(line), &Card::command()));
             let quick = read(&words(line)).unwrap_or_else(|| panic!("{line} is read by the whole card"));

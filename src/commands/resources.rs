@@ -18,20 +18,20 @@ use crate::ui;
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
-    action: Action,
+    action: Option<Action>,
     #[command(flatten)]
     pub output: Output,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List the resources, and the templates of others
+    /// List resources and resource templates
     List,
     /// Read one resource
     Read {
-        /// Its URI
+        /// URI of the resource
         uri: String,
-        /// Save binary contents in this directory
+        /// Save binary contents to this directory
         #[arg(long, value_name = "DIR")]
         save: Option<PathBuf>,
     },
@@ -45,8 +45,8 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;
     let answered = match &arguments.action {
-        Action::List => list(&mut conversation).await,
-        Action::Read { uri, .. } => {
+        None | Some(Action::List) => list(&mut conversation).await,
+        Some(Action::Read { uri, .. }) => {
             let params = format!(r#"{{"uri":{}}}"#, quote(uri));
             conversation
                 .ask("resources/read", &params, |_| {})
@@ -59,9 +59,9 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
 
 fn show(answered: &Value, arguments: &Arguments) -> crate::error::Result<u8> {
     match &arguments.action {
-        Action::List if arguments.output.is_json() => arguments.output.print(answered, None)?,
-        Action::List => arguments.output.print(&summaries(answered), None)?,
-        Action::Read { save, .. } => {
+        None | Some(Action::List) if arguments.output.is_json() => arguments.output.print(answered, None)?,
+        None | Some(Action::List) => arguments.output.print(&summaries(answered), None)?,
+        Some(Action::Read { save, .. }) => {
             // A content is what a tool embeds as a resource.
             let contents = answered["contents"].as_array().cloned().unwrap_or_default();
             let single = contents.len() == 1;

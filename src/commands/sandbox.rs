@@ -1,4 +1,4 @@
-//! `asistry sandbox`: the stand-in services on this machine.
+//! `asistry sandbox`: stand-in services on this machine.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,13 +16,13 @@ use crate::ui;
 pub struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Where to listen
+    /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7700")]
     listen: SocketAddr,
-    /// Where its data is kept [default: the sandbox of the profile]
+    /// Directory of its data [default: sandbox in the data directory]
     #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
-    /// Keep nothing
+    /// Keep the data in memory only
     #[arg(long, conflicts_with = "data")]
     memory: bool,
     /// Print endpoints and keys as one line of JSON
@@ -32,7 +32,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Forget everything
+    /// Delete all data
     Reset,
 }
 

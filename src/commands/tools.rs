@@ -27,7 +27,7 @@ enum Action {
     List,
     /// Show one tool: its arguments, types, defaults and enum values
     Show {
-        /// The tool
+        /// Tool
         tool: String,
     },
 }

@@ -122,9 +122,9 @@ fn change_field(document: &mut Document, profile: &str, change: &Change, service
         return if text.is_empty() { document.unset(&path) } else { document.set(&path, text.into()) };
     }
     match Row::named(field) {
-        Some(row) if row.is_list() && change.value.is_some() => document.set(&path, row.stored(text)),
+        Some(row) if row.is_list() && change.value.is_some() => document.set(&path, row.to_toml(text)),
         Some(_) if text.is_empty() => document.unset(&path),
-        Some(row) => document.set(&path, row.stored(text)),
+        Some(row) => document.set(&path, row.to_toml(text)),
         None if service.variables.contains_key(field) && text.is_empty() => document.unset(&path),
         None if service.variables.contains_key(field) => document.set(&path, text.into()),
         None if field == "service" && !text.is_empty() => document.set(&path, text.into()),
@@ -149,10 +149,8 @@ fn written(document: &Document, profile: &str, header: &str) -> String {
 fn unknown_field(field: &str, service: &Service) -> Error {
     let error = Error::new(Kind::Usage, format!("a profile of {} has no {field}", service.name));
     let variables = service.variables.keys().map(String::as_str);
-    let known: Vec<&str> = variables
-        .chain(super::OPTIONS.iter().map(|row| row.name))
-        .chain(OWN_FIELDS.iter().copied())
-        .collect();
+    let known: Vec<&str> =
+        variables.chain(Row::stored().map(|(key, _)| key)).chain(OWN_FIELDS.iter().copied()).collect();
     let header = field.strip_prefix("header.").unwrap_or(field);
     match nearest(field, known.iter().copied()) {
         _ if header != field || field.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-")) => {

@@ -23,7 +23,7 @@ pub use change::{Change, apply};
 pub use config::{Config, Place, StoreKind};
 pub use document::Document;
 pub use file::edit;
-pub use options::{Era, OPTIONS, Options, Row, ToolNames};
+pub use options::{Arity, Era, OPTIONS, Options, Row, Takers, ToolNames};
 pub use proxy::Proxy;
 
 /// The profile that is meant where none is named.
@@ -171,7 +171,7 @@ impl Profile {
     /// Returns the fields that this profile can have.
     pub fn fields(&self) -> Vec<&str> {
         let variables = self.service.variables.keys().map(String::as_str);
-        variables.chain(OPTIONS.iter().map(|row| row.name)).chain(OWN_FIELDS.iter().copied()).collect()
+        variables.chain(Row::stored().map(|(key, _)| key)).chain(OWN_FIELDS.iter().copied()).collect()
     }
 
     /// Checks the values that are there, whether any are missing or not.

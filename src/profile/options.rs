@@ -1,7 +1,9 @@
-//! The options of a connection, as a profile can store them: one table.
+//! Every option of asistry, one row each: the command line, the profiles, `profiles show`, the README, the
+//! manual pages and the completions are made from [`OPTIONS`] or compared with it by a test.
 //!
-//! Refuses what the use of an option would refuse. Knows nothing of the command line, which fills the same
-//! [`Options`] and stands over those of the profile.
+//! A new option is a row here, and the field it fills: in [`Options`] if a profile can store it, else in
+//! `commands`. What only one command takes (`keys add --stdin`) is described at that command. Refuses any
+//! value that its use would refuse. Knows nothing of clap, of the terminal and of the environment.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,51 +16,51 @@ use super::units;
 use crate::protocol::bridge::Transport;
 use crate::service::nearest;
 
-/// How a connection is made and what a client sees of it; `None` where nothing is said.
+/// The options that a profile can store; `None` where an option is not set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The longest silence on one request.
+    /// Longest silence on one request.
     pub timeout: Option<Duration>,
     /// Hard limit for one request.
     pub max_time: Option<Duration>,
-    /// The longest total wait for 429 and 503 answers to one request.
+    /// Longest total wait for 429 and 503 responses to one request.
     pub max_wait: Option<Duration>,
-    /// Further root certificates, PEM.
+    /// Whether a 503 repeats a call that may change something.
+    pub retry_503: Option<bool>,
+    /// Additional root certificates, PEM.
     pub ca_file: Option<PathBuf>,
     /// Client certificate and its private key, PEM.
     pub client_cert: Option<PathBuf>,
-    /// Certificates are not checked.
+    /// Whether certificates are not verified.
     pub insecure: Option<bool>,
-    /// A credential may go over plain http beyond this machine.
+    /// Whether a credential may go over plain http beyond this machine.
     pub allow_http: Option<bool>,
-    /// The one proxy.
+    /// The only proxy.
     pub proxy: Option<Proxy>,
-    /// Which wire to speak.
+    /// How messages travel over HTTP.
     pub transport: Option<Transport>,
-    /// Which era of the protocol to speak.
+    /// The era of the protocol.
     pub era: Option<Era>,
-    /// Only tools that match are shown and called.
+    /// Only matching tools are listed and called.
     pub allow_tools: Option<Vec<String>>,
-    /// Tools that match are neither shown nor called.
+    /// Matching tools are neither listed nor called.
     pub deny_tools: Option<Vec<String>>,
-    /// Tools that are not shown, over the service's own list.
+    /// Tools that are not listed; replaces the service's own list.
     pub hidden_tools: Option<Vec<String>>,
-    /// Only tools that say that they only read.
+    /// Only tools annotated `readOnlyHint: true`.
     pub read_only: Option<bool>,
-    /// In which form tool names are shown.
+    /// The form of tool names.
     pub tool_names: Option<ToolNames>,
-    /// How long answers are still awaited after the client has gone.
+    /// How long to wait for answers after the client is gone.
     pub drain: Option<Duration>,
-    /// A larger result of a tool is written into a file (bytes).
+    /// Results larger than this are written to a file (bytes).
     pub max_result: Option<usize>,
-    /// Key and HTTP client are made ready before the first message.
-    pub warm_start: Option<bool>,
 }
 
 /// The eras of the protocol, as an option names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Era {
-    /// As client and service speak.
+    /// Whatever client and service speak.
     Auto,
     /// With a handshake.
     Legacy,
@@ -66,28 +68,68 @@ pub enum Era {
     Modern,
 }
 
-/// The forms in which tool names are shown.
+/// The forms of tool names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToolNames {
-    /// As the service calls them.
+    /// As the service names them.
     Original,
     /// In the form that every client takes.
     Safe,
 }
 
-/// One option: what it is called, what it is, and where its value stands.
+/// One option.
 pub struct Row {
-    /// Its name in a profile.
-    pub name: &'static str,
-    /// What it is, for people.
+    /// Its long name on the command line, without dashes; none if only a profile has it.
+    pub flag: Option<&'static str>,
+    /// Its short name.
+    pub short: Option<char>,
+    /// Its name in a profile; none if no profile can store it.
+    pub key: Option<&'static str>,
+    /// The variable that is read where the command line does not have it.
+    pub env: Option<&'static str>,
+    /// The commands that take it.
+    pub takers: Takers,
+    /// The form of its value, such as `DUR`; empty for a switch.
+    pub value: &'static str,
+    /// What it does, for people.
     pub about: &'static str,
-    /// What is meant where nothing is said, for people.
+    /// Its default, for people; empty where there is nothing to say.
     pub default: &'static str,
+    /// The option that it cannot be combined with.
+    pub conflict: Option<&'static str>,
     slot: Slot,
 }
 
-type Of<T> = fn(&mut Options) -> &mut Option<T>;
+/// The commands that take an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takers {
+    /// Every command.
+    Every,
+    /// The commands that print a result.
+    Readers,
+    /// `bridge`.
+    Bridge,
+    /// No command: only a profile stores it.
+    None,
+}
 
+/// How often an option can be given, and what with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arity {
+    /// Without a value.
+    Switch,
+    /// Without a value; giving it twice means more.
+    Count,
+    /// With one value.
+    Once,
+    /// With one value each time.
+    Many,
+}
+
+type Of<T> = fn(&mut Options) -> &mut Option<T>;
+type Words<T> = &'static [(&'static str, T, &'static str)];
+
+/// How a value is parsed, and the field it fills. The last five have their field in `commands`.
 enum Slot {
     Duration(Of<Duration>),
     Bytes(Of<usize>),
@@ -98,131 +140,239 @@ enum Slot {
     Transport(Of<Transport>),
     Era(Of<Era>),
     ToolNames(Of<ToolNames>),
+    Text,
+    File,
+    Texts,
+    Choice(Words<()>),
+    Flag(Arity),
 }
 
-const TRANSPORTS: &[(&str, Transport)] =
-    &[("auto", Transport::Auto), ("http", Transport::Http), ("sse", Transport::Sse)];
-const ERAS: &[(&str, Era)] = &[("auto", Era::Auto), ("legacy", Era::Legacy), ("modern", Era::Modern)];
-const TOOL_NAMES: &[(&str, ToolNames)] = &[("original", ToolNames::Original), ("safe", ToolNames::Safe)];
+const TRANSPORTS: Words<Transport> = &[
+    ("auto", Transport::Auto, "Streamable HTTP, else HTTP+SSE"),
+    ("http", Transport::Http, "Streamable HTTP"),
+    ("sse", Transport::Sse, "HTTP+SSE of revision 2024-11-05"),
+];
+const ERAS: Words<Era> = &[
+    ("auto", Era::Auto, "Whatever client and service speak"),
+    ("legacy", Era::Legacy, "With a handshake"),
+    ("modern", Era::Modern, "Stateless; not supported yet"),
+];
+const TOOL_NAMES: Words<ToolNames> = &[
+    ("original", ToolNames::Original, "As the service names them"),
+    ("safe", ToolNames::Safe, "Other characters than a-z, A-Z, 0-9, _ and - become _"),
+];
+const FORMS: Words<()> = &[
+    ("auto", (), "Table or text on a terminal, TSV or plain text when piped"),
+    ("text", (), "Text"),
+    ("json", (), "Indented JSON"),
+    ("jsonl", (), "One JSON value per line"),
+    ("table", (), "Table"),
+    ("tsv", (), "Tab-separated values"),
+];
+const COLORS: Words<()> = &[
+    ("auto", (), "On a terminal, unless NO_COLOR is set"),
+    ("always", (), "Always"),
+    ("never", (), "Never"),
+];
+const LOG_FORMATS: Words<()> = &[("text", (), "For people"), ("json", (), "One JSON object per line")];
 
-const fn row(name: &'static str, slot: Slot, default: &'static str, about: &'static str) -> Row {
-    Row { name, about, default, slot }
-}
-
-/// Every option that a profile can store.
+/// Every option, in the order of the help texts.
+#[rustfmt::skip]
 pub const OPTIONS: &[Row] = &[
-    row(
-        "timeout",
-        Slot::Duration(|o| &mut o.timeout),
-        "60s; 10m for tool calls of a bridge",
-        "the longest silence on one request",
-    ),
-    row("max_time", Slot::Duration(|o| &mut o.max_time), "none", "hard limit for one request"),
-    row(
-        "max_wait",
-        Slot::Duration(|o| &mut o.max_wait),
-        "60s",
-        "the longest total wait for 429 and 503 answers to one request",
-    ),
-    row("ca_file", Slot::Path(|o| &mut o.ca_file), "none", "further root certificates, PEM"),
-    row(
-        "client_cert",
-        Slot::Path(|o| &mut o.client_cert),
-        "none",
-        "client certificate and its private key, PEM",
-    ),
-    row("insecure", Slot::Switch(|o| &mut o.insecure), "false", "check no certificate"),
-    row(
-        "allow_http",
-        Slot::Switch(|o| &mut o.allow_http),
-        "false",
-        "allow a credential over plain http beyond this machine",
-    ),
-    row(
-        "proxy",
-        Slot::Proxy(|o| &mut o.proxy),
-        "of the environment",
-        "the one proxy: http, https, socks5 or socks5h",
-    ),
-    row("transport", Slot::Transport(|o| &mut o.transport), "auto", "which wire to speak: auto, http or sse"),
-    row("era", Slot::Era(|o| &mut o.era), "auto", "which era of the protocol to speak: auto or legacy"),
-    row("allow_tools", Slot::Globs(|o| &mut o.allow_tools), "all", "show and call only tools that match"),
-    row("deny_tools", Slot::Globs(|o| &mut o.deny_tools), "none", "neither show nor call tools that match"),
-    row(
-        "hidden_tools",
-        Slot::Globs(|o| &mut o.hidden_tools),
-        "of the service",
-        "tools that are not shown, over the service's own list",
-    ),
-    row("read_only", Slot::Switch(|o| &mut o.read_only), "false", "only tools that say that they only read"),
-    row(
-        "tool_names",
-        Slot::ToolNames(|o| &mut o.tool_names),
-        "of the service",
-        "how tool names are shown: original or safe",
-    ),
-    row(
-        "drain",
-        Slot::Duration(|o| &mut o.drain),
-        "1s",
-        "how long answers are still awaited after the client has gone",
-    ),
-    row(
-        "max_result",
-        Slot::Bytes(|o| &mut o.max_result),
-        "none",
-        "write a larger result of a tool into a file",
-    ),
-    row(
-        "warm_start",
-        Slot::Switch(|o| &mut o.warm_start),
-        "true",
-        "get key and HTTP client ready before the first message",
-    ),
+    every("profile", "NAME", Slot::Text, "Profile to use").short('p').env("ASISTRY_PROFILE"),
+    every("url", "URL", Slot::Text, "Endpoint URL; overrides the profile's. Without -p, any MCP service")
+        .env("ASISTRY_URL"),
+    every("header", "NAME: VALUE", Slot::Texts,
+        "Extra request header (repeatable); ${VAR} is read from the environment"),
+    every("header-file", "FILE", Slot::File, "File with extra request headers, one per line"),
+    every("timeout", "DUR", Slot::Duration(|o| &mut o.timeout), "Longest silence on one request, such as 30s or 5m")
+        .key("timeout").env("ASISTRY_TIMEOUT").default("60s; 10m for tool calls in a bridge"),
+    every("max-time", "DUR", Slot::Duration(|o| &mut o.max_time), "Hard limit for one request")
+        .key("max_time").default("none"),
+    every("max-wait", "DUR", Slot::Duration(|o| &mut o.max_wait),
+        "Longest total wait for 429 and 503 responses to one request; 0 = never wait")
+        .key("max_wait").default("60s"),
+    every("ca-file", "PEM", Slot::Path(|o| &mut o.ca_file), "Additional root certificates, PEM")
+        .key("ca_file").default("none"),
+    every("client-cert", "PEM", Slot::Path(|o| &mut o.client_cert), "Client certificate and private key, PEM")
+        .key("client_cert").default("none"),
+    every("insecure", "", Slot::Switch(|o| &mut o.insecure), "Don't verify TLS certificates")
+        .key("insecure").default("false"),
+    every("allow-http", "", Slot::Switch(|o| &mut o.allow_http),
+        "Allow sending a credential over plain http beyond this machine")
+        .key("allow_http").default("false"),
+    every("no-input", "", Slot::Flag(Arity::Switch), "Never ask; also set by CI=true"),
+    every("verbose", "", Slot::Flag(Arity::Count), "Log each exchange, wait and retry; -vv adds headers and sizes")
+        .short('v'),
+    every("quiet", "", Slot::Flag(Arity::Switch), "Log errors only; show no progress").short('q'),
+    every("log-file", "FILE", Slot::File, "Write logs to FILE instead of stderr"),
+    every("log-format", "FORMAT", Slot::Choice(LOG_FORMATS), "Log format").default("text"),
+    every("trace", "FILE", Slot::Text, "Record the conversation in FILE, secrets masked; %p in the name is the process id"),
+    every("color", "WHEN", Slot::Choice(COLORS), "When to use color").default("auto"),
+    readers("output", "FORM", Slot::Choice(FORMS), "Output format").short('o').default("auto"),
+    readers("json", "", Slot::Flag(Arity::Switch), "Print JSON; same as -o json").conflict("output"),
+    readers("jq", "EXPR", Slot::Text, "Filter the result with a jq expression").conflict("output"),
+    bridge("transport", "WIRE", Slot::Transport(|o| &mut o.transport), "How messages travel over HTTP")
+        .key("transport").default("auto"),
+    bridge("era", "ERA", Slot::Era(|o| &mut o.era), "Era of the protocol").key("era").default("auto"),
+    bridge("allow-tool", "GLOB", Slot::Globs(|o| &mut o.allow_tools),
+        "List and call only matching tools (repeatable; * and ?)")
+        .key("allow_tools").default("all"),
+    bridge("deny-tool", "GLOB", Slot::Globs(|o| &mut o.deny_tools),
+        "Neither list nor call matching tools (repeatable; * and ?)")
+        .key("deny_tools").default("none"),
+    bridge("read-only", "", Slot::Switch(|o| &mut o.read_only), "Only tools annotated readOnlyHint: true")
+        .key("read_only").default("false"),
+    bridge("tool-names", "FORM", Slot::ToolNames(|o| &mut o.tool_names), "Form of tool names")
+        .key("tool_names").default("set by the service"),
+    bridge("drain", "DUR", Slot::Duration(|o| &mut o.drain), "How long to wait for answers after the client is gone")
+        .key("drain").default("1s"),
+    bridge("max-result", "BYTES", Slot::Bytes(|o| &mut o.max_result),
+        "Write tool results larger than this to a file and tell the client where, such as 64k or 16m")
+        .key("max_result").default("none"),
+    stored("retry_503", Slot::Switch(|o| &mut o.retry_503), "Repeat a call that may change something after a 503")
+        .default("false"),
+    stored("hidden_tools", Slot::Globs(|o| &mut o.hidden_tools),
+        "Tools that are not listed; replaces the service's own list")
+        .default("set by the service"),
+    stored("proxy", Slot::Proxy(|o| &mut o.proxy),
+        "Proxy URL: http, https, socks5 or socks5h; a password only as ${VAR}")
+        .default("set by the environment"),
 ];
 
+const fn row(takers: Takers, value: &'static str, slot: Slot, about: &'static str) -> Row {
+    let (flag, short, key, env, conflict) = (None, None, None, None, None);
+    Row { flag, short, key, env, takers, value, about, default: "", conflict, slot }
+}
+
+const fn every(flag: &'static str, value: &'static str, slot: Slot, about: &'static str) -> Row {
+    Row { flag: Some(flag), ..row(Takers::Every, value, slot, about) }
+}
+
+const fn readers(flag: &'static str, value: &'static str, slot: Slot, about: &'static str) -> Row {
+    Row { flag: Some(flag), ..row(Takers::Readers, value, slot, about) }
+}
+
+const fn bridge(flag: &'static str, value: &'static str, slot: Slot, about: &'static str) -> Row {
+    Row { flag: Some(flag), ..row(Takers::Bridge, value, slot, about) }
+}
+
+const fn stored(key: &'static str, slot: Slot, about: &'static str) -> Row {
+    row(Takers::None, "", slot, about).key(key)
+}
+
 impl Row {
-    /// Finds the option of this name.
-    pub fn named(name: &str) -> Option<&'static Self> {
-        OPTIONS.iter().find(|row| row.name == name)
+    const fn short(self, short: char) -> Self {
+        Self { short: Some(short), ..self }
     }
 
-    /// Says whether its value is a list.
+    const fn key(self, key: &'static str) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    const fn env(self, env: &'static str) -> Self {
+        Self { env: Some(env), ..self }
+    }
+
+    const fn default(self, default: &'static str) -> Self {
+        Self { default, ..self }
+    }
+
+    const fn conflict(self, flag: &'static str) -> Self {
+        Self { conflict: Some(flag), ..self }
+    }
+
+    /// Returns the options that a profile can store, with their names in it.
+    pub fn stored() -> impl Iterator<Item = (&'static str, &'static Self)> {
+        OPTIONS.iter().filter_map(|row| Some((row.key?, row)))
+    }
+
+    /// Returns the options that these commands take, with their names on the command line.
+    pub fn taken_by(takers: Takers) -> impl Iterator<Item = (&'static str, &'static Self)> {
+        OPTIONS.iter().filter(move |row| row.takers == takers).filter_map(|row| Some((row.flag?, row)))
+    }
+
+    /// Finds the option that has this name in a profile.
+    pub fn named(key: &str) -> Option<&'static Self> {
+        OPTIONS.iter().find(|row| row.key == Some(key))
+    }
+
+    /// Says whether a profile stores a list.
     pub fn is_list(&self) -> bool {
         matches!(self.slot, Slot::Globs(_))
     }
 
-    /// Reads a value of the configuration; `place` is where a relative path begins.
+    /// Says whether its value is the path of a file.
+    pub fn is_path(&self) -> bool {
+        matches!(self.slot, Slot::Path(_) | Slot::File) || self.value == "FILE"
+    }
+
+    /// Returns how often it can be given.
+    pub fn arity(&self) -> Arity {
+        match self.slot {
+            Slot::Flag(arity) => arity,
+            Slot::Switch(_) => Arity::Switch,
+            Slot::Globs(_) | Slot::Texts => Arity::Many,
+            _ => Arity::Once,
+        }
+    }
+
+    /// Returns the words that its value can be, each with what it means; none where it can be any.
+    pub fn choices(&self) -> Vec<(&'static str, &'static str)> {
+        match self.slot {
+            Slot::Transport(_) => listed(TRANSPORTS),
+            Slot::Era(_) => listed(ERAS),
+            Slot::ToolNames(_) => listed(TOOL_NAMES),
+            Slot::Choice(words) => listed(words),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Reads a value of the configuration; relative paths begin at `place`.
     ///
     /// # Errors
     /// A sentence that shows the form.
     pub fn read(&self, options: &mut Options, value: &toml::Value, place: &Place) -> Result<(), String> {
-        let text = || match value {
-            toml::Value::String(text) => Ok(text.clone()),
-            toml::Value::Array(_) | toml::Value::Table(_) => Err("it is one value".to_owned()),
-            other => Ok(other.to_string()),
+        let form = || "write a list like [\"list_*\", \"get_task\"]".to_owned();
+        let texts: Result<Vec<String>, String> = match (value, &self.slot) {
+            (toml::Value::Array(items), Slot::Globs(_)) => {
+                items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(form)).collect()
+            }
+            (toml::Value::String(text), _) => Ok(vec![text.clone()]),
+            (_, Slot::Globs(_)) => Err(form()),
+            (toml::Value::Array(_) | toml::Value::Table(_), _) => Err("write one value".to_owned()),
+            (other, _) => Ok(vec![other.to_string()]),
         };
+        self.set(options, &texts?, place)
+    }
+
+    /// Sets a value as it is typed: one text, or several of a list.
+    ///
+    /// # Errors
+    /// A sentence that shows the form.
+    pub fn set(&self, options: &mut Options, texts: &[String], place: &Place) -> Result<(), String> {
+        let text = texts.last().map_or("", String::as_str);
         match self.slot {
-            Slot::Duration(of) => *of(options) = Some(units::duration(&text()?)?),
-            Slot::Bytes(of) => *of(options) = Some(units::bytes(&text()?)?),
-            Slot::Path(of) => *of(options) = Some(path(&text()?, place)?),
-            Slot::Switch(of) => *of(options) = Some(value.as_bool().ok_or("write true or false")?),
-            Slot::Globs(of) => *of(options) = Some(globs(value)?),
-            Slot::Proxy(of) => *of(options) = Some(Proxy::read(&text()?)?),
-            Slot::Transport(of) => *of(options) = Some(word(&text()?, TRANSPORTS)?),
-            Slot::ToolNames(of) => *of(options) = Some(word(&text()?, TOOL_NAMES)?),
-            Slot::Era(of) => match word(&text()?, ERAS)? {
-                Era::Modern => {
-                    return Err("this version of asistry does not speak the stateless era yet".into());
-                }
+            Slot::Duration(of) => *of(options) = Some(units::duration(text)?),
+            Slot::Bytes(of) => *of(options) = Some(units::bytes(text)?),
+            Slot::Path(of) => *of(options) = Some(path(text, place)?),
+            Slot::Switch(of) => *of(options) = Some(switch(text)?),
+            Slot::Globs(of) => *of(options) = Some(globs(texts)?),
+            Slot::Proxy(of) => *of(options) = Some(Proxy::read(text)?),
+            Slot::Transport(of) => *of(options) = Some(word(text, TRANSPORTS)?),
+            Slot::ToolNames(of) => *of(options) = Some(word(text, TOOL_NAMES)?),
+            Slot::Era(of) => match word(text, ERAS)? {
+                Era::Modern => return Err("this version does not support the stateless era yet".into()),
                 era => *of(options) = Some(era),
             },
+            Slot::Choice(words) => word(text, words)?,
+            Slot::Text | Slot::File | Slot::Texts | Slot::Flag(_) => {}
         }
         Ok(())
     }
 
-    /// Returns how a value is stored that was typed as text.
-    pub fn stored(&self, text: &str) -> toml_edit::Value {
+    /// Returns how a profile stores a value that was typed as text.
+    pub fn to_toml(&self, text: &str) -> toml_edit::Value {
         match (&self.slot, text) {
             (Slot::Switch(_), "true") => true.into(),
             (Slot::Switch(_), "false") => false.into(),
@@ -231,7 +381,7 @@ impl Row {
         }
     }
 
-    /// Returns the value that these options hold, as it would be typed; a `${VAR}` is shown as it is.
+    /// Returns the value in these options as it would be typed; a `${VAR}` is shown as it is.
     pub fn shown(&self, options: &Options) -> Option<Value> {
         let mut options = options.clone();
         let o = &mut options;
@@ -245,74 +395,79 @@ impl Row {
             Slot::Transport(of) => of(o).and_then(|value| named(value, TRANSPORTS)),
             Slot::Era(of) => of(o).and_then(|value| named(value, ERAS)),
             Slot::ToolNames(of) => of(o).and_then(|value| named(value, TOOL_NAMES)),
+            Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => None,
+        }
+    }
+
+    /// Takes the value of `below` where `above` has none.
+    fn fill(&self, above: &mut Options, below: &mut Options) {
+        fn filled<T>(of: Of<T>, above: &mut Options, below: &mut Options) {
+            if of(above).is_none() {
+                *of(above) = of(below).take();
+            }
+        }
+        match self.slot {
+            Slot::Duration(of) => filled(of, above, below),
+            Slot::Bytes(of) => filled(of, above, below),
+            Slot::Path(of) => filled(of, above, below),
+            Slot::Switch(of) => filled(of, above, below),
+            Slot::Globs(of) => filled(of, above, below),
+            Slot::Proxy(of) => filled(of, above, below),
+            Slot::Transport(of) => filled(of, above, below),
+            Slot::Era(of) => filled(of, above, below),
+            Slot::ToolNames(of) => filled(of, above, below),
+            Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => {}
         }
     }
 }
 
 impl Options {
-    /// Returns these options, and those below where nothing is said here.
+    /// Returns these options, with those of `below` where one is not set here.
     #[must_use]
-    pub fn over(self, below: Self) -> Self {
-        Self {
-            timeout: self.timeout.or(below.timeout),
-            max_time: self.max_time.or(below.max_time),
-            max_wait: self.max_wait.or(below.max_wait),
-            ca_file: self.ca_file.or(below.ca_file),
-            client_cert: self.client_cert.or(below.client_cert),
-            insecure: self.insecure.or(below.insecure),
-            allow_http: self.allow_http.or(below.allow_http),
-            proxy: self.proxy.or(below.proxy),
-            transport: self.transport.or(below.transport),
-            era: self.era.or(below.era),
-            allow_tools: self.allow_tools.or(below.allow_tools),
-            deny_tools: self.deny_tools.or(below.deny_tools),
-            hidden_tools: self.hidden_tools.or(below.hidden_tools),
-            read_only: self.read_only.or(below.read_only),
-            tool_names: self.tool_names.or(below.tool_names),
-            drain: self.drain.or(below.drain),
-            max_result: self.max_result.or(below.max_result),
-            warm_start: self.warm_start.or(below.warm_start),
-        }
+    pub fn over(mut self, mut below: Self) -> Self {
+        OPTIONS.iter().for_each(|row| row.fill(&mut self, &mut below));
+        self
     }
 }
 
 fn path(text: &str, place: &Place) -> Result<PathBuf, String> {
     match text {
-        "" => Err("it is the path of a file".into()),
+        "" => Err("write the path of a file".into()),
         text => Ok(place.path(text)),
     }
 }
 
-fn globs(value: &toml::Value) -> Result<Vec<String>, String> {
-    let form = || "write a list like [\"list_*\", \"get_task\"]".to_owned();
-    let listed = match value {
-        toml::Value::Array(globs) => globs.iter().map(|glob| glob.as_str().ok_or_else(form)).collect(),
-        toml::Value::String(glob) => Ok(vec![glob.as_str()]),
-        _ => Err(form()),
-    };
-    let globs: Vec<&str> = listed?;
-    for glob in &globs {
+fn switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "write true or false".to_owned())
+}
+
+fn globs(globs: &[String]) -> Result<Vec<String>, String> {
+    for glob in globs {
         if glob.is_empty() || glob.contains(|c: char| c.is_control() || "[]{}".contains(c)) {
-            let shown = Value::from(*glob);
-            return Err(format!("{shown} is no pattern: it has the characters of names, * and ?"));
+            let shown = Value::from(glob.as_str());
+            return Err(format!("{shown} is not a pattern: write the characters of a name, * and ?"));
         }
     }
-    Ok(globs.into_iter().map(str::to_owned).collect())
+    Ok(globs.to_vec())
 }
 
-fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
-    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+fn word<T: Copy>(text: &str, words: Words<T>) -> Result<T, String> {
+    if let Some((_, value, _)) = words.iter().find(|(word, ..)| *word == text) {
         return Ok(*value);
     }
-    let all = words.iter().map(|(word, _)| *word);
+    let all = words.iter().map(|(word, ..)| *word);
     match nearest(text, all.clone()) {
         Some(near) => Err(format!("did you mean {near}?")),
-        None => Err(format!("it is one of {}", all.collect::<Vec<_>>().join(", "))),
+        None => Err(format!("write one of {}", all.collect::<Vec<_>>().join(", "))),
     }
 }
 
-fn named<T: PartialEq>(value: T, words: &[(&str, T)]) -> Option<Value> {
-    words.iter().find(|(_, known)| *known == value).map(|(word, _)| Value::from(*word))
+fn named<T: PartialEq>(value: T, words: Words<T>) -> Option<Value> {
+    words.iter().find(|(_, known, _)| *known == value).map(|(word, ..)| Value::from(*word))
+}
+
+fn listed<T>(words: Words<T>) -> Vec<(&'static str, &'static str)> {
+    words.iter().map(|(word, _, about)| (*word, *about)).collect()
 }
 
 #[cfg(test)]
@@ -321,7 +476,7 @@ mod tests {
 
     fn read(name: &str, typed: &str) -> Result<Options, String> {
         let row = Row::named(name).unwrap();
-        let text = format!("x = {}", row.stored(typed));
+        let text = format!("x = {}", row.to_toml(typed));
         let table: toml::Table = toml::from_str(&text).unwrap();
         let mut options = Options::default();
         row.read(&mut options, &table["x"], &Place::default()).map(|()| options)
@@ -330,7 +485,7 @@ mod tests {
     #[test]
     fn every_option_is_read_as_it_is_shown_and_keeps_to_its_own_place() {
         let mut all = Options::default();
-        for row in OPTIONS {
+        for (key, row) in Row::stored() {
             let typed = match row.slot {
                 Slot::Duration(_) => "90s",
                 Slot::Bytes(_) => "64k",
@@ -341,16 +496,19 @@ mod tests {
                 Slot::Transport(_) => "sse",
                 Slot::Era(_) => "legacy",
                 Slot::ToolNames(_) => "safe",
+                Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => {
+                    panic!("{key} has no field in Options")
+                }
             };
-            let options = read(row.name, typed).unwrap();
+            let options = read(key, typed).unwrap();
             let shown = row.shown(&options).unwrap();
             let words = shown.as_array().map(|a| a.iter().filter_map(Value::as_str).collect::<Vec<_>>());
             let again = words.map_or_else(|| shown.to_string().replace('"', ""), |words| words.join(", "));
-            assert_eq!(again, typed, "{}", row.name);
-            assert!(OPTIONS.iter().all(|other| other.name == row.name || other.shown(&options).is_none()));
+            assert_eq!(again, typed, "{key}");
+            assert!(Row::stored().all(|(other, row)| other == key || row.shown(&options).is_none()));
             all = all.over(options);
         }
-        assert!(OPTIONS.iter().all(|row| row.shown(&all).is_some()), "{all:?}");
+        assert!(Row::stored().all(|(_, row)| row.shown(&all).is_some()), "{all:?}");
         assert_eq!(Options::default().over(all.clone()), all);
     }
 

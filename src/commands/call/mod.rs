@@ -38,37 +38,36 @@ const INVALID_PARAMS: i64 = -32602;
     the tool's own arguments."
 )]
 pub struct Arguments {
-    /// The tool
+    /// Tool to call
     #[arg(required_unless_present = "batch")]
     tool: Option<String>,
-    /// Its arguments
+    /// Arguments of the tool
     #[arg(value_name = "NAME=VALUE", allow_hyphen_values = true, trailing_var_arg = true)]
     words: Vec<String>,
-    /// An object of arguments: JSON, @FILE or - for standard input
+    /// All arguments as one JSON object; @FILE and - read it
     #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     args: Option<String>,
-    /// Send the arguments as typed, whatever the tool's schema says
+    /// Send the arguments as typed, without checking them against the tool's schema
     #[arg(long)]
     no_check: bool,
-    /// The whole result of the protocol, as JSON
+    /// Print the whole MCP result as JSON
     #[arg(long)]
     full: bool,
-    /// Show our own key where the service repeats it, instead of MASKED
+    /// Show secrets in the result instead of MASKED
     #[arg(long)]
     reveal: bool,
-    /// Save images, sounds and binary resources in this directory
+    /// Save images, audio and binary resources to this directory
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
-    /// Make a call for each line {"tool": NAME, "arguments": {…}} of a file, or of standard input (-), and write
-    /// one line of JSON for each, in their order
+    /// Make one call per line {"tool": NAME, "arguments": {…}} of FILE, or of standard input (-); prints one line
+    /// of JSON per call, in input order
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
         conflicts_with_all = ["tool", "words", "args"])]
     batch: Option<PathBuf>,
-    /// So many calls of a batch at a time (one, unless it is given)
+    /// Maximum batch calls in flight [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
-    /// Make only those calls of a batch that this earlier output of it leaves open; what may have run is not
-    /// called again
+    /// Skip calls already answered in FILE, the output of an earlier run; never repeat one that may have run
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     resume: Option<PathBuf>,
     #[arg(long, hide = true)]

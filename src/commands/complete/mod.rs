@@ -147,7 +147,6 @@ fn values(argument: &clap::Arg) -> Vec<Candidate> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
     use serde_json::json;
 
     use super::super::conversation::Tool;
@@ -175,7 +174,7 @@ mod tests {
 
     /// Returns the texts of what is offered, after the part that stays.
     fn offered(line: &str) -> String {
-        let mut card = super::super::Card::command();
+        let mut card = super::super::card();
         card.build();
         let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let typed = words.pop().unwrap();

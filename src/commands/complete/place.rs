@@ -59,10 +59,11 @@ enum Names {
 /// The command (none: any), the argument's id, what its value names.
 const NAMES: &[(Option<&str>, &str, Names)] = &[
     (None, "profile", Names::Profiles),
-    (Some("bridge"), "allow_tool", Names::Tools),
-    (Some("bridge"), "deny_tool", Names::Tools),
+    (Some("bridge"), "allow-tool", Names::Tools),
+    (Some("bridge"), "deny-tool", Names::Tools),
     (Some("call"), "args", Names::Attached),
     (Some("call"), "tool", Names::Tools),
+    (Some("help"), "command", Names::Command),
     (Some("keys"), "name", Names::Keys),
     (Some("man"), "command", Names::Command),
     (Some("profiles"), "name", Names::Profiles),

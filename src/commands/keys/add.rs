@@ -17,15 +17,15 @@ use crate::ui;
 /// Options of `asistry keys add`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// A name for the key, where the profile has several [default: default]
+    /// Name for the key, if the profile has several [default: default]
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
     source: Source,
-    /// Where to store it [default: the store in use, else the keyring]
+    /// Key store [default: the configured one, else the keyring]
     #[arg(long, value_enum)]
     store: Option<Store>,
-    /// Store it without trying it
+    /// Store it without a test call
     #[arg(long)]
     no_verify: bool,
 }

@@ -14,12 +14,12 @@ use crate::ui;
 /// Options of `asistry keys bind`.
 #[derive(Debug, Args)]
 pub struct BindArguments {
-    /// The new origin, such as https://host.example [default: that of the profile's URL]
+    /// New origin, such as https://host.example [default: the origin of the profile's URL]
     origin: Option<String>,
-    /// The key [default: the one in use]
+    /// Name of the key [default: the current key]
     #[arg(long)]
     name: Option<String>,
-    /// Do not ask
+    /// Don't ask
     #[arg(long, short)]
     yes: bool,
 }
@@ -27,10 +27,10 @@ pub struct BindArguments {
 /// Options of `asistry keys remove`.
 #[derive(Debug, Args)]
 pub struct RemoveArguments {
-    /// The key [default: the one in use]
+    /// Name of the key [default: the current key]
     #[arg(long)]
     name: Option<String>,
-    /// Do not ask
+    /// Don't ask
     #[arg(long, short)]
     yes: bool,
 }

@@ -28,13 +28,13 @@ pub struct Source {
     /// Read the key from standard input
     #[arg(long, group = "source")]
     stdin: bool,
-    /// Read the key from this variable of the environment
+    /// Read the key from an environment variable
     #[arg(long, value_name = "VAR", group = "source")]
     from_env: Option<String>,
     /// Read the key from a file
     #[arg(long, value_name = "FILE", group = "source")]
     from_file: Option<PathBuf>,
-    /// Take a key of the wrong form
+    /// Accept a key of the wrong form
     #[arg(long)]
     pub force: bool,
     /// What stands where a key must not stand; taken so that nobody repeats it.

@@ -21,13 +21,13 @@ const DAY: u64 = 24 * 60 * 60;
 /// Options of `asistry keys show`.
 #[derive(Debug, Args)]
 pub struct ShowArguments {
-    /// The key [default: the one in use]
+    /// Name of the key [default: the current key]
     #[arg(long)]
     name: Option<String>,
-    /// Print the key itself
+    /// Print the key in clear
     #[arg(long)]
     reveal: bool,
-    /// Reveal it where there is no terminal too
+    /// Reveal it without a terminal
     #[arg(long, short, requires = "reveal")]
     yes: bool,
 }

@@ -28,29 +28,29 @@ use crate::state::keys::KeyList;
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
-    action: Action,
+    action: Option<Action>,
     #[command(flatten)]
     pub output: Output,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Store a key; it is asked for without echo
+    /// Store a key, asked for without echo
     Add(add::Arguments),
-    /// List the stored keys, never the keys themselves
+    /// List the stored keys, masked
     List,
     /// Show one key, masked
     Show(list::ShowArguments),
-    /// Try the key in use, or another one, with one cheap call
+    /// Test the current key, or another, with one cheap call
     Test(verify::Arguments),
-    /// Put another key of the profile into use
+    /// Make another key the profile's current key
     Use {
-        /// The name of the key
+        /// Name of the key
         name: String,
     },
-    /// Allow a key for one more origin
+    /// Allow a key for another origin
     Bind(change::BindArguments),
-    /// Replace a key: store the new one, try it, then drop the old one
+    /// Replace a key: store the new one, test it, then delete the old one
     Rotate(rotate::Arguments),
     /// Remove a key
     Remove(change::RemoveArguments),
@@ -59,9 +59,9 @@ enum Action {
 /// A store that a person chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Store {
-    /// The keyring of the operating system
+    /// System keyring
     Keyring,
-    /// A file, encrypted with a passphrase
+    /// File encrypted with a passphrase
     File,
 }
 
@@ -94,7 +94,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let asker = environment.asker(common.no_input);
     let keys = environment.keys(&environment.config()?, asker)?;
     let desk = Desk { common, environment, asker, keys, output: arguments.output };
-    match arguments.action {
+    match arguments.action.unwrap_or(Action::List) {
         Action::Add(arguments) => add::run(&desk, arguments).await?,
         Action::List => list::list(&desk, given)?,
         Action::Show(arguments) => list::show(&desk, arguments).await?,

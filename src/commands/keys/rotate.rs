@@ -17,21 +17,21 @@ use crate::ui;
 /// Options of `asistry keys rotate`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The key [default: the one in use]
+    /// Name of the key [default: the current key]
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
     source: Source,
-    /// Where to store the new key [default: where the old one is]
+    /// Key store of the new key [default: that of the old one]
     #[arg(long, value_enum)]
     store: Option<Store>,
-    /// Put the new key into use without trying it
+    /// Use the new key without a test call
     #[arg(long)]
     no_verify: bool,
     /// Finish an interrupted rotation
     #[arg(long, conflicts_with_all = ["undo", "source", "store", "force"])]
     resume: bool,
-    /// Undo an interrupted rotation: the old key stays
+    /// Undo an interrupted rotation and keep the old key
     #[arg(long, conflicts_with_all = ["source", "store", "force", "no_verify"])]
     undo: bool,
 }

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Options of `asistry keys test`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The key [default: the one in use]
+    /// Name of the key [default: the current key]
     #[arg(long)]
     name: Option<String>,
 }

@@ -21,15 +21,15 @@ const FILES: &[&str] = &["ca_file", "client_cert"];
 /// Options of `asistry profiles add`.
 #[derive(Debug, Args)]
 pub struct Add {
-    /// What it is to be called
+    /// Name of the profile
     name: String,
-    /// The service
+    /// Service of the profile
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
-    /// A variable of the service, an option or headers.NAME (repeatable)
+    /// Variable of the service, option or headers.NAME (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
-    /// Make it the default
+    /// Make it the default profile
     #[arg(long = "use")]
     use_: bool,
 }
@@ -37,12 +37,12 @@ pub struct Add {
 /// Options of `asistry profiles set`.
 #[derive(Debug, Args)]
 pub struct Set {
-    /// The profile
+    /// Name of the profile
     name: String,
-    /// A variable of the service, an option or headers.NAME; an empty value takes it out, or empties a list
+    /// Variable of the service, option or headers.NAME; an empty value removes it, or empties a list
     #[arg(value_name = "NAME=VALUE", required_unless_present = "unset")]
     settings: Vec<String>,
-    /// Take a field out, a list too (repeatable)
+    /// Remove a field (repeatable)
     #[arg(long, value_name = "NAME")]
     unset: Vec<String>,
 }
@@ -50,9 +50,9 @@ pub struct Set {
 /// Options of `asistry profiles remove`.
 #[derive(Debug, Args)]
 pub struct Remove {
-    /// The profile
+    /// Name of the profile
     name: String,
-    /// Do not ask
+    /// Don't ask
     #[arg(short, long)]
     yes: bool,
 }

@@ -25,20 +25,20 @@ pub struct Arguments {
 enum Action {
     /// List the profiles
     List,
-    /// Show one profile: its values, options and headers, and where each comes from
+    /// Show a profile: values, options and headers, and where each comes from
     Show {
-        /// The profile [default: the one that is in use]
+        /// Name of the profile [default: the default profile]
         name: Option<String>,
     },
     /// Add a profile
     Add(changed::Add),
-    /// Change a profile; all or nothing
+    /// Change a profile, all or nothing
     Set(changed::Set),
     /// Remove a profile
     Remove(changed::Remove),
-    /// Make a profile the default
+    /// Make a profile the default profile
     Use {
-        /// The profile
+        /// Name of the profile
         name: String,
     },
 }

@@ -8,7 +8,7 @@ use crate::commands::arguments::Common;
 use crate::commands::environment::Environment;
 use crate::commands::output::Output;
 use crate::error::Result;
-use crate::profile::{self, Config, OPTIONS, Options, Profile, ToolNames};
+use crate::profile::{self, Config, Options, Profile, ToolNames};
 
 /// Prints all profiles, the broken ones too.
 pub fn list(environment: &Environment, output: &Output) -> Result<()> {
@@ -61,7 +61,7 @@ pub fn show(common: &Common, name: Option<&str>, environment: &Environment, outp
     rows.extend(
         headers.map(|(name, value)| vec![format!("headers.{name}"), value.clone(), "profile".into()]),
     );
-    for ((name, value, source), option) in options(&layers).into_iter().zip(OPTIONS) {
+    for ((name, value, source), (_, option)) in options(&layers).into_iter().zip(profile::Row::stored()) {
         let shown = if value.is_null() { option.default.to_owned() } else { text(&value) };
         rows.push(vec![name, shown, source]);
     }
@@ -155,10 +155,10 @@ fn values(profile: &Profile) -> Vec<Sourced> {
 }
 
 fn options(layers: &[(&str, Options)]) -> Vec<Sourced> {
-    let option = |row: &profile::Row| {
+    let option = |(name, row): (&str, &profile::Row)| {
         let said = layers.iter().find_map(|(source, options)| Some((row.shown(options)?, *source)));
         let (value, source) = said.unwrap_or((Value::Null, "default"));
-        (row.name.to_owned(), value, source.to_owned())
+        (name.to_owned(), value, source.to_owned())
     };
-    OPTIONS.iter().map(option).collect()
+    profile::Row::stored().map(option).collect()
 }

@@ -1,0 +1,127 @@
+//! `asistry help`: the help of a command, or a page about a topic.
+//!
+//! Refuses to repeat a table: options, variables, files and exit codes come from theirs.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use clap::{Args, Command};
+
+use super::environment::{FILES, VARIABLES};
+use crate::error::{EXIT_CODES, Error, Kind};
+use crate::profile::{OPTIONS, nearest};
+use crate::ui;
+
+/// Options of `asistry help`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Topics: environment   variables that asistry reads
+        files         files that asistry reads and writes
+        exit-codes    exit codes
+        arguments     how to write the arguments of a tool
+        security      where keys are stored and sent")]
+pub struct Arguments {
+    /// A command, or environment, files, exit-codes, arguments or security
+    #[arg(value_name = "COMMAND|TOPIC")]
+    command: Vec<String>,
+}
+
+/// The topics, each with its page.
+pub const TOPICS: &[(&str, fn() -> String)] = &[
+    ("environment", || rows(&variables())),
+    ("files", files),
+    ("exit-codes", || rows(&exit_codes())),
+    ("arguments", || ARGUMENTS.to_owned()),
+    ("security", || SECURITY.to_owned()),
+];
+
+const ARGUMENTS: &str = "\
+name=value             Text, converted to the type in the tool's schema
+name=a name=b          One item of an array each
+name:=JSON             JSON, sent as it is
+name=@FILE             Text from a file; @- reads standard input, @@ is a literal @
+name:=@FILE.json       JSON from a file
+--name VALUE           Same as name=value, with - for _ in the name
+--name                 true, for a boolean
+--args JSON            All arguments in one object; @FILE and - read it; single arguments override it
+
+Examples:
+  asistry -p sandbox call create_task title='Fix the login' labels=bug labels=backend
+  asistry -p sandbox call create_task --args '{\"title\":\"Fix the login\",\"priority\":\"high\"}'
+
+A property with the name of an asistry option is written name=value. Unknown names, missing required arguments and
+wrong types are refused before anything is sent; --no-check sends them as typed.
+asistry tools show TOOL lists the arguments of a tool.";
+
+const SECURITY: &str = "\
+Keys are stored in the system keyring, or in an encrypted file (keys add --store file). They are never written to
+config.toml, to a client's configuration, to logs or to traces, and are never accepted as an argument: other
+processes can read the command line.
+
+A stored key is bound to the origin (scheme, host and port) it was added for and is sent to no other;
+asistry keys bind allows another one.
+
+ASISTRY_API_KEY is bound to no origin: it is sent to whatever endpoint is in use, and overrides all stored keys. With
+it set, no key store is opened, and nothing in our directories is read or written unless ASISTRY_CONFIG_DIR,
+ASISTRY_STATE_DIR or ASISTRY_CACHE_DIR is set.
+
+A credential goes over plain http to this machine only, unless --allow-http is given. --insecure turns off the
+verification of certificates: anyone on the network path can then read the key.";
+
+/// Prints the help of asistry, of a command or of a topic.
+///
+/// # Errors
+/// An unknown command or topic.
+pub fn run(arguments: &Arguments, mut card: Command) -> Result<u8> {
+    let words = &arguments.command;
+    if let [word] = words.as_slice()
+        && let Some((_, page)) = TOPICS.iter().find(|(topic, _)| topic == word)
+    {
+        ui::print(&page())?;
+        return Ok(0);
+    }
+    let names: Vec<String> = card.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let line = ["asistry"].into_iter().chain(words.iter().map(String::as_str)).chain(["--help"]);
+    match card.try_get_matches_from_mut(line) {
+        Err(help) if !help.use_stderr() => {
+            help.print()?;
+            Ok(0)
+        }
+        _ => {
+            let word = words.join(" ");
+            let known = names.iter().map(String::as_str).chain(TOPICS.iter().map(|(topic, _)| *topic));
+            let hint = match nearest(&word, known) {
+                Some(near) => format!("asistry help {near}"),
+                None => "asistry help".to_owned(),
+            };
+            Err(Error::new(Kind::Usage, format!("there is no command or topic {word}")).hint(hint).into())
+        }
+    }
+}
+
+/// Returns the variables that asistry reads, those of the options first.
+pub fn variables() -> Vec<(String, String)> {
+    let of_option = |row: &crate::profile::Row| Some((row.env?.to_owned(), format!("--{}", row.flag?)));
+    let others = VARIABLES.iter().map(|(name, about)| ((*name).to_owned(), (*about).to_owned()));
+    OPTIONS.iter().filter_map(of_option).chain(others).collect()
+}
+
+/// Returns the exit codes.
+pub fn exit_codes() -> Vec<(String, String)> {
+    EXIT_CODES.iter().map(|(code, about)| (code.to_string(), (*about).to_owned())).collect()
+}
+
+fn files() -> String {
+    let row = |(path, about): &(&str, &str)| ((*path).to_owned(), (*about).to_owned());
+    let listed = rows(&FILES.iter().map(row).collect::<Vec<_>>());
+    format!("{listed}\n\nOn macOS and Windows the directories are those of the platform.")
+}
+
+fn rows(rows: &[(String, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let mut text = String::new();
+    for (name, about) in rows {
+        let _ = writeln!(text, "{name:width$}  {about}");
+    }
+    text.trim_end().to_owned()
+}
