@@ -26,8 +26,10 @@ pub struct Arguments {
     command: Vec<String>,
 }
 
+type Page = fn() -> String;
+
 /// The topics, each with its page.
-pub const TOPICS: &[(&str, fn() -> String)] = &[
+const TOPICS: &[(&str, Page)] = &[
     ("environment", || rows(&variables())),
     ("files", files),
     ("exit-codes", || rows(&exit_codes())),
