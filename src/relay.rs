@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::local::{Incoming, Port};
-use crate::protocol::bridge::{Bridge, Effect, Settings, Tag, Transport};
+use crate::protocol::bridge::{Bridge, Effect, Settings, Spilled, Tag, Transport};
 use crate::protocol::message::{Message, quote};
 use crate::remote::{Remote, Report};
 use crate::state::State;
@@ -30,6 +30,8 @@ const REPORTS: usize = 64;
 const TURN: usize = 256;
 /// More requests than this, or more bytes in them, and no further line is read for the moment.
 const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
+/// Large results that are written into files at once.
+const MOST_SPILLS: usize = 2;
 /// What the farewell to a service may take of the end.
 const FAREWELL: Duration = Duration::from_millis(300);
 /// What a client gets of a result that is too large for it.
@@ -55,6 +57,8 @@ pub struct Relay<P> {
     alarms: mpsc::UnboundedSender<()>,
     from_alarms: mpsc::UnboundedReceiver<()>,
     passages: HashMap<u64, (Tag, AbortHandle)>,
+    spills: tokio::task::JoinSet<(Spilled, Bytes)>,
+    spill_turns: Arc<Semaphore>,
     farewells: tokio::task::JoinSet<()>,
 }
 
@@ -86,6 +90,8 @@ impl<P: Port> Relay<P> {
             alarms,
             from_alarms,
             passages: HashMap::new(),
+            spills: tokio::task::JoinSet::new(),
+            spill_turns: Arc::new(Semaphore::new(MOST_SPILLS)),
             farewells: tokio::task::JoinSet::new(),
         }
     }
@@ -137,6 +143,7 @@ impl<P: Port> Relay<P> {
                 }
             }
             Some(()) = self.from_alarms.recv() => self.bridge.alarm(),
+            Some(Ok((to, text))) = self.spills.join_next() => self.bridge.spilled(to, text),
             incoming = self.port.next(reading) => match incoming {
                 Incoming::Line(line) => {
                     if let Some(trace) = &self.trace {
@@ -179,10 +186,7 @@ impl<P: Port> Relay<P> {
         for effect in effects {
             match effect {
                 Effect::Deliver(line) => self.deliver(line),
-                Effect::Spill(message) => {
-                    let line = spill(&message);
-                    self.deliver(line);
-                }
+                Effect::Spill(message, to) => self.spill(message, to),
                 Effect::Carry(tag, passage, after) => {
                     let (remote, reports) = (self.remote.clone(), self.reports.clone());
                     let task = async move { remote.carry(tag, passage, after, reports).await };
@@ -221,6 +225,18 @@ impl<P: Port> Relay<P> {
         }
     }
 
+    /// Writes a large result on another thread; a disk that is slow holds up no other answer.
+    fn spill(&mut self, message: Message, to: Spilled) {
+        let turns = self.spill_turns.clone();
+        self.spills.spawn(async move {
+            let _turn = turns.acquire_owned().await;
+            let written = message.clone();
+            let shorter = tokio::task::spawn_blocking(move || spill(&written)).await;
+            // Where the writing failed in no known way, the answer goes out as it came.
+            (to, shorter.unwrap_or_else(|_| message.text().clone()))
+        });
+    }
+
     fn deliver(&mut self, line: Bytes) {
         if let Some(trace) = &self.trace {
             trace.line("client receives", &line);
@@ -247,15 +263,16 @@ impl<P: Port> Relay<P> {
         self.bridge.close();
         self.perform();
         let broken = self.part(turn == Turn::Breaks).await;
-        match self.port.undelivered() {
+        match (self.port.undelivered(), self.spills.len()) {
             _ if broken => Ok(()),
-            0 => Ok(()),
-            bytes => Err(undelivered(bytes)),
+            (0, 0) => Ok(()),
+            (0, results) => Err(unwritten(results)),
+            (bytes, _) => Err(undelivered(bytes)),
         }
     }
 
     fn owes_something(&self) -> bool {
-        self.bridge.owes_an_answer() || self.port.undelivered() > 0
+        self.bridge.owes_an_answer() || !self.spills.is_empty() || self.port.undelivered() > 0
     }
 
     /// Gives the farewells and the last answers a moment; returns whether the client's end is broken.
@@ -281,6 +298,11 @@ impl<P: Port> Relay<P> {
         }
         broken
     }
+}
+
+fn unwritten(results: usize) -> Error {
+    Error::new(Kind::Output, format!("{results} results were not written into files in time"))
+        .hint("allow more time with --drain")
 }
 
 fn undelivered(bytes: usize) -> Error {

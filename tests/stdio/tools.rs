@@ -122,3 +122,51 @@ fn a_larger_result_goes_into_a_file_of_the_user() {
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }
+
+#[test]
+fn a_large_result_in_a_batch_is_written_into_a_file_too() {
+    let long = "y".repeat(100_000);
+    let service = Service::start(move |received| {
+        let block = json!({"type": "text", "text": long});
+        (received.tool() == "long").then(|| Reply::result(received, json!({"content": [block]})))
+    });
+    let temporary = tempfile::tempdir().unwrap();
+    let start = bridge(&service, &["--max-result", "8k"]);
+    let mut bridge = start.env("TMPDIR", temporary.path().to_str().unwrap()).spawn();
+    bridge.open("2025-03-26");
+    let call = |id, tool| request(id, "tools/call", &json!({"name": tool}).to_string());
+    bridge.say(format!("[{},{}]", call("1", "long"), call("2", "short")));
+    bridge.close();
+    let rest = bridge.rest();
+    let answers = rest[0].as_array().expect("an array");
+    let of =
+        |id: u64| &answers.iter().find(|answer| answer["id"] == id).unwrap()["result"]["content"][0]["text"];
+    let shown = of(1).as_str().unwrap();
+    let file = std::fs::read_dir(temporary.path()).unwrap().next().expect("a file").unwrap().path();
+    assert!(shown.len() < 8 << 10 && shown.contains(file.to_str().unwrap()), "{shown}");
+    assert_eq!(of(2), "done");
+    assert_eq!(bridge.exit_code(), 0);
+}
+
+#[test]
+fn large_results_on_their_way_into_files_are_delivered_before_the_end() {
+    let long = "y".repeat(2 << 20);
+    let service = Service::start(move |received| {
+        let block = json!({"type": "text", "text": long});
+        (received.tool() == "long").then(|| Reply::result(received, json!({"content": [block]})))
+    });
+    let temporary = tempfile::tempdir().unwrap();
+    let start = bridge(&service, &["--max-result", "8k", "--drain", "20s"]);
+    let mut bridge = start.env("TMPDIR", temporary.path().to_str().unwrap()).spawn();
+    bridge.open("2025-06-18");
+    for id in 1..=20 {
+        bridge.call(id, "long");
+    }
+    bridge.close();
+    let rest = bridge.rest();
+    assert_eq!(rest.len(), 20);
+    let shown =
+        |answer: &Value| answer["result"]["content"][0]["text"].to_string().contains("asistry-result-");
+    assert!(rest.iter().all(shown), "{rest:?}");
+    assert_eq!(bridge.exit_code(), 0);
+}

@@ -85,8 +85,9 @@ pub struct Tag {
 pub enum Effect {
     /// Write this line to the client.
     Deliver(Bytes),
-    /// The result of this response is too large for the client: keep it in a file and tell where.
-    Spill(Message),
+    /// The result of this response is too large for the client: keep it in a file, and give the shorter
+    /// response back with [`Bridge::spilled`].
+    Spill(Message, Spilled),
     /// Carry this passage out, after a pause.
     Carry(Tag, Box<Passage>, Duration),
     /// Give up what is under way for this errand.
@@ -99,6 +100,12 @@ pub enum Effect {
     Learned(Transport),
     /// Tell whoever reads the log.
     Note(String),
+}
+
+/// Says where the shorter response belongs that stands for a large one.
+#[derive(Clone, Copy, Debug)]
+pub struct Spilled {
+    batch: Option<u64>,
 }
 
 /// So many questions of the service may wait for the client, and so many notices for the service, before
@@ -178,6 +185,11 @@ impl Bridge {
     /// A pause asked for by [`Effect::Alarm`] is over.
     pub fn alarm(&mut self) {
         self.listen();
+    }
+
+    /// Takes the response that stands for one that was too large.
+    pub fn spilled(&mut self, to: Spilled, text: Bytes) {
+        self.answer(text, to.batch);
     }
 
     /// The end: answers what is unanswered, cancels it at the service, and leaves the session.

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::client::cancelled_id;
 use super::requests::{self, Errand, Notice, Origin, Own, Request};
 use super::session::Phase;
-use super::{Asked, Bridge, Effect, MOST_QUESTIONS, Tag};
+use super::{Asked, Bridge, Effect, MOST_QUESTIONS, Spilled, Tag};
 use crate::error::{Error, Kind as ErrorKind};
 use crate::protocol::message::{Kind, Message, quote};
 use crate::protocol::passage::{Failure, Item, Outcome, Processed};
@@ -101,8 +101,8 @@ impl Bridge {
                     text = changed.text_with_id(id);
                 }
             }
-            "tools/call" if batch.is_none() && self.is_too_large(&message) => {
-                return self.effects.push(Effect::Spill(message.under_id(id)));
+            "tools/call" if self.is_too_large(&message) => {
+                return self.effects.push(Effect::Spill(message.under_id(id), Spilled { batch }));
             }
             _ => {}
         }
