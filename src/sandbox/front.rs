@@ -4,6 +4,7 @@
 //! or `Origin` is not this machine's (a page of another site reaches loopback ports too, and a name that is
 //! rebound to 127.0.0.1 makes it same-origin): `Origin` foreign, `null` or unreadable 403, `Host` foreign 421.
 
+use super::guests::{Guest, Guests};
 use super::mcp::Server;
 use super::reply::{self, Reply};
 use hyper::body::Incoming;
@@ -19,7 +20,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 const CONNECTIONS: usize = 512;
@@ -28,6 +29,8 @@ const HEADER_BYTES: usize = 64 << 10;
 /// requests too, so this is longer than clients keep an idle connection (reqwest: 90 s): the side that asks
 /// should be the one to close.
 const HEAD_SILENCE: Duration = Duration::from_secs(120);
+/// How long a connection may take for its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long to wait when the system has no file descriptor left for a connection.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -41,32 +44,31 @@ pub(super) struct Front {
 
 /// Serves until `quit` says so or its sender is gone; then ends the open connections and returns.
 pub(super) async fn serve(listener: TcpListener, front: Arc<Front>, mut quit: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let guests = Arc::new(Guests::new(CONNECTIONS, FIRST_REQUEST));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
             _ = quit.wait_for(|quit| *quit) => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener) => accepted,
         };
-        let Some((stream, place)) = accepted else { continue };
-        let (front, quit) = (Arc::clone(&front), quit.clone());
-        connections.spawn(async move {
-            converse(stream, front, quit).await;
-            drop(place);
-        });
+        let Some(stream) = accepted else { continue };
+        // Not in the selection above, which could drop a connection that was accepted.
+        let guest = tokio::select! {
+            _ = quit.wait_for(|quit| *quit) => break,
+            guest = guests.admit() => guest,
+        };
+        let Some(guest) = guest else { break };
+        connections.spawn(converse(stream, front.clone(), guest, quit.clone()));
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-type Place = tokio::sync::OwnedSemaphorePermit;
-
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, Place)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => Some(stream),
         Err(_) => {
             tokio::time::sleep(BREATH).await;
             None
@@ -74,12 +76,16 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpS
     }
 }
 
-async fn converse(stream: TcpStream, front: Arc<Front>, mut quit: watch::Receiver<bool>) {
+async fn converse(stream: TcpStream, front: Arc<Front>, guest: Guest, mut quit: watch::Receiver<bool>) {
     // Without it small answers wait for the peer's acknowledgement; a socket that refuses still works.
     let _ = stream.set_nodelay(true);
+    let guest = &guest;
     let service = service_fn(move |request| {
         let front = Arc::clone(&front);
-        async move { Ok::<_, Infallible>(front.answer(request).await) }
+        async move {
+            let _asking = guest.asks();
+            Ok::<_, Infallible>(front.answer(request).await)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -89,6 +95,7 @@ async fn converse(stream: TcpStream, front: Arc<Front>, mut quit: watch::Receive
     let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = guest.must_leave() => return,
         _ = quit.wait_for(|quit| *quit) => {}
     }
     connection.as_mut().graceful_shutdown();

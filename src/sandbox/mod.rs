@@ -14,6 +14,7 @@ mod asistry;
 mod date;
 mod files;
 mod front;
+mod guests;
 mod keys;
 mod mcp;
 mod rate;

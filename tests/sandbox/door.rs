@@ -72,3 +72,20 @@ async fn a_body_over_16_mib_is_413_and_one_below_is_read() {
     soon(stream.read_exact(&mut said)).await.unwrap();
     assert_eq!(said, b"HTTP/1.1 413", "refused before any of it is read");
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn connections_that_ask_nothing_lock_nobody_out() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // Both ends of each connection are in this process.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let sandbox = memory().await;
+    let mut half_open = Vec::new();
+    for _ in 0..540 {
+        half_open.push(TcpStream::connect(sandbox.address()).await.unwrap());
+    }
+    let got = soon(Sent::post(&sandbox, &request(1, "ping", json!({}))).go()).await;
+    assert_eq!(got.status, 200);
+    drop(half_open);
+}
