@@ -13,9 +13,10 @@ use bytes::Bytes;
 use crate::auth::Authorizer;
 use crate::error::{Error, Kind, Result};
 use crate::files;
+use crate::service::key_prefixes;
 
-/// How keys of the services begin; what follows one of these is masked.
-const KEY_PREFIXES: &[&str] = &["anon_ask_", "ask_", "mcp_live_", "bsk_", "Bearer ", "sk-"];
+/// How credentials begin that are not keys of a built-in service; what follows one of these is masked.
+const OTHER_PREFIXES: &[&str] = &["Bearer ", "sk-"];
 
 /// Writes a conversation down.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ fn masked(text: &str) -> String {
     let mut rest = text;
     'next: while !rest.is_empty() {
         let starts_word = !out.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-        for prefix in KEY_PREFIXES {
+        for prefix in OTHER_PREFIXES.iter().copied().chain(key_prefixes().iter().map(String::as_str)) {
             let Some(secret) = rest.strip_prefix(prefix).filter(|_| starts_word) else { continue };
             let length = secret
                 .find(|c: char| {
@@ -89,6 +90,16 @@ fn masked(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_of_every_built_in_service_is_masked() {
+        for name in ["asistry", "agentstack", "task-tracking", "bob-studio"] {
+            let service = crate::service::Service::built_in(name).unwrap();
+            for prefix in service.auth.key_prefixes {
+                assert_eq!(masked(&format!("{prefix}12345")), format!("{prefix}MASKED"));
+            }
+        }
+    }
 
     #[test]
     fn what_looks_like_a_key_is_masked() {

@@ -29,7 +29,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("ASISTRY_KEY_STORE", "Where keys are stored: keyring, file or env"),
     ("ASISTRY_KEY_PASSPHRASE", "Passphrase of the encrypted key file"),
     ("ASISTRY_KEY_PASSPHRASE_FILE", "File that holds that passphrase in its first line"),
-    ("ASISTRY_LOG", "Log level without -v or -q: error, warn, info, debug or trace"),
+    (
+        "ASISTRY_LOG",
+        "Log level without -v or -q: error, warn, info, debug or trace; CRATE=LEVEL for other crates",
+    ),
     ("CI", "If true, asistry never asks, as with --no-input"),
     ("GITHUB_ACTIONS", "If true, a failure is also printed as an annotation"),
     ("NO_COLOR", "If set, no color is used, as with --color never"),

@@ -6,6 +6,7 @@ mod catalog;
 mod file;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -132,6 +133,16 @@ pub enum VariableKind {
     Url,
     /// One segment of a path.
     Segment,
+}
+
+/// Returns how the keys of the built-in services begin. Access tokens are left out: a cursor begins like a JWT.
+pub fn key_prefixes() -> &'static [String] {
+    static ALL: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let services = Service::names().filter_map(Service::built_in);
+        let with_keys = services.filter(|service| service.auth.scheme != AuthScheme::Oauth);
+        with_keys.flat_map(|service| service.auth.key_prefixes).collect()
+    });
+    &ALL
 }
 
 impl Auth {
