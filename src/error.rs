@@ -53,6 +53,8 @@ pub enum Kind {
     ToolDenied,
     /// The result is there and cannot be written.
     Output,
+    /// The person answered no.
+    Declined,
     /// The person or the client stopped it.
     Interrupted,
     /// A defect in asistry itself.
@@ -105,6 +107,7 @@ const TABLE: &[Row] = &[
     row(Kind::ProtocolViolation, "protocol_violation", 7, -32603),
     row(Kind::ToolDenied, "tool_denied", 2, -32603).unsent(),
     row(Kind::Output, "output", 1, -32603).lasting(),
+    row(Kind::Declined, "declined", 1, -32603).unsent(),
     row(Kind::Interrupted, "interrupted", 130, -32603),
     row(Kind::Bug, "bug", 70, -32603).lasting(),
 ];

@@ -7,7 +7,7 @@
 //! ```text
 //! error      what went wrong: a kind, a sentence, a hint; the one table of exit and JSON-RPC codes
 //! secret     a value that cannot be printed
-//! files      files that only their owner may read
+//! files      private files: 0600, replaced as a whole, locked with a deadline
 //! protocol   the pure core: messages, events, passages, retries, dialects, revisions, the bridge
 //! service    the remote systems, as data
 //! profile    a user's instance of a service

@@ -12,7 +12,7 @@ pub struct Secret(Zeroizing<String>);
 impl Secret {
     /// Takes the text over; the caller keeps no other copy.
     pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self::from(Zeroizing::new(text))
     }
 
     /// Opens the secret. Only `auth/` may call this.
@@ -38,9 +38,42 @@ impl From<String> for Secret {
     }
 }
 
+impl From<Zeroizing<String>> for Secret {
+    fn from(text: Zeroizing<String>) -> Self {
+        forbid_dumps();
+        Self(text)
+    }
+}
+
+/// Keeps this process's memory out of core dumps and away from debuggers, from its first secret on.
+#[cfg(unix)]
+fn forbid_dumps() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let mut limit = getrlimit(Resource::Core);
+        limit.current = Some(0);
+        let _ = setrlimit(Resource::Core, limit);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    });
+}
+
+#[cfg(not(unix))]
+fn forbid_dumps() {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_with_a_secret_cannot_be_dumped() {
+        use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
+        let _secret = Secret::new("ask_marked".into());
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
 
     #[test]
     fn a_secret_is_never_printed() {

@@ -353,3 +353,39 @@ fn a_service_of_the_user_is_known_everywhere_and_its_faults_are_told() {
         home.fails(&["-p", "odd", "tools"], 3).contains("the variable timeout has the name of an option")
     );
 }
+
+#[test]
+fn a_profile_is_added_by_its_url_alone() {
+    let home = Home::new();
+    home.asistry(&["profiles", "add", "local", "--url", "http://127.0.0.1:9/mcp"]).assert().success();
+    let text = home.text();
+    assert!(text.contains("service = \"mcp\"") && text.contains("http://127.0.0.1:9/mcp"), "{text}");
+    let refused =
+        home.asistry(&["profiles", "add", "other", "--service", "zuko", "--url", "http://h"]).assert();
+    refused.code(2);
+    assert_eq!(home.text(), text);
+}
+
+#[test]
+fn a_held_lock_is_waited_for_with_a_deadline() {
+    let home = Home::with("");
+    let state = home.0.path().join("state");
+    std::fs::create_dir(&state).expect("a directory");
+    let lock = std::fs::File::create(state.join("config.lock")).expect("a file");
+    lock.lock().expect("the lock");
+    let mut set = home.asistry(&["profiles", "set", "asistry", "timeout=5m"]);
+    let refused = set.env("ASISTRY_STATE_DIR", &state).timeout(std::time::Duration::from_secs(60)).assert();
+    let refused = refused.code(3);
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(said.contains("another process is changing the configuration"), "{said}");
+    drop(lock);
+    set.assert().success();
+}
+
+#[cfg(feature = "sandbox")]
+#[test]
+fn a_sandbox_is_reset_only_after_a_yes() {
+    let home = Home::new();
+    home.asistry(&["sandbox", "reset"]).assert().code(2);
+    home.asistry(&["sandbox", "reset", "--yes"]).assert().success();
+}

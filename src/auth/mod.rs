@@ -5,28 +5,31 @@
 
 pub mod form;
 mod headers;
+mod key;
 pub mod keys;
 mod mask;
 mod store;
+mod way;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
-use url::{Host, Origin, Url};
+use url::{Origin, Url};
 
 pub use headers::{ExtraHeaders, read_header_file};
+pub use key::revealed;
 pub use store::{Passphrase, PassphraseFor};
+pub use way::{Way, is_loopback};
 
 use crate::error::{Error, KeyHome, Kind, Remedy, Result};
 use crate::profile::Profile;
-use crate::protocol::http::{HttpCall, origin_and_path};
-use crate::secret::Secret;
-use crate::service::AuthScheme;
+use crate::protocol::http::{Challenge, HttpCall, origin_and_path};
 use crate::state::keys::Stamp;
+use key::{header_of, no_key};
 use keys::{Found, KeySource, Keys, Looked};
 use mask::Mask;
 
@@ -71,6 +74,21 @@ enum Source {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signed(u64);
 
+/// A refused call may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again;
+
+/// Tells credentials apart without giving them away: a key for caches and gates.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity(String);
+
+impl Identity {
+    /// Returns it as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// What the key store said: it is asked once, and again after a rejection.
 #[derive(Debug, Default)]
 struct Drawn {
@@ -94,13 +112,15 @@ impl Authorizer {
     /// Binds a credential to the origin of the endpoint. A stored one is read when it is needed.
     ///
     /// # Errors
-    /// [`Kind::AuthRequired`] for a given key that cannot be right.
+    /// [`Kind::AuthRequired`] for a given key that cannot be right; [`Kind::Config`] for a credential that would
+    /// travel in the clear, where it is known already that there is one.
     pub fn new(
         profile: &Profile,
-        endpoint: &Url,
+        way: &Way<'_>,
         credential: Credential,
         extra: ExtraHeaders,
     ) -> Result<Self> {
+        let endpoint = way.endpoint;
         let shown_origin = endpoint.origin().ascii_serialization();
         let in_header = || KeySource::Header { name: profile.service.auth.header_name().to_owned() };
         let (source, given, came_from) = match credential {
@@ -113,27 +133,23 @@ impl Authorizer {
         sent.filter(|value| value.is_sensitive()).for_each(|value| mask.add(value));
         let asked = matches!(source, Source::Given);
         let drawn = Drawn { asked, credential: given, came_from, mask, ..Drawn::default() };
-        Ok(Self {
+        let authorizer = Self {
             origin: endpoint.origin(),
             shown_origin,
             extra: extra.headers,
             profile: profile.clone(),
             source,
-            in_the_clear: None,
+            in_the_clear: way.check().err(),
             drawn: RwLock::new(drawn),
             rejected: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
-        })
+        };
+        authorizer.check_way()?;
+        Ok(authorizer)
     }
 
-    /// Refuses to send a credential over plain `http` beyond this machine, to the endpoint or to a proxy, unless
-    /// that is allowed.
-    ///
-    /// # Errors
-    /// [`Kind::Config`] with the option that allows it, where it is known already that there is one to send.
-    pub fn guarded(mut self, endpoint: &Url, proxy: Option<&Url>, allow_http: bool) -> Result<Self> {
-        let way = || proxy.map_or(Ok(()), |proxy| check_proxy(endpoint, proxy, allow_http));
-        self.in_the_clear = check_cleartext(endpoint, allow_http).and_then(|()| way()).err();
+    /// Refuses a credential that is known already and would travel in the clear.
+    fn check_way(&self) -> Result<()> {
         let known = match &self.source {
             Source::Given => self.has_secret_headers() || self.credential().is_some(),
             Source::Stored(keys) if self.profile.service.auth.optional => {
@@ -143,7 +159,7 @@ impl Authorizer {
         };
         match &self.in_the_clear {
             Some(error) if known => Err(error.clone()),
-            _ => Ok(self),
+            _ => Ok(()),
         }
     }
 
@@ -192,11 +208,11 @@ impl Authorizer {
         Ok(drawn.which)
     }
 
-    /// Returns what tells this credential and these headers from others, and gives neither away.
+    /// Returns what tells this credential and these headers from others.
     ///
     /// # Errors
     /// As [`Self::ready`].
-    pub async fn fingerprint(&self) -> Result<String> {
+    pub async fn identity(&self) -> Result<Identity> {
         self.ready().await?;
         let mut hash = Sha256::new_with_prefix(b"asistry credential v1\n");
         let credential = self.credential();
@@ -207,7 +223,7 @@ impl Authorizer {
             hash.update(value.as_bytes());
             hash.update(b"\n");
         }
-        Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+        Ok(Identity(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()))
     }
 
     fn elsewhere(&self, asked: &Url) -> Error {
@@ -220,17 +236,29 @@ impl Authorizer {
         Error::new(Kind::OriginMismatch, why).remedy(remedy)
     }
 
-    /// The service rejected the credential that a call was signed with: reads the key store again, once for each
-    /// rejection, and says whether there is another key now (AUTH-1). A given key cannot change.
-    pub async fn renew(&self, rejected: Signed) -> bool {
+    /// Decides what follows a refused call (AUTH-1): it may be sent again where another key is stored by now than
+    /// the one it was signed with. The key store is read once for each refused key; a given key cannot change.
+    ///
+    /// # Errors
+    /// [`Kind::AuthDenied`] where no other key is there, and what [`Self::ready`] says.
+    pub async fn rejected(&self, signed: Signed, challenge: &Challenge) -> Result<Again> {
+        let denied =
+            || Error::new(Kind::AuthDenied, "the service rejected the key").http_status(challenge.status);
+        if challenge.status != 401 {
+            return Err(denied());
+        }
         self.rejected.store(true, Ordering::Relaxed);
-        let Source::Stored(keys) = &self.source else { return false };
+        let Source::Stored(keys) = &self.source else { return Err(denied()) };
         let _one_reader = self.reading.lock().await;
         // Of several calls with the same key, the first that is refused reads; the others come later.
-        let known = self.drawn().which != rejected;
-        let renewed = known || (self.draw(keys).await.is_ok() && self.drawn().which != rejected);
-        self.rejected.store(!renewed, Ordering::Relaxed);
-        renewed
+        if self.drawn().which == signed {
+            self.draw(keys).await?;
+        }
+        if self.drawn().which == signed {
+            return Err(denied());
+        }
+        self.rejected.store(false, Ordering::Relaxed);
+        Ok(Again)
     }
 
     /// Says whether the service has rejected the credential (401), whatever it said in its body.
@@ -319,83 +347,11 @@ impl Authorizer {
     }
 }
 
-/// Refuses a credential over plain `http` beyond this machine.
-///
-/// # Errors
-/// [`Kind::Config`] with the option that allows it.
-pub fn check_cleartext(endpoint: &Url, allow_http: bool) -> Result<()> {
-    if endpoint.scheme() != "http" || allow_http || is_loopback(endpoint) {
-        return Ok(());
-    }
-    let shown = origin_and_path(endpoint);
-    let why = format!("a key would travel in the clear to {shown}");
-    Err(Error::new(Kind::Config, why).remedy(Remedy::AllowHttp))
-}
-
-/// A proxy beyond this machine reads what is plain `http`, even on its way to this machine.
-fn check_proxy(endpoint: &Url, proxy: &Url, allow_http: bool) -> Result<()> {
-    if endpoint.scheme() != "http" || allow_http || is_loopback(proxy) {
-        return Ok(());
-    }
-    let why = format!("a key would travel in the clear by way of {}", proxy.host_str().unwrap_or_default());
-    Err(Error::new(Kind::Config, why).remedy(Remedy::AllowHttp))
-}
-
-/// Says whether a URL stays on this machine.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => {
-            // The address of a socks proxy is read as a name.
-            let address = name.parse::<std::net::IpAddr>();
-            name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|a| a.is_loopback())
-        }
-        None => false,
-    }
-}
-
-fn no_key(profile: &Profile, home: KeyHome) -> Error {
-    let Profile { name, service, .. } = profile;
-    if service.auth.scheme == AuthScheme::Oauth {
-        let why =
-            format!("{} wants an OAuth login, which this version of asistry cannot make yet", service.title);
-        return Error::new(Kind::AuthRequired, why).remedy(Remedy::AddKey { page: String::new(), home });
-    }
-    Error::new(Kind::AuthRequired, format!("there is no key for the profile {name}"))
-        .remedy(Remedy::AddKey { page: service.auth.key_page.clone(), home })
-}
-
-/// Draws the header that carries a key, and refuses a key that cannot be one.
-fn header_of(profile: &Profile, found: &Found) -> Result<(HeaderName, HeaderValue)> {
-    let key = form::trimmed(&found.secret);
-    let fits = if found.forced { form::sendable(&key) } else { form::checked(&profile.service, &key) };
-    fits.map_err(|unfit| unfit.told(&found.source, profile))?;
-    let auth = &profile.service.auth;
-    let (name, text) = match auth.scheme {
-        AuthScheme::Header => (auth.header.as_str(), key.expose().to_owned()),
-        AuthScheme::Bearer | AuthScheme::Oauth => {
-            (AUTHORIZATION.as_str(), format!("Bearer {}", key.expose()))
-        }
-    };
-    let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&text))
-    else {
-        let why = format!("the key of {} cannot be sent in a header named “{name}”", profile.service.title);
-        return Err(Error::new(Kind::Config, why).hint("mend the header in the file of the service"));
-    };
-    value.set_sensitive(true);
-    Ok((name, value))
-}
-
-/// Opens a key for the person whose it is: `keys show --reveal`.
-pub fn revealed(key: &Secret) -> &str {
-    key.expose()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::profile::Config;
+    use crate::secret::Secret;
 
     fn given(key: &str) -> Credential {
         let secret = Secret::new(key.into());
@@ -406,7 +362,7 @@ mod tests {
         let profile = Profile::find(profile, &Config::default())?;
         let endpoint = profile.endpoint()?;
         let key = given(key);
-        let authorizer = Authorizer::new(&profile, &endpoint, key, ExtraHeaders::default())?;
+        let authorizer = Authorizer::new(&profile, &Way::straight(&endpoint), key, ExtraHeaders::default())?;
         let mut call = crate::protocol::dialect::Dialect::streamable_http(endpoint.into()).listen();
         authorizer.sign(&mut call).await.map(|_| call.headers)
     }
@@ -429,7 +385,8 @@ mod tests {
         let profile = Profile::find("asistry", &Config::default()).unwrap();
         let endpoint = profile.endpoint().unwrap();
         let key = given("ask_1");
-        let authorizer = Authorizer::new(&profile, &endpoint, key, ExtraHeaders::default()).unwrap();
+        let authorizer =
+            Authorizer::new(&profile, &Way::straight(&endpoint), key, ExtraHeaders::default()).unwrap();
         let elsewhere = Url::parse("https://asistry.com:444/api/mcp/client").unwrap();
         let mut call = crate::protocol::dialect::Dialect::streamable_http(elsewhere.into()).listen();
         assert_eq!(authorizer.sign(&mut call).await.unwrap_err().kind(), Kind::OriginMismatch);
@@ -441,19 +398,9 @@ mod tests {
         let profile = Profile::find("asistry", &Config::default()).unwrap();
         let endpoint = profile.endpoint().unwrap();
         let key = given("ask_12345678");
-        let authorizer = Authorizer::new(&profile, &endpoint, key, ExtraHeaders::default()).unwrap();
+        let authorizer =
+            Authorizer::new(&profile, &Way::straight(&endpoint), key, ExtraHeaders::default()).unwrap();
         let told = authorizer.without_secrets("no: Bearer ask_12345678, ask_12345678!".into());
         assert_eq!(told, "no: MASKED, MASKED!");
-    }
-
-    #[test]
-    fn a_key_does_not_travel_in_the_clear() {
-        let url = |text: &str| Url::parse(text).unwrap();
-        assert!(check_cleartext(&url("http://h.example/mcp"), false).is_err());
-        assert!(check_cleartext(&url("http://h.example/mcp"), true).is_ok());
-        for near in ["http://127.0.0.2/", "http://[::1]:9/", "http://localhost/", "https://h.example/"] {
-            assert!(check_cleartext(&url(near), false).is_ok(), "{near}");
-        }
-        assert!(check_cleartext(&url("http://localhost.example/"), false).is_err());
     }
 }

@@ -4,8 +4,15 @@
 
 #[cfg(unix)]
 mod hidden;
+#[cfg(unix)]
+mod line;
+#[cfg(unix)]
+mod mode;
 
-use std::io::{BufRead, ErrorKind, IsTerminal};
+use std::io::{ErrorKind, IsTerminal};
+
+#[cfg(unix)]
+pub use mode::restore;
 
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
@@ -46,6 +53,29 @@ impl Asker {
         Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
+    /// Asks for a yes before something is done. `otherwise` as in [`Self::confirm`].
+    ///
+    /// # Errors
+    /// [`Kind::Declined`] after a no, and as [`Self::confirm`].
+    pub fn consent(self, question: &str, otherwise: &str) -> Result<()> {
+        match self.confirm(question, otherwise)? {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Declined, "not confirmed; nothing was changed")),
+        }
+    }
+
+    /// Stops showing what is typed, until the value is dropped: before work that ends in a hidden prompt.
+    #[cfg(unix)]
+    pub fn quiet(self) -> Option<mode::Mode> {
+        self.allowed.then(|| mode::Mode::quiet().ok()).flatten()
+    }
+
+    /// As on Unix; here a hidden prompt begins only when it asks.
+    #[cfg(not(unix))]
+    pub fn quiet(self) -> Option<()> {
+        None
+    }
+
     /// Asks for a yes or a no; nothing typed is a yes. `otherwise` as in [`Self::confirm`].
     ///
     /// # Errors
@@ -65,12 +95,13 @@ impl Asker {
             return Err(nobody(question, otherwise));
         }
         ui::ask(question);
-        let mut answer = String::new();
-        match std::io::stdin().lock().read_line(&mut answer) {
-            Ok(1..) => Ok(answer.trim().to_owned()),
-            _ => {
+        match read_line() {
+            Ok(answer) => Ok(answer.trim().to_owned()),
+            Err(e) => {
                 ui::say("");
-                Err(Error::new(Kind::Interrupted, "the question was not answered").hint(otherwise))
+                let interrupted = e.kind() == ErrorKind::Interrupted;
+                let why = if interrupted { "interrupted" } else { "the question was not answered" };
+                Err(Error::new(Kind::Interrupted, why).hint(otherwise))
             }
         }
     }
@@ -84,7 +115,7 @@ impl Asker {
             return Err(nobody(question, otherwise));
         }
         #[cfg(unix)]
-        let typed = hidden::read(question).map(|typed| Secret::new(typed.to_string()));
+        let typed = hidden::read(question).map(Secret::from);
         #[cfg(not(unix))]
         let typed = rpassword::prompt_password(format!("{question} ")).map(Secret::new);
         match typed {
@@ -97,6 +128,18 @@ impl Asker {
             }
             Err(_) => Err(Error::new(Kind::Interrupted, "the question was not answered").hint(otherwise)),
         }
+    }
+}
+
+#[cfg(unix)]
+use line::read as read_line;
+
+#[cfg(not(unix))]
+fn read_line() -> std::io::Result<String> {
+    let mut line = String::new();
+    match std::io::stdin().read_line(&mut line)? {
+        0 => Err(ErrorKind::UnexpectedEof.into()),
+        _ => Ok(line),
     }
 }
 

@@ -12,6 +12,7 @@ use super::ask::Asker;
 use crate::auth::keys::Keys;
 use crate::auth::{Passphrase, PassphraseFor};
 use crate::error::{Error, Kind, Result};
+use crate::files::remedy_for_shared;
 use crate::profile::{Config, Place, StoreKind};
 use crate::secret::Secret;
 use crate::state::State;
@@ -65,7 +66,6 @@ pub struct Environment {
     data_dir: Option<PathBuf>,
     cache_dir: Option<PathBuf>,
     key_store: Option<String>,
-    passphrase: Option<Secret>,
     passphrase_file: Option<PathBuf>,
 }
 
@@ -86,7 +86,6 @@ impl Environment {
             data_dir: path("ASISTRY_DATA_DIR"),
             cache_dir: path("ASISTRY_CACHE_DIR"),
             key_store: variable("ASISTRY_KEY_STORE"),
-            passphrase: variable("ASISTRY_KEY_PASSPHRASE").map(Secret::new),
             passphrase_file: path("ASISTRY_KEY_PASSPHRASE_FILE"),
         }
     }
@@ -119,10 +118,10 @@ impl Environment {
     }
 
     fn passphrase(&self, config: &Config, asker: Asker) -> Passphrase {
-        let given = self.passphrase.clone();
         let file = self.passphrase_file.clone().or_else(|| config.key_passphrase_file.clone());
-        Arc::new(move |why| match (&given, &file) {
-            (Some(passphrase), _) => Ok(passphrase.clone()),
+        // Read where it is used: no copy is kept.
+        Arc::new(move |why| match (variable("ASISTRY_KEY_PASSPHRASE"), &file) {
+            (Some(passphrase), _) => Ok(Secret::new(passphrase)),
             (None, Some(path)) => read_passphrase(path),
             (None, None) => ask_passphrase(asker, why),
         })
@@ -233,13 +232,19 @@ fn ask_passphrase(asker: Asker, why: PassphraseFor) -> Result<Secret> {
     Ok(first)
 }
 
-/// Reads a passphrase: the first line of a file.
+/// Reads a passphrase: the first line of a file, without a byte-order mark. A file that others can read is refused.
 fn read_passphrase(path: &Path) -> Result<Secret> {
-    let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|e| {
+    let unreadable = |e: std::io::Error| {
         Error::new(Kind::KeyStore, format!("the passphrase in {} cannot be read: {e}", path.display()))
             .hint("check ASISTRY_KEY_PASSPHRASE_FILE, or key_passphrase_file in config.toml")
-    })?;
-    Ok(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
+    };
+    if let Some(remedy) = remedy_for_shared(path).map_err(unreadable)? {
+        let why = format!("other users can read the passphrase in {}", path.display());
+        return Err(Error::new(Kind::KeyStore, why).hint(remedy));
+    }
+    let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(unreadable)?;
+    let first = text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default();
+    Ok(Secret::new(first.to_owned()))
 }
 
 fn no_home(what: &str, variable: &str) -> Error {

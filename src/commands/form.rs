@@ -12,13 +12,21 @@ use crate::ui;
 
 const OTHERWISE: &str = "the service can do without an answer only if it says so";
 
-/// Asks, and returns the result of the request: accepted with the answers, declined, or cancelled.
-pub fn answered(asker: Asker, params: &Value) -> Value {
+/// What came of a question.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The result of the request: accepted with the answers, or declined.
+    Answered(Value),
+    /// The person wants to end: Ctrl-C, or the end of the input.
+    Interrupted,
+}
+
+/// Asks.
+pub fn ask(asker: Asker, params: &Value) -> Outcome {
     match filled_in(asker, params) {
-        Ok(Some(content)) => json!({"action": "accept", "content": content}),
-        Ok(None) => json!({"action": "decline"}),
-        // The input has ended, or there is nobody.
-        Err(_) => json!({"action": "cancel"}),
+        Ok(Some(content)) => Outcome::Answered(json!({"action": "accept", "content": content})),
+        Ok(None) => Outcome::Answered(json!({"action": "decline"})),
+        Err(_) => Outcome::Interrupted,
     }
 }
 

@@ -197,6 +197,8 @@ fn run(card: Card, environment: &Environment) -> Result<u8> {
     });
     // What still blocks (a read of stdin, a name being resolved) must not hold up the end.
     runtime.shutdown_background();
+    #[cfg(unix)]
+    ask::restore();
     log.finish();
     result
 }

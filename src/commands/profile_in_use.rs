@@ -9,7 +9,7 @@ use super::arguments::Common;
 use super::environment::{Environment, variable};
 use super::remedy::Target;
 use crate::auth::keys::{Found, KeySource};
-use crate::auth::{Authorizer, Credential, ExtraHeaders, is_loopback, read_header_file};
+use crate::auth::{Authorizer, Credential, ExtraHeaders, Way, is_loopback, read_header_file};
 use crate::error::{Advise, Error, Kind, Result};
 use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{self, Config, Options, Profile, ToolNames, headers};
@@ -95,11 +95,8 @@ impl ProfileInUse {
             }
         };
         let allow_http = options.allow_http == Some(true);
-        let authorizer = Authorizer::new(&profile, &endpoint, credential, extra)?.guarded(
-            &endpoint,
-            proxy.as_ref(),
-            allow_http,
-        )?;
+        let way = Way { endpoint: &endpoint, proxy: proxy.as_ref(), allow_http };
+        let authorizer = Authorizer::new(&profile, &way, credential, extra)?;
         if options.insecure == Some(true) {
             crate::ui::say(
                 "asistry: --insecure: no certificate is checked; anyone on the way can read the key",

@@ -33,7 +33,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Delete all data
-    Reset,
+    Reset {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 /// Serves until it is interrupted.
@@ -45,7 +49,11 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
         Some(directory) => Ok(directory.clone()),
         None => environment.data_dir().map(|data| data.join("sandbox")),
     };
-    if let Some(Action::Reset) = arguments.action {
+    if let Some(Action::Reset { yes }) = arguments.action {
+        if !yes {
+            let question = format!("Delete all sandbox data in {}?", directory()?.display());
+            environment.asker(false).consent(&question, "asistry sandbox reset --yes")?;
+        }
         sandbox::reset(&directory()?).context("the sandbox cannot be emptied")?;
         ui::say("the sandbox is empty again");
         return Ok(0);

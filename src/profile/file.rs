@@ -6,20 +6,22 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::config::{self, Place};
 use super::document::Document;
 use crate::error::{Error, Kind, Result};
+use crate::files::{self, Lock};
+
+/// Another process needs less to change the configuration.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Changes the configuration; what `change` refuses is not written. Others who do the same wait at `lock`.
 ///
 /// # Errors
 /// What `change` says, and [`Kind::Config`] where the file cannot be read, edited or written.
 pub fn edit<T>(place: &Place, lock: &Path, change: impl FnOnce(&mut Document) -> Result<T>) -> Result<T> {
-    let _lock = locked(lock).map_err(|e| {
-        Error::new(Kind::Config, format!("{} cannot be locked: {e}", lock.display()))
-            .hint("set ASISTRY_STATE_DIR to a directory that can be written")
-    })?;
+    let _lock = locked(lock)?;
     let path = resolved(place.file())?;
     let before = config::text(&path)?;
     let mut document = Document::read(&before, &path)?;
@@ -31,25 +33,15 @@ pub fn edit<T>(place: &Place, lock: &Path, change: impl FnOnce(&mut Document) ->
     Ok(done)
 }
 
-fn locked(path: &Path) -> std::io::Result<File> {
-    if let Some(directory) = path.parent() {
-        make_directory(directory)?;
-    }
-    let mut options = File::options();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
-    file.lock()?;
-    Ok(file)
-}
-
-/// Makes a directory that others cannot look into, where there is none.
-fn make_directory(path: &Path) -> std::io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(path)
+fn locked(path: &Path) -> Result<Lock> {
+    let lock = files::lock_blocking(path, PATIENCE).map_err(|e| {
+        Error::new(Kind::Config, format!("{} cannot be locked: {e}", path.display()))
+            .hint("set ASISTRY_STATE_DIR to a directory that can be written")
+    })?;
+    lock.ok_or_else(|| {
+        let why = format!("another process is changing the configuration: it holds {}", path.display());
+        Error::new(Kind::Config, why).hint("try again when it is done; nothing was changed")
+    })
 }
 
 /// Follows a link to the file that is to be replaced, which need not be there.
@@ -73,7 +65,7 @@ fn write(path: &Path, before: &str, after: &str) -> Result<()> {
     }
     let directory = path.parent().ok_or_else(|| refused(&"it has no directory"))?;
     let replace = || -> std::io::Result<()> {
-        make_directory(directory)?;
+        files::private_directory(directory)?;
         // A temporary file is 0600 from the beginning.
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(after.as_bytes())?;

@@ -43,7 +43,23 @@ pub enum Media {
     Text,
 }
 
+/// What a service says of a refused credential, as data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Challenge {
+    /// 401 or 403.
+    pub status: u16,
+    /// Each `WWW-Authenticate` header, as it came.
+    pub authenticate: Vec<String>,
+}
+
 impl Head {
+    /// Returns the challenge of a refusal.
+    pub fn challenge(&self) -> Challenge {
+        let values = self.headers.get_all(http::header::WWW_AUTHENTICATE).iter();
+        let authenticate = values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        Challenge { status: self.status, authenticate: authenticate.collect() }
+    }
+
     /// Returns how the body is to be read; parameters and letter case do not matter (HTTP-2).
     pub fn media(&self) -> Media {
         let media = self.header(CONTENT_TYPE.as_str()).unwrap_or_default();

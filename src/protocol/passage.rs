@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Remedy, Wire};
-use crate::protocol::http::{self, Head, HttpCall, Media};
+use crate::protocol::http::{self, Challenge, Head, HttpCall, Media};
 use crate::protocol::message::{Id, Malformed, Message, Parcel};
 use crate::protocol::retry::{self, RetryPolicy, Verdict};
 use crate::protocol::sse::Event;
@@ -311,6 +311,11 @@ impl Passage {
             429 | 503 => self.refused(head, body, (moment, items)),
             _ => self.failing(head, body, (moment, items)),
         }
+    }
+
+    /// Returns why the credential must be renewed.
+    pub fn challenge(&self) -> Challenge {
+        self.rejection.as_ref().map(|(head, _)| head.challenge()).unwrap_or_default()
     }
 
     /// The driver has renewed the credential, or could not.

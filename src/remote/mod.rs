@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::auth::keys::KeySource;
-use crate::auth::{Authorizer, Signed};
+use crate::auth::{Authorizer, Identity, Signed};
 use crate::error::Result;
 use crate::net::{self, Net};
 use crate::protocol::MAX_MESSAGE;
@@ -125,8 +125,8 @@ impl Remote {
     ///
     /// # Errors
     /// The credential's.
-    pub async fn fingerprint(&self) -> Result<String> {
-        self.authorizer.fingerprint().await
+    pub async fn identity(&self) -> Result<Identity> {
+        self.authorizer.identity().await
     }
 
     /// Takes the credential out of a text that repeats it.
@@ -205,8 +205,9 @@ impl Remote {
                     voyage.wait(wait).await
                 }
                 Step::Renew => {
-                    let renewed = self.authorizer.renew(voyage.signed).await;
-                    voyage.passage.renewed(renewed, moment(), &mut voyage.items)
+                    let challenge = voyage.passage.challenge();
+                    let again = self.authorizer.rejected(voyage.signed, &challenge).await;
+                    voyage.passage.renewed(again.is_ok(), moment(), &mut voyage.items)
                 }
                 Step::Elsewhere => {
                     let silence = voyage.passage.silence().unwrap_or_default();

@@ -80,6 +80,22 @@ fn a_question_can_be_declined_and_nobody_is_asked_without_input() {
 }
 
 #[test]
+fn ctrl_c_in_a_form_cancels_at_once() {
+    let shell = asking(form());
+    for answers in [&[][..], &["", "Ada"]] {
+        let mut leaving = seated(&shell, &["call", "echo", "title=x"]);
+        for (question, answer) in ["Answer it? [Y/n]", "Your name (string):"].into_iter().zip(answers) {
+            leaving.answers(question, answer);
+        }
+        leaving.awaits(["Answer it? [Y/n]", "age (integer):"][answers.len() / 2]);
+        leaving.types("\u{3}");
+        let left = leaving.leaves();
+        assert_eq!((left.code, left.printed.as_str()), (130, ""), "{}", left.said);
+        assert_eq!(heard(&shell), json!({"action": "cancel"}));
+    }
+}
+
+#[test]
 fn an_address_is_shown_and_never_opened() {
     let shell = asking(
         json!({"mode": "url", "url": "https://pay.example/1", "message": "Pay", "elicitationId": "1"}),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{NEW, OLD, key_of, origin};
+use super::{Accepted, NEW, OLD, key_of, origin};
 use crate::support::bridge::request;
 use crate::support::home::Home;
 use crate::support::service::{Reply, Service};
@@ -206,4 +206,66 @@ fn a_key_of_a_bare_url_is_for_its_origin_and_other_urls_go_without() {
     home.run(&["keys", "test", "--url", &own.url()]).succeeds();
     home.run(&["keys", "remove", "--url", &own.url(), "--yes"]).succeeds();
     assert_eq!(home.json(&["keys", "list", "--json"]).as_array().map(Vec::len), Some(1));
+}
+
+/// Edits the list of keys by hand.
+fn edit_list(home: &Home, from: &str, to: &str) {
+    let path = home.file("state/keys.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(&path, text.replace(from, to)).unwrap();
+}
+
+#[test]
+fn an_origin_that_was_edited_into_the_list_is_not_believed() {
+    let service = Accepted::only(&[OLD]).service();
+    let elsewhere = Service::never_called();
+    let home = Home::new();
+    let (here, there) = (origin(&service.url()), origin(&elsewhere.url()));
+    home.told(&["keys", "add", "-p", "asistry", "--url", &service.url(), "--stdin"], OLD).succeeds();
+    let list = std::fs::read_to_string(home.file("state/keys.json")).unwrap();
+    let tools = ["-p", "asistry", "--url", &elsewhere.url(), "tools"].map(str::to_owned);
+    let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
+    edit_list(&home, &format!("\"origin\": \"{here}\""), &format!("\"origin\": \"{there}\""));
+    home.run(&tools).fails(4).says(&["was edited"]);
+    home.run(&["keys", "test", "-p", "asistry", "--url", &elsewhere.url()]).fails(4).says(&["was edited"]);
+    std::fs::write(home.file("state/keys.json"), &list).unwrap();
+    // An origin that was never bound is not in the store.
+    let name = "\"name\": \"default\",";
+    edit_list(&home, name, &format!("{name} \"bound\": [\"{there}\"],"));
+    home.run(&tools).fails(3).says(&["may not go to"]);
+    std::fs::write(home.file("state/keys.json"), &list).unwrap();
+    home.run(&["-p", "asistry", "--url", &service.url(), "tools"]).succeeds();
+}
+
+#[test]
+fn an_edited_item_is_noticed_and_nothing_is_written_over_it() {
+    let service = Accepted::only(&[OLD, NEW]).service();
+    let home = Home::new();
+    let url = service.url();
+    let add = |name: &'static str| ["keys", "add", "-p", "asistry", "--stdin", "--name", name, "--url"];
+    home.told(&[&add("one")[..], &[&url]].concat(), OLD).succeeds();
+    home.told(&[&add("two")[..], &[&url]].concat(), NEW).succeeds();
+    let list = std::fs::read_to_string(home.file("state/keys.json")).unwrap();
+    let here = origin(&url);
+    edit_list(&home, &format!("v1/asistry/one/{here}"), &format!("v1/asistry/two/{here}"));
+    home.run(&["-p", "asistry", "--url", &url, "tools"]).fails(4).says(&["was edited"]);
+    home.told(&[&add("one")[..], &[&url, "--replace"]].concat(), NEW).fails(4).says(&["was edited"]);
+    // Removing it deletes no other key.
+    home.run(&["keys", "remove", "-p", "asistry", "--name", "one", "--yes"]).succeeds();
+    let two = home.run(&["keys", "show", "-p", "asistry", "--name", "two", "--reveal", "--yes"]).succeeds();
+    assert_eq!(two.stdout.trim_end(), NEW);
+    std::fs::write(home.file("state/keys.json"), &list).unwrap();
+    let one = home.run(&["keys", "show", "-p", "asistry", "--name", "one", "--reveal", "--yes"]).succeeds();
+    assert_eq!(one.stdout.trim_end(), OLD, "it was not written over");
+}
+
+#[test]
+fn a_name_below_localhost_is_not_this_machine() {
+    let home = Home::new();
+    let add = ["keys", "add", "-p", "asistry", "--no-verify", "--stdin", "--url"];
+    home.told(&[&add[..], &["http://a.localhost:9/mcp"]].concat(), OLD).succeeds();
+    home.run(&["-p", "asistry", "--url", "http://a.localhost:9/mcp", "tools"])
+        .fails(3)
+        .says(&["in the clear"]);
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
-use super::{NEW, NOWHERE, OLD};
-use crate::support::home::{Home, Ran};
+use super::{Accepted, NEW, NOWHERE, OLD};
+use crate::support::home::{Home, PASSPHRASE, Ran};
 use crate::support::service::Service;
 
 const ADD: [&str; 8] = ["keys", "add", "-p", "asistry", "--url", NOWHERE, "--no-verify", "--stdin"];
@@ -85,16 +85,21 @@ fn a_wrong_passphrase_opens_nothing_and_changes_nothing() {
 
 #[test]
 fn the_passphrase_can_lie_in_a_file() {
+    use std::os::unix::fs::PermissionsExt;
     let home = home_with_a_key();
+    let private = |file: String| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        file
+    };
     let show = ["keys", "show", "--reveal", "--yes"];
     let run = |file: &str| {
         let mut command = home.command(show);
         Ran::of(command.env_remove("ASISTRY_KEY_PASSPHRASE").env("ASISTRY_KEY_PASSPHRASE_FILE", file))
     };
-    let right = home.write("passphrase", format!("{}\nmore\n", crate::support::home::PASSPHRASE));
+    let right = private(home.write("passphrase", format!("{PASSPHRASE}\nmore\n")));
     assert_eq!(run(&right).succeeds().stdout, format!("{OLD}\n"));
     run("/no/such/file").fails(4).says(&["/no/such/file", "ASISTRY_KEY_PASSPHRASE_FILE"]);
-    run(&home.write("empty", "")).fails(4).says(&["is empty"]);
+    run(&private(home.write("empty", ""))).fails(4).says(&["is empty"]);
     home.write("config/config.toml", format!("key_passphrase_file = {right:?}\n"));
     let mut command = home.command(show);
     let ran = Ran::of(command.env_remove("ASISTRY_KEY_PASSPHRASE")).succeeds();
@@ -298,4 +303,67 @@ fn what_is_stored_is_for_its_owner_only() {
     {
         assert_eq!(mode(name), wanted, "{name}");
     }
+}
+
+#[test]
+fn a_passphrase_file_that_others_can_read_is_refused_and_a_byte_order_mark_is_none_of_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new();
+    let file = home.write("given/it's", format!("\u{feff}{PASSPHRASE}\r\n"));
+    let shared = |mode: u32| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    let run = |arguments: &[&str], stdin: &str| {
+        let mut command = home.command(arguments);
+        command.env_remove("ASISTRY_KEY_PASSPHRASE").env("ASISTRY_KEY_PASSPHRASE_FILE", &file);
+        Ran::of(command.write_stdin(stdin))
+    };
+    let add = ["keys", "add", "-p", "asistry", "--url", NOWHERE, "--no-verify", "--stdin"];
+    shared(0o644);
+    let refused = run(&add, OLD).fails(4);
+    let remedy =
+        refused.stderr.lines().find_map(|line| Some(&line[line.find("chmod")?..])).expect("a remedy");
+    assert!(std::process::Command::new("sh").args(["-c", remedy]).status().unwrap().success(), "{remedy}");
+    run(&add, OLD).succeeds();
+    // The file was sealed with the passphrase alone.
+    let shown = home.run(&["keys", "show", "-p", "asistry", "--reveal", "--yes"]).succeeds();
+    assert_eq!(shown.stdout.trim_end(), OLD);
+}
+
+#[test]
+fn a_directory_that_cannot_be_looked_into_is_reported() {
+    let home = Home::new();
+    home.told(&["keys", "add", "-p", "asistry", "--url", NOWHERE, "--no-verify", "--stdin"], OLD).succeeds();
+    let file = home.write("a-file", "");
+    let mut command = home.command(["keys", "show", "-p", "asistry", "--reveal", "--yes"]);
+    let ran = Ran::of(command.env("ASISTRY_DATA_DIR", &file)).fails(4);
+    assert!(
+        !ran.stderr.contains("is not there") && ran.stderr.contains("cannot be looked for"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn when_one_key_is_left_it_is_the_current_one() {
+    let home = Home::new();
+    let add = ["keys", "add", "-p", "asistry", "--url", NOWHERE, "--no-verify", "--stdin", "--name"];
+    for name in ["one", "two"] {
+        home.told(&[&add[..], &[name]].concat(), OLD).succeeds();
+    }
+    home.run(&["keys", "remove", "-p", "asistry", "--name", "one", "--yes"]).succeeds().says(&["is now two"]);
+    assert_eq!(home.json(&["keys", "list", "--json"])[0]["current"], true);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_holds_a_key_leaves_no_core() {
+    let service = Accepted::only(&[OLD]).service();
+    let home = Home::new();
+    home.told(&["keys", "add", "-p", "asistry", "--url", &service.url(), "--stdin"], OLD).succeeds();
+    let mut bridge = home.start(&["-p", "asistry", "--url", &service.url(), "bridge"]).spawn();
+    bridge.open("2025-06-18");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", bridge.pid)).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
 }

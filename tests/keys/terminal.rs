@@ -133,24 +133,53 @@ fn stdin_that_is_a_terminal_would_show_the_key_and_is_refused() {
 }
 
 #[test]
-fn to_replace_a_key_is_asked_first() {
+fn a_key_that_exists_is_refused_before_anything_is_asked() {
     let home = home_with(OLD);
-    for (typed, kept) in [("\r", OLD), ("n\r", OLD), ("maybe\r", OLD), ("y\r", NEW)] {
-        let mut terminal = terminal(&home, &no_verify());
-        terminal.awaits("There is a key asistry/default already. Replace it? [y/N] ");
-        assert!(terminal.is_as_usual(), "an answer that is no secret is shown");
-        terminal.types(typed);
-        if kept == NEW {
-            terminal.awaits("Key for Asistry");
-            terminal.types(&format!("{NEW}\r"));
-            terminal.awaits("stored");
-            terminal.ends(0);
-        } else {
-            terminal.awaits("nothing was changed");
-            terminal.ends(130);
-        }
-        assert_eq!(stored(&home), kept);
+    let refused = terminal(&home, &no_verify());
+    let screen = refused.ends(2);
+    assert!(screen.contains("there is a key asistry/default already"), "{screen}");
+    assert!(screen.contains("keys rotate -p asistry") && screen.contains("--replace"), "{screen}");
+    assert!(!screen.contains("Key for Asistry"), "{screen}");
+    assert_eq!(stored(&home), OLD);
+    let mut replacing = terminal(&home, &[&no_verify()[..], &["--replace"]].concat());
+    replacing.awaits("Key for Asistry");
+    replacing.types(&format!("{NEW}\r"));
+    replacing.awaits("stored");
+    replacing.ends(0);
+    assert_eq!(stored(&home), NEW);
+}
+
+#[test]
+fn a_key_that_is_typed_ahead_is_not_shown() {
+    let home = Home::new();
+    let mut terminal = Terminal::start(asistry(&home, &no_verify(), false));
+    terminal.awaits("New passphrase");
+    // The first prompt hides; between the prompts and while the store is opened nothing is shown either.
+    terminal.types(&format!("{PASSPHRASE}\r{PASSPHRASE}\r{NEW}\r"));
+    terminal.awaits("stored asistry/default");
+    let screen = terminal.ends(0);
+    assert!(!screen.contains(NEW) && !screen.contains(PASSPHRASE), "{screen}");
+    assert_eq!(stored(&home), NEW);
+}
+
+#[test]
+fn ctrl_c_behind_the_hidden_prompt_leaves_the_terminal_as_it_was() {
+    let home = home_with(OLD);
+    // Another process changes keys, so that the command waits.
+    let lock =
+        std::fs::File::options().write(true).create(true).truncate(false).open(home.file("state/keys.lock"));
+    let lock = lock.unwrap();
+    lock.lock().unwrap();
+    let mut waiting = terminal(&home, &[&no_verify()[..], &["--name", "other"]].concat());
+    waiting.awaits("Key for Asistry");
+    waiting.types(&format!("{NEW}\r"));
+    let until = std::time::Instant::now() + crate::support::DEADLINE;
+    while !waiting.is_interruptible() && std::time::Instant::now() < until {
+        std::thread::yield_now();
     }
+    waiting.types(CTRL_C);
+    waiting.awaits("interrupted");
+    waiting.ends(130);
 }
 
 #[test]
@@ -170,8 +199,8 @@ fn to_remove_a_key_and_to_widen_where_it_goes_is_asked_first() {
         let mut refused = terminal(&home, arguments);
         refused.awaits(question);
         refused.types("\r");
-        refused.awaits("nothing was changed");
-        refused.ends(130);
+        refused.awaits("not confirmed; nothing was changed");
+        refused.ends(1);
         assert_eq!(home.json(&["keys", "list", "--json"]), before);
         let mut allowed = terminal(&home, arguments);
         allowed.awaits(question);

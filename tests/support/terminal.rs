@@ -129,6 +129,11 @@ impl Terminal {
         tcgetattr(&self.terminal).unwrap().local_modes.contains(usual)
     }
 
+    /// Says whether Ctrl-C is a signal.
+    pub fn is_interruptible(&self) -> bool {
+        tcgetattr(&self.terminal).unwrap().local_modes.contains(LocalModes::ISIG)
+    }
+
     /// Waits for the end, which must leave the terminal as it was; returns all that stood on the screen.
     #[track_caller]
     pub fn ends(mut self, code: i32) -> String {

@@ -8,8 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
@@ -21,8 +20,8 @@ use zeroize::Zeroizing;
 
 use super::KeyStore;
 use crate::error::{Error, Kind, Result};
+use crate::files::{Durability, private_directory, replace};
 use crate::secret::Secret;
-use crate::state::{Durability, private_directory, replace};
 
 const VERSION: u32 = 1;
 /// RFC 9106, section 4, second recommendation, with one lane: 64 MiB, three passes.
@@ -36,9 +35,8 @@ const NONCE: usize = 24;
 #[derive(Debug)]
 pub struct EncryptedFile {
     path: PathBuf,
-    passphrase: Secret,
-    /// Making a key takes a tenth of a second: it is made once for each salt.
-    derived: Mutex<Option<Derived>>,
+    /// Made once from the passphrase, which is not kept.
+    derived: Derived,
 }
 
 struct Derived {
@@ -85,72 +83,49 @@ impl EncryptedFile {
             return Err(Error::new(Kind::KeyStore, "the passphrase of the file of keys is empty")
                 .hint("set ASISTRY_KEY_PASSPHRASE or ASISTRY_KEY_PASSPHRASE_FILE"));
         }
-        let file = Self { path, passphrase: passphrase.clone(), derived: Mutex::default() };
+        let (salt, cost) = match read_header(&path)? {
+            Some(header) => (decoded(&path, &header.salt)?, header.cost),
+            None => (random::<SALT>(&path)?.to_vec(), COST),
+        };
+        let key = derived(&path, passphrase, (&salt, cost))?;
+        let file = Self { path, derived: Derived { salt, cost, key } };
         file.items()?;
         Ok(file)
     }
 
     fn items(&self) -> Result<Items> {
-        let text = match fs::read_to_string(&self.path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Items::new()),
-            Err(e) => return Err(self.fail(&format!("cannot be read: {e}"))),
-        };
-        let damaged = || self.fail("is damaged, or no file of keys");
+        let Some(text) = read(&self.path)? else { return Ok(Items::new()) };
+        let damaged = || damaged(&self.path);
         let (first, sealed) = text.split_once('\n').ok_or_else(damaged)?;
-        let header = self.header(first)?;
-        let salt = BASE64_STANDARD.decode(&header.salt).map_err(|_| damaged())?;
-        let nonce = BASE64_STANDARD.decode(&header.nonce).map_err(|_| damaged())?;
-        let sealed = BASE64_STANDARD.decode(sealed.trim_end()).map_err(|_| damaged())?;
+        let header = header(&self.path, first)?;
+        if !self.derived.is_of(&header) {
+            return Err(fail(&self.path, "was made anew meanwhile: open it again"));
+        }
+        let nonce = decoded(&self.path, &header.nonce)?;
+        let sealed = decoded(&self.path, sealed.trim_end())?;
         let nonce = XNonce::try_from(nonce.as_slice()).map_err(|_| damaged())?;
         let payload = Payload { msg: &sealed, aad: first.as_bytes() };
-        let plain = self.cipher(&salt, header.cost)?.decrypt(&nonce, payload);
-        let plain = Zeroizing::new(plain.map_err(|_| self.wrong_passphrase())?);
+        let plain = self.derived.cipher().decrypt(&nonce, payload);
+        let plain = Zeroizing::new(plain.map_err(|_| wrong_passphrase(&self.path))?);
         serde_json::from_slice(&plain).map_err(|_| damaged())
     }
 
-    fn header(&self, line: &str) -> Result<Header> {
-        #[derive(Deserialize)]
-        struct Any {
-            format: String,
-            version: u32,
-        }
-        let damaged = || self.fail("is damaged, or no file of keys");
-        let any: Any = serde_json::from_str(line).map_err(|_| damaged())?;
-        if any.format != "asistry-keys" {
-            return Err(damaged());
-        }
-        if any.version != VERSION {
-            let why = format!("is of version {}: use the asistry that wrote it, or a newer one", any.version);
-            return Err(self.fail(&why));
-        }
-        let header: Header = serde_json::from_str(line).map_err(|_| damaged())?;
-        let Cost { memory_kib, passes, lanes } = header.cost;
-        let high = memory_kib > HIGHEST.memory_kib || passes > HIGHEST.passes || lanes > HIGHEST.lanes;
-        if high || header.kdf != "argon2id" || header.cipher != "xchacha20poly1305" {
-            return Err(self.fail("asks for what this version does not do"));
-        }
-        Ok(header)
-    }
-
     fn seal(&self, items: &Items) -> Result<()> {
-        let (salt, cost) = self.salt()?;
-        let mut nonce = [0; NONCE];
-        getrandom::fill(&mut nonce).map_err(|e| self.fail(&format!("got no random numbers: {e}")))?;
+        let nonce = random::<NONCE>(&self.path)?;
         let header = Header {
             format: "asistry-keys".into(),
             version: VERSION,
             kdf: "argon2id".into(),
-            cost,
-            salt: BASE64_STANDARD.encode(&salt),
+            cost: self.derived.cost,
+            salt: BASE64_STANDARD.encode(&self.derived.salt),
             cipher: "xchacha20poly1305".into(),
             nonce: BASE64_STANDARD.encode(nonce),
         };
-        let unwritable = |e: String| self.fail(&format!("cannot be written: {e}"));
+        let unwritable = |e: String| fail(&self.path, &format!("cannot be written: {e}"));
         let header = serde_json::to_string(&header).map_err(|e| unwritable(e.to_string()))?;
         let plain = Zeroizing::new(serde_json::to_vec(items).map_err(|e| unwritable(e.to_string()))?);
         let payload = Payload { msg: &plain, aad: header.as_bytes() };
-        let sealed = self.cipher(&salt, cost)?.encrypt(&XNonce::from(nonce), payload);
+        let sealed = self.derived.cipher().encrypt(&XNonce::from(nonce), payload);
         let sealed = sealed.map_err(|_| unwritable("it could not be sealed".into()))?;
         let text = format!("{header}\n{}\n", BASE64_STANDARD.encode(sealed));
         if let Some(directory) = self.path.parent() {
@@ -158,49 +133,98 @@ impl EncryptedFile {
         }
         replace(&self.path, text.as_bytes(), Durability::Durable).map_err(|e| unwritable(e.to_string()))
     }
+}
 
-    /// Returns the salt and cost of the file, or those of a new one.
-    fn salt(&self) -> Result<(Vec<u8>, Cost)> {
-        let derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = derived.as_ref() {
-            return Ok((known.salt.clone(), known.cost));
-        }
-        let mut salt = vec![0; SALT];
-        getrandom::fill(&mut salt).map_err(|e| self.fail(&format!("got no random numbers: {e}")))?;
-        Ok((salt, COST))
+impl Derived {
+    fn is_of(&self, header: &Header) -> bool {
+        self.cost == header.cost && BASE64_STANDARD.encode(&self.salt) == header.salt
     }
 
-    fn cipher(&self, salt: &[u8], cost: Cost) -> Result<XChaCha20Poly1305> {
-        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = derived.as_ref().filter(|known| known.salt == salt && known.cost == cost) {
-            return Ok(XChaCha20Poly1305::new(&Key::from(*known.key)));
-        }
-        let unfit = |e: argon2::Error| self.fail(&format!("asks for what cannot be done: {e}"));
-        let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32)).map_err(unfit)?;
-        let mut key = Zeroizing::new([0; 32]);
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(self.passphrase.expose().as_bytes(), salt, &mut *key)
-            .map_err(unfit)?;
-        let cipher = XChaCha20Poly1305::new(&Key::from(*key));
-        *derived = Some(Derived { salt: salt.to_vec(), cost, key });
-        Ok(cipher)
-    }
-
-    fn fail(&self, why: &str) -> Error {
-        Error::new(Kind::KeyStore, format!("the file of keys {} {why}", self.path.display()))
-            .hint("choose the keyring (--store keyring), or set ASISTRY_API_KEY")
-    }
-
-    fn wrong_passphrase(&self) -> Error {
-        let why = format!("the passphrase does not open {}, or the file is damaged", self.path.display());
-        Error::new(Kind::KeyStore, why)
-            .hint("check ASISTRY_KEY_PASSPHRASE, ASISTRY_KEY_PASSPHRASE_FILE or what was typed")
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&Key::from(*self.key))
     }
 }
 
+/// Makes a key from a passphrase, which takes a tenth of a second.
+fn derived(path: &Path, passphrase: &Secret, (salt, cost): (&[u8], Cost)) -> Result<Zeroizing<[u8; 32]>> {
+    let unfit = |e: argon2::Error| fail(path, &format!("asks for what cannot be done: {e}"));
+    let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32)).map_err(unfit)?;
+    let mut key = Zeroizing::new([0; 32]);
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(passphrase.expose().as_bytes(), salt, &mut *key)
+        .map_err(unfit)?;
+    Ok(key)
+}
+
+fn read(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(fail(path, &format!("cannot be read: {e}"))),
+    }
+}
+
+fn read_header(path: &Path) -> Result<Option<Header>> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    let (first, _) = text.split_once('\n').ok_or_else(|| damaged(path))?;
+    header(path, first).map(Some)
+}
+
+fn header(path: &Path, line: &str) -> Result<Header> {
+    #[derive(Deserialize)]
+    struct Any {
+        format: String,
+        version: u32,
+    }
+    let any: Any = serde_json::from_str(line).map_err(|_| damaged(path))?;
+    if any.format != "asistry-keys" {
+        return Err(damaged(path));
+    }
+    if any.version != VERSION {
+        let why = format!("is of version {}: use the asistry that wrote it, or a newer one", any.version);
+        return Err(fail(path, &why));
+    }
+    let header: Header = serde_json::from_str(line).map_err(|_| damaged(path))?;
+    let Cost { memory_kib, passes, lanes } = header.cost;
+    let high = memory_kib > HIGHEST.memory_kib || passes > HIGHEST.passes || lanes > HIGHEST.lanes;
+    if high || header.kdf != "argon2id" || header.cipher != "xchacha20poly1305" {
+        return Err(fail(path, "asks for what this version does not do"));
+    }
+    Ok(header)
+}
+
+fn decoded(path: &Path, text: &str) -> Result<Vec<u8>> {
+    BASE64_STANDARD.decode(text).map_err(|_| damaged(path))
+}
+
+fn random<const LENGTH: usize>(path: &Path) -> Result<[u8; LENGTH]> {
+    let mut bytes = [0; LENGTH];
+    getrandom::fill(&mut bytes).map_err(|e| fail(path, &format!("got no random numbers: {e}")))?;
+    Ok(bytes)
+}
+
+fn damaged(path: &Path) -> Error {
+    fail(path, "is damaged, or no file of keys")
+}
+
+fn fail(path: &Path, why: &str) -> Error {
+    Error::new(Kind::KeyStore, format!("the file of keys {} {why}", path.display()))
+        .hint("choose the keyring (--store keyring), or set ASISTRY_API_KEY")
+}
+
+fn wrong_passphrase(path: &Path) -> Error {
+    let why = format!("the passphrase does not open {}, or the file is damaged", path.display());
+    Error::new(Kind::KeyStore, why)
+        .hint("check ASISTRY_KEY_PASSPHRASE, ASISTRY_KEY_PASSPHRASE_FILE or what was typed")
+}
+
 impl KeyStore for EncryptedFile {
+    fn is_stale(&self) -> bool {
+        read_header(&self.path).is_ok_and(|header| header.is_some_and(|header| !self.derived.is_of(&header)))
+    }
+
     fn read(&self, item: &str) -> Result<Option<Secret>> {
-        Ok(self.items()?.remove(item).map(|text| Secret::new(text.to_string())))
+        Ok(self.items()?.remove(item).map(|text| Secret::from(text)))
     }
 
     fn write(&self, item: &str, secret: &Secret) -> Result<()> {

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
+use crate::files::Lock;
 use crate::profile::StoreKind;
 use crate::secret::Secret;
 use crate::state::State;
@@ -49,6 +50,11 @@ pub(super) trait KeyStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`Self::read`].
     fn delete(&self, item: &str) -> Result<()>;
+
+    /// Says whether the store must be opened again: another process has made it anew.
+    fn is_stale(&self) -> bool {
+        false
+    }
 
     /// Says whether an item will be forgotten at the end of the session.
     fn is_volatile(&self, _item: &str) -> bool {
@@ -108,8 +114,9 @@ impl Stores {
     /// # Errors
     /// [`Kind::KeyStore`] with what is wrong and the way on.
     pub async fn open(&self, kind: StoreKind, why: PassphraseFor) -> Result<Arc<dyn KeyStore>> {
-        if let Some(store) = self.opened().get(&kind) {
-            return Ok(store.clone());
+        let opened = self.opened().get(&kind).cloned();
+        if let Some(store) = opened.filter(|store| !store.is_stale()) {
+            return Ok(store);
         }
         let store: Arc<dyn KeyStore> = match kind {
             StoreKind::Keyring => Arc::new(bounded(kind, SystemKeyring::open).await?),
@@ -125,7 +132,7 @@ impl Stores {
     /// # Errors
     /// [`Kind::KeyStore`] with what is wrong and the way on.
     pub async fn read(&self, place: &Place) -> Result<Option<Secret>> {
-        if place.store == StoreKind::File && !self.has_file() {
+        if place.store == StoreKind::File && !self.has_file()? {
             return Ok(None);
         }
         let store = self.open(place.store, PassphraseFor::Opening).await?;
@@ -150,7 +157,7 @@ impl Stores {
     /// # Errors
     /// As [`Self::write`].
     pub async fn delete(&self, place: &Place) -> Result<()> {
-        if place.store == StoreKind::File && !self.has_file() {
+        if place.store == StoreKind::File && !self.has_file()? {
             return Ok(());
         }
         let _alone = self.alone(place.store).await?;
@@ -160,8 +167,15 @@ impl Stores {
     }
 
     /// Says whether there is an encrypted file at all.
-    pub fn has_file(&self) -> bool {
-        self.directory.join(FILE).exists()
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] for a directory that cannot be looked into.
+    pub fn has_file(&self) -> Result<bool> {
+        self.file().try_exists().map_err(|e| {
+            let why = format!("the file of keys {} cannot be looked for: {e}", self.file().display());
+            Error::new(Kind::KeyStore, why)
+                .hint("make the directory readable, or name another one in ASISTRY_DATA_DIR")
+        })
     }
 
     /// Returns where the encrypted file is looked for.
@@ -170,8 +184,8 @@ impl Stores {
     }
 
     async fn open_file(&self, why: PassphraseFor) -> Result<Arc<dyn KeyStore>> {
-        let path = self.directory.join(FILE);
-        let why = if path.exists() { PassphraseFor::Opening } else { why };
+        let path = self.file();
+        let why = if self.has_file()? { PassphraseFor::Opening } else { why };
         // A person may take their time for it.
         let ask = self.passphrase.clone();
         let asked = tokio::task::spawn_blocking(move || ask(why));
@@ -180,7 +194,7 @@ impl Stores {
     }
 
     /// Two processes that change the file at once would lose a key; a keyring sees to that itself.
-    async fn alone(&self, kind: StoreKind) -> Result<Option<crate::state::Lock>> {
+    async fn alone(&self, kind: StoreKind) -> Result<Option<Lock>> {
         if kind != StoreKind::File {
             return Ok(None);
         }

@@ -7,8 +7,10 @@ use std::io::{Error, ErrorKind, Result};
 
 use rustix::io::Errno;
 use rustix::stdio::stdin;
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, SpecialCodeIndex};
 use zeroize::Zeroizing;
+
+use super::mode::Mode;
 
 /// No secret that is typed or pasted is longer, in bytes; what is typed behind it is dropped.
 const MOST: usize = 16 * 1024;
@@ -25,7 +27,12 @@ const DELETE: u8 = 0x7f;
 /// gone, [`ErrorKind::InvalidData`] for what is no text.
 pub fn read(question: &str) -> Result<Zeroizing<String>> {
     // The mode is set first: whoever pastes at once is not shown either.
-    let mode = Hidden::begin()?;
+    let mode = Mode::begin(|mode| {
+        // Not line by line: the kernel keeps no more than 4095 bytes of a line, and a token may be longer.
+        mode.local_modes -= LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;
+        mode.special_codes[SpecialCodeIndex::VMIN] = 1;
+        mode.special_codes[SpecialCodeIndex::VTIME] = 0;
+    })?;
     crate::ui::ask(question);
     let line = read_line();
     drop(mode);
@@ -33,28 +40,6 @@ pub fn read(question: &str) -> Result<Zeroizing<String>> {
     let line = line?;
     let text = std::str::from_utf8(&line).map_err(|_| Error::from(ErrorKind::InvalidData))?;
     Ok(Zeroizing::new(text.to_owned()))
-}
-
-/// The mode of the terminal as it was, put back when this is dropped.
-struct Hidden(Termios);
-
-impl Hidden {
-    fn begin() -> Result<Self> {
-        let usual = tcgetattr(stdin())?;
-        let mut hidden = usual.clone();
-        // Not line by line: the kernel keeps no more than 4095 bytes of a line, and a token may be longer.
-        hidden.local_modes -= LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;
-        hidden.special_codes[SpecialCodeIndex::VMIN] = 1;
-        hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
-        tcsetattr(stdin(), OptionalActions::Now, &hidden)?;
-        Ok(Self(usual))
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.0);
-    }
 }
 
 fn read_line() -> Result<Zeroizing<Vec<u8>>> {

@@ -36,6 +36,8 @@ use crate::state::tools::ToolsOf;
 use crate::ui;
 
 const NOT_FOUND: i32 = -32601;
+/// After Ctrl-C in a form the service is told, and has this long to end the call.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// One client's conversation.
 pub struct Conversation {
@@ -52,6 +54,8 @@ pub struct Conversation {
     alone: bool,
     /// Answers that came while another one was waited for.
     early: VecDeque<Answered>,
+    /// The person has ended the command in a form.
+    leaving: bool,
 }
 
 /// Whether a service that repeats the credential is heard as it is.
@@ -121,6 +125,7 @@ impl Conversation {
             open: 0,
             alone: true,
             early: VecDeque::new(),
+            leaving: false,
         })
     }
 
@@ -238,6 +243,7 @@ impl Conversation {
                 let answer = answered(message, self.in_use.remote.was_rejected(), self.alone);
                 let answer = answer.map_err(|error| error.advised(&self.in_use.advise()));
                 self.open = self.open.saturating_sub(1);
+                let answer = if self.leaving { Err(interrupted()) } else { answer };
                 return message.id().map(|id| (id.clone(), answer));
             }
             MessageKind::Request => {
@@ -388,7 +394,7 @@ impl Conversation {
 
     async fn cache(&self) -> Result<Option<(State, ToolsOf)>> {
         let Some(cache) = self.in_use.cache.clone() else { return Ok(None) };
-        let fingerprint = self.in_use.remote.fingerprint().await?;
+        let fingerprint = self.in_use.remote.identity().await?.as_str().to_owned();
         Ok(Some((cache, ToolsOf { endpoint: self.in_use.endpoint.clone(), fingerprint })))
     }
 
@@ -422,14 +428,25 @@ impl Conversation {
     }
 
     /// Answers a question of the service: a form is for the person, everything else is declined.
-    async fn reply_to(&self, question: &Message) {
+    async fn reply_to(&mut self, question: &Message) {
         let Some(id) = question.id() else { return };
         if question.method() == "elicitation/create" && self.asker.is_allowed() {
             let params = question.params().and_then(|params| serde_json::from_str::<Value>(params).ok());
             let (asker, params) = (self.asker, params.unwrap_or_default());
             // A person takes their time; the conversation goes on meanwhile.
-            let asked = tokio::task::spawn_blocking(move || form::answered(asker, &params)).await;
-            let result = asked.unwrap_or_else(|_| serde_json::json!({"action": "cancel"}));
+            let asked = tokio::task::spawn_blocking(move || form::ask(asker, &params));
+            let asked = tokio::select! {
+                asked = asked => asked.unwrap_or(form::Outcome::Interrupted),
+                () = &mut self.interrupted => form::Outcome::Interrupted,
+            };
+            let result = match asked {
+                form::Outcome::Answered(result) => result,
+                form::Outcome::Interrupted => {
+                    self.leaving = true;
+                    self.interrupted = Box::pin(tokio::time::sleep(FAREWELL));
+                    serde_json::json!({"action": "cancel"})
+                }
+            };
             return self.client.say(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.json()));
         }
         let why = quote(match question.method() {

@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Key store [default: the configured one, else the keyring]
     #[arg(long, value_enum)]
     store: Option<Store>,
+    /// Replace the key of this name
+    #[arg(long)]
+    replace: bool,
     /// Store it without a test call
     #[arg(long)]
     no_verify: bool,
@@ -41,9 +44,11 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     check_name(&name)?;
     let id = KeyId { profile: profile.name.clone(), name };
     let there = desk.keys.list()?.find(&id.profile, &id.name).is_some_and(|key| key.deposit.is_some());
-    if there {
-        ask_to_replace(desk, &id)?;
+    if there && !arguments.replace {
+        return Err(exists(&id).into());
     }
+    // What is typed ahead of the prompt is not shown either.
+    let _quiet = arguments.source.quiet(desk);
     // What is wrong with the store is told before anybody looks for the key.
     let store = desk.keys.store_for_new(arguments.store.map(Into::into)).await?;
     let given = arguments.source.read(desk, &profile)?;
@@ -60,7 +65,7 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     let new = NewKey { secret, origin: origin.clone(), store, shown: shown.clone(), forced };
     let mut change = desk.keys.change().await?;
     let appeared = change.list().find(&id.profile, &id.name).is_some_and(|key| key.deposit.is_some());
-    if appeared && !there {
+    if appeared && !there && !arguments.replace {
         return Err(Error::new(Kind::Usage, format!("another process has just stored a key {id}"))
             .hint(format!("replace it: asistry keys rotate -p {}", id.profile))
             .into());
@@ -98,16 +103,9 @@ fn refused(failure: anyhow::Error, profile: &Profile) -> anyhow::Error {
     }
 }
 
-fn ask_to_replace(desk: &Desk<'_>, id: &KeyId) -> Result<()> {
-    let otherwise = format!(
-        "replace it: asistry keys rotate -p {} --name {}; or keep both: asistry keys add -p {} --name OTHER",
-        id.profile, id.name, id.profile
-    );
-    if !desk.asker.is_allowed() {
-        return Err(Error::new(Kind::Usage, format!("there is a key {id} already")).hint(otherwise).into());
-    }
-    if desk.asker.confirm(&format!("There is a key {id} already. Replace it?"), &otherwise)? {
-        return Ok(());
-    }
-    Err(Error::new(Kind::Interrupted, "nothing was changed").hint(otherwise).into())
+fn exists(id: &KeyId) -> Error {
+    let KeyId { profile, name } = id;
+    Error::new(Kind::Usage, format!("there is a key {id} already; nothing was changed")).hint(format!(
+        "replace it: asistry keys rotate -p {profile} --name {name}; or at once: asistry keys add -p {profile} --name {name} --replace; or keep both: asistry keys add -p {profile} --name OTHER"
+    ))
 }

@@ -68,11 +68,11 @@ pub async fn bind(desk: &Desk<'_>, arguments: BindArguments) -> Result<()> {
             "The key {id} is for {}. Whoever runs {origin} will be able to use it. Allow it?",
             deposit.origin
         );
-        if !arguments.yes && !desk.asker.confirm(&question, "--yes")? {
-            return Err(Error::new(Kind::Interrupted, "nothing was changed").into());
+        if !arguments.yes {
+            desk.asker.consent(&question, "--yes")?;
         }
     }
-    desk.keys.change().await?.bind(&id, &origin)?;
+    desk.keys.change().await?.bind(&id, &origin).await?;
     ui::say(&format!("{id} may go to {origin} now"));
     Ok(())
 }
@@ -97,15 +97,20 @@ pub async fn remove(desk: &Desk<'_>, arguments: RemoveArguments) -> Result<()> {
     let shown = shown.map_or(String::new(), |deposit| format!(" ({})", deposit.shown));
     let known = list.find(&id.profile, &id.name).is_some();
     let question = format!("Remove the key {id}{shown}? It cannot be brought back.");
-    if known && !arguments.yes && !desk.asker.confirm(&question, "--yes")? {
-        return Err(Error::new(Kind::Interrupted, "nothing was changed").into());
+    if known && !arguments.yes {
+        desk.asker.consent(&question, "--yes")?;
     }
     let mut change = desk.keys.change().await?;
     let was_current = change.list().current.get(&id.profile) == Some(&id.name);
     change.remove(&id).await?;
     ui::say(&format!("removed {id}{shown} here; at the service it works until it is revoked there"));
-    if was_current && let Some(other) = change.list().of_profile(&id.profile).next() {
-        ui::say(&format!("no key of {} is in use now: asistry keys use {} -p {0}", id.profile, other.name));
+    if was_current && let Some(current) = change.list().current.get(&id.profile) {
+        ui::say(&format!("the current key of {} is now {current}", id.profile));
+    } else if was_current && let Some(other) = change.list().of_profile(&id.profile).next() {
+        ui::say(&format!(
+            "{} has no current key; choose one: asistry keys use {} -p {0}",
+            id.profile, other.name
+        ));
     }
     Ok(())
 }

@@ -65,6 +65,12 @@ impl Source {
         )))
     }
 
+    /// Hides what is typed from now on, where the key is asked for on the terminal; until the value is dropped.
+    pub fn quiet(&self, desk: &Desk<'_>) -> Option<impl Sized + use<>> {
+        let asks = self.from_env.is_none() && self.from_file.is_none() && !self.stdin;
+        asks.then(|| desk.asker.quiet()).flatten()
+    }
+
     /// Reads the key, and checks its form.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use super::environment::Environment;
 use super::output::Output;
 use super::profile_in_use;
 use crate::auth::form;
-use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, name_in_use, other_origin};
+use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, name_in_use};
 use crate::error::{Error, Kind};
 use crate::profile::{self, Profile, StoreKind};
 use crate::state::keys::KeyList;
@@ -94,20 +94,32 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let asker = environment.asker(common.no_input);
     let keys = environment.keys(&environment.config()?, asker)?;
     let desk = Desk { common, environment, asker, keys, output: arguments.output };
-    match arguments.action.unwrap_or(Action::List) {
-        Action::Add(arguments) => add::run(&desk, arguments).await?,
-        Action::List => list::list(&desk, given)?,
-        Action::Show(arguments) => list::show(&desk, arguments).await?,
-        Action::Test(arguments) => verify::run(&desk, arguments).await?,
-        Action::Use { name } => change::choose(&desk, name).await?,
-        Action::Bind(arguments) => change::bind(&desk, arguments).await?,
-        Action::Rotate(arguments) => rotate::run(&desk, arguments).await?,
-        Action::Remove(arguments) => change::remove(&desk, arguments).await?,
+    let action = act(&desk, arguments.action.unwrap_or(Action::List), given);
+    // A signal would end the process before the terminal is restored.
+    tokio::select! {
+        done = action => done?,
+        () = super::bridge::stop_signal()? => {
+            return Err(Error::new(Kind::Interrupted, "interrupted; asistry keys list shows what is stored").into());
+        }
     }
     if given {
         crate::ui::say("note: ASISTRY_API_KEY is set, and stands over every stored key");
     }
     Ok(0)
+}
+
+async fn act(desk: &Desk<'_>, action: Action, given: bool) -> Result<()> {
+    match action {
+        Action::Add(arguments) => add::run(desk, arguments).await?,
+        Action::List => list::list(desk, given)?,
+        Action::Show(arguments) => list::show(desk, arguments).await?,
+        Action::Test(arguments) => verify::run(desk, arguments).await?,
+        Action::Use { name } => change::choose(desk, name).await?,
+        Action::Bind(arguments) => change::bind(desk, arguments).await?,
+        Action::Rotate(arguments) => rotate::run(desk, arguments).await?,
+        Action::Remove(arguments) => change::remove(desk, arguments).await?,
+    }
+    Ok(())
 }
 
 impl Desk<'_> {
@@ -152,11 +164,10 @@ impl Desk<'_> {
 
 impl Desk<'_> {
     /// Refuses to try a key, or what is to take its place, anywhere but where it may go.
-    fn check_origin(&self, id: &KeyId, list: &KeyList) -> crate::error::Result<()> {
+    async fn check_origin(&self, id: &KeyId, list: &KeyList) -> crate::error::Result<()> {
         let (_, origin) = self.profile()?;
-        let record = list.find(&id.profile, &id.name).filter(|record| !record.may_go_to(&origin));
-        match record.and_then(|record| record.deposit.as_ref()) {
-            Some(deposit) => Err(other_origin(id, &deposit.origin, &origin)),
+        match list.find(&id.profile, &id.name) {
+            Some(record) => self.keys.check_origin(record, &origin).await,
             None => Ok(()),
         }
     }

@@ -58,12 +58,13 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
 
 async fn begin(desk: &Desk<'_>, id: &KeyId, arguments: Arguments) -> Result<()> {
     let (profile, _) = desk.profile()?;
+    let _quiet = arguments.source.quiet(desk);
     let old = desk.keys.secret(id).await?;
     let list = desk.keys.list()?;
     let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.clone());
     let Some(deposit) = deposit else { return Err(gone(id).into()) };
     if !arguments.no_verify {
-        desk.check_origin(id, &list)?;
+        desk.check_origin(id, &list).await?;
     }
     let store = arguments.store.map_or(deposit.place.store, Into::into);
     let store = desk.keys.store_for_new(Some(store)).await?;
@@ -98,7 +99,7 @@ async fn resume(desk: &Desk<'_>, id: &KeyId, no_verify: bool) -> Result<()> {
             .into());
     };
     if !no_verify {
-        desk.check_origin(id, change.list())?;
+        desk.check_origin(id, change.list()).await?;
     }
     let record = change.list().find(&id.profile, &id.name);
     let forced = record.and_then(|record| record.next.as_ref()).is_some_and(|next| next.deposit.forced);

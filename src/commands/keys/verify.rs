@@ -53,7 +53,7 @@ impl fmt::Display for Tried {
 pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     let list = desk.keys.list()?;
     let id = desk.key(arguments.name, &list)?;
-    desk.check_origin(&id, &list)?;
+    desk.check_origin(&id, &list).await?;
     let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
     let forced = deposit.is_some_and(|deposit| deposit.forced);
     let secret = desk.keys.secret(&id).await?;

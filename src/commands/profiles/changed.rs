@@ -63,10 +63,16 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
     check_name(&name).map_err(|error| error.of_kind(Kind::Usage))?;
     let config = Config::read(environment.config_place()?)?;
     let asker = environment.asker(common.no_input);
+    // A URL alone means any MCP service.
+    let by_url = common.url.is_some() && service.is_none() && config.catalog.find(&name)?.is_none();
+    let service = if by_url { Some("mcp".to_owned()) } else { service };
     let service = chosen_service(service, &name, &config, asker)?;
     let mut changes = vec![Change::set("service", &service.name)];
     for setting in &set {
         changes.push(Change::read(setting)?);
+    }
+    if let Some(url) = &common.url {
+        changes.push(url_of(&service, url)?);
     }
     ask_for_missing(&name, &service, &mut changes, asker)?;
     let profile = edit(environment, |document, config| {
@@ -90,6 +96,19 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
         false => format!("asistry -p {name} tools lists what it offers"),
     });
     Ok(())
+}
+
+/// Sets the variable of a service that holds its whole URL.
+fn url_of(service: &Service, url: &str) -> Result<Change> {
+    if service.variables.contains_key("url") {
+        return Ok(Change::set("url", url));
+    }
+    let variables: Vec<String> = service.variables.keys().map(|name| format!("--set {name}=…")).collect();
+    let error = Error::new(Kind::Usage, format!("a profile of {} does not take a whole URL", service.name));
+    Err(error.hint(match variables.is_empty() {
+        true => "leave --url out, or use --service mcp".to_owned(),
+        false => variables.join(" "),
+    }))
 }
 
 fn has_no_key(profile: &str, environment: &Environment) -> Result<bool> {
@@ -127,8 +146,8 @@ pub fn remove(common: &Common, arguments: &Remove, environment: &Environment) ->
     }
     let asker = environment.asker(common.no_input);
     check_unused(name, &environment.without_key().keys(&config, asker)?)?;
-    if !arguments.yes && !asker.confirm(&format!("Remove the profile {name}?"), "--yes removes it unasked")? {
-        return Err(Error::new(Kind::Interrupted, "nothing was removed"));
+    if !arguments.yes {
+        asker.consent(&format!("Remove the profile {name}?"), "--yes")?;
     }
     let was_default = edit(environment, |document, config| {
         document.unset(&["profiles", name])?;

@@ -5,14 +5,19 @@
 //! whole) says that it counts, then the old one is deleted. Refuses every origin a key was not made for, and
 //! a store that nobody chose.
 
+mod change;
+
 use std::time::Duration;
 
 use super::store::{Passphrase, PassphraseFor, Stores};
 use crate::error::{Error, KeyHome, Kind, Remedy, Result};
+use crate::files::Lock;
 use crate::profile::{Profile, StoreKind};
 use crate::secret::Secret;
-use crate::state::keys::{Deposit, KeyList, KeyRecord, Place, Stamp, Successor};
-use crate::state::{Lock, State, now};
+use crate::state::State;
+use crate::state::keys::{Deposit, KeyList, KeyRecord, Place, Stamp};
+
+pub use change::Change;
 
 const LOCK: &str = "keys.lock";
 const PROBE_LOCK: &str = "probe.lock";
@@ -222,9 +227,7 @@ impl Keys {
             };
             let Some(deposit) = &record.deposit else { return Ok(Looked::Nothing) };
             let id = KeyId { profile: record.profile.clone(), name: record.name.clone() };
-            if !record.may_go_to(origin) {
-                return Err(other_origin(&id, &deposit.origin, origin));
-            }
+            self.check_origin(record, origin).await?;
             let place = &deposit.place;
             self.check_choice(&id, place)?;
             let Some(secret) = self.read_steadily(&list, &id, place).await? else { continue };
@@ -236,6 +239,28 @@ impl Keys {
         Err(unsteady(&profile.name))
     }
 
+    /// Checks that a key may go to an origin. The list can be edited by hand, so the names of the items decide,
+    /// which the store seals.
+    ///
+    /// # Errors
+    /// [`Kind::OriginMismatch`] for another origin; [`Kind::KeyStore`] for a list that was edited.
+    pub async fn check_origin(&self, record: &KeyRecord, origin: &str) -> Result<()> {
+        let Some(deposit) = &record.deposit else { return Ok(()) };
+        let id = KeyId { profile: record.profile.clone(), name: record.name.clone() };
+        check_sealed(&id, deposit)?;
+        if deposit.origin == origin {
+            return Ok(());
+        }
+        if !record.may_go_to(origin) {
+            return Err(other_origin(&id, &deposit.origin, origin));
+        }
+        let mark = mark_of(&id, deposit.place.store, origin);
+        match self.stores.read(&mark).await? {
+            Some(_) => Ok(()),
+            None => Err(other_origin(&id, &deposit.origin, origin)),
+        }
+    }
+
     /// Reads one key, wherever it may go.
     ///
     /// # Errors
@@ -243,8 +268,10 @@ impl Keys {
     pub async fn secret(&self, id: &KeyId) -> Result<Secret> {
         for _ in 0..LOOKS {
             let list = self.list()?;
-            let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
-            let deposit = deposit.ok_or_else(|| unknown(&list, id))?;
+            let record = list.find(&id.profile, &id.name);
+            let deposit =
+                record.and_then(|record| record.deposit.as_ref()).ok_or_else(|| unknown(&list, id))?;
+            check_sealed(id, deposit)?;
             if let Some(secret) = self.read_steadily(&list, id, &deposit.place).await? {
                 return Ok(secret);
             }
@@ -259,7 +286,7 @@ impl Keys {
             Ok(Some(secret)) => Ok(Some(secret)),
             // A store can also fail for an item that vanishes while it is read.
             _ if self.list()? != *list => Ok(None),
-            Ok(None) if place.store == StoreKind::File && !self.stores.has_file() => {
+            Ok(None) if place.store == StoreKind::File && !self.stores.has_file()? => {
                 let why = format!(
                     "the key {id} lies in an encrypted file, and {} is not there",
                     self.stores.file().display()
@@ -316,7 +343,7 @@ impl Keys {
     /// [`Kind::KeyStore`] when another process keeps it, or the list cannot be read or written.
     pub async fn change(&self) -> Result<Change<'_>> {
         let lock = self.lock(LOCK).await?;
-        Ok(Change { keys: self, list: self.list()?, _lock: lock })
+        Ok(Change::begin(self, self.list()?, lock))
     }
 
     async fn lock(&self, name: &str) -> Result<Lock> {
@@ -324,210 +351,6 @@ impl Keys {
         lock.ok_or_else(|| {
             Error::new(Kind::KeyStore, "another asistry is changing keys").hint("try again when it is done")
         })
-    }
-}
-
-/// The right to change keys, until it is dropped.
-#[derive(Debug)]
-pub struct Change<'a> {
-    keys: &'a Keys,
-    list: KeyList,
-    _lock: Lock,
-}
-
-impl Change<'_> {
-    /// Returns the list as it is now.
-    pub fn list(&self) -> &KeyList {
-        &self.list
-    }
-
-    /// Stores a key beside the one that counts; it does not count yet.
-    ///
-    /// # Errors
-    /// [`Kind::KeyStore`]; the old key stays in use.
-    pub async fn stage(&mut self, id: &KeyId, new: NewKey, rotation: bool) -> Result<()> {
-        self.settle(id, new.store).await?;
-        let record = self.list.record(&id.profile, &id.name);
-        let taken = record.deposit.as_ref().map(|deposit| deposit.place.clone());
-        let free = |slot: &Slot| taken.as_ref().is_none_or(|taken| taken.item != slot.item(id, &new.origin));
-        let slot = Slot::ALL.into_iter().find(free).unwrap_or(Slot::Second);
-        let place = Place { store: new.store, item: slot.item(id, &new.origin) };
-        let deposit = Deposit {
-            place: place.clone(),
-            origin: new.origin,
-            shown: new.shown,
-            added: now(),
-            forced: new.forced,
-        };
-        record.next = Some(Successor { deposit, rotation });
-        self.save()?;
-        let written = self.keys.stores.write(&place, &new.secret).await;
-        if written.is_err() {
-            // A store that did not answer may yet write it: it is deleted with the next change.
-            let record = self.list.record(&id.profile, &id.name);
-            record.next = None;
-            record.retired.push(place);
-            self.save()?;
-        }
-        written
-    }
-
-    /// Puts the staged key into use and deletes the old one.
-    ///
-    /// # Errors
-    /// [`Kind::KeyStore`]; where the list cannot be written the old key stays in use.
-    pub async fn commit(&mut self, id: &KeyId) -> Result<()> {
-        let record = self.list.record(&id.profile, &id.name);
-        let Some(next) = record.next.take() else { return Err(nothing_staged(id)) };
-        if let Some(old) = record.deposit.replace(next.deposit) {
-            if record.deposit.as_ref().is_some_and(|new| new.origin != old.origin) && !next.rotation {
-                record.bound.clear();
-            }
-            record.retired.push(old.place);
-        }
-        let retired = record.retired.clone();
-        self.list.current.entry(id.profile.clone()).or_insert_with(|| id.name.clone());
-        self.save()?;
-        self.clean(&retired).await;
-        Ok(())
-    }
-
-    /// Deletes the staged key; the old one stays in use.
-    ///
-    /// # Errors
-    /// [`Kind::KeyStore`].
-    pub async fn discard(&mut self, id: &KeyId) -> Result<()> {
-        let record = self.list.record(&id.profile, &id.name);
-        let Some(next) = record.next.take() else { return Err(nothing_staged(id)) };
-        record.retired.push(next.deposit.place);
-        let retired = record.retired.clone();
-        self.save()?;
-        self.clean(&retired).await;
-        Ok(())
-    }
-
-    /// Reads the staged key of a rotation; `None` when the interruption came before it was stored.
-    ///
-    /// # Errors
-    /// [`Kind::Usage`] where no rotation waits.
-    pub async fn staged(&self, id: &KeyId) -> Result<Option<Secret>> {
-        let record = self.list.find(&id.profile, &id.name);
-        match record.and_then(|record| record.next.as_ref()) {
-            Some(next) => self.keys.stores.read(&next.deposit.place).await,
-            None => Err(nothing_staged(id)),
-        }
-    }
-
-    /// Removes a key: from the moment the list says so, nobody finds it. A running bridge that has read it keeps
-    /// it until it is rejected.
-    ///
-    /// # Errors
-    /// [`Kind::AuthRequired`] for an unknown key; [`Kind::KeyStore`], where it could not be deleted from its
-    /// store: then it is kept.
-    pub async fn remove(&mut self, id: &KeyId) -> Result<()> {
-        let before = self.list.clone();
-        if self.list.find(&id.profile, &id.name).is_none() {
-            return Err(unknown(&self.list, id));
-        }
-        let record = self.list.record(&id.profile, &id.name);
-        let gone = record.deposit.take().into_iter().chain(record.next.take().map(|next| next.deposit));
-        record.retired.extend(gone.map(|deposit| deposit.place));
-        let places = record.retired.clone();
-        self.list.current.retain(|profile, name| *profile != id.profile || *name != id.name);
-        self.save()?;
-        for place in &places {
-            if let Err(error) = self.keys.stores.delete(place).await {
-                self.list = before;
-                self.save()?;
-                return Err(error);
-            }
-        }
-        self.list.record(&id.profile, &id.name).retired.clear();
-        self.list.tidy();
-        self.save()?;
-        self.clean(&places).await;
-        Ok(())
-    }
-
-    /// Makes a key the one that counts in its profile.
-    ///
-    /// # Errors
-    /// [`Kind::AuthRequired`] for an unknown key.
-    pub fn choose(&mut self, id: &KeyId) -> Result<()> {
-        let known = self.list.of_profile(&id.profile).any(|record| record.name == id.name);
-        if !known {
-            return Err(unknown(&self.list, id));
-        }
-        self.list.current.insert(id.profile.clone(), id.name.clone());
-        self.save()
-    }
-
-    /// Allows a key for one more origin.
-    ///
-    /// # Errors
-    /// [`Kind::AuthRequired`] for an unknown key.
-    pub fn bind(&mut self, id: &KeyId, origin: &str) -> Result<()> {
-        if self.list.find(&id.profile, &id.name).is_none_or(|record| record.deposit.is_none()) {
-            return Err(unknown(&self.list, id));
-        }
-        let record = self.list.record(&id.profile, &id.name);
-        if !record.may_go_to(origin) {
-            record.bound.push(origin.to_owned());
-        }
-        self.save()
-    }
-
-    /// Ends what interrupted changes left undone in a store. A rotation waits for a person.
-    async fn settle(&mut self, id: &KeyId, store: StoreKind) -> Result<()> {
-        if self.list.find(&id.profile, &id.name).is_some_and(KeyRecord::is_rotating) {
-            let why = format!("a rotation of the key {id} was interrupted; the old key is still in use");
-            let way = |end: &str| format!("asistry keys rotate -p {} --name {} {end}", id.profile, id.name);
-            return Err(Error::new(Kind::Usage, why).hint(format!(
-                "finish it: {}\n  or undo it: {}",
-                way("--resume"),
-                way("--undo")
-            )));
-        }
-        // The right to change keys is ours: nobody is in the middle of these.
-        for record in &mut self.list.keys {
-            let left = record.next.take_if(|next| !next.rotation);
-            record.retired.extend(left.map(|next| next.deposit.place));
-        }
-        self.delete_retired(store).await
-    }
-
-    /// Deletes what no longer counts in the stores of these places; what cannot be deleted now is deleted
-    /// with the next change.
-    async fn clean(&mut self, places: &[Place]) {
-        for store in [StoreKind::Keyring, StoreKind::File] {
-            if places.iter().any(|place| place.store == store)
-                && let Err(error) = self.delete_retired(store).await
-            {
-                tracing::warn!("a key that is no longer in use could not be deleted yet: {error}");
-            }
-        }
-    }
-
-    async fn delete_retired(&mut self, store: StoreKind) -> Result<()> {
-        let retired = self.list.keys.iter().flat_map(|record| &record.retired);
-        let places: Vec<Place> = retired.filter(|place| place.store == store).cloned().collect();
-        let mut done = Ok(());
-        for place in &places {
-            done = self.keys.stores.delete(place).await;
-            if done.is_err() {
-                break;
-            }
-            self.list.keys.iter_mut().for_each(|record| record.retired.retain(|left| left != place));
-        }
-        self.list.tidy();
-        if !places.is_empty() {
-            self.save()?;
-        }
-        done
-    }
-
-    fn save(&self) -> Result<()> {
-        self.keys.state.save_keys(&self.list)
     }
 }
 
@@ -546,6 +369,30 @@ impl Slot {
         let mark = if self == Self::First { "" } else { "~b" };
         format!("v1/{}/{}{mark}/{origin}", id.profile, id.name)
     }
+}
+
+/// Returns the item that marks a key as allowed for one more origin: `v1/PROFILE/NAME+bound/ORIGIN`. No name of
+/// a key has a `+`.
+fn mark_of(id: &KeyId, store: StoreKind, origin: &str) -> Place {
+    Place { store, item: format!("v1/{}/{}+bound/{origin}", id.profile, id.name) }
+}
+
+fn mark() -> Secret {
+    Secret::new("bound".into())
+}
+
+/// Checks what the list says of a key against the name of its item.
+fn check_sealed(id: &KeyId, deposit: &Deposit) -> Result<()> {
+    let is_own = |slot: Slot| deposit.place.item == slot.item(id, &deposit.origin);
+    if Slot::ALL.into_iter().any(is_own) { Ok(()) } else { Err(edited(id)) }
+}
+
+fn edited(id: &KeyId) -> Error {
+    let why = format!("the list of keys was edited: what it says of {id} is not what the store says");
+    Error::new(Kind::KeyStore, why).hint(format!(
+        "asistry keys remove -p {0} --name {1} --yes, then asistry keys add -p {0} --name {1}",
+        id.profile, id.name
+    ))
 }
 
 /// Returns the name of a key for which none was given: `default`, or the host of a bare URL.
