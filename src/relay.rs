@@ -19,7 +19,7 @@ use url::Url;
 use crate::error::{Error, Kind, Result};
 use crate::local::{Incoming, Port};
 use crate::protocol::bridge::{Bridge, Effect, Settings, Spilled, Tag, Transport};
-use crate::protocol::message::{Message, quote};
+use crate::protocol::message::{Message, Origin, quote};
 use crate::remote::{Remote, Report};
 use crate::state::State;
 use crate::trace::Trace;
@@ -185,7 +185,7 @@ impl<P: Port> Relay<P> {
         let effects: Vec<Effect> = self.bridge.effects().collect();
         for effect in effects {
             match effect {
-                Effect::Deliver(line) => self.deliver(line),
+                Effect::Deliver(line, origin) => self.deliver(line, origin),
                 Effect::Spill(message, to) => self.spill(message, to),
                 Effect::Carry(tag, passage, after) => {
                     let (remote, reports) = (self.remote.clone(), self.reports.clone());
@@ -237,11 +237,11 @@ impl<P: Port> Relay<P> {
         });
     }
 
-    fn deliver(&mut self, line: Bytes) {
+    fn deliver(&mut self, line: Bytes, origin: Origin) {
         if let Some(trace) = &self.trace {
             trace.line("client receives", &line);
         }
-        self.port.deliver(line);
+        self.port.deliver(line, origin);
     }
 
     /// The end: awaits answers and hands them over within the drain, answers the rest with an error, leaves

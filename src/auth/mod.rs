@@ -11,7 +11,6 @@ mod mask;
 mod store;
 mod way;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -58,7 +57,6 @@ pub struct Authorizer {
     /// Why no credential may travel to the endpoint.
     in_the_clear: Option<Error>,
     drawn: RwLock<Drawn>,
-    rejected: AtomicBool,
     reading: tokio::sync::Mutex<()>,
 }
 
@@ -141,7 +139,6 @@ impl Authorizer {
             source,
             in_the_clear: way.check().err(),
             drawn: RwLock::new(drawn),
-            rejected: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
         };
         authorizer.check_way()?;
@@ -247,7 +244,6 @@ impl Authorizer {
         if challenge.status != 401 {
             return Err(denied());
         }
-        self.rejected.store(true, Ordering::Relaxed);
         let Source::Stored(keys) = &self.source else { return Err(denied()) };
         let _one_reader = self.reading.lock().await;
         // Of several calls with the same key, the first that is refused reads; the others come later.
@@ -257,13 +253,7 @@ impl Authorizer {
         if self.drawn().which == signed {
             return Err(denied());
         }
-        self.rejected.store(false, Ordering::Relaxed);
         Ok(Again)
-    }
-
-    /// Says whether the service has rejected the credential (401), whatever it said in its body.
-    pub fn was_rejected(&self) -> bool {
-        self.rejected.load(Ordering::Relaxed)
     }
 
     /// Returns where the key came from, once it was looked for.

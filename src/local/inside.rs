@@ -6,19 +6,29 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{Incoming, Port};
+use crate::protocol::message::Origin;
 
 /// The relay's end.
 #[derive(Debug)]
 pub struct Inside {
     from_client: mpsc::UnboundedReceiver<Bytes>,
-    to_client: mpsc::UnboundedSender<Bytes>,
+    to_client: mpsc::UnboundedSender<Heard>,
 }
 
 /// The client's end; dropping it ends the conversation.
 #[derive(Debug)]
 pub struct Client {
     to_relay: mpsc::UnboundedSender<Bytes>,
-    from_relay: mpsc::UnboundedReceiver<Bytes>,
+    from_relay: mpsc::UnboundedReceiver<Heard>,
+}
+
+/// One line for the client, and who wrote it.
+#[derive(Debug)]
+pub struct Heard {
+    /// The line.
+    pub line: Bytes,
+    /// Who wrote it: what a service writes can never pass for an error of ours.
+    pub origin: Origin,
 }
 
 /// Makes both ends.
@@ -35,12 +45,12 @@ impl Client {
     }
 
     /// Waits for one line; `None` when the relay has ended.
-    pub async fn hear(&mut self) -> Option<Bytes> {
+    pub async fn hear(&mut self) -> Option<Heard> {
         self.from_relay.recv().await
     }
 
     /// Returns a line that has come already.
-    pub fn heard(&mut self) -> Option<Bytes> {
+    pub fn heard(&mut self) -> Option<Heard> {
         self.from_relay.try_recv().ok()
     }
 }
@@ -53,8 +63,8 @@ impl Port for Inside {
         self.from_client.recv().await.map_or(Incoming::Closed, Incoming::Line)
     }
 
-    fn deliver(&mut self, line: Bytes) {
-        let _ = self.to_client.send(line);
+    fn deliver(&mut self, line: Bytes, origin: Origin) {
+        let _ = self.to_client.send(Heard { line, origin });
     }
 
     fn flush(&mut self) {}

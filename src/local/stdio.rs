@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::lines::Lines;
 use super::{Incoming, Port};
+use crate::protocol::message::Origin;
 
 /// One read takes this much at the most.
 const CHUNK: usize = 64 * 1024;
@@ -95,7 +96,7 @@ impl Port for Stdio {
         }
     }
 
-    fn deliver(&mut self, line: Bytes) {
+    fn deliver(&mut self, line: Bytes, _origin: Origin) {
         if line.len() < CHUNK {
             self.out.extend_from_slice(&line);
             self.out.push(b'\n');

@@ -106,6 +106,8 @@ pub struct Message {
     params: Option<Range<usize>>,
     result: Option<Range<usize>>,
     error: Option<Range<usize>>,
+    /// The failing HTTP status that it came with.
+    status: Option<u16>,
 }
 
 #[derive(Clone, Debug)]
@@ -152,6 +154,18 @@ impl Parcel {
         let read = |part: &&RawValue| Message::read_trimmed(text.slice_ref(part.get().as_bytes()));
         Ok(Self::Batch(parts.iter().map(read).collect()))
     }
+}
+
+/// Who wrote what a client receives. Clients inside the process go by this, never by what stands in the JSON.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// The service.
+    Service {
+        /// The failing HTTP status that it came with.
+        status: Option<u16>,
+    },
+    /// It tells of this error of ours.
+    Ours(Box<Error>),
 }
 
 impl Message {
@@ -206,6 +220,7 @@ impl Message {
             params: shape.params.map(at),
             result: result.map(at),
             error: shape.error.map(at),
+            status: None,
             text,
         })
     }
@@ -258,6 +273,17 @@ impl Message {
     fn ours(text: String) -> Self {
         // Every caller above writes valid JSON-RPC: quoted strings, ids and JSON texts read before.
         Self::read_trimmed(Bytes::from(text)).expect("a message of our own is well formed")
+    }
+
+    /// Notes the failing HTTP status that the message came with.
+    #[must_use]
+    pub fn with_status(self, status: u16) -> Self {
+        Self { status: Some(status), ..self }
+    }
+
+    /// Returns who wrote it, for a message of the service.
+    pub fn origin(&self) -> Origin {
+        Origin::Service { status: self.status }
     }
 
     /// Returns what the message is.

@@ -497,7 +497,7 @@ impl Passage {
         match (&self.purpose, error_message) {
             // HTTP-5: under our id, whatever id the body has.
             (Purpose::Request(id), Some(message)) => {
-                items.push(Item::Message(message.under_id(id)));
+                items.push(Item::Message(message.under_id(id).with_status(head.status)));
                 self.answered = true;
                 self.over(Outcome::Done)
             }

@@ -111,11 +111,6 @@ impl Remote {
         ready
     }
 
-    /// Says whether the service has rejected the credential (401), whatever it said in its body.
-    pub fn was_rejected(&self) -> bool {
-        self.authorizer.was_rejected()
-    }
-
     /// Returns where the key came from, once it was looked for.
     pub fn key_source(&self) -> Option<KeySource> {
         self.authorizer.key_source()

@@ -2,13 +2,19 @@
 //!
 //! Refuses to take a failure for proof that nothing ran.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Remedy, Result};
-use crate::protocol::message::{Message, without_halves};
+use crate::protocol::message::{Message, Origin, without_halves};
 
 /// The services say so with a 401; official SDKs have the same code for a request that took too long.
 const REJECTED: i64 = -32001;
+/// The services say so with a 429.
+const LIMITED: i64 = -32029;
+/// What is worth a wait for a service that limits the rate and names no time.
+const LONG_WAIT: Duration = Duration::from_secs(300);
 
 /// Reads the JSON text of an answer.
 ///
@@ -34,12 +40,19 @@ pub fn nonsense(method: &str, e: &serde_json::Error) -> Error {
 
 /// Returns the JSON text of the result.
 ///
-/// `rejected` says that the service has rejected the key: the status does not come along with an error of its
-/// own. It is this request's where it was `alone`, or where the code says so too; else it may have run.
+/// What failed, and whether the call may have run, is taken from the type of the answer and from the HTTP status;
+/// of what a service writes into its error, only the code and the sentence count.
 ///
 /// # Errors
 /// The service's error, or ours.
-pub fn answered(message: &Message, rejected: bool, alone: bool) -> Result<String> {
+pub fn answered(message: &Message, origin: Origin) -> Result<String> {
+    let status = match origin {
+        Origin::Ours(error) => {
+            let code = error.kind().json_rpc_code();
+            return Err(error.code(code.into()));
+        }
+        Origin::Service { status } => status,
+    };
     let Some(error) = message.error_text() else {
         return Ok(message.result_text().unwrap_or("null").to_owned());
     };
@@ -53,33 +66,29 @@ pub fn answered(message: &Message, rejected: bool, alone: bool) -> Result<String
         data: Value,
     }
     let failed: Failed = read(error).unwrap_or_default();
-    let data = &failed.data;
-    let ours = data["source"] == "asistry";
-    let kind = match (ours, failed.code) {
-        (true, _) => data["kind"].as_str().and_then(Kind::named).unwrap_or(Kind::Bug),
-        (false, REJECTED) => Kind::AuthDenied,
-        (false, -32029) => Kind::RateLimited,
-        (false, _) if rejected => Kind::AuthDenied,
-        (false, _) => Kind::ServiceError,
+    let trace_id = failed.data["traceId"].as_str().map(str::to_owned);
+    Err(told(status, failed.code, &failed.message).code(failed.code).trace_id(trace_id))
+}
+
+/// Returns the error of a service that answered with an error of its own.
+fn told(status: Option<u16>, code: i64, message: &str) -> Error {
+    let (kind, remedy) = match (status, code) {
+        (Some(401), _) | (None, REJECTED) => (Kind::AuthDenied, Some(Remedy::ReplaceKey)),
+        (Some(429), _) | (None, LIMITED) => (Kind::RateLimited, Some(Remedy::AllowWait(LONG_WAIT))),
+        _ => (Kind::ServiceError, None),
     };
-    let hint = match data["hint"].as_str() {
-        Some(hint) if ours => hint,
-        _ => "",
+    let told = match status {
+        Some(status) => Error::new(kind, message).http_status(status),
+        None => Error::new(kind, message),
     };
-    let message = failed.message.strip_suffix(&format!(": {hint}")).unwrap_or(&failed.message);
-    let trace_id = data["traceId"].as_str().map(str::to_owned);
-    let mut told = Error::new(kind, message).code(failed.code).trace_id(trace_id);
-    if let Some(status) = data["httpStatus"].as_u64().and_then(|status| u16::try_from(status).ok()) {
-        told = told.http_status(status);
+    let told = match (kind, status) {
+        (Kind::ServiceError, _) => told,
+        // A status refuses the request before it runs; a code alone proves nothing.
+        (_, Some(_)) => told.may_have_executed(false),
+        (_, None) => told.may_have_executed(true),
+    };
+    match remedy {
+        Some(remedy) => told.remedy(remedy),
+        None => told,
     }
-    let is_proven = rejected && (alone || failed.code == REJECTED);
-    let in_doubt = (kind == Kind::AuthDenied && !is_proven).then_some(true);
-    if let Some(maybe) = if ours { data["mayHaveExecuted"].as_bool() } else { in_doubt } {
-        told = told.may_have_executed(maybe);
-    }
-    Err(match hint {
-        "" if kind == Kind::AuthDenied => told.remedy(Remedy::ReplaceKey),
-        "" => told,
-        hint => told.hint(hint),
-    })
 }

@@ -25,10 +25,10 @@ use super::form;
 use super::profile_in_use::ProfileInUse;
 use crate::auth::keys::Found;
 use crate::error::{Error, Kind, Result};
-use crate::local::inside::{self, Client};
+use crate::local::inside::{self, Client, Heard};
 use crate::profile::Options;
 use crate::protocol::http::origin_and_path;
-use crate::protocol::message::{Id, Kind as MessageKind, Message, quote};
+use crate::protocol::message::{Id, Kind as MessageKind, Message, Origin, quote};
 use crate::protocol::revision::NEWEST_LEGACY;
 use crate::relay::{Ending, Relay};
 use crate::state::State;
@@ -48,10 +48,6 @@ pub struct Conversation {
     asker: Asker,
     reveals: Reveals,
     count: i64,
-    /// So many requests are under way.
-    open: usize,
-    /// No other request was under way beside the present one.
-    alone: bool,
     /// Answers that came while another one was waited for.
     early: VecDeque<Answered>,
     /// The person has ended the command in a form.
@@ -122,8 +118,6 @@ impl Conversation {
             asker,
             reveals: Reveals::default(),
             count: 0,
-            open: 0,
-            alone: true,
             early: VecDeque::new(),
             leaving: false,
         })
@@ -141,8 +135,8 @@ impl Conversation {
     ) -> Result<String> {
         let id = self.say(method, params);
         loop {
-            let message = self.hear().await?;
-            match self.take(&message, &mut progress).await {
+            let (message, origin) = self.hear().await?;
+            match self.take(&message, origin, &mut progress).await {
                 Some((of, answer)) if of == id && method == "tools/call" => return answer,
                 Some((of, answer)) if of == id => return answer.map_err(Error::of_reading),
                 Some(early) => self.early.push_back(early),
@@ -154,8 +148,6 @@ impl Conversation {
     /// Sends a request, whose answer [`Self::answer`] brings among others.
     pub fn say(&mut self, method: &str, params: &str) -> Id {
         self.count += 1;
-        self.alone = self.open == 0;
-        self.open += 1;
         let id = Id::Integer(self.count);
         self.client.say(Message::request(&id, method, Some(params)).text().clone());
         id
@@ -170,9 +162,9 @@ impl Conversation {
             if let Some(early) = self.early.pop_front() {
                 return Ok(early);
             }
-            let message = self.hear().await?;
+            let (message, origin) = self.hear().await?;
             // Nobody is asked here, so this waits for nothing.
-            if let Some(answered) = self.take(&message, &mut progress).await {
+            if let Some(answered) = self.take(&message, origin, &mut progress).await {
                 return Ok(answered);
             }
         }
@@ -184,9 +176,9 @@ impl Conversation {
             if let Some(early) = self.early.pop_front() {
                 return Some(early);
             }
-            let line = self.client.heard()?;
+            let Heard { line, origin } = self.client.heard()?;
             if let Ok(message) = Message::read(self.revealed(line))
-                && let Some(answered) = self.take(&message, &mut |_: &Message| {}).await
+                && let Some(answered) = self.take(&message, origin, &mut |_: &Message| {}).await
             {
                 return Some(answered);
             }
@@ -205,18 +197,18 @@ impl Conversation {
         }
     }
 
-    async fn hear(&mut self) -> Result<Message> {
+    async fn hear(&mut self) -> Result<(Message, Origin)> {
         loop {
             let heard = tokio::select! {
                 biased;
                 heard = self.client.hear() => heard,
                 () = &mut self.interrupted => return Err(interrupted()),
             };
-            let Some(line) = heard else {
+            let Some(Heard { line, origin }) = heard else {
                 return Err(Error::new(Kind::Bug, "the conversation ended without an answer"));
             };
             if let Ok(message) = Message::read(self.revealed(line)) {
-                return Ok(message);
+                return Ok((message, origin));
             }
         }
     }
@@ -237,12 +229,16 @@ impl Conversation {
         line
     }
 
-    async fn take(&mut self, message: &Message, progress: &mut impl FnMut(&Message)) -> Option<Answered> {
+    async fn take(
+        &mut self,
+        message: &Message,
+        origin: Origin,
+        progress: &mut impl FnMut(&Message),
+    ) -> Option<Answered> {
         match message.kind() {
             MessageKind::Response => {
-                let answer = answered(message, self.in_use.remote.was_rejected(), self.alone);
+                let answer = answered(message, origin);
                 let answer = answer.map_err(|error| error.advised(&self.in_use.advise()));
-                self.open = self.open.saturating_sub(1);
                 let answer = if self.leaving { Err(interrupted()) } else { answer };
                 return message.id().map(|id| (id.clone(), answer));
             }

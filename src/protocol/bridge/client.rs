@@ -8,9 +8,9 @@ use super::requests::{Errand, Notice, Origin, Request};
 use super::session::Phase;
 use super::tools::Permit;
 use super::{Batch, Bridge, Effect};
-use crate::error::Error;
+use crate::error::{Error, Kind::Bug as Defect};
 use crate::protocol::MAX_MESSAGE;
-use crate::protocol::message::{Id, Kind, Malformed, Message, Parcel, quote};
+use crate::protocol::message::{self, Id, Kind, Malformed, Message, Parcel, quote};
 
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
@@ -60,8 +60,13 @@ impl Bridge {
             Malformed::Json(why) => (PARSE_ERROR, None, format!("Parse error: {why}")),
             Malformed::Shape(id, why) => (INVALID_REQUEST, id, format!("Invalid request: {why}")),
         };
-        let text = self.error_text(id.as_ref(), code, &why);
-        self.answer(text, batch);
+        self.answer_invalid(id.as_ref(), (code, &why), batch);
+    }
+
+    /// Answers what is no valid request. Clients inside the process never send such a thing: there it is a defect.
+    fn answer_invalid(&mut self, id: Option<&Id>, (code, why): (i32, &str), batch: Option<u64>) {
+        let text = self.error_text(id, code, why);
+        self.answer(text, batch, message::Origin::Ours(Box::new(Error::new(Defect, why))));
     }
 
     /// An error without an id leaves the field out where the peer's revision allows it, else says null.
@@ -86,21 +91,22 @@ impl Bridge {
         let Some(id) = message.id().cloned() else { return };
         if self.errands.by_client_id(&id).is_some() {
             let why = "Invalid request: a request with this id is still in flight";
-            let text = self.error_text(Some(&id), INVALID_REQUEST, why);
-            return self.answer(text, batch);
+            return self.answer_invalid(Some(&id), (INVALID_REQUEST, why), batch);
         }
         match message.method() {
-            "ping" => self.answer(Message::result(&id, "{}").text().clone(), batch),
+            "ping" => {
+                let pong = Message::result(&id, "{}");
+                self.answer(pong.text().clone(), batch, pong.origin());
+            }
             // The stateless era is not spoken yet; this answer makes a client of both eras open with
             // `initialize`, and costs no request (T-3).
             "server/discover" => {
-                let text = self.error_text(Some(&id), METHOD_NOT_FOUND, "Method not found: server/discover");
-                self.answer(text, batch);
+                let why = "Method not found: server/discover";
+                self.answer_invalid(Some(&id), (METHOD_NOT_FOUND, why), batch);
             }
             "initialize" if batch.is_some() => {
                 let why = "Invalid request: initialize is never part of a batch";
-                let text = self.error_text(Some(&id), INVALID_REQUEST, why);
-                self.answer(text, batch);
+                self.answer_invalid(Some(&id), (INVALID_REQUEST, why), batch);
             }
             "initialize" => {
                 let number = self.client_errand(message, None);
@@ -135,8 +141,9 @@ impl Bridge {
 
     fn deny(&mut self, message: &Message, batch: Option<u64>, error: Error) {
         if let Some(id) = message.id() {
-            let text = Message::failure(id, &error.may_have_executed(false).advised(&self.settings.advise));
-            self.answer(text.text().clone(), batch);
+            let error = error.may_have_executed(false).advised(&self.settings.advise);
+            let text = Message::failure(id, &error).text().clone();
+            self.answer(text, batch, message::Origin::Ours(Box::new(error)));
         }
     }
 

@@ -4,6 +4,7 @@
 //! each request that came, whatever happens; what may have run is not sent again.
 
 mod client;
+mod foreign;
 mod requests;
 mod service;
 mod session;
@@ -20,7 +21,7 @@ use url::Url;
 use crate::error::{Advise, Error, Kind, Remedy};
 use crate::protocol::dialect::Dialect;
 use crate::protocol::http::HttpCall;
-use crate::protocol::message::{Id, Message};
+use crate::protocol::message::{self, Id, Message};
 use crate::protocol::passage::{Passage, Purpose, Terms};
 use crate::protocol::retry::RetryPolicy;
 
@@ -84,7 +85,7 @@ pub struct Tag {
 #[derive(Debug)]
 pub enum Effect {
     /// Write this line to the client.
-    Deliver(Bytes),
+    Deliver(Bytes, message::Origin),
     /// The result of this response is too large for the client: keep it in a file, and give the shorter
     /// response back with [`Bridge::spilled`].
     Spill(Message, Spilled),
@@ -189,7 +190,7 @@ impl Bridge {
 
     /// Takes the response that stands for one that was too large.
     pub fn spilled(&mut self, to: Spilled, text: Bytes) {
-        self.answer(text, to.batch);
+        self.answer(text, to.batch, message::Origin::Service { status: None });
     }
 
     /// The end: answers what is unanswered, cancels it at the service, and leaves the session.
@@ -275,14 +276,14 @@ impl Bridge {
             let error = error.clone().advised(&self.settings.advise);
             let error = if request.in_doubt { error.may_have_executed(true) } else { error };
             let text = Message::failure(id, &error).text().clone();
-            self.answer(text, *batch);
+            self.answer(text, *batch, message::Origin::Ours(Box::new(error)));
         }
     }
 
     /// Hands an answer to the client, or to the batch it belongs to.
-    fn answer(&mut self, text: Bytes, batch: Option<u64>) {
+    fn answer(&mut self, text: Bytes, batch: Option<u64>, origin: message::Origin) {
         let Some(number) = batch else {
-            self.effects.push(Effect::Deliver(text));
+            self.effects.push(Effect::Deliver(text, origin));
             return;
         };
         if let Some(batch) = self.batches.get_mut(&number) {
@@ -307,7 +308,8 @@ impl Bridge {
                 array.extend_from_slice(text);
             }
             array.push(b']');
-            self.effects.push(Effect::Deliver(Bytes::from(array)));
+            // Only clients outside the process send batches, and they get bytes.
+            self.effects.push(Effect::Deliver(Bytes::from(array), message::Origin::Service { status: None }));
         }
     }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::client::cancelled_id;
+use super::foreign::disowned;
 use super::requests::{self, Errand, Notice, Origin, Own, Request};
 use super::session::Phase;
 use super::{Asked, Bridge, Effect, MOST_QUESTIONS, Spilled, Tag};
@@ -65,7 +66,7 @@ impl Bridge {
         let params =
             format!(r#"{{"progressToken":{token},"progress":{progress},"message":{text},"_meta":{meta}}}"#);
         let heartbeat = Message::notification("notifications/progress", Some(&params));
-        self.effects.push(Effect::Deliver(heartbeat.text().clone()));
+        self.effects.push(Effect::Deliver(heartbeat.text().clone(), heartbeat.origin()));
     }
 
     fn service_answers(&mut self, tag: Tag, message: Message) {
@@ -90,6 +91,8 @@ impl Bridge {
     fn client_answer(&mut self, request: &Request, batch: Option<u64>, message: Message) {
         let Some(id) = request.message.id() else { return };
         self.session.learn(&request.message, &message);
+        let origin = message.origin();
+        let message = disowned(message);
         let mut text = message.text_with_id(id);
         match request.message.method() {
             "tools/list" => {
@@ -106,7 +109,7 @@ impl Bridge {
             }
             _ => {}
         }
-        self.answer(text, batch);
+        self.answer(text, batch, origin);
         if request.message.method().ends_with("/list") {
             self.listen();
         }
@@ -171,7 +174,7 @@ impl Bridge {
         };
         let text = message.text_with_id(&shown);
         self.asked.insert(shown, Asked { by_service: id, generation: self.session.generation });
-        self.effects.push(Effect::Deliver(text));
+        self.effects.push(Effect::Deliver(text, message.origin()));
     }
 
     fn service_tells(&mut self, message: &Message) {
@@ -190,7 +193,7 @@ impl Bridge {
                 text = message.with_part(raw, &shown.json());
             }
         }
-        self.effects.push(Effect::Deliver(text));
+        self.effects.push(Effect::Deliver(text, message.origin()));
     }
 
     fn request_ended(&mut self, number: u64, outcome: Outcome, die: f64) {

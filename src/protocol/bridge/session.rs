@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::foreign::disowned;
 use super::requests::{Errand, Notice, Origin, Own, Request};
 use super::{Bridge, Effect};
 use crate::error::{Error, Kind};
@@ -204,7 +205,7 @@ impl Bridge {
         let stands = self.opened(&message);
         match (request.origin, request.message.id()) {
             (Origin::Client { batch }, Some(id)) => {
-                self.answer(message.text_with_id(id), batch);
+                self.answer(disowned(message.clone()).text_with_id(id), batch, message.origin());
                 if !stands {
                     return self.refused(number, &message);
                 }
@@ -246,7 +247,9 @@ impl Bridge {
         for number in std::mem::take(&mut self.session.queue) {
             let Some(Errand::Request(request)) = self.errands.remove(number) else { continue };
             match (&request.origin, request.message.id()) {
-                (Origin::Client { batch }, Some(id)) => self.answer(message.text_with_id(id), *batch),
+                (Origin::Client { batch }, Some(id)) => {
+                    self.answer(disowned(message.clone()).text_with_id(id), *batch, message.origin());
+                }
                 _ => self
                     .dropped(&request, &Error::new(Kind::ServiceError, "the service refused the handshake")),
             }

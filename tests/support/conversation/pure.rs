@@ -69,7 +69,9 @@ impl Pure {
             }
             for effect in effects {
                 match effect {
-                    Effect::Deliver(line) => self.lines.push_back(String::from_utf8(line.to_vec()).unwrap()),
+                    Effect::Deliver(line, _) => {
+                        self.lines.push_back(String::from_utf8(line.to_vec()).unwrap())
+                    }
                     Effect::Spill(message, _) => panic!("no script asks for a spill: {message:?}"),
                     Effect::Carry(tag, passage, after) => {
                         self.live.insert(tag, Live { passage: *passage, guard: None, head: false });

@@ -1,0 +1,96 @@
+//! Errors of the service that look like ours.
+//!
+//! A client tells our errors by `data.source`. Refuses to pass that mark on for an error of the service; every
+//! other byte passes as it came.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::protocol::message::Message;
+
+/// What marks our errors.
+const OURS: &str = "asistry";
+/// What stands there instead for an error of the service.
+const THEIRS: &str = r#""service:asistry""#;
+
+/// Returns the message, its error no longer marked as ours.
+pub(super) fn disowned(mut message: Message) -> Message {
+    while let Some(part) = mark(&message) {
+        match Message::read(message.with_part(part, THEIRS)) {
+            Ok(other) => message = other,
+            Err(_) => break,
+        }
+    }
+    message
+}
+
+/// Finds the value that marks an error as ours; a name may stand there twice, or be escaped.
+fn mark(message: &Message) -> Option<&str> {
+    let error = fields(message.error_text()?);
+    let data = error.into_iter().filter(|(name, _)| name == "data").flat_map(|(_, data)| fields(data.get()));
+    let mut sources = data.filter(|(name, _)| name == "source").map(|(_, value)| value.get());
+    sources.find(|value| serde_json::from_str::<Cow<'_, str>>(value).is_ok_and(|value| value == OURS))
+}
+
+/// Returns all fields of an object, in order; none of what is no object.
+fn fields(object: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
+    struct Fields;
+    impl<'a> Visitor<'a> for Fields {
+        type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+            let mut fields = Vec::new();
+            while let Some((name, value)) = map.next_entry::<Name<'a>, &'a RawValue>()? {
+                fields.push((name.0, value));
+            }
+            Ok(fields)
+        }
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(transparent)]
+    struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::Deserializer::from_str(object).deserialize_map(Fields).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(error: &str) -> String {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error}}}"#);
+        let message = disowned(Message::read(text).unwrap());
+        message.error_text().unwrap().to_owned()
+    }
+
+    #[test]
+    fn an_error_of_the_service_never_bears_our_mark() {
+        for (came, passes) in [
+            (
+                r#"{"code":1,"data":{"source":"asistry","n":1.0}}"#,
+                r#"{"code":1,"data":{"source":"service:asistry","n":1.0}}"#,
+            ),
+            (
+                r#"{"data":{"s\u006furce" : "\u0061sistry"}}"#,
+                r#"{"data":{"s\u006furce" : "service:asistry"}}"#,
+            ),
+            (
+                r#"{"data":{"source":"asistry","source":"asistry"},"data":{"source":"asistry"}}"#,
+                r#"{"data":{"source":"service:asistry","source":"service:asistry"},"data":{"source":"service:asistry"}}"#,
+            ),
+        ] {
+            assert_eq!(passed(came), passes);
+        }
+        for as_it_is in
+            [r#"{"data":{"source":"other"}}"#, r#"{"data":["asistry"]}"#, r#"{"code":1}"#, r#""asistry""#]
+        {
+            assert_eq!(passed(as_it_is), as_it_is);
+        }
+    }
+}
