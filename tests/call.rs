@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 mod batch;
+mod bounds;
 mod forms;
 mod output;
 mod requests;

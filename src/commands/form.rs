@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::ask::Asker;
-use super::call::schema::{Misfit, Schema};
+use super::call::schema::{Misfit, Schema, Work};
 use crate::error::Result;
 use crate::ui;
 
@@ -43,7 +43,8 @@ fn filled_in(asker: Asker, params: &Value) -> Result<Option<Value>> {
         return Ok(None);
     }
     let schema = &params["requestedSchema"];
-    let schema = Schema::new(schema);
+    let work = Work::default();
+    let schema = Schema::new(schema, &work);
     let required = schema.required();
     let mut content = Map::new();
     for (name, property) in schema.properties() {
@@ -117,7 +118,8 @@ mod tests {
     use super::*;
 
     fn read(schema: &Value, typed: &str) -> std::result::Result<Value, String> {
-        let field = Field { name: "f", schema: Schema::new(schema), required: true };
+        let work = Work::default();
+        let field = Field { name: "f", schema: Schema::new(schema, &work), required: true };
         field.read(typed).map_err(|misfit| misfit.expected)
     }
 

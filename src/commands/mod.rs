@@ -14,6 +14,7 @@ mod environment;
 mod examples;
 mod form;
 mod help;
+mod jq;
 mod keys;
 mod log;
 mod man;
@@ -101,6 +102,9 @@ fn run_card() -> ExitCode {
     if words.len() < 2 {
         let _ = Card::command().print_help();
         return ExitCode::SUCCESS;
+    }
+    if let Some(code) = jq::answer(&words) {
+        return ExitCode::from(code);
     }
     let card = match quick::read(&words).map_or_else(|| read(words), Ok) {
         Ok(card) => card,

@@ -1,20 +1,20 @@
-//! How results are printed: `--output`, `--json`, `--jq`, for people on a terminal and for programs elsewhere.
+//! How results are printed: `--jq` filters, `--fields` chooses, `--output` draws; for people on a terminal and for
+//! programs elsewhere.
 //!
-//! Refuses to cut anything off.
+//! Refuses to fail once there is a result: no form of output makes a value unprintable.
 
 use std::io::IsTerminal;
 
 use clap::{ArgMatches, Args, FromArgMatches};
-use jaq_core::load::{Arena, File, Loader};
-use jaq_core::{Ctx, Vars, data, unwrap_valr};
-use jaq_json::Val;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::arguments::{self, Color};
 use super::environment::variable;
+use super::jq;
 use crate::error::{Error, Kind, Result};
 use crate::profile::Takers;
-use crate::ui::{self, json, table::Rows};
+use crate::ui::json::{self, Json};
+use crate::ui::{self, table::Rows};
 
 /// How results are printed: the options of the commands that print one.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,7 @@ pub struct Output {
     output: Option<Form>,
     json: bool,
     jq: Option<String>,
+    fields: Vec<String>,
     color: Color,
 }
 
@@ -61,6 +62,9 @@ impl FromArgMatches for Output {
             output: arguments::text(matches, "output").as_deref().map(Form::named),
             json: matches.get_flag("json"),
             jq: arguments::text(matches, "jq"),
+            fields: arguments::text(matches, "fields")
+                .map(|fields| fields.split(',').map(|field| field.trim().to_owned()).collect())
+                .unwrap_or_default(),
             color: Color::read(matches),
         })
     }
@@ -84,12 +88,16 @@ impl Args for Output {
 impl Output {
     /// Says whether a program reads the result: then failures are JSON too.
     pub fn is_json(&self) -> bool {
-        self.json || self.jq.is_some() || matches!(self.output, Some(Form::Json | Form::Jsonl))
+        match self.form() {
+            Form::Json | Form::Jsonl => true,
+            Form::Auto => self.jq.is_some(),
+            Form::Text | Form::Table | Form::Tsv => false,
+        }
     }
 
     /// Says whether any of its options was given.
     pub fn is_given(&self) -> bool {
-        self.json || self.jq.is_some() || self.output.is_some()
+        self.json || self.jq.is_some() || self.output.is_some() || !self.fields.is_empty()
     }
 
     /// Checks what can be checked before anything is sent.
@@ -97,10 +105,7 @@ impl Output {
     /// # Errors
     /// [`Kind::Usage`] for an expression that is none.
     pub fn check(&self) -> Result<()> {
-        match &self.jq {
-            Some(expression) => filtered(expression, "null", true).map(drop),
-            None => Ok(()),
-        }
+        self.jq.as_deref().map_or(Ok(()), jq::check)
     }
 
     /// Checks that the result may be one line of JSON after the other.
@@ -109,7 +114,7 @@ impl Output {
     /// [`Kind::Usage`] for every other form.
     pub fn check_for_lines(&self) -> Result<()> {
         match (&self.jq, self.output) {
-            (None, None | Some(Form::Json | Form::Jsonl)) => Ok(()),
+            (None, None | Some(Form::Json | Form::Jsonl)) if self.fields.is_empty() => Ok(()),
             _ => Err(Error::new(
                 Kind::Usage,
                 "a batch writes one line of JSON for each call, and nothing else",
@@ -121,18 +126,72 @@ impl Output {
     /// Prints a value; `text` is what a person reads of it where it is no table.
     ///
     /// # Errors
-    /// [`Kind::Output`] where it cannot be written, [`Kind::Usage`] for a form that it cannot take.
+    /// [`Kind::Output`] where it cannot be written, [`Kind::Usage`] where `--jq` fails.
     pub fn print(&self, value: &Value, text: Option<&str>) -> Result<()> {
-        self.print_as(value, text, self.form())
+        match &self.jq {
+            Some(expression) => self.print_filtered(expression, &value.to_string()),
+            None => self.draw(value, text),
+        }
+    }
+
+    /// Prints what may be nested too deeply to be a value.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub fn print_json(&self, json: &Json, text: Option<&str>) -> Result<()> {
+        match (json, &self.jq) {
+            (Json::Value(value), _) => self.print(value, text),
+            (Json::Text(json), Some(expression)) => self.print_filtered(expression, json),
+            (Json::Text(json), None) => ui::print_exactly(&json::harmless(json)),
+        }
     }
 
     /// Prints a value that says more than the `text` beside it, which is printed where it is asked for.
     ///
     /// # Errors
     /// As [`Self::print`].
-    pub fn print_value(&self, value: &Value, text: &str) -> Result<()> {
-        let text = (self.form() == Form::Text).then_some(text);
-        self.print_as(value, text, self.form())
+    pub fn print_over_text(&self, json: &Json, text: &str) -> Result<()> {
+        self.print_json(json, (self.form() == Form::Text).then_some(text))
+    }
+
+    /// Prints the text, unless a form of the value was asked for.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub fn print_text(&self, value: &Value, text: &str) -> Result<()> {
+        match self.form() {
+            Form::Auto | Form::Text if self.jq.is_none() && self.fields.is_empty() => ui::print(text),
+            _ => self.print(value, Some(text)),
+        }
+    }
+
+    /// Prints a whole result of the protocol: as JSON, whatever form was asked for.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub fn print_whole(&self, json: &Json) -> Result<()> {
+        let form = if self.form() == Form::Jsonl { Form::Jsonl } else { Form::Json };
+        let output = match self.jq {
+            Some(_) => self.clone(),
+            None => Self { output: Some(form), json: false, fields: Vec::new(), ..self.clone() },
+        };
+        output.print_json(json, None)
+    }
+
+    /// Prints a list of the service: what is left of each entry for people, the whole entries otherwise.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub fn print_list(&self, whole: &[Json], summaries: &Value) -> Result<()> {
+        let known = Rows::read(summaries).is_none_or(|rows| rows.only(&self.fields).is_some());
+        if !self.is_json() && self.jq.is_none() && known {
+            return self.print(summaries, None);
+        }
+        let lines: Vec<String> = whole.iter().map(Json::line).collect();
+        match Json::read(&format!("[{}]", lines.join(","))) {
+            Ok(list) => self.print_json(&list, None),
+            Err(e) => Err(Error::new(Kind::Bug, format!("the list cannot be drawn up: {e}"))),
+        }
     }
 
     /// Prints a value of ours, for people as rows under these heads.
@@ -140,10 +199,12 @@ impl Output {
     /// # Errors
     /// As [`Self::print`].
     pub fn print_rows(&self, value: &Value, heads: &[&str], rows: &[Vec<String>]) -> Result<()> {
-        match (&self.jq, self.form()) {
-            (None, Form::Auto | Form::Text) => ui::rows(heads, rows, std::io::stdout().is_terminal()),
-            (None, Form::Table) => ui::rows(heads, rows, true),
-            (None, Form::Tsv) => ui::rows(heads, rows, false),
+        let rows = Rows::under(heads, rows.to_vec());
+        let rows = if self.fields.is_empty() { Some(rows) } else { rows.only(&self.fields) };
+        match (rows, self.form()) {
+            (Some(rows), Form::Auto | Form::Text | Form::Table | Form::Tsv) if self.jq.is_none() => {
+                self.draw_rows(&rows)
+            }
             _ => self.print(value, None),
         }
     }
@@ -152,13 +213,11 @@ impl Output {
         if self.json { Form::Json } else { self.output.unwrap_or_default() }
     }
 
-    fn print_as(&self, value: &Value, text: Option<&str>, form: Form) -> Result<()> {
-        if let Some(expression) = &self.jq {
-            return self.print_filtered(expression, value);
-        }
-        let terminal = std::io::stdout().is_terminal();
-        match form {
-            Form::Json => self.print_json(value),
+    fn draw(&self, value: &Value, text: Option<&str>) -> Result<()> {
+        let chosen = (!self.fields.is_empty()).then(|| self.chosen(value)).flatten();
+        let value = chosen.as_ref().unwrap_or(value);
+        match self.form() {
+            Form::Json => self.draw_json(value),
             Form::Jsonl => match value {
                 Value::Array(items) if items.is_empty() => Ok(()),
                 Value::Array(items) => {
@@ -167,51 +226,128 @@ impl Output {
                 }
                 value => ui::print_exactly(&json::harmless(&value.to_string())),
             },
-            Form::Table | Form::Tsv => {
-                let list = list_in(value);
-                match Rows::read(list) {
-                    Some(rows) => print_rows(&rows, form == Form::Table)?,
-                    None if list.as_array().is_some_and(Vec::is_empty) => {}
-                    None => return Err(no_table()),
-                }
-                tell_rest(value);
-                Ok(())
-            }
-            Form::Text => self.print_text(value, text),
-            Form::Auto => match Rows::read(sole_list(value)) {
-                Some(rows) => print_rows(&rows, terminal),
-                None if sole_list(value).as_array().is_some_and(Vec::is_empty) => {
-                    if terminal {
+            Form::Table | Form::Tsv => self.draw_table(value, text),
+            Form::Text => self.draw_text(value, text),
+            Form::Auto => match sole_list(value) {
+                Value::Array(items) if items.is_empty() => {
+                    if std::io::stdout().is_terminal() {
                         ui::say("the list is empty");
                     }
                     Ok(())
                 }
-                None => self.print_text(value, text),
+                list => match Rows::read(list) {
+                    Some(rows) => self.draw_rows(&rows),
+                    None => self.draw_text(value, text),
+                },
             },
         }
     }
 
-    fn print_text(&self, value: &Value, text: Option<&str>) -> Result<()> {
+    fn draw_table(&self, value: &Value, text: Option<&str>) -> Result<()> {
+        let list = list_in(value);
+        match (Rows::read(list), list) {
+            (Some(rows), _) => {
+                self.draw_rows(&rows)?;
+                tell_rest(value);
+                Ok(())
+            }
+            (None, Value::Array(items)) if items.is_empty() => {
+                tell_rest(value);
+                Ok(())
+            }
+            (None, Value::Array(items)) => self.draw_rows(&Rows::of_items(items)),
+            (None, Value::Object(fields)) => self.draw_rows(&Rows::of_object(fields)),
+            _ => self.draw_text(value, text),
+        }
+    }
+
+    fn draw_text(&self, value: &Value, text: Option<&str>) -> Result<()> {
         match (value, text) {
             (_, Some(text)) => ui::print(text),
             (Value::String(text), None) => ui::print(text),
-            (value, None) => self.print_json(value),
+            (value, None) => self.draw_json(value),
         }
     }
 
-    fn print_json(&self, value: &Value) -> Result<()> {
+    fn draw_json(&self, value: &Value) -> Result<()> {
         ui::print_exactly(&json::pretty(value, self.is_coloured()))
     }
 
-    fn print_filtered(&self, expression: &str, value: &Value) -> Result<()> {
-        for output in filtered(expression, &value.to_string(), false)? {
-            match serde_json::from_str::<Value>(&output) {
-                Ok(Value::String(text)) => ui::print(&text)?,
-                Ok(value) if std::io::stdout().is_terminal() => self.print_json(&value)?,
-                _ => ui::print_exactly(&json::harmless(&output))?,
-            }
+    fn draw_rows(&self, rows: &Rows) -> Result<()> {
+        let in_columns = match self.form() {
+            Form::Table => true,
+            Form::Tsv => false,
+            _ => std::io::stdout().is_terminal(),
+        };
+        if rows.rows.is_empty() {
+            return Ok(());
+        }
+        if !in_columns {
+            return ui::print(&rows.tsv());
+        }
+        let drawn = rows.table(ui::width());
+        ui::print(&drawn.text)?;
+        if !drawn.omitted.is_empty() {
+            ui::say(&format!("no room for {}; --fields chooses columns", drawn.omitted.join(", ")));
         }
         Ok(())
+    }
+
+    /// Prints each output of an expression: as `-o` says, else a string as text and everything else as JSON.
+    fn print_filtered(&self, expression: &str, json: &str) -> Result<()> {
+        let outputs = jq::filtered(expression, json)?;
+        let read = |output: &String| Json::read(output).unwrap_or_else(|_| Json::Text(output.clone()));
+        let mut outputs: Vec<Json> = outputs.iter().map(read).collect();
+        if matches!(self.form(), Form::Table | Form::Tsv) && outputs.len() > 1 {
+            outputs = vec![Json::Value(outputs.into_iter().map(Json::into_value).collect())];
+        }
+        outputs.iter().try_for_each(|output| self.draw_output(output))
+    }
+
+    fn draw_output(&self, output: &Json) -> Result<()> {
+        match output {
+            Json::Text(json) => ui::print_exactly(&json::harmless(json)),
+            Json::Value(value) if self.form() != Form::Auto => self.draw(value, None),
+            Json::Value(value) => match self.chosen(value).as_ref().unwrap_or(value) {
+                Value::String(text) => ui::print(text),
+                value if std::io::stdout().is_terminal() => self.draw_json(value),
+                value => ui::print_exactly(&json::harmless(&value.to_string())),
+            },
+        }
+    }
+
+    /// Returns the chosen fields of an object, or of each object of a list; of anything else, nothing.
+    fn chosen(&self, value: &Value) -> Option<Value> {
+        if self.fields.is_empty() {
+            return None;
+        }
+        let of = |object: &Map<String, Value>| -> Value {
+            let field = |name: &String| (name.clone(), object.get(name).cloned().unwrap_or_default());
+            Value::Object(self.fields.iter().map(field).collect())
+        };
+        let chosen = match list_in(value) {
+            Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_object) => {
+                items.iter().filter_map(Value::as_object).map(of).collect()
+            }
+            Value::Object(fields) => of(fields),
+            _ => return None,
+        };
+        self.tell_unknown(list_in(value));
+        Some(chosen)
+    }
+
+    fn tell_unknown(&self, value: &Value) {
+        let objects = match value {
+            Value::Array(items) => items.iter().collect(),
+            value => vec![value],
+        };
+        for field in &self.fields {
+            if objects.iter().all(|object| object.get(field).is_none()) {
+                let known = objects.first().and_then(|object| object.as_object());
+                let known = known.into_iter().flat_map(Map::keys).map(String::as_str).collect::<Vec<_>>();
+                ui::say(&format!("there is no field {field}; there are {}", known.join(", ")));
+            }
+        }
     }
 
     fn is_coloured(&self) -> bool {
@@ -221,11 +357,6 @@ impl Output {
             Color::Auto => std::io::stdout().is_terminal() && variable("NO_COLOR").is_none(),
         }
     }
-}
-
-fn no_table() -> Error {
-    Error::new(Kind::Usage, "the result is no list of objects, so it makes no table")
-        .hint("-o json prints it")
 }
 
 /// A list that is all there is in an object is meant itself.
@@ -254,49 +385,9 @@ fn list_in(value: &Value) -> &Value {
     }
 }
 
-fn print_rows(rows: &Rows, as_table: bool) -> Result<()> {
-    if as_table { ui::print(&rows.table(ui::width())) } else { ui::print(&rows.tsv()) }
-}
-
-/// Runs a jq expression; each output as JSON text. `only_compile` says what is wrong with it, and runs nothing.
-fn filtered(expression: &str, input: &str, only_compile: bool) -> Result<Vec<String>> {
-    let wrong = |why: String| {
-        Error::new(Kind::Usage, format!("--jq: {why}")).hint("the language is jq's: --jq '.[].title'")
-    };
-    let definitions = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
-    let functions = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
-    let arena = Arena::default();
-    let program = File { code: expression, path: () };
-    let modules = Loader::new(definitions)
-        .load(&arena, program)
-        .map_err(|_| wrong(format!("“{expression}” is no jq expression")))?;
-    let filter = jaq_core::Compiler::default()
-        .with_funs(functions)
-        .compile(modules)
-        .map_err(|_| wrong(format!("“{expression}” uses a name that jq does not know")))?;
-    if only_compile {
-        return Ok(Vec::new());
-    }
-    let input = jaq_json::read::parse_single(input.as_bytes()).map_err(|e| wrong(format!("{e}")))?;
-    let context = Ctx::<data::JustLut<Val>>::new(&filter.lut, Vars::new([]));
-    let outputs = filter.id.run((context, input)).map(unwrap_valr);
-    outputs.map(|output| output.map(|value| value.to_string()).map_err(|e| wrong(e.to_string()))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn jq_expressions_are_run_and_wrong_ones_told() {
-        let run = |expression: &str, input: &str| filtered(expression, input, false);
-        assert_eq!(run(".[].a", r#"[{"a":1},{"a":"x"}]"#).unwrap(), ["1", "\"x\""]);
-        assert_eq!(run("map(select(.a > 1)) | length", r#"[{"a":1},{"a":2}]"#).unwrap(), ["1"]);
-        for wrong in [".[", "nonsense", ".a | unknown(1)"] {
-            assert_eq!(filtered(wrong, "null", true).unwrap_err().kind(), Kind::Usage, "{wrong}");
-        }
-        assert_eq!(run(".a", "[1]").unwrap_err().kind(), Kind::Usage);
-    }
 
     #[test]
     fn a_lone_list_is_found() {

@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::Common;
 use super::call::result::Outcome;
-use super::conversation::{Conversation, parsed};
+use super::conversation::{Conversation, parsed_json};
 use super::environment::Environment;
 use super::output::Output;
 use crate::error::{Error, Kind};
 use crate::profile::nearest;
 use crate::protocol::message::quote;
-use crate::ui;
+use crate::ui::json::Json;
 
 /// Options of `asistry prompts`.
 #[derive(Debug, Args)]
@@ -45,34 +45,31 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;
     let answered = match &arguments.action {
-        None | Some(Action::List) => conversation.list("prompts/list", "prompts").await.map(Value::from),
+        None | Some(Action::List) => conversation.list("prompts/list", "prompts").await,
         Some(Action::Get { name, arguments }) => fill_in(&mut conversation, name, arguments).await,
     };
     Ok(conversation.end_with(answered, move |answered| show(&answered, &arguments)).await?)
 }
 
-fn show(answered: &Value, arguments: &Arguments) -> crate::error::Result<u8> {
+fn show(answered: &[Json], arguments: &Arguments) -> crate::error::Result<u8> {
     let output = &arguments.output;
-    match &arguments.action {
-        None | Some(Action::List) if output.is_json() => output.print(answered, None)?,
-        None | Some(Action::List) => {
-            let all = answered.as_array().into_iter().flatten();
-            output.print(&all.map(summary).collect(), None)?;
+    match (&arguments.action, answered) {
+        (None | Some(Action::List), _) => {
+            let summaries = answered.iter().map(|prompt| summary(prompt.value())).collect();
+            output.print_list(answered, &summaries)?;
         }
-        Some(Action::Get { .. }) => {
+        (Some(Action::Get { .. }), [deep @ Json::Text(_), ..]) => output.print_json(deep, None)?,
+        (Some(Action::Get { .. }), _) => {
+            let answered = answered.first().cloned().map(Json::into_value).unwrap_or_default();
             let messages = answered["messages"].as_array().into_iter().flatten();
             let shown: Result<Vec<String>, Error> = messages
                 .map(|message| {
                     let whole = json!({"content": [message["content"]]});
                     let role = message["role"].as_str().unwrap_or("?");
-                    Outcome::read(whole, None).map(|outcome| format!("{role}: {}", outcome.text))
+                    Outcome::read(Json::Value(whole), None).map(|outcome| format!("{role}: {}", outcome.text))
                 })
                 .collect();
-            if output.is_json() {
-                output.print(answered, None)?;
-            } else {
-                ui::print(&shown?.join("\n"))?;
-            }
+            output.print_text(&answered, &shown?.join("\n"))?;
         }
     }
     Ok(0)
@@ -96,8 +93,9 @@ async fn fill_in(
     conversation: &mut Conversation,
     name: &str,
     words: &[String],
-) -> crate::error::Result<Value> {
+) -> crate::error::Result<Vec<Json>> {
     let all = conversation.list("prompts/list", "prompts").await?;
+    let all: Vec<Value> = all.into_iter().map(Json::into_value).collect();
     let names = || all.iter().filter_map(|prompt| prompt["name"].as_str());
     let Some(prompt) = all.iter().find(|prompt| prompt["name"] == name) else {
         let error = Error::new(Kind::Usage, format!("the service has no prompt named {name}"));
@@ -129,5 +127,5 @@ async fn fill_in(
     }
     let params = format!(r#"{{"name":{},"arguments":{}}}"#, quote(name), Value::Object(given));
     let answer = conversation.ask("prompts/get", &params, |_| {}).await?;
-    parsed("prompts/get", &answer)
+    Ok(vec![parsed_json("prompts/get", &answer)?])
 }

@@ -7,12 +7,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::arguments::Common;
-use super::call::result::Outcome;
-use super::conversation::{Conversation, parsed};
+use super::call::result::{Outcome, check_save};
+use super::conversation::{Conversation, parsed_json};
 use super::environment::Environment;
 use super::output::Output;
 use crate::protocol::message::quote;
-use crate::ui;
+use crate::ui::json::Json;
 
 /// Options of `asistry resources`.
 #[derive(Debug, Args)]
@@ -43,6 +43,9 @@ enum Action {
 /// What the service says.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     arguments.output.check()?;
+    if let Some(Action::Read { save, .. }) = &arguments.action {
+        check_save(save.as_deref())?;
+    }
     let mut conversation = Conversation::begin(common, environment).await?;
     let answered = match &arguments.action {
         None | Some(Action::List) => list(&mut conversation).await,
@@ -51,17 +54,18 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
             conversation
                 .ask("resources/read", &params, |_| {})
                 .await
-                .and_then(|text| parsed("resources/read", &text))
+                .and_then(|text| Ok(vec![parsed_json("resources/read", &text)?]))
         }
     };
     Ok(conversation.end_with(answered, move |answered| show(&answered, &arguments)).await?)
 }
 
-fn show(answered: &Value, arguments: &Arguments) -> crate::error::Result<u8> {
-    match &arguments.action {
-        None | Some(Action::List) if arguments.output.is_json() => arguments.output.print(answered, None)?,
-        None | Some(Action::List) => arguments.output.print(&summaries(answered), None)?,
-        Some(Action::Read { save, .. }) => {
+fn show(answered: &[Json], arguments: &Arguments) -> crate::error::Result<u8> {
+    match (&arguments.action, answered) {
+        (None | Some(Action::List), _) => arguments.output.print_list(answered, &summaries(answered))?,
+        (Some(Action::Read { .. }), [deep @ Json::Text(_), ..]) => arguments.output.print_json(deep, None)?,
+        (Some(Action::Read { save, .. }), _) => {
+            let answered = answered.first().cloned().map(Json::into_value).unwrap_or_default();
             // A content is what a tool embeds as a resource.
             let contents = answered["contents"].as_array().cloned().unwrap_or_default();
             let single = contents.len() == 1;
@@ -70,18 +74,14 @@ fn show(answered: &Value, arguments: &Arguments) -> crate::error::Result<u8> {
                 _ => json!({"type": "resource", "resource": content}),
             };
             let blocks: Vec<Value> = contents.iter().map(block).collect();
-            let outcome = Outcome::read(json!({ "content": blocks }), save.as_deref())?;
-            if arguments.output.is_json() {
-                arguments.output.print(&answered["contents"], None)?;
-            } else {
-                ui::print(&outcome.text)?;
-            }
+            let outcome = Outcome::read(Json::Value(json!({ "content": blocks })), save.as_deref())?;
+            arguments.output.print_text(&answered["contents"], &outcome.text)?;
         }
     }
     Ok(0)
 }
 
-async fn list(conversation: &mut Conversation) -> crate::error::Result<Value> {
+async fn list(conversation: &mut Conversation) -> crate::error::Result<Vec<Json>> {
     let mut all = conversation.list("resources/list", "resources").await?;
     // A service without templates need not know the method.
     match conversation.list("resources/templates/list", "resourceTemplates").await {
@@ -89,15 +89,15 @@ async fn list(conversation: &mut Conversation) -> crate::error::Result<Value> {
         Err(error) if error.details().code.is_some() => {}
         Err(error) => return Err(error),
     }
-    Ok(Value::from(all))
+    Ok(all)
 }
 
-fn summaries(all: &Value) -> Value {
+fn summaries(all: &[Json]) -> Value {
     let word = |entry: &Value, name: &str| entry[name].as_str().map(str::to_owned);
     let summary = |entry: &Value| {
         let uri = word(entry, "uri").or_else(|| word(entry, "uriTemplate"));
         let about = word(entry, "title").or_else(|| word(entry, "name"));
         json!({"uri": uri, "name": about, "type": word(entry, "mimeType").unwrap_or_default()})
     };
-    all.as_array().into_iter().flatten().map(summary).collect()
+    all.iter().map(|entry| summary(entry.value())).collect()
 }

@@ -7,10 +7,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::arguments::Common;
-use super::call::schema::Schema;
+use super::call::schema::{Schema, Work};
 use super::conversation::{Conversation, Tool, find_tool};
 use super::environment::Environment;
 use super::output::Output;
+use crate::ui::{self, json::Json, table::wrapped};
 
 /// Options of `asistry tools`.
 #[derive(Debug, Args)]
@@ -44,16 +45,19 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
 }
 
 fn show(tools: &[Tool], arguments: &Arguments) -> crate::error::Result<u8> {
-    let parsed = |tool: &Tool| serde_json::from_str::<Value>(&tool.raw).unwrap_or_default();
+    let parsed = |tool: &Tool| Json::read(&tool.raw).unwrap_or_else(|_| Json::Text(tool.raw.clone()));
     let output = &arguments.output;
     match &arguments.action {
-        None | Some(Action::List) if output.is_json() => {
-            output.print(&tools.iter().map(parsed).collect(), None)?;
+        None | Some(Action::List) => {
+            let whole: Vec<Json> = tools.iter().map(parsed).collect();
+            output.print_list(&whole, &tools.iter().map(summary).collect())?;
         }
-        None | Some(Action::List) => output.print(&tools.iter().map(summary).collect(), None)?,
         Some(Action::Show { tool }) => {
             let found = find_tool(tools, tool)?;
-            output.print(&parsed(found), Some(&described(found)))?;
+            match (&parsed(found), output.is_json()) {
+                (Json::Text(_), false) => ui::print(&described(found))?,
+                (whole, _) => output.print_json(whole, Some(&described(found)))?,
+            }
         }
     }
     Ok(0)
@@ -67,27 +71,37 @@ fn summary(tool: &Tool) -> Value {
 pub fn described(tool: &Tool) -> String {
     let mut text = format!("{}\n", tool.name);
     if !tool.description.is_empty() {
-        let _ = writeln!(text, "{}\n", tool.description);
+        let _ = writeln!(text, "{}\n", wrapped(&tool.description, width_of_text()).join("\n"));
     }
-    let schema = Schema::new(&tool.input_schema);
+    let work = Work::default();
+    let schema = Schema::new(&tool.input_schema, &work);
     let required = schema.required();
     let properties = schema.properties();
     let width = properties.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     for (name, property) in &properties {
-        let _ = write!(text, "  {name:width$}  {}", property.shown());
+        let mut kind = property.shown();
         if required.contains(name) {
-            text.push_str(", required");
+            kind.push_str(", required");
         }
         if let Some(default) = property.word("default") {
-            let _ = write!(text, ", default {default}");
+            let _ = write!(kind, ", default {default}");
         }
-        if let Some(about) = property.word("description").and_then(Value::as_str) {
-            let _ = write!(text, "\n  {:width$}    {}", "", about.replace('\n', " "));
+        let about = property.word("description").and_then(Value::as_str).unwrap_or_default();
+        let room = width_of_text().saturating_sub(width + 4).max(20);
+        let kind = wrapped(&kind, room);
+        let about = wrapped(&about.replace('\n', " "), room - 2).into_iter().map(|line| format!("  {line}"));
+        for (at, line) in kind.into_iter().chain(about).enumerate() {
+            let name = if at == 0 { name } else { "" };
+            let _ = writeln!(text, "  {name:width$}  {line}");
         }
-        text.push('\n');
     }
     let _ = write!(text, "\nasistry call {}{}", tool.name, example(schema));
     text
+}
+
+/// Returns how wide a text is that is still easy to read.
+fn width_of_text() -> usize {
+    ui::width().clamp(40, 100)
 }
 
 /// Returns the required arguments, else the first one, as they may be typed.

@@ -211,7 +211,8 @@ pub const OPTIONS: &[Row] = &[
     every("color", "WHEN", Slot::Choice(COLORS), "When to use color").default("auto"),
     readers("output", "FORM", Slot::Choice(FORMS), "Output format").short('o').default("auto"),
     readers("json", "", Slot::Flag(Arity::Switch), "Print JSON; same as -o json").conflict("output"),
-    readers("jq", "EXPR", Slot::Text, "Filter the result with a jq expression").conflict("output"),
+    readers("jq", "EXPR", Slot::Text, "Filter the result with a jq expression; -o then prints what it returns"),
+    readers("fields", "A,B", Slot::Text, "Show only these fields, as columns in this order"),
     bridge("transport", "WIRE", Slot::Transport(|o| &mut o.transport), "How messages travel over HTTP")
         .key("transport").default("auto"),
     bridge("era", "ERA", Slot::Era(|o| &mut o.era), "Era of the protocol").key("era").default("auto"),

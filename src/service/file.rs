@@ -55,26 +55,20 @@ pub fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
     }
 }
 
+/// Names longer than this many bytes are compared with nothing.
+const LONGEST: usize = 400;
+
 /// Returns the name that differs least, if it is near enough to be a slip of the finger.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |other: &str| {
-        let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-        for (i, a) in name.chars().enumerate() {
-            let mut corner = row[0];
-            row[0] = i + 1;
-            for (j, b) in other.chars().enumerate() {
-                let replaced = corner + usize::from(a != b);
-                corner = row[j + 1];
-                row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
-            }
-        }
-        row[row.len() - 1]
+    let length = name.chars().count();
+    let near = |other: &'a str| {
+        let most = 1 + other.chars().count() / 4;
+        // A much longer or shorter name is never near, and comparing it could take minutes.
+        let comparable = other.chars().count().abs_diff(length) <= most && other.len() <= LONGEST;
+        let distance = comparable.then(|| strsim::levenshtein(name, other))?;
+        (distance <= most).then_some((distance, other))
     };
-    known
-        .map(|other| (distance(other), other))
-        .filter(|(d, other)| *d <= 1 + other.chars().count() / 4)
-        .min()
-        .map(|(_, other)| other)
+    known.filter_map(near).min().map(|(_, other)| other)
 }
 
 #[cfg(test)]

@@ -111,7 +111,9 @@ impl Started {
     pub fn add(&mut self, call: &str) -> io::Result<()> {
         // One write: a kill leaves the whole line or nothing.
         let before = if std::mem::take(&mut self.torn) { "\n" } else { "" };
-        self.file.write_all(format!("{before}{call}\n").as_bytes())
+        self.file.write_all(format!("{before}{call}\n").as_bytes())?;
+        // Power may fail between the call and its answer.
+        self.file.sync_data()
     }
 
     /// Records that a call did not run after all. That it cannot be written is no failure: it stays in doubt.
@@ -184,6 +186,16 @@ mod tests {
         assert!(!state.left_batches("other", &other).unwrap().had_begun("b"));
         assert_eq!(had_begun(&state, &["a", "b"], |_| true), [false, true]);
         assert_eq!(had_begun(&state, &["b"], |_| true), [false]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_call_whose_record_is_not_on_the_disk_is_not_begun() {
+        let home = tempfile::tempdir().unwrap();
+        let mut started = begun(&State::new(home.path().to_owned()));
+        // Takes what is written, and cannot be synced.
+        started.file = File::options().write(true).open("/dev/null").unwrap();
+        assert!(started.add("a").is_err());
     }
 
     #[test]

@@ -4,7 +4,98 @@
 
 use std::fmt::Write as _;
 
+use serde::{Serialize, Serializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// serde_json reads values of fewer levels.
+const DEEPEST: usize = 128;
+
+/// JSON as a value, or as text where it is nested too deeply to be read as one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Json {
+    /// Read.
+    Value(Value),
+    /// As it came, without white space.
+    Text(String),
+}
+
+impl Json {
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// What is no JSON.
+    pub fn read(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text).map(Self::Value).or_else(|e| {
+            // Without building a tree it can be nested however deeply.
+            let is_json = is_deep(text) && serde_json::from_str::<&RawValue>(text).is_ok();
+            if is_json { Ok(Self::Text(compact(text))) } else { Err(e) }
+        })
+    }
+
+    /// Returns the value; null for a text that is none.
+    pub fn value(&self) -> &Value {
+        match self {
+            Self::Value(value) => value,
+            Self::Text(_) => &Value::Null,
+        }
+    }
+
+    /// Returns the value; a text that is none becomes a string.
+    pub fn into_value(self) -> Value {
+        match self {
+            Self::Value(value) => value,
+            Self::Text(text) => Value::from(text),
+        }
+    }
+
+    /// Returns the JSON on one line.
+    pub fn line(&self) -> String {
+        match self {
+            Self::Value(value) => value.to_string(),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Value(value) => value.serialize(to),
+            Self::Text(text) => {
+                RawValue::from_string(text.clone()).map_err(serde::ser::Error::custom)?.serialize(to)
+            }
+        }
+    }
+}
+
+/// Says whether brackets are nested more deeply than serde_json reads into a value.
+fn is_deep(json: &str) -> bool {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            b'"' if !escaped => in_string = !in_string,
+            _ => {}
+        }
+        escaped = in_string && byte == b'\\' && !escaped;
+        deepest = deepest.max(depth);
+    }
+    deepest >= DEEPEST
+}
+
+/// Drops the white space between the tokens of a JSON text.
+fn compact(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let kept = |c: &char| {
+        let keep = in_string || !c.is_ascii_whitespace();
+        in_string ^= *c == '"' && !escaped;
+        escaped = in_string && *c == '\\' && !escaped;
+        keep
+    };
+    json.chars().filter(kept).collect()
+}
 
 /// The colours of `jq`, which people know.
 const NULL: &str = "\x1b[1;30m";
@@ -96,6 +187,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_nested_too_deeply_stays_a_text() {
+        let deep = format!("{}\" a \\\" b \"{}", "[ ".repeat(100_000), "\n]".repeat(100_000));
+        let Json::Text(text) = Json::read(&deep).unwrap() else { panic!("a value") };
+        assert_eq!(text.len(), 200_000 + 10);
+        assert!(text.contains(r#"[" a \" b "]"#));
+        assert_eq!(serde_json::to_string(&Json::Text(text.clone())).unwrap(), text);
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(matches!(Json::read(&nested(DEEPEST - 1)), Ok(Json::Value(_))));
+        assert!(matches!(Json::read(&nested(DEEPEST)), Ok(Json::Text(_))));
+        assert!(Json::read(r#""\ud83d""#).is_err());
+        assert!(Json::read("[1,").is_err() && Json::read(&deep[1..]).is_err());
+        assert_eq!(Json::read("[1]").unwrap(), Json::Value(json!([1])));
+    }
 
     #[test]
     fn values_are_indented_as_everybody_does() {

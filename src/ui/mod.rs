@@ -118,27 +118,6 @@ fn print_to_reader(shown: &str) -> Result<bool> {
     }
 }
 
-/// Prints rows: in columns under their heads, or separated by tabs and without heads.
-///
-/// # Errors
-/// As [`print`].
-pub fn rows(heads: &[&str], rows: &[Vec<String>], in_columns: bool) -> Result<()> {
-    let lines: Vec<String> = if in_columns {
-        let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-        let all: Vec<&Vec<String>> = std::iter::once(&heads).chain(rows).collect();
-        let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-        let line = |row: &&Vec<String>| {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        };
-        all.iter().map(line).filter(|line| !line.is_empty()).collect()
-    } else {
-        rows.iter().map(|row| row.join("\t")).collect()
-    };
-    if lines.is_empty() { Ok(()) } else { print(&lines.join("\n")) }
-}
-
 /// Returns how many columns stdout has; 80 where it is no terminal.
 pub fn width() -> usize {
     let columns = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));

@@ -20,12 +20,17 @@ impl Progress {
     /// Starts a spinner that says what is waited for.
     pub fn start(what: &str) -> Self {
         if !std::io::stderr().is_terminal() {
-            return Self(None);
+            return Self::hidden();
         }
         let bar = ProgressBar::new_spinner().with_message(clean(what));
         style(&bar, "{spinner} {msg} {elapsed}");
         bar.enable_steady_tick(TICK);
         Self(Some(bar))
+    }
+
+    /// Starts nothing.
+    pub fn hidden() -> Self {
+        Self(None)
     }
 
     /// Shows how many of a number of things are done; a `total` that nobody knows is left out.
@@ -74,9 +79,13 @@ impl Progress {
             let left = until.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
             let _ = write!(out, "{left} s");
         };
-        if let Ok(style) =
-            ProgressStyle::with_template("{spinner} the service limits the rate; again in {left}")
-        {
+        // What is counted stays in sight.
+        let template = match (bar.position(), bar.length()) {
+            (0, _) => "{spinner} the service limits the rate; again in {left}",
+            (_, None) => "{spinner} {pos} {msg}; the service limits the rate; again in {left}",
+            _ => "{spinner} [{bar:30}] {pos}/{len} {msg}; the service limits the rate; again in {left}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.with_key("left", left));
         }
     }

@@ -450,7 +450,7 @@ fn with_a_key_in_the_environment_nothing_is_recorded_and_that_is_said() {
     let output = run(&[]);
     assert_eq!(text(&output.stderr).lines().count(), 1, "{}", text(&output.stderr));
     assert_eq!(fs::read_dir(&home).expect("the home").count(), 0);
-    let resumed = run(&["--resume", "/no/such/output"]);
+    let resumed = run(&["--resume", "/dev/null"]);
     assert!(text(&resumed.stderr).contains("ASISTRY_STATE_DIR"), "{}", text(&resumed.stderr));
 }
 

@@ -113,7 +113,7 @@ fn a_list_of_objects_is_a_table_on_a_terminal() {
     let result = "result:={\"structuredContent\":[{\"id\":1,\"title\":\"tea\"}]}";
     let left = Terminal::start(shell.asistry(&["call", "say", result])).leaves();
     assert_eq!(left.code, 0, "{}", left.said);
-    assert!(left.said.contains(" ID  TITLE") && left.said.contains(" 1   tea"), "{:?}", left.said);
+    assert!(left.said.contains("ID  TITLE") && left.said.contains("1   tea"), "{:?}", left.said);
 }
 
 #[test]
@@ -179,13 +179,15 @@ fn ctrl_c_cancels_a_call_that_shows_a_spinner() {
         "tools/call" => Some(Reply::empty(200).after(&held)),
         _ => answer(received),
     });
-    let seated = seated(&shell, &["call", "echo", "title=x"]);
-    shell.service.awaits_call("echo");
-    let pid = rustix::process::Pid::from_raw(seated.pid().cast_signed()).expect("a process");
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+    let mut seated = seated(&shell, &["call", "echo", "title=x"]);
+    seated.awaits("echo 0s");
+    // As a person types it: the terminal shows ^C behind the spinner.
+    seated.types("\u{3}");
     let left = seated.leaves();
     assert_eq!(left.code, 130, "{}", left.said);
-    assert!(left.said.contains("interrupted"), "{}", left.said);
+    let (before, _) = left.said.split_once("asistry: interrupted").expect(&left.said);
+    let line = before.rsplit(['\r', '\n']).next().unwrap_or_default();
+    assert!(line.ends_with("\u{1b}[2K") || !line.contains("echo"), "{:?}", left.said);
     gate.open();
 }
 
@@ -228,6 +230,40 @@ fn a_batch_has_a_bar_a_countdown_and_its_failures_above_it() {
         .filter(|line| line.trim_end().ends_with("}") && line.contains("{\"line\":"))
         .count();
     assert_eq!(whole, 3, "{:?}", left.said);
+}
+
+#[test]
+fn a_batch_that_waits_still_says_how_far_it_is() {
+    let called = std::sync::atomic::AtomicUsize::new(0);
+    let shell = Shell::with(move |received| match received.method.as_str() {
+        "tools/call" if called.fetch_add(1, Ordering::Relaxed) == 1 => {
+            Some(Reply::empty(429).header("retry-after", "1"))
+        }
+        _ => answer(received),
+    });
+    let line = |title: &str| format!("{}\n", json!({"tool": "echo", "arguments": {"title": title}}));
+    let batch = shell.home.path().join("batch");
+    std::fs::write(&batch, [line("a"), line("b")].concat()).expect("a file");
+    let words = ["call", "--batch", batch.to_str().expect("a path")];
+    let left = seated(&shell, &words).leaves();
+    assert_eq!(left.code, 0, "{}", left.said);
+    assert!(left.said.contains("1/2 calls; the service limits the rate; again in 1 s"), "{:?}", left.said);
+}
+
+#[test]
+fn quiet_means_that_nothing_moves() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let shell = Shell::with(move |received| match received.method.as_str() {
+        "tools/call" => answer(received).map(|reply| reply.after(&held)),
+        _ => answer(received),
+    });
+    let quiet = seated(&shell, &["call", "echo", "title=x", "-q"]);
+    shell.service.awaits_call("echo");
+    shell.service.awaits_quiet(Duration::from_millis(300));
+    gate.open();
+    let left = quiet.leaves();
+    assert_eq!((left.code, left.said.contains("echo")), (0, false), "{:?}", left.said);
 }
 
 #[test]

@@ -132,9 +132,15 @@ impl Reader<'_> {
         let bare = self.schema.property(&name).is_some_and(Schema::is_boolean);
         match after.split_first() {
             // A boolean takes a value only where the next word can be one.
-            Some((value, rest)) if !bare || matches!(value.as_str(), "true" | "false") => {
+            Some((value, rest)) if bare && matches!(value.as_str(), "true" | "false") => {
                 Ok((Typed { name, value: Raw::Text(value) }, rest))
             }
+            Some((value, _)) if !bare && is_argument(value, self.schema) => {
+                let why = format!("--{option} wants a value, and “{value}” looks like another argument");
+                Err(Error::new(Kind::Usage, why)
+                    .hint(format!("if it is the value, write {}", quoted(&format!("{name}={value}")))))
+            }
+            Some((value, rest)) if !bare => Ok((Typed { name, value: Raw::Text(value) }, rest)),
             _ if bare => Ok((Typed { name, value: Raw::Bare }, after)),
             _ => Err(Error::new(Kind::Usage, format!("--{option} wants a value"))
                 .hint(format!("write --{option}=VALUE, or {name}=VALUE"))),
@@ -172,7 +178,8 @@ impl Reader<'_> {
 
     /// Returns the name of a property as it was typed after `=`.
     fn known(&self, name: &str) -> Result<String> {
-        let there = self.schema.property(name).is_some() || self.schema.is_open() || !self.checked;
+        let found = self.schema.property(name).is_some() || self.schema.is_cut_off();
+        let there = found || self.schema.is_open() || !self.checked;
         if there { Ok(name.to_owned()) } else { Err(self.unknown(name)) }
     }
 
@@ -214,6 +221,21 @@ impl Reader<'_> {
         Error::new(Kind::Usage, format!("{}: {place} wants {expected}{shown}", self.tool))
             .hint(hint.clone().unwrap_or_else(help))
     }
+}
+
+/// Says whether a word looks like an option, or like an argument of the tool; a number, and `-` alone, do not.
+pub fn is_argument(word: &str, schema: Schema<'_>) -> bool {
+    if word.len() > 1 && word.starts_with('-') {
+        return word.parse::<f64>().is_err();
+    }
+    let name = word.split_once('=').map(|(name, _)| name.strip_suffix(':').unwrap_or(name));
+    name.is_some_and(|name| schema.property(name).is_some())
+}
+
+/// Returns a word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=.,:/@%+".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn shortened(text: &str) -> String {
@@ -283,6 +305,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::commands::call::schema::Work;
 
     fn schema() -> Value {
         json!({"type": "object", "required": ["title"], "properties": {
@@ -297,7 +320,8 @@ mod tests {
     fn read_with(checked: bool, words: &[&str], base: Option<&str>) -> Result<Value> {
         let document = schema();
         let options = || vec!["json".to_owned(), "full".to_owned()];
-        let schema = Schema::new(&document);
+        let work = Work::default();
+        let schema = Schema::new(&document, &work);
         let reader = Reader { tool: "t", schema, checked, options };
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         reader.read(&words, base, &mut Sources::default()).map(Value::Object)
@@ -323,6 +347,8 @@ mod tests {
             json!({"title": "x", "due_date": "1", "workspaceId": "w", "done": true, "limit": 3})
         );
         assert_eq!(read(&["--done", "false", "title="]), json!({"done": false, "title": ""}));
+        assert_eq!(read(&["--title", "a=b", "--due-date", "-5"]), json!({"title": "a=b", "due_date": "-5"}));
+        assert_eq!(read(&["--title", "-"]), json!({"title": "-"}));
         assert_eq!(read(&["--title:=\"x\""]), json!({"title": "x"}));
         assert_eq!(
             read(&["title=x", "labels=a,b", "labels=c", "numbers=1", "numbers=2"]),
@@ -369,6 +395,16 @@ mod tests {
             (&["title=x", "title=y"], "title is given twice"),
             (&["title"], "“title” is no argument of t | write title=value"),
             (&["--title"], "--title wants a value | write --title=VALUE"),
+            (
+                &["--title", "--priority=high"],
+                "“--priority=high” looks like another argument | if it is the value, write title=--priority=high",
+            ),
+            (&["--title", "-x"], "“-x” looks like another argument"),
+            (
+                &["--title", "limit=5 a"],
+                "looks like another argument | if it is the value, write 'title=limit=5 a'",
+            ),
+            (&["--title", "limit:=5"], "looks like another argument"),
             (&[":=5"], "“:=5” is no argument of t"),
             (&["title:=x"], "the value of title is no JSON"),
         ] {

@@ -1,7 +1,7 @@
 //! `asistry call`: calls one tool and prints its result.
 
 mod batch;
-mod given;
+pub mod given;
 pub mod result;
 pub mod schema;
 pub mod split;
@@ -13,29 +13,44 @@ use clap::{Args, CommandFactory};
 use serde_json::Value;
 
 use self::given::{Reader, Sources};
-use self::result::Outcome;
-use self::schema::Schema;
+use self::result::{Outcome, check_save};
+use self::schema::{Schema, Work};
 use super::arguments::Common;
-use super::conversation::{Conversation, Reveals, Tool, find_tool, parsed};
+use super::conversation::{Conversation, Reveals, Tool, find_tool, parsed_json};
 use super::environment::Environment;
 use super::output::Output;
 use super::tools;
 use crate::error::{Error, Kind, Result};
 use crate::protocol::bridge::RETRY_AFTER;
 use crate::protocol::message::{Message, quote};
-use crate::ui;
+use crate::ui::{self, json::Json};
 
 const INVALID_PARAMS: i64 = -32602;
+
+/// What the help begins with.
+const FORMS: &str = "\
+Call one tool and print its result
+
+Arguments of the tool:
+  title=Tea            text; becomes a number or true/false where the tool's schema says so
+  labels=a labels=b    a repeated name adds an item to an array
+  filter:='{\"by\":1}'   JSON, sent as it is
+  body=@note.txt       the content of a file; @- reads standard input, @@ stands for one @
+  --title Tea          the same as title=Tea, for every argument of the tool
+  --args '{…}'         all arguments as one JSON object; also @FILE, or - for standard input
+
+Examples:
+  asistry call list_tasks --help                        the arguments of one tool
+  asistry call create_task title=Tea labels=a labels=b
+  asistry call list_tasks status=todo --jq '.[].title'
+  asistry call --batch calls.jsonl --jobs 4 >results.jsonl";
 
 /// Options of `asistry call`.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "asistry call [OPTIONS] <TOOL> [NAME=VALUE]...\n       \
     asistry call [OPTIONS] --batch <FILE>",
-    after_help = "name=value takes its type from the tool's schema; name:=JSON is sent as it is; \
-    name=@file reads a file, @- standard input, @@ stands for one @; --name VALUE works for every \
-    argument of the tool; a repeated name adds an item to an array. `asistry call TOOL --help` shows \
-    the tool's own arguments."
+    long_about = FORMS
 )]
 pub struct Arguments {
     /// Tool to call
@@ -89,30 +104,31 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         return Err(Error::new(Kind::Usage, why).hint("asistry call --batch FILE --jobs 4").into());
     }
     arguments.output.check()?;
+    check_save(arguments.save.as_deref())?;
     let conversation = Conversation::begin(common, environment).await?;
     let mut conversation = conversation.revealing(arguments.reveals(environment));
     let result = match conversation.open_for_questions().await {
         Ok(()) => call(&mut conversation, &arguments).await,
         Err(error) => Err(error),
     };
-    let shown = move |result: Option<Value>| result.map_or(Ok(0), |result| show(result, &arguments));
+    let shown = move |result: Option<Json>| result.map_or(Ok(0), |result| show(result, &arguments));
     Ok(conversation.end_with(result, shown).await?)
 }
 
-fn show(result: Value, arguments: &Arguments) -> Result<u8> {
+fn show(result: Json, arguments: &Arguments) -> Result<u8> {
     let outcome = Outcome::read(result, arguments.save.as_deref())?;
     let printed = match (arguments.full, outcome.is_error, outcome.is_json) {
-        (true, ..) => arguments.output.print(&outcome.whole, None),
+        (true, ..) => arguments.output.print_whole(&outcome.whole),
         (false, true, _) => return Err(Error::new(Kind::ServiceError, outcome.text)),
-        (false, false, true) => arguments.output.print_value(&outcome.value, &outcome.text),
-        (false, false, false) => arguments.output.print(&outcome.value, Some(&outcome.text)),
+        (false, false, true) => arguments.output.print_over_text(&outcome.value, &outcome.text),
+        (false, false, false) => arguments.output.print_json(&outcome.value, Some(&outcome.text)),
     };
     // Wrong usage found out after the call: exit code 2 would say that nothing was sent.
     printed.map_err(|error| match error.kind() {
         Kind::Usage => {
             let why = format!("{}; the call was made, and this is its result", error.message());
             let result = if arguments.full { &outcome.whole } else { &outcome.value };
-            error.within(why).of_kind(Kind::Output).with_result(result.clone())
+            error.within(why).of_kind(Kind::Output).with_result(result.clone().into_value())
         }
         _ => error,
     })?;
@@ -124,7 +140,7 @@ fn show(result: Value, arguments: &Arguments) -> Result<u8> {
 }
 
 /// Returns the result; none where only help was wanted.
-async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<Option<Value>> {
+async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<Option<Json>> {
     let name = arguments.tool.as_deref().unwrap_or_default();
     let mut sources = Sources::default();
     let remembered = conversation.remembered_tools().await?;
@@ -140,7 +156,7 @@ async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<
                     arguments.given(find_tool(&tools, name)?, &mut sources)?;
                     return Err(error);
                 }
-                answered => return parsed("tools/call", &answered?).map(Some),
+                answered => return parsed_json("tools/call", &answered?).map(Some),
             }
         }
     }
@@ -151,7 +167,7 @@ async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<
         return Ok(None);
     }
     let given = arguments.given(tool, &mut sources)?;
-    parsed("tools/call", &ask(conversation, tool, &given).await?).map(Some)
+    parsed_json("tools/call", &ask(conversation, tool, &given).await?).map(Some)
 }
 
 impl Arguments {
@@ -164,9 +180,10 @@ impl Arguments {
     }
 
     fn given(&self, tool: &Tool, sources: &mut Sources) -> Result<Value> {
+        let work = Work::default();
         let reader = Reader {
             tool: &tool.name,
-            schema: Schema::new(&tool.input_schema),
+            schema: Schema::new(&tool.input_schema, &work),
             checked: !self.no_check,
             options: our_options,
         };
@@ -175,7 +192,7 @@ impl Arguments {
 }
 
 async fn ask(conversation: &mut Conversation, tool: &Tool, arguments: &Value) -> Result<String> {
-    let mut bar = ui::Progress::start(&tool.name);
+    let mut bar = conversation.progress(&tool.name);
     let meta = if bar.is_shown() { r#","_meta":{"progressToken":"call"}"# } else { "" };
     let params = format!(r#"{{"name":{},"arguments":{arguments}{meta}}}"#, quote(&tool.name));
     let result = conversation.ask("tools/call", &params, |message| advance(&mut bar, message)).await;

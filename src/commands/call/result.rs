@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::{Error, Kind, Result};
+use crate::ui::json::Json;
 
 /// Endings by media type; others end in `.bin`.
 const ENDINGS: &[(&str, &str)] = &[
@@ -39,17 +41,28 @@ const MOST_FILES: usize = 1 << 30;
 #[derive(Debug)]
 pub struct Outcome {
     /// The result as it came.
-    pub whole: Value,
+    pub whole: Json,
     /// The tool says that it failed.
     pub is_error: bool,
     /// One line or more for each block.
     pub text: String,
     /// What a program wants of it.
-    pub value: Value,
+    pub value: Json,
     /// The value is JSON, so the text says the same.
     pub is_json: bool,
     /// Blocks that are in neither the value nor a file.
     pub unseen: Vec<String>,
+}
+
+/// The parts of a result, whatever is in them.
+#[derive(Default, serde::Deserialize)]
+struct Parts<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "structuredContent")]
+    structured: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "isError")]
+    is_error: Option<&'a RawValue>,
 }
 
 impl Outcome {
@@ -57,12 +70,16 @@ impl Outcome {
     ///
     /// # Errors
     /// [`Kind::Output`] where they cannot be written.
-    pub fn read(whole: Value, save: Option<&Path>) -> Result<Self> {
-        let none = Vec::new();
-        let blocks = whole["content"].as_array().unwrap_or(&none);
+    pub fn read(whole: Json, save: Option<&Path>) -> Result<Self> {
+        let json = whole.line();
+        let parts: Parts<'_> = serde_json::from_str(&json).unwrap_or_default();
+        let blocks = parts.content.and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
         let (mut lines, mut texts, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
-        for block in blocks {
-            let (line, is_text) = Block(block).shown(save)?;
+        for raw in blocks.unwrap_or_default() {
+            let (line, is_text) = match serde_json::from_str::<Value>(raw.get()) {
+                Ok(block) => Block(&block).shown(save)?,
+                Err(_) => (format!("[block] {}", raw.get()), false),
+            };
             if is_text {
                 texts.push(line.clone());
             } else {
@@ -70,20 +87,25 @@ impl Outcome {
             }
             lines.push(line);
         }
-        let parsed = match (whole.get("structuredContent"), texts.as_slice()) {
-            (Some(structured), _) if !structured.is_null() => Some(structured.clone()),
-            (_, [only]) => serde_json::from_str(only).ok(),
+        let structured = parts.structured.filter(|raw| raw.get() != "null");
+        let parsed = match (structured, texts.as_slice()) {
+            (Some(structured), _) => Json::read(structured.get()).ok(),
+            (_, [only]) => Json::read(only).ok(),
             _ => None,
         };
-        let is_error = whole["isError"] == Value::Bool(true);
+        let is_error = parts.is_error.is_some_and(|raw| raw.get() == "true");
         let text = match (lines.join("\n"), &parsed) {
             (text, _) if !is_error || !text.trim().is_empty() => text,
             // A failure needs a sentence.
-            (_, Some(structured)) => structured.to_string(),
+            (_, Some(structured)) => structured.line(),
             (_, None) => "the tool failed, and does not say why".to_owned(),
         };
-        let is_json = parsed.as_ref().is_some_and(|value| value.is_object() || value.is_array());
-        let value = parsed.unwrap_or_else(|| Value::from(text.as_str()));
+        let is_json = match &parsed {
+            Some(Json::Value(value)) => value.is_object() || value.is_array(),
+            Some(Json::Text(_)) => true,
+            None => false,
+        };
+        let value = parsed.unwrap_or_else(|| Json::Value(text.as_str().into()));
         if !is_json {
             unseen.clear();
         }
@@ -124,6 +146,19 @@ impl Block<'_> {
     }
 }
 
+/// Checks, before anything is sent, that files can be saved in a directory; makes it where it is missing.
+///
+/// # Errors
+/// [`Kind::Usage`] where they cannot.
+pub fn check_save(directory: Option<&Path>) -> Result<()> {
+    let Some(directory) = directory else { return Ok(()) };
+    let tried = std::fs::create_dir_all(directory).and_then(|()| tempfile::tempfile_in(directory));
+    tried.map(drop).map_err(|e| {
+        Error::new(Kind::Usage, format!("--save {}: nothing can be saved there: {e}", directory.display()))
+            .hint("name a directory that can be written")
+    })
+}
+
 /// Writes base64 data into a file of its own, or says that it is there.
 fn binary(kind: &str, media: &str, data: &str, save: Option<&Path>) -> Result<String> {
     let Ok(bytes) = BASE64_STANDARD.decode(data) else {
@@ -148,7 +183,13 @@ fn binary(kind: &str, media: &str, data: &str, save: Option<&Path>) -> Result<St
 fn write_new(directory: &Path, kind: &str, ending: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(directory)?;
     let named = |number: usize| directory.join(format!("{kind}-{number}.{ending}"));
-    for number in first_free(|number| named(number).symlink_metadata().is_ok())..=MOST_FILES {
+    let first = first_free(|number| named(number).symlink_metadata().is_ok());
+    write_from(first, named, bytes)
+}
+
+/// Writes a file under the first name that is free by now: another asistry may save there too.
+fn write_from(first: usize, named: impl Fn(usize) -> PathBuf, bytes: &[u8]) -> std::io::Result<PathBuf> {
+    for number in first..=MOST_FILES {
         let path = named(number);
         match File::create_new(&path) {
             Ok(mut file) => return file.write_all(bytes).map(|()| path),
@@ -179,20 +220,20 @@ mod tests {
     use super::*;
 
     fn read(result: Value) -> Outcome {
-        Outcome::read(result, None).unwrap()
+        Outcome::read(Json::Value(result), None).unwrap()
     }
 
     #[test]
     fn the_value_is_structured_content_else_json_else_text() {
         let structured =
             read(json!({"content": [{"type": "text", "text": "five"}], "structuredContent": {"n": 5}}));
-        assert_eq!(structured.value, json!({"n": 5}));
+        assert_eq!(structured.value, Json::Value(json!({"n": 5})));
         let parsed = read(json!({"content": [{"type": "text", "text": "[{\"n\":5}]"}]}));
-        assert_eq!((parsed.value, parsed.is_json), (json!([{"n": 5}]), true));
+        assert_eq!((parsed.value, parsed.is_json), (Json::Value(json!([{"n": 5}])), true));
         let text = read(json!({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}));
-        assert_eq!((text.value, text.is_json), (json!("a\nb"), false));
+        assert_eq!((text.value, text.is_json), (Json::Value(json!("a\nb")), false));
         let number = read(json!({"content": [{"type": "text", "text": "5"}]}));
-        assert_eq!((number.value, number.is_json), (json!(5), false));
+        assert_eq!((number.value, number.is_json), (Json::Value(json!(5)), false));
         assert_eq!(read(json!({})).text, "");
     }
 
@@ -239,7 +280,7 @@ mod tests {
             {"type": "image", "mimeType": "../evil", "data": "AAAA"},
             {"type": "image", "mimeType": "image/png", "data": "no base64!"},
         ]});
-        let outcome = Outcome::read(result, Some(&directory)).unwrap();
+        let outcome = Outcome::read(Json::Value(result), Some(&directory)).unwrap();
         let mut names: Vec<_> = std::fs::read_dir(&directory)
             .unwrap()
             .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -248,6 +289,34 @@ mod tests {
         assert_eq!(names, ["audio-1.wav", "image-1.bin", "image-1.png", "image-2.png"]);
         assert_eq!(std::fs::read(directory.join("image-2.png")).unwrap(), [255, 255, 255]);
         assert!(outcome.text.contains("not readable as base64"));
+    }
+
+    #[test]
+    fn a_file_that_came_meanwhile_is_not_written_over() {
+        let home = tempfile::tempdir().unwrap();
+        let named = |number: usize| home.path().join(format!("image-{number}.png"));
+        std::fs::write(named(1), "theirs").unwrap();
+        assert_eq!(write_from(1, named, b"ours").unwrap(), named(2));
+        assert_eq!(std::fs::read(named(1)).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn a_result_that_is_nested_too_deeply_is_passed_through_whole() {
+        let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+        for (result, is_error) in [
+            (format!(r#"{{"structuredContent":{deep},"content":[{{"type":"text","text":"t"}}]}}"#), false),
+            (format!(r#"{{"content":[{{"type":"text","text":"{deep}"}}]}}"#), false),
+            (format!(r#"{{"content":[{{"type":"later","x":{deep}}}],"isError":true}}"#), true),
+        ] {
+            let outcome = Outcome::read(Json::read(&result).unwrap(), None).unwrap();
+            assert_eq!(outcome.whole.line(), result);
+            assert_eq!(outcome.is_error, is_error);
+            if is_error {
+                assert!(outcome.text.contains(&deep));
+            } else {
+                assert_eq!((outcome.value, outcome.is_json), (Json::Text(deep.clone()), true));
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,12 @@
 //!
 //! Knows types, enums, constants, bounds, required and unknown names, nested objects and arrays, `$ref` inside
 //! the schema, `anyOf`, `oneOf` and `allOf`. Refuses to guess: what it does not know (formats, patterns,
-//! conditions) is left to the service.
+//! conditions) is left to the service, and so is all that lies past a bound of work.
+//!
+//! The crate jsonschema 0.61 without default features was tried for the check: it adds 39 crates.
+
+use std::cell::Cell;
+use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
@@ -11,10 +16,40 @@ use crate::profile::nearest;
 /// Deeper `$ref`s are taken for a circle.
 const DEEPEST: usize = 32;
 
+/// The most steps that one reading of a schema takes: a small schema can describe exponentially many
+/// (`{"allOf": [{"$ref": "#"}, {"$ref": "#"}]}`).
+const MOST_STEPS: u32 = 200_000;
+/// The longest description of a type that is shown.
+const LONGEST_SHOWN: usize = 4000;
+
+/// What is left of the work that reading a schema may take.
+#[derive(Debug)]
+pub struct Work(Cell<u32>);
+
+impl Default for Work {
+    fn default() -> Self {
+        Self(Cell::new(MOST_STEPS))
+    }
+}
+
+impl Work {
+    /// Takes steps off; returns whether there were enough.
+    fn take(&self, steps: usize) -> bool {
+        let left = self.0.get().saturating_sub(u32::try_from(steps).unwrap_or(u32::MAX));
+        self.0.set(left);
+        left > 0
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.get() == 0
+    }
+}
+
 /// A schema, and the document that its references point into.
 #[derive(Clone, Copy, Debug)]
 pub struct Schema<'a> {
     document: &'a Value,
+    work: &'a Work,
     here: &'a Value,
     depth: usize,
 }
@@ -37,9 +72,14 @@ impl Misfit {
 }
 
 impl<'a> Schema<'a> {
-    /// Takes the whole schema of a tool.
-    pub fn new(document: &'a Value) -> Self {
-        Self { document, here: document, depth: 0 }.resolved()
+    /// Takes the whole schema of a tool, and how much work may be spent on it.
+    pub fn new(document: &'a Value, work: &'a Work) -> Self {
+        Self { document, work, here: document, depth: 0 }.resolved()
+    }
+
+    /// Says whether the work ran out: then what was not found may be there all the same.
+    pub fn is_cut_off(self) -> bool {
+        self.work.is_done()
     }
 
     fn at(self, here: &'a Value) -> Self {
@@ -47,6 +87,7 @@ impl<'a> Schema<'a> {
     }
 
     fn resolved(self) -> Self {
+        self.work.take(1);
         let Some(target) = self.here["$ref"].as_str().filter(|_| self.depth < DEEPEST) else { return self };
         match target.strip_prefix('#').and_then(|pointer| self.document.pointer(pointer)) {
             Some(here) => Self { here, depth: self.depth + 1, ..self }.resolved(),
@@ -54,19 +95,25 @@ impl<'a> Schema<'a> {
         }
     }
 
-    /// Returns the properties of an object, those of `allOf` included.
+    /// Returns the properties of an object, those of `allOf` included; each name once.
     pub fn properties(self) -> Vec<(&'a str, Self)> {
         let own = self.here["properties"].as_object().into_iter().flatten();
         let mut found: Vec<_> = own.map(|(name, schema)| (name.as_str(), self.at(schema))).collect();
-        for part in self.branches("allOf") {
-            found.extend(part.properties());
+        let parts = self.branches("allOf");
+        if !parts.is_empty() {
+            found.extend(parts.into_iter().flat_map(Self::properties));
+            let mut seen = HashSet::new();
+            found.retain(|(name, _)| seen.insert(*name));
         }
         found
     }
 
     /// Returns the schema of one property.
     pub fn property(self, name: &str) -> Option<Self> {
-        self.properties().into_iter().find(|(known, _)| *known == name).map(|(_, schema)| schema)
+        if let Some(own) = self.here["properties"].get(name) {
+            return Some(self.at(own));
+        }
+        self.branches("allOf").into_iter().find_map(|part| part.property(name))
     }
 
     /// Returns the name of the property that was typed as an option: dashes stand for underscores, and case
@@ -118,9 +165,17 @@ impl<'a> Schema<'a> {
         }
         let branches = self.alternatives();
         if !branches.is_empty() {
-            let mut all: Vec<String> = branches.into_iter().map(Self::shown).collect();
-            all.dedup();
-            return all.join(" or ");
+            let mut all: Vec<String> = Vec::new();
+            for branch in branches {
+                let shown = branch.shown();
+                if self.is_cut_off() || all.iter().map(String::len).sum::<usize>() > LONGEST_SHOWN {
+                    break;
+                }
+                if !all.contains(&shown) {
+                    all.push(shown);
+                }
+            }
+            return if all.is_empty() { "any value".into() } else { all.join(" or ") };
         }
         match self.types().as_slice() {
             [] => "any value".into(),
@@ -135,8 +190,9 @@ impl<'a> Schema<'a> {
     /// Returns the values of an enumeration, as they are typed; those of its alternatives and of the items of
     /// an array too.
     pub fn choices(self) -> Vec<String> {
+        let listed = self.here["enum"].as_array().filter(|values| self.work.take(values.len()));
         let mut found: Vec<String> =
-            self.here["enum"].as_array().into_iter().flatten().chain(self.word("const")).map(plain).collect();
+            listed.into_iter().flatten().chain(self.word("const")).map(plain).collect();
         for branch in self.alternatives().into_iter().chain(self.items()) {
             found.extend(branch.choices());
         }
@@ -173,7 +229,8 @@ impl<'a> Schema<'a> {
         if self.depth >= DEEPEST {
             return Vec::new();
         }
-        self.here[word].as_array().into_iter().flatten().map(|branch| self.at(branch)).collect()
+        let branches = self.here[word].as_array().into_iter().flatten();
+        branches.take_while(|_| !self.is_cut_off()).map(|branch| self.at(branch)).collect()
     }
 
     fn alternatives(self) -> Vec<Self> {
@@ -245,10 +302,23 @@ impl<'a> Schema<'a> {
     /// # Errors
     /// The first thing that does not fit.
     pub fn check(self, value: &Value, place: &str) -> Result<(), Misfit> {
+        match self.checked(value, place) {
+            // A branch that nobody looked into may take what this one does not.
+            Err(_) if self.is_cut_off() => Ok(()),
+            checked => checked,
+        }
+    }
+
+    fn checked(self, value: &Value, place: &str) -> Result<(), Misfit> {
+        if !self.work.take(1) {
+            return Ok(());
+        }
         if self.here == &Value::Bool(false) {
             return Err(Misfit::at(place, "nothing at all"));
         }
-        let listed = self.here["enum"].as_array().is_none_or(|values| values.contains(value));
+        let listed = self.here["enum"]
+            .as_array()
+            .is_none_or(|values| !self.work.take(values.len()) || values.contains(value));
         if !listed || self.word("const").is_some_and(|only| only != value) {
             return Err(self.not_listed(value, place));
         }
@@ -336,14 +406,13 @@ impl<'a> Schema<'a> {
 
     fn check_object(self, fields: &Map<String, Value>, place: &str) -> Result<(), Misfit> {
         let below = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
-        let properties = self.properties();
         for (name, value) in fields {
-            match properties.iter().find(|(known, _)| known == name) {
-                Some((_, schema)) => schema.check(value, &below(name))?,
+            match self.property(name) {
+                Some(schema) => schema.check(value, &below(name))?,
                 None if self.is_closed() => {
-                    let known = || properties.iter().map(|(known, _)| *known);
+                    let known = self.properties().into_iter().map(|(known, _)| known);
                     let mut misfit = Misfit::at(&below(name), "no such name");
-                    misfit.hint = nearest(name, known()).map(|near| format!("did you mean {}?", below(near)));
+                    misfit.hint = nearest(name, known).map(|near| format!("did you mean {}?", below(near)));
                     return Err(misfit);
                 }
                 None => {}
@@ -392,11 +461,11 @@ mod tests {
     use super::*;
 
     fn read(schema: &Value, text: &str) -> Value {
-        Schema::new(schema).read(text)
+        Schema::new(schema, &Work::default()).read(text)
     }
 
     fn misfit(schema: &Value, value: &Value) -> String {
-        match Schema::new(schema).check(value, "") {
+        match Schema::new(schema, &Work::default()).check(value, "") {
             Ok(()) => "fits".into(),
             Err(Misfit { place, expected, hint }) => {
                 format!("{place}: {expected}{}", hint.map_or(String::new(), |hint| format!("; {hint}")))
@@ -425,7 +494,7 @@ mod tests {
         let integers = json!({"type": "array", "items": {"type": "integer"}});
         assert_eq!(read(&integers, "5"), json!([5]));
         assert_eq!(read(&integers, "[5, 6]"), json!([5, 6]));
-        assert_eq!(Schema::new(&integers).read_item("7"), json!(7));
+        assert_eq!(Schema::new(&integers, &Work::default()).read_item("7"), json!(7));
     }
 
     #[test]
@@ -459,6 +528,28 @@ mod tests {
             "n.next.next.id: integer"
         );
         assert_eq!(misfit(&schema, &json!({"l": 1})), "fits");
+    }
+
+    #[test]
+    fn a_schema_that_describes_exponentially_many_is_read_in_bounded_work() {
+        let circle: Value = json!({"$ref": "#"});
+        let several = vec![circle; 6];
+        for schema in [
+            json!({"allOf": several}),
+            json!({"anyOf": several}),
+            json!({"oneOf": several, "allOf": several}),
+            json!({"allOf": several, "properties": {"a": {"anyOf": several}, "b": {"type": "array", "items": {"$ref": "#"}}}}),
+        ] {
+            let reading = |read: &dyn Fn(Schema<'_>)| read(Schema::new(&schema, &Work::default()));
+            reading(&|schema| assert!(schema.properties().len() <= 2));
+            reading(&|schema| assert!(schema.required().is_empty()));
+            reading(&|schema| assert!(schema.shown().len() <= 2 * LONGEST_SHOWN));
+            reading(&|schema| assert!(schema.choices().is_empty()));
+            reading(&|schema| assert!(!schema.is_boolean() && !schema.is_array()));
+            reading(&|schema| assert_eq!(schema.check(&json!({"a": {}}), ""), Ok(())));
+            reading(&|schema| assert_eq!(schema.read("x"), json!("x")));
+            reading(&|schema| assert!(schema.property("nothing").is_none()));
+        }
     }
 
     #[test]
@@ -496,9 +587,9 @@ mod tests {
             (json!({}), "any value"),
             (json!({"const": 5}), "5"),
         ] {
-            assert_eq!(Schema::new(&schema).shown(), shown);
+            assert_eq!(Schema::new(&schema, &Work::default()).shown(), shown);
         }
         let choices = json!({"type": "array", "items": {"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}]}});
-        assert_eq!(Schema::new(&choices).choices(), ["a", "b"]);
+        assert_eq!(Schema::new(&choices, &Work::default()).choices(), ["a", "b"]);
     }
 }

@@ -3,12 +3,14 @@
 //! Pure. Follows the same rules as `call/given.rs`, which reads the whole line.
 
 use super::{Answer, Candidate};
-use crate::commands::call::schema::Schema;
+use crate::commands::call::given::is_argument;
+use crate::commands::call::schema::{Schema, Work};
 use crate::commands::conversation::Tool;
 
 /// Returns what fits after these words of a tool; `ours` are the long options that stand over the tool's.
 pub fn words(tool: &Tool, before: &[String], typed: &str, ours: &[&str]) -> Answer {
-    let schema = Schema::new(&tool.input_schema);
+    let work = Work::default();
+    let schema = Schema::new(&tool.input_schema, &work);
     let mut walk = Walk { schema, given: Vec::new(), pending: None };
     before.iter().for_each(|word| walk.pass(word));
     if let Some(name) = walk.pending {
@@ -55,7 +57,9 @@ impl<'a> Walk<'a> {
     fn pass(&mut self, word: &str) {
         if let Some(name) = self.pending.take() {
             let bare = self.schema.property(name).is_some_and(Schema::is_boolean);
-            if !bare || matches!(word, "true" | "false") {
+            let is_value =
+                if bare { matches!(word, "true" | "false") } else { !is_argument(word, self.schema) };
+            if is_value {
                 return;
             }
         }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::protocol::message::{Message, Origin, without_halves};
+use crate::ui::json::Json;
 
 /// The services say so with a 401; official SDKs have the same code for a request that took too long.
 const REJECTED: i64 = -32001;
@@ -22,6 +23,15 @@ const LONG_WAIT: Duration = Duration::from_secs(300);
 /// [`Kind::ProtocolViolation`] for what is none.
 pub fn parsed(method: &str, text: &str) -> Result<Value> {
     read(text).map_err(|e| nonsense(method, &e))
+}
+
+/// As [`parsed`], also of what is nested too deeply to be a value.
+///
+/// # Errors
+/// As [`parsed`].
+pub fn parsed_json(method: &str, text: &str) -> Result<Json> {
+    let read = Json::read(text).or_else(|_| Json::read(&without_halves(text)));
+    read.map_err(|e| nonsense(method, &e))
 }
 
 /// Reads JSON, also of a service that cuts a text inside a character.

@@ -6,16 +6,17 @@
 mod answer;
 mod tool;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
-pub use self::answer::parsed;
 use self::answer::{answered, nonsense};
+pub use self::answer::{parsed, parsed_json};
 pub use self::tool::{Tool, find_tool};
 use super::arguments::Common;
 use super::ask::Asker;
@@ -33,11 +34,16 @@ use crate::protocol::revision::NEWEST_LEGACY;
 use crate::relay::{Ending, Relay};
 use crate::state::State;
 use crate::state::tools::ToolsOf;
-use crate::ui;
+use crate::ui::{self, json::Json};
 
 const NOT_FOUND: i32 = -32601;
 /// After Ctrl-C in a form the service is told, and has this long to end the call.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// The most pages of one list, and bytes in them.
+const MOST_PAGES: usize = 1000;
+const MOST_BYTES: usize = 64 << 20;
+/// A request that ends in time says more of why than the command as a whole does.
+const LAST_WORD: Duration = Duration::from_millis(250);
 
 /// One client's conversation.
 pub struct Conversation {
@@ -46,6 +52,11 @@ pub struct Conversation {
     in_use: ProfileInUse,
     interrupted: Pin<Box<dyn Future<Output = ()>>>,
     asker: Asker,
+    /// When the command as a whole must end.
+    deadline: Option<Instant>,
+    max_time: Option<Duration>,
+    /// Whether nothing moves on stderr.
+    quiet: bool,
     reveals: Reveals,
     count: i64,
     /// Answers that came while another one was waited for.
@@ -76,7 +87,8 @@ impl Conversation {
     /// What is wrong with the command line, the configuration or the key.
     pub async fn begin(common: &Common, environment: &Environment) -> Result<Self> {
         let asker = environment.asker(common.no_input);
-        Self::with(ProfileInUse::prepare(common, Options::default(), environment).await?, asker)
+        let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
+        Ok(Self { quiet: common.quiet, ..Self::with(in_use, asker)?.within_max_time() })
     }
 
     /// As [`Self::begin`], with this key instead of any other.
@@ -86,7 +98,8 @@ impl Conversation {
     pub async fn begin_with(common: &Common, environment: &Environment, key: Found) -> Result<Self> {
         let options = Options::default();
         let asker = environment.asker(common.no_input);
-        Self::with(ProfileInUse::prepare_with(common, options, environment, Some(key)).await?, asker)
+        let in_use = ProfileInUse::prepare_with(common, options, environment, Some(key)).await?;
+        Ok(Self::with(in_use, asker)?.within_max_time())
     }
 
     /// As [`Self::begin`], where nobody is asked anything: answers come side by side.
@@ -95,11 +108,17 @@ impl Conversation {
     /// What is wrong with the command line, the configuration or the key.
     pub async fn begin_unasked(common: &Common, environment: &Environment) -> Result<Self> {
         let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
-        Self::with(in_use, Asker::nobody())
+        Ok(Self { quiet: common.quiet, ..Self::with(in_use, Asker::nobody())? })
+    }
+
+    /// Bounds everything that follows by `--max-time`, not only each request.
+    fn within_max_time(self) -> Self {
+        Self { deadline: self.max_time.map(|time| Instant::now() + time + LAST_WORD), ..self }
     }
 
     fn with(in_use: ProfileInUse, asker: Asker) -> Result<Self> {
         let mut settings = in_use.settings();
+        let max_time = in_use.options.max_time;
         // A short conversation hears what it asked for.
         settings.pushes = false;
         let (port, client) = inside::pair();
@@ -116,6 +135,9 @@ impl Conversation {
             in_use,
             interrupted,
             asker,
+            deadline: None,
+            max_time,
+            quiet: false,
             reveals: Reveals::default(),
             count: 0,
             early: VecDeque::new(),
@@ -135,7 +157,10 @@ impl Conversation {
     ) -> Result<String> {
         let id = self.say(method, params);
         loop {
-            let (message, origin) = self.hear().await?;
+            let (message, origin) = self.hear().await.map_err(|error| match error.kind() {
+                Kind::Timeout if method != "tools/call" => error.of_reading(),
+                _ => error,
+            })?;
             match self.take(&message, origin, &mut progress).await {
                 Some((of, answer)) if of == id && method == "tools/call" => return answer,
                 Some((of, answer)) if of == id => return answer.map_err(Error::of_reading),
@@ -143,6 +168,11 @@ impl Conversation {
                 None => {}
             }
         }
+    }
+
+    /// Starts what moves on stderr during a request, unless `-q` was given.
+    pub fn progress(&self, what: &str) -> ui::Progress {
+        if self.quiet { ui::Progress::hidden() } else { ui::Progress::start(what) }
     }
 
     /// Sends a request, whose answer [`Self::answer`] brings among others.
@@ -199,10 +229,17 @@ impl Conversation {
 
     async fn hear(&mut self) -> Result<(Message, Origin)> {
         loop {
+            let over = async {
+                match self.deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
             let heard = tokio::select! {
                 biased;
                 heard = self.client.hear() => heard,
                 () = &mut self.interrupted => return Err(interrupted()),
+                () = over => return Err(self.out_of_time()),
             };
             let Some(Heard { line, origin }) = heard else {
                 return Err(Error::new(Kind::Bug, "the conversation ended without an answer"));
@@ -211,6 +248,13 @@ impl Conversation {
                 return Ok((message, origin));
             }
         }
+    }
+
+    fn out_of_time(&self) -> Error {
+        let seconds = self.max_time.unwrap_or_default().as_secs_f64();
+        Error::new(Kind::Timeout, format!("{} is not done within {seconds} s", self.place()))
+            .hint("allow more time with --max-time")
+            .may_have_executed(true)
     }
 
     /// Hears a service that repeats the credential as it is.
@@ -258,7 +302,7 @@ impl Conversation {
     pub async fn remembered_tools(&mut self) -> Result<Option<Vec<Tool>>> {
         let Some((cache, of)) = self.cache().await? else { return Ok(None) };
         let Some(kept) = cache.fresh_tools(&of) else { return Ok(None) };
-        Ok(kept.into_iter().map(|raw| Tool::read(&raw)).collect::<Result<Vec<_>>>().ok())
+        Ok(Some(kept.into_iter().filter_map(|raw| Tool::read(&raw).ok()).collect()))
     }
 
     /// Lists all tools, page by page, and remembers them.
@@ -277,7 +321,11 @@ impl Conversation {
             let page: Page = serde_json::from_str(&page).map_err(|e| nonsense("tools/list", &e))?;
             ttl = page.ttl.or(ttl);
             for raw in page.tools {
-                tools.push(Tool::read(&raw)?);
+                // What is no tool hides none of the others.
+                match Tool::read(&raw) {
+                    Ok(tool) => tools.push(tool),
+                    Err(e) => tracing::warn!("an entry of the list of tools is left out: {}", e.message()),
+                }
                 raws.push(raw);
             }
         }
@@ -343,12 +391,18 @@ impl Conversation {
     ///
     /// # Errors
     /// The service's error, or a list that makes no sense.
-    pub async fn list(&mut self, method: &str, field: &str) -> Result<Vec<Value>> {
+    pub async fn list(&mut self, method: &str, field: &str) -> Result<Vec<Json>> {
         let mut all = Vec::new();
         for page in self.pages(method).await? {
-            let mut page = parsed(method, &page)?;
-            match page[field].take() {
-                Value::Array(entries) => all.extend(entries),
+            let page: HashMap<String, Box<RawValue>> =
+                answer::read(&page).map_err(|e| nonsense(method, &e))?;
+            let entries = page.get(field).map(|raw| answer::read::<Vec<Box<RawValue>>>(raw.get()));
+            match entries {
+                Some(Ok(entries)) => {
+                    for entry in entries {
+                        all.push(parsed_json(method, entry.get())?);
+                    }
+                }
                 _ => {
                     let why = format!("the answer to {method} holds no {field}");
                     return Err(Error::new(Kind::ProtocolViolation, why).hint("report this to the service"));
@@ -363,28 +417,38 @@ impl Conversation {
     /// # Errors
     /// The service's error, or a list that makes no sense.
     pub async fn pages(&mut self, method: &str) -> Result<Vec<String>> {
+        // A batch has no end as a whole, but each of its lists has.
+        let before = self.deadline;
+        self.deadline = before.or_else(|| self.max_time.map(|time| Instant::now() + time));
+        let pages = self.bounded_pages(method).await;
+        self.deadline = before;
+        pages
+    }
+
+    async fn bounded_pages(&mut self, method: &str) -> Result<Vec<String>> {
         #[derive(serde::Deserialize)]
         struct Cursor {
             #[serde(default, rename = "nextCursor")]
             next: Option<String>,
         }
         let (mut pages, mut params) = (Vec::new(), "{}".to_owned());
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
+        let mut bytes = 0;
         loop {
             let page = self.ask(method, &params, |_| {}).await?;
             let cursor: Cursor = serde_json::from_str(&page).map_err(|e| nonsense(method, &e))?;
+            bytes += page.len();
             pages.push(page);
-            match cursor.next {
-                Some(cursor) if seen.contains(&cursor) => {
-                    let why = format!("{method} comes back to the same page again and again");
-                    return Err(Error::new(Kind::ProtocolViolation, why).hint("report this to the service"));
-                }
-                Some(cursor) => {
-                    params = format!(r#"{{"cursor":{}}}"#, quote(&cursor));
-                    seen.push(cursor);
-                }
-                None => return Ok(pages),
-            }
+            let Some(cursor) = cursor.next else { return Ok(pages) };
+            params = format!(r#"{{"cursor":{}}}"#, quote(&cursor));
+            let why = if !seen.insert(cursor) {
+                format!("{method} comes back to the same page again and again")
+            } else if pages.len() >= MOST_PAGES || bytes > MOST_BYTES {
+                format!("{method} has no end: {} pages, {} KiB so far", pages.len(), bytes >> 10)
+            } else {
+                continue;
+            };
+            return Err(Error::new(Kind::ProtocolViolation, why).hint("report this to the service"));
         }
     }
 

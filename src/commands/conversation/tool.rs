@@ -5,24 +5,30 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::answer::nonsense;
+use super::answer::{nonsense, read};
 use crate::error::{Error, Kind, Result};
 use crate::profile::nearest;
 
 /// A tool as the service lists it.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug)]
 pub struct Tool {
     /// Its name.
     pub name: String,
     /// What it does.
-    #[serde(default)]
     pub description: String,
-    /// The JSON Schema of its arguments.
-    #[serde(default, rename = "inputSchema")]
+    /// The JSON Schema of its arguments; null where there is none, or one that is nested too deeply to be read.
     pub input_schema: Value,
     /// The entry as it came.
-    #[serde(skip)]
     pub raw: String,
+}
+
+#[derive(serde::Deserialize)]
+struct Entry<'a> {
+    name: String,
+    #[serde(borrow, default)]
+    description: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "inputSchema")]
+    input_schema: Option<&'a RawValue>,
 }
 
 impl Tool {
@@ -31,8 +37,15 @@ impl Tool {
     /// # Errors
     /// [`Kind::ProtocolViolation`] for what is no tool.
     pub fn read(raw: &RawValue) -> Result<Self> {
-        let tool: Self = serde_json::from_str(raw.get()).map_err(|e| nonsense("tools/list", &e))?;
-        Ok(Self { raw: raw.get().to_owned(), ..tool })
+        let entry: Entry<'_> = serde_json::from_str(raw.get()).map_err(|e| nonsense("tools/list", &e))?;
+        let description = entry.description.and_then(|raw| read(raw.get()).ok());
+        let input_schema = entry.input_schema.and_then(|raw| read(raw.get()).ok());
+        Ok(Self {
+            name: entry.name,
+            description: description.unwrap_or_default(),
+            input_schema: input_schema.unwrap_or_default(),
+            raw: raw.get().to_owned(),
+        })
     }
 }
 

@@ -8,12 +8,15 @@ use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use serde::Deserialize as _;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::input::Wanted;
 use super::stdout;
+use crate::commands::call::result::Outcome;
 use crate::error::{Error, Kind, Result};
-use crate::ui;
+use crate::ui::{self, json::Json};
 
 /// How each line begins.
 const BEGINNING: &[u8] = b"{\"line\":";
@@ -43,23 +46,36 @@ pub fn fate_of(error: &Error) -> Fate {
 }
 
 /// Returns the line for what became of a call.
-pub fn written(line: usize, wanted: Option<&Wanted>, became: &Result<Value>) -> String {
-    let mut fields = Map::new();
-    fields.insert("line".into(), line.into());
-    if let Some(wanted) = wanted {
-        fields.insert("call".into(), wanted.call.as_str().into());
-        fields.insert("tool".into(), wanted.tool.as_str().into());
+pub fn written(line: usize, wanted: Option<&Wanted>, became: &Result<Json>) -> String {
+    #[derive(serde::Serialize)]
+    struct Entry<'a> {
+        line: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        call: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tool: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        result: Option<&'a Json>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<Map<String, Value>>,
     }
-    match became {
-        Ok(result) => fields.insert("result".into(), result.clone()),
-        Err(error) => fields.insert("error".into(), ui::failure_fields(error).into()),
+    let entry = Entry {
+        line,
+        call: wanted.map(|wanted| wanted.call.as_str()),
+        tool: wanted.map(|wanted| wanted.tool.as_str()),
+        result: became.as_ref().ok(),
+        error: became.as_ref().err().map(ui::failure_fields),
     };
-    ui::json::harmless(&Value::Object(fields).to_string())
+    // A text that was read as JSON before, numbers and names: nothing here fails to be written.
+    ui::json::harmless(&serde_json::to_string(&entry).unwrap_or_default())
 }
 
 /// Says whether a result of the protocol, which `--full` writes, is the no of its tool.
-pub fn says_no(result: &Value) -> bool {
-    result["isError"] == true && result["content"].is_array()
+pub fn says_no(result: &Json) -> bool {
+    match result {
+        Json::Value(result) => result["isError"] == true && result["content"].is_array(),
+        Json::Text(_) => Outcome::read(result.clone(), None).is_ok_and(|outcome| outcome.is_error),
+    }
 }
 
 /// What an earlier output says.
@@ -73,17 +89,15 @@ pub struct Earlier {
 }
 
 impl Earlier {
-    /// Reads an earlier output; one that is not there yet says nothing.
+    /// Reads an earlier output.
     ///
     /// # Errors
     /// [`Kind::Usage`] for a file that cannot be read or that no batch wrote, and where stdout writes over it.
     pub fn read(path: &Path) -> Result<Self> {
         let fail = |why: String| Error::new(Kind::Usage, format!("--resume {}: {why}", path.display()));
-        let mut file = match File::open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(e) => return Err(fail(e.to_string())),
-        };
+        let mut file = File::open(path).map_err(|e| {
+            fail(e.to_string()).hint("name the file that the earlier run wrote its output into")
+        })?;
         // On Windows a lock would keep ourselves from appending to it.
         if cfg!(unix) && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
             return Err(fail("another asistry goes on from it at this moment".into())
@@ -125,8 +139,8 @@ impl Earlier {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(());
         }
-        match serde_json::from_slice::<Value>(line) {
-            Ok(entry) if entry["line"].is_u64() => match (entry["call"].as_str(), read_fate(&entry)) {
+        match serde_json::from_slice::<Written>(line) {
+            Ok(entry) if entry.line.is_some() => match (&entry.call, read_fate(&entry)) {
                 (Some(call), fate) => {
                     self.know(call, fate);
                     Ok(())
@@ -155,10 +169,31 @@ impl Earlier {
     }
 }
 
-fn read_fate(entry: &Value) -> Fate {
-    let error = &entry["error"];
-    match (entry.get("result"), error["mayHaveExecuted"].as_bool(), error["kind"].as_str()) {
-        (Some(result), ..) if says_no(result) => Fate::Failed,
+/// A line, as far as it matters here.
+#[derive(serde::Deserialize)]
+struct Written {
+    #[serde(default)]
+    line: Option<u64>,
+    #[serde(default)]
+    call: Option<String>,
+    /// However deeply it is nested; `null` is a result too.
+    #[serde(default, deserialize_with = "present")]
+    result: Option<Box<RawValue>>,
+    #[serde(default)]
+    error: Value,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(from).map(Some)
+}
+
+fn read_fate(entry: &Written) -> Fate {
+    let error = &entry.error;
+    let result = entry.result.as_ref().map(|raw| Json::read(raw.get()));
+    match (result, error["mayHaveExecuted"].as_bool(), error["kind"].as_str()) {
+        (Some(Ok(result)), ..) if says_no(&result) => Fate::Failed,
         (Some(_), ..) => Fate::Done,
         (_, Some(maybe), _) => {
             if maybe {
@@ -251,6 +286,6 @@ mod tests {
             assert_eq!(earlier(foreign).unwrap_err().kind(), Kind::Usage, "{foreign}");
         }
         assert!(Earlier::read(Path::new("/")).is_err());
-        assert!(Earlier::read(Path::new("/no/such/file")).unwrap().is_empty());
+        assert_eq!(Earlier::read(Path::new("/no/such/file")).unwrap_err().kind(), Kind::Usage);
     }
 }

@@ -14,7 +14,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use self::entry::{Earlier, Fate, fate_of, says_no};
@@ -23,15 +22,15 @@ use self::order::Order;
 use self::record::Record;
 use self::tally::Tally;
 use super::given::Reader;
-use super::result::Outcome;
-use super::schema::Schema;
+use super::result::{Outcome, check_save};
+use super::schema::{Schema, Work};
 use super::{Arguments, INVALID_PARAMS, rate_limited_for};
 use crate::commands::arguments::Common;
-use crate::commands::conversation::{Conversation, Tool, find_tool, parsed};
+use crate::commands::conversation::{Conversation, Tool, find_tool, parsed_json};
 use crate::commands::environment::Environment;
 use crate::error::{Error, Kind, Result};
 use crate::protocol::message::{Id, quote};
-use crate::ui;
+use crate::ui::{self, json::Json};
 
 /// So many lines for each job may be ahead of the oldest call that is under way: a kill leaves no more in doubt.
 const AHEAD: usize = 4;
@@ -51,6 +50,7 @@ pub async fn run(
     environment: &Environment,
 ) -> anyhow::Result<u8> {
     arguments.output.check_for_lines()?;
+    check_save(arguments.save.as_deref())?;
     let (lines, total) = Lines::open(path)?;
     let conversation = Conversation::begin_unasked(common, environment).await?;
     let conversation = conversation.revealing(arguments.reveals(environment));
@@ -64,6 +64,7 @@ pub async fn run(
             return Err(error.into());
         }
     };
+    let bar = conversation.progress("calls");
     let mut batch = Batch {
         arguments,
         conversation,
@@ -74,7 +75,7 @@ pub async fn run(
         order: Order::default(),
         writing: None,
         tally: Tally::new(total),
-        bar: ui::Progress::start("calls"),
+        bar,
         stop: None,
     };
     batch.begin()?;
@@ -261,8 +262,8 @@ impl Batch<'_> {
     }
 
     /// Reads the result of a tool.
-    fn read(&self, text: &str, line: usize) -> Result<Value> {
-        let outcome = parsed("tools/call", text)
+    fn read(&self, text: &str, line: usize) -> Result<Json> {
+        let outcome = parsed_json("tools/call", text)
             .and_then(|result| Outcome::read(result, self.arguments.save.as_deref()))
             .map_err(|error| error.may_have_executed(true))?;
         if self.arguments.full {
@@ -279,7 +280,7 @@ impl Batch<'_> {
     }
 
     /// Takes what became of a line and writes it, as soon as all lines before it are written.
-    async fn settle(&mut self, place: Place, became: Result<Value>) -> Result<()> {
+    async fn settle(&mut self, place: Place, became: Result<Json>) -> Result<()> {
         if let Err(error) = &became {
             self.failed(&place, error);
         }
@@ -296,7 +297,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn keep(&mut self, place: &Place, became: &Result<Value>) {
+    fn keep(&mut self, place: &Place, became: &Result<Json>) {
         let failed = match became {
             Ok(result) if self.arguments.full && says_no(result) => Some(Kind::ServiceError),
             Ok(_) => None,
@@ -385,7 +386,8 @@ impl Batch<'_> {
 
 fn fits(tools: &[Tool], wanted: &Wanted, checked: bool) -> Result<()> {
     let tool = find_tool(tools, &wanted.tool)?;
-    let schema = Schema::new(&tool.input_schema);
+    let work = Work::default();
+    let schema = Schema::new(&tool.input_schema, &work);
     Reader { tool: &tool.name, schema, checked, options: Vec::new }.check(wanted.given.clone())
 }
 

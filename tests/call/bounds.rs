@@ -1,0 +1,120 @@
+//! What a service says is read in bounded time and space, and what is odd in it hides nothing else.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Shell, answer, text};
+use crate::support::service::Reply;
+
+/// Longer than any of these takes on a busy machine; without the bounds they take minutes.
+const LONG: Duration = Duration::from_secs(30);
+
+fn listing(tools: String) -> Shell {
+    Shell::with(move |received| match received.method.as_str() {
+        "tools/list" => Some(Reply::result(received, &tools)),
+        "tools/call" if received.tool() == "deep" => {
+            let deep = format!("{}1{}", "[".repeat(300), "]".repeat(300));
+            Some(Reply::result(received, format!(r#"{{"structuredContent":{{"x":{deep}}}}}"#)))
+        }
+        _ => answer(received),
+    })
+}
+
+#[test]
+fn a_schema_that_describes_exponentially_many_ends_at_once() {
+    let several = vec![json!({"$ref": "#"}); 6];
+    let schema = json!({"allOf": several});
+    let shell = listing(json!({"tools": [{"name": "evil", "inputSchema": schema}]}).to_string());
+    let begun = Instant::now();
+    assert!(shell.prints(&["tools", "show", "evil"]).starts_with("evil\n"));
+    assert!(shell.prints(&["call", "evil", "--help"]).starts_with("evil\n"));
+    // Past the bound the service decides.
+    shell.prints(&["call", "evil", "a=1"]);
+    shell.service.awaits_call("evil");
+    let url = shell.service.url();
+    let mut tab = std::process::Command::new(env!("CARGO_BIN_EXE_asistry"));
+    tab.args(["__complete", "zsh", "5", "asistry", "--url", &url, "call", "evil", ""]);
+    let tab = tab.env_clear().env("HOME", shell.home.path()).output().expect("the binary");
+    assert_eq!(tab.status.code(), Some(0), "{}", text(&tab.stderr));
+    assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_tool_that_is_nested_deeply_and_one_that_is_none_hide_no_other() {
+    let nested = format!(r#"{}{{"type":"string"}}{}"#, r#"{"items":"#.repeat(200), "}".repeat(200));
+    let shell = listing(format!(
+        r#"{{"tools":[{{"name":"deep","inputSchema":{nested}}},{{"x":1}},5,{{"name":"odd","description":5}},{{"name":"echo"}}]}}"#
+    ));
+    assert_eq!(shell.prints(&["tools", "-o", "tsv"]), "deep\t\nodd\t\necho\t\n");
+    assert!(shell.prints(&["tools", "--json"]).contains(&nested));
+    assert!(shell.prints(&["tools", "show", "deep"]).starts_with("deep\n"));
+    assert!(shell.prints(&["tools", "show", "deep", "--json"]).contains(&nested));
+    assert_eq!(shell.prints(&["call", "echo", "title=x", "--jq", ".title"]), "x\n");
+}
+
+#[test]
+fn a_result_that_is_nested_deeply_is_printed_whole() {
+    let shell = listing(json!({"tools": [{"name": "deep"}]}).to_string());
+    let value = format!(r#"{{"x":{}1{}}}"#, "[".repeat(300), "]".repeat(300));
+    for options in [&[][..], &["--json"], &["-o", "table"], &["-o", "jsonl"], &["--jq", "."]] {
+        let words: Vec<&str> = ["call", "deep"].iter().chain(options).copied().collect();
+        assert_eq!(shell.prints(&words), format!("{value}\n"), "{options:?}");
+    }
+    assert_eq!(shell.prints(&["call", "deep", "--full"]), format!("{{\"structuredContent\":{value}}}\n"));
+    let batch = shell.home.path().join("batch");
+    std::fs::write(&batch, r#"{"tool":"deep"}"#).expect("a file");
+    let output = shell.prints(&["call", "--batch", batch.to_str().expect("UTF-8"), "-q"]);
+    assert!(output.ends_with(&format!("\"result\":{value}}}\n")), "{output}");
+    // A later run takes it for what it is: done.
+    let earlier = shell.home.path().join("output");
+    std::fs::write(&earlier, &output).expect("a file");
+    let (batch, earlier) = (batch.to_str().expect("UTF-8"), earlier.to_str().expect("UTF-8"));
+    assert_eq!(shell.prints(&["call", "--batch", batch, "--resume", earlier, "-q"]), "");
+}
+
+#[test]
+fn a_list_without_an_end_ends() {
+    let pages = AtomicUsize::new(0);
+    let shell = Shell::with(move |received| {
+        let field = match received.method.as_str() {
+            "tools/list" => "tools",
+            "resources/list" => "resources",
+            "prompts/list" => "prompts",
+            _ => return answer(received),
+        };
+        let page = pages.fetch_add(1, Ordering::Relaxed);
+        let entries: Vec<Value> = Vec::new();
+        Some(Reply::result(received, json!({field: entries, "nextCursor": format!("page {page}")})))
+    });
+    let begun = Instant::now();
+    for words in [&["tools"][..], &["resources", "list"], &["prompts", "list"], &["call", "echo", "title=x"]]
+    {
+        let told = shell.fails(words, 7);
+        assert!(told.contains("has no end"), "{told}");
+    }
+    let hurried = shell.fails(&["tools", "--max-time", "300ms"], 6);
+    assert!(hurried.contains("--max-time"), "{hurried}");
+    assert!(begun.elapsed() < 4 * LONG, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn an_expression_without_an_end_is_ended_and_the_result_kept() {
+    let shell = Shell::new();
+    for expression in ["def f: 1 + f; f", "def f: f; f"] {
+        let told = shell.fails(&["call", "echo", "title=kept", "--jq", expression], 1);
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        assert_eq!((&told["error"]["kind"], &told["result"]), (&json!("output"), &json!({"title": "kept"})));
+    }
+}
+
+#[test]
+fn an_expression_does_not_see_the_key() {
+    let shell = Shell::new();
+    let mut command =
+        shell.asistry(&["call", "echo", "title=x", "--jq", "[$ENV.ASISTRY_API_KEY, $ENV.OTHER]"]);
+    let output =
+        command.env("ASISTRY_API_KEY", "ask_0123").env("OTHER", "seen").output().expect("the binary");
+    assert_eq!(text(&output.stdout), "[null,\"seen\"]\n", "{}", text(&output.stderr));
+}
