@@ -1,6 +1,7 @@
 //! What a service says is read in bounded time and space, and what is odd in it hides nothing else.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -76,8 +77,13 @@ fn a_result_that_is_nested_deeply_is_printed_whole() {
 
 #[test]
 fn a_list_without_an_end_ends() {
-    let pages = AtomicUsize::new(0);
+    let (pages, slow) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+    let is_slow = slow.clone();
     let shell = Shell::with(move |received| {
+        if is_slow.load(Ordering::Relaxed) {
+            // Not a wait for an event: this service takes its time.
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let field = match received.method.as_str() {
             "tools/list" => "tools",
             "resources/list" => "resources",
@@ -94,6 +100,7 @@ fn a_list_without_an_end_ends() {
         let told = shell.fails(words, 7);
         assert!(told.contains("has no end"), "{told}");
     }
+    slow.store(true, Ordering::Relaxed);
     let hurried = shell.fails(&["tools", "--max-time", "300ms"], 6);
     assert!(hurried.contains("--max-time"), "{hurried}");
     assert!(begun.elapsed() < 4 * LONG, "{:?}", begun.elapsed());
