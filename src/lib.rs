@@ -13,6 +13,7 @@
 //! profile    a user's instance of a service
 //! state      what is remembered between runs, the list of keys among it; never a secret
 //! net        the one HTTP client
+//! gate       admission of the exchanges of one key
 //! auth       which credential goes where, and where keys are stored; the only room that opens a secret
 //! trace      the conversation, written down as the tests replay it
 //! remote     carries passages out; the gate of the key, the memory of large answers
@@ -84,6 +85,8 @@ pub mod profile;
 pub mod state;
 
 pub mod net;
+
+pub mod gate;
 
 pub mod auth;
 

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
-use crate::protocol::passage::Reached;
+use crate::protocol::driver::Reach;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Node closes an idle connection after 5 s, and a request that crosses the close is in doubt.
@@ -121,11 +121,10 @@ fn build(inner: &Inner) -> Result<reqwest::Client> {
         .http2_keep_alive_while_idle(true)
         .http2_adaptive_window(true)
         .pool_idle_timeout(if plain { PLAIN_POOL_IDLE } else { TLS_POOL_IDLE });
+    // Section 6.2: GOAWAY and REFUSED_STREAM are no proof that a call did not run, so nothing is sent again beneath us.
+    builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
     if plain {
-        // Nothing is ever retried over HTTP/1; without the policy no request is copied for it.
-        builder = builder
-            .tls_certs_only(std::iter::empty())
-            .retry(reqwest::retry::never().max_retries_per_request(0));
+        builder = builder.tls_certs_only(std::iter::empty());
     } else if let Some(path) = &inner.tls.ca_file {
         let pem = read(path, "the CA file")?;
         let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| unreadable(path, &cause(&e)))?;
@@ -167,11 +166,11 @@ fn unreadable(path: &Path, why: &str) -> Error {
 }
 
 /// Says how far a call came that failed.
-pub fn reached(error: &reqwest::Error) -> Reached {
+pub fn reach(error: &reqwest::Error) -> Reach {
     match error.is_connect() {
-        false => Reached::Somebody,
-        true if cause(error).contains("certificate") => Reached::Stranger,
-        true => Reached::Nobody,
+        false => Reach::Connected,
+        true if cause(error).contains("certificate") => Reach::UntrustedPeer,
+        true => Reach::NotConnected,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The only loop: joins a client's [`Port`] to a [`Remote`], with the [`Bridge`] between them.
 //!
-//! Owns the bridge, so there is no lock; every passage is a task that reports back on a bounded channel.
+//! Owns the bridge, so there is no lock; every driver runs in a task that reports back on a bounded channel.
 //! Refuses to wait for anyone: a slow call, a slow service or a client that does not read holds up only
 //! what belongs to it.
 
@@ -18,9 +18,10 @@ use url::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::local::{Incoming, Port};
-use crate::protocol::bridge::{Bridge, Effect, Settings, Spilled, Tag, Transport};
-use crate::protocol::message::{Message, Origin, quote};
-use crate::remote::{Remote, Report};
+use crate::protocol::bridge::{Bridge, Delivery, Effect, Ended, Settings, Spilled, Tag, Ticket, Transport};
+use crate::protocol::driver::Driver;
+use crate::protocol::message::{Message, quote};
+use crate::remote::{Remote, Report, moment};
 use crate::state::State;
 use crate::trace::Trace;
 
@@ -53,10 +54,12 @@ pub struct Relay<P> {
     trace: Option<Arc<Trace>>,
     memory: Option<(State, Arc<Url>)>,
     reports: mpsc::Sender<Report>,
-    from_passages: mpsc::Receiver<Report>,
+    from_drivers: mpsc::Receiver<Report>,
+    crashes: mpsc::UnboundedSender<Tag>,
+    from_crashes: mpsc::UnboundedReceiver<Tag>,
     alarms: mpsc::UnboundedSender<()>,
     from_alarms: mpsc::UnboundedReceiver<()>,
-    passages: HashMap<u64, (Tag, AbortHandle)>,
+    drivers: HashMap<Ticket, (Tag, AbortHandle)>,
     spills: tokio::task::JoinSet<(Spilled, Bytes)>,
     spill_turns: Arc<Semaphore>,
     farewells: tokio::task::JoinSet<()>,
@@ -76,20 +79,23 @@ enum Turn {
 impl<P: Port> Relay<P> {
     /// Joins both sides; nothing is sent yet.
     pub fn new(port: P, remote: Arc<Remote>, settings: Settings, ending: Ending) -> Self {
-        let (reports, from_passages) = mpsc::channel(REPORTS);
+        let (reports, from_drivers) = mpsc::channel(REPORTS);
+        let (crashes, from_crashes) = mpsc::unbounded_channel();
         let (alarms, from_alarms) = mpsc::unbounded_channel();
         Self {
             port,
             remote,
-            bridge: Bridge::new(settings),
+            bridge: Bridge::new(settings, moment()),
             ending,
             trace: None,
             memory: None,
             reports,
-            from_passages,
+            from_drivers,
+            crashes,
+            from_crashes,
             alarms,
             from_alarms,
-            passages: HashMap::new(),
+            drivers: HashMap::new(),
             spills: tokio::task::JoinSet::new(),
             spill_turns: Arc::new(Semaphore::new(MOST_SPILLS)),
             farewells: tokio::task::JoinSet::new(),
@@ -135,23 +141,27 @@ impl<P: Port> Relay<P> {
         let reading = reading && room && open < MOST_OPEN.0 && bytes < MOST_OPEN.1;
         tokio::select! {
             biased;
-            Some(report) = self.from_passages.recv(), if room => {
+            Some(report) = self.from_drivers.recv(), if room => {
                 let mut taken = self.report(report);
                 while taken < TURN {
-                    let Ok(report) = self.from_passages.try_recv() else { break };
+                    let Ok(report) = self.from_drivers.try_recv() else { break };
                     taken += self.report(report);
                 }
             }
-            Some(()) = self.from_alarms.recv() => self.bridge.alarm(),
-            Some(Ok((to, text))) = self.spills.join_next() => self.bridge.spilled(to, text),
+            Some(tag) = self.from_crashes.recv() => {
+                self.forget(tag);
+                self.bridge.ended(Ended::crashed(tag, moment()), moment());
+            }
+            Some(()) = self.from_alarms.recv() => self.bridge.alarm(moment()),
+            Some(Ok((to, text))) = self.spills.join_next() => self.bridge.spilled(to, text, moment()),
             incoming = self.port.next(reading) => match incoming {
                 Incoming::Line(line) => {
                     if let Some(trace) = &self.trace {
                         trace.line("client says", &line);
                     }
-                    self.bridge.from_client(line);
+                    self.bridge.from_client(line, moment());
                 }
-                Incoming::TooLong => self.bridge.line_too_long(),
+                Incoming::TooLong => self.bridge.line_too_long(moment()),
                 Incoming::Drained => {}
                 Incoming::Closed => return Turn::Ends,
                 Incoming::HungUp => return Turn::HangsUp,
@@ -165,19 +175,38 @@ impl<P: Port> Relay<P> {
     /// Takes one report; returns how much it was.
     fn report(&mut self, report: Report) -> usize {
         let taken = report.items.len().max(1);
+        let moment = moment();
         for item in report.items {
-            self.bridge.item(report.tag, item);
+            self.bridge.item(report.tag, item, moment);
         }
         if let Some(remaining) = report.waiting {
-            self.bridge.waiting(report.tag, remaining);
+            self.bridge.waiting(report.tag, remaining, moment);
         }
-        if let Some(outcome) = report.outcome {
-            if self.passages.get(&report.tag.errand).is_some_and(|(tag, _)| *tag == report.tag) {
-                self.passages.remove(&report.tag.errand);
-            }
-            self.bridge.ended(report.tag, outcome, fastrand::f64());
+        if let Some(ended) = report.ended {
+            self.forget(report.tag);
+            self.bridge.ended(ended, moment);
         }
         taken
+    }
+
+    fn forget(&mut self, tag: Tag) {
+        if self.drivers.get(&tag.ticket).is_some_and(|(running, _)| *running == tag) {
+            self.drivers.remove(&tag.ticket);
+        }
+    }
+
+    /// Runs a driver in a task; a task that panics is reported too.
+    fn run_driver(&mut self, tag: Tag, driver: Box<Driver>) {
+        let (remote, reports) = (self.remote.clone(), self.reports.clone());
+        let guard = Guard { tag, crashes: self.crashes.clone() };
+        let task = async move {
+            let _guard = guard;
+            remote.run(tag, driver, reports).await;
+        };
+        let handle = tokio::spawn(task).abort_handle();
+        if let Some((_, earlier)) = self.drivers.insert(tag.ticket, (tag, handle)) {
+            earlier.abort();
+        }
     }
 
     /// Does what the bridge decided, and hands the answers to the client.
@@ -185,18 +214,11 @@ impl<P: Port> Relay<P> {
         let effects: Vec<Effect> = self.bridge.effects().collect();
         for effect in effects {
             match effect {
-                Effect::Deliver(line, origin) => self.deliver(line, origin),
+                Effect::Deliver(delivery) => self.deliver(delivery),
                 Effect::Spill(message, to) => self.spill(message, to),
-                Effect::Carry(tag, passage, after) => {
-                    let (remote, reports) = (self.remote.clone(), self.reports.clone());
-                    let task = async move { remote.carry(tag, passage, after, reports).await };
-                    let handle = tokio::spawn(task).abort_handle();
-                    if let Some((_, earlier)) = self.passages.insert(tag.errand, (tag, handle)) {
-                        earlier.abort();
-                    }
-                }
-                Effect::Abort(errand) => {
-                    if let Some((_, handle)) = self.passages.remove(&errand) {
+                Effect::Run(tag, driver) => self.run_driver(tag, driver),
+                Effect::Abort(ticket) => {
+                    if let Some((_, handle)) = self.drivers.remove(&ticket) {
                         handle.abort();
                     }
                 }
@@ -237,11 +259,11 @@ impl<P: Port> Relay<P> {
         });
     }
 
-    fn deliver(&mut self, line: Bytes, origin: Origin) {
+    fn deliver(&mut self, delivery: Delivery) {
         if let Some(trace) = &self.trace {
-            trace.line("client receives", &line);
+            trace.line("client receives", &delivery.text);
         }
-        self.port.deliver(line, origin);
+        self.port.deliver(delivery);
     }
 
     /// The end: awaits answers and hands them over within the drain, answers the rest with an error, leaves
@@ -260,7 +282,7 @@ impl<P: Port> Relay<P> {
                 Err(_) => break,
             }
         }
-        self.bridge.close();
+        self.bridge.close(moment());
         self.perform();
         let broken = self.part(turn == Turn::Breaks).await;
         match (self.port.undelivered(), self.spills.len()) {
@@ -278,7 +300,7 @@ impl<P: Port> Relay<P> {
     /// Gives the farewells and the last answers a moment; returns whether the client's end is broken.
     async fn part(&mut self, mut broken: bool) -> bool {
         let last = Instant::now() + FAREWELL;
-        let mut parting: Vec<_> = self.passages.drain().map(|(_, (_, handle))| handle).collect();
+        let mut parting: Vec<_> = self.drivers.drain().map(|(_, (_, handle))| handle).collect();
         while Instant::now() < last {
             let written = broken || self.port.undelivered() == 0;
             parting.retain(|handle| !handle.is_finished());
@@ -288,7 +310,7 @@ impl<P: Port> Relay<P> {
             let step = async {
                 tokio::select! {
                     _ = self.farewells.join_next(), if !self.farewells.is_empty() => {}
-                    Some(_) = self.from_passages.recv() => {}
+                    Some(_) = self.from_drivers.recv() => {}
                     incoming = self.port.next(false), if !written => broken |= incoming == Incoming::Broken,
                 }
             };
@@ -297,6 +319,20 @@ impl<P: Port> Relay<P> {
             }
         }
         broken
+    }
+}
+
+/// Reports a task that panics, so that its request is answered all the same.
+struct Guard {
+    tag: Tag,
+    crashes: mpsc::UnboundedSender<Tag>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.crashes.send(self.tag);
+        }
     }
 }
 

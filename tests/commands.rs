@@ -69,7 +69,7 @@ fn what_cannot_be_right_is_refused_before_anything_is_sent() {
     assert!(call(&["list_tasks", "status=tood"]).contains("did you mean todo?"));
     assert!(fails(&home, &["nonsense"], 2).contains("nonsense"));
     assert!(fails(&home, &["bridge", "--drain", "soon"], 2).contains("1500ms, 30s or 5m"));
-    assert!(fails(&home, &["bridge", "--era", "modern"], 2).contains("--era"));
+    assert!(fails(&home, &["bridge", "--era", "later"], 2).contains("--era"));
     let literal = ["--header", "Authorization: Bearer x", "--url", "http://127.0.0.1:9/mcp", "tools"];
     assert!(fails(&home, &literal, 2).contains("--header-file"));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use asistry::protocol::bridge::{Settings, ToolRules, Transport};
 use asistry::protocol::retry::RetryPolicy;
+use asistry::protocol::revision::Era;
 
 use crate::support::conversation::process::Process;
 use crate::support::conversation::pure::Pure;
@@ -75,8 +76,14 @@ fn settings(options: &[String]) -> Settings {
         place: "http://127.0.0.1:1/mcp".into(),
         transport: Transport::Auto,
         remembered: None,
+        era: None,
+        max_time: None,
         pushes: true,
-        retry: RetryPolicy { max_wait: Duration::from_secs(60), unhinted_is_final: false },
+        retry: RetryPolicy {
+            max_wait: Duration::from_secs(60),
+            unhinted_is_final: false,
+            repeats_503: false,
+        },
         call_silence: Duration::from_secs(600),
         silence: Duration::from_secs(60),
         tools: ToolRules::default(),
@@ -88,6 +95,8 @@ fn settings(options: &[String]) -> Settings {
     while let Some(option) = options.next() {
         let mut value = || options.next().expect("a value").clone();
         match option.as_str() {
+            "--max-time" => settings.max_time = Some(seconds(&value())),
+            "--era" => settings.era = (value() == "modern").then_some(Era::Modern),
             "--max-wait" => settings.retry.max_wait = seconds(&value()),
             "--timeout" => {
                 settings.silence = seconds(&value());

@@ -187,7 +187,7 @@ fn a_setting_is_checked_when_it_is_set_and_all_or_nothing_is_written() {
         ("header.X-A=7", "did you mean headers.X-A?"),
         ("timeout=soon", "1500ms, 30s or 5m"),
         ("insecure=yes", "true or false"),
-        ("era=modern", "stateless"),
+        ("era=moden", "modern"),
         ("transport=stdio", "auto, http, sse"),
         ("deny_tools=[a]", "is not a pattern"),
         ("base_url=ftp://h", "neither http nor https"),

@@ -353,7 +353,7 @@ mod tests {
         let endpoint = profile.endpoint()?;
         let key = given(key);
         let authorizer = Authorizer::new(&profile, &Way::straight(&endpoint), key, ExtraHeaders::default())?;
-        let mut call = crate::protocol::dialect::Dialect::streamable_http(endpoint.into()).listen();
+        let mut call = crate::protocol::wire::Wire::streamable_http(endpoint.into()).listen();
         authorizer.sign(&mut call).await.map(|_| call.headers)
     }
 
@@ -378,7 +378,7 @@ mod tests {
         let authorizer =
             Authorizer::new(&profile, &Way::straight(&endpoint), key, ExtraHeaders::default()).unwrap();
         let elsewhere = Url::parse("https://asistry.com:444/api/mcp/client").unwrap();
-        let mut call = crate::protocol::dialect::Dialect::streamable_http(elsewhere.into()).listen();
+        let mut call = crate::protocol::wire::Wire::streamable_http(elsewhere.into()).listen();
         assert_eq!(authorizer.sign(&mut call).await.unwrap_err().kind(), Kind::OriginMismatch);
         assert!(!call.headers.contains_key("authorization"));
     }

@@ -16,6 +16,7 @@ use crate::profile::{self, Config, Options, Profile, ToolNames, headers};
 use crate::protocol::bridge::{Settings, ToolRules, Transport};
 use crate::protocol::http::origin_and_path;
 use crate::protocol::retry::RetryPolicy;
+use crate::protocol::revision;
 use crate::remote::Remote;
 #[cfg(feature = "sandbox")]
 use crate::secret::Secret;
@@ -104,7 +105,7 @@ impl ProfileInUse {
         }
         let trace = common.trace.as_deref().map(Trace::create).transpose()?.map(Arc::new);
         let net = Net::new(endpoint.clone(), tls_of(&options, environment), proxies_of(&endpoint, proxy));
-        let remote = Arc::new(Remote::new(net, authorizer, options.max_time, trace.clone()));
+        let remote = Arc::new(Remote::new(net, authorizer, trace.clone()));
         Ok(Self {
             target: Target::of(common.profile.clone(), common.url.as_deref(), &config),
             profile,
@@ -133,10 +134,17 @@ impl ProfileInUse {
             place: origin_and_path(&self.endpoint).into(),
             transport: options.transport.unwrap_or(Transport::Auto),
             remembered: self.state.as_ref().and_then(|state| state.wire_of(&self.endpoint)),
+            era: match options.era {
+                Some(profile::Era::Modern) => Some(revision::Era::Modern),
+                Some(profile::Era::Legacy) => Some(revision::Era::Legacy),
+                Some(profile::Era::Auto) | None => None,
+            },
+            max_time: options.max_time,
             pushes: service.pushes,
             retry: RetryPolicy {
                 max_wait: options.max_wait.unwrap_or(MAX_WAIT),
                 unhinted_is_final: service.unhinted_429_is_final,
+                repeats_503: options.retry_503 == Some(true),
             },
             call_silence: options.timeout.unwrap_or(SILENCE),
             silence: options.timeout.unwrap_or(SILENCE),

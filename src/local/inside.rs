@@ -6,29 +6,20 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{Incoming, Port};
-use crate::protocol::message::Origin;
+use crate::protocol::bridge::Delivery;
 
 /// The relay's end.
 #[derive(Debug)]
 pub struct Inside {
     from_client: mpsc::UnboundedReceiver<Bytes>,
-    to_client: mpsc::UnboundedSender<Heard>,
+    to_client: mpsc::UnboundedSender<Delivery>,
 }
 
 /// The client's end; dropping it ends the conversation.
 #[derive(Debug)]
 pub struct Client {
     to_relay: mpsc::UnboundedSender<Bytes>,
-    from_relay: mpsc::UnboundedReceiver<Heard>,
-}
-
-/// One line for the client, and who wrote it.
-#[derive(Debug)]
-pub struct Heard {
-    /// The line.
-    pub line: Bytes,
-    /// Who wrote it: what a service writes can never pass for an error of ours.
-    pub origin: Origin,
+    from_relay: mpsc::UnboundedReceiver<Delivery>,
 }
 
 /// Makes both ends.
@@ -44,13 +35,13 @@ impl Client {
         let _ = self.to_relay.send(line.into());
     }
 
-    /// Waits for one line; `None` when the relay has ended.
-    pub async fn hear(&mut self) -> Option<Heard> {
+    /// Waits for one line, and who says it; `None` when the relay has ended.
+    pub async fn hear(&mut self) -> Option<Delivery> {
         self.from_relay.recv().await
     }
 
     /// Returns a line that has come already.
-    pub fn heard(&mut self) -> Option<Heard> {
+    pub fn heard(&mut self) -> Option<Delivery> {
         self.from_relay.try_recv().ok()
     }
 }
@@ -63,8 +54,8 @@ impl Port for Inside {
         self.from_client.recv().await.map_or(Incoming::Closed, Incoming::Line)
     }
 
-    fn deliver(&mut self, line: Bytes, origin: Origin) {
-        let _ = self.to_client.send(Heard { line, origin });
+    fn deliver(&mut self, delivery: Delivery) {
+        let _ = self.to_client.send(delivery);
     }
 
     fn flush(&mut self) {}

@@ -8,7 +8,7 @@ pub mod stdio;
 
 use bytes::Bytes;
 
-use crate::protocol::message::Origin;
+use crate::protocol::bridge::Delivery;
 
 /// What a port has to tell.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,8 +32,8 @@ pub trait Port {
     /// Waits for what happens next; lines are read only if `reading`. Safe to cancel.
     fn next(&mut self, reading: bool) -> impl Future<Output = Incoming> + Send;
 
-    /// Takes one line for the client, without its end, and who wrote it.
-    fn deliver(&mut self, line: Bytes, origin: Origin);
+    /// Takes one line for the client, without its end.
+    fn deliver(&mut self, delivery: Delivery);
 
     /// Starts everything on its way that was delivered.
     fn flush(&mut self);

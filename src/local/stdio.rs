@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::lines::Lines;
 use super::{Incoming, Port};
-use crate::protocol::message::Origin;
+use crate::protocol::bridge::Delivery;
 
 /// One read takes this much at the most.
 const CHUNK: usize = 64 * 1024;
@@ -96,7 +96,8 @@ impl Port for Stdio {
         }
     }
 
-    fn deliver(&mut self, line: Bytes, _origin: Origin) {
+    fn deliver(&mut self, delivery: Delivery) {
+        let line = delivery.text;
         if line.len() < CHUNK {
             self.out.extend_from_slice(&line);
             self.out.push(b'\n');

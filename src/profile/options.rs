@@ -155,7 +155,7 @@ const TRANSPORTS: Words<Transport> = &[
 const ERAS: Words<Era> = &[
     ("auto", Era::Auto, "Whatever client and service speak"),
     ("legacy", Era::Legacy, "With a handshake"),
-    ("modern", Era::Modern, "Stateless; not supported yet"),
+    ("modern", Era::Modern, "Stateless; client and service must both speak it"),
 ];
 const TOOL_NAMES: Words<ToolNames> = &[
     ("original", ToolNames::Original, "As the service names them"),
@@ -362,10 +362,7 @@ impl Row {
             Slot::Proxy(of) => *of(options) = Some(Proxy::read(text)?),
             Slot::Transport(of) => *of(options) = Some(word(text, TRANSPORTS)?),
             Slot::ToolNames(of) => *of(options) = Some(word(text, TOOL_NAMES)?),
-            Slot::Era(of) => match word(text, ERAS)? {
-                Era::Modern => return Err("this version does not support the stateless era yet".into()),
-                era => *of(options) = Some(era),
-            },
+            Slot::Era(of) => *of(options) = Some(word(text, ERAS)?),
             Slot::Choice(words) => word(text, words)?,
             Slot::Text | Slot::File | Slot::Texts | Slot::Flag(_) => {}
         }
@@ -521,7 +518,6 @@ mod tests {
             ("insecure", "yes"),
             ("deny_tools", "delete_[ab]"),
             ("transport", "htp"),
-            ("era", "modern"),
             ("tool_names", "short"),
             ("proxy", "http://u:p@h"),
             ("ca_file", ""),

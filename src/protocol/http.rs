@@ -9,8 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
 use url::Url;
 
-use crate::error::{Error, Kind, Remedy};
-use crate::protocol::message::{self, Message, Parcel};
+use crate::protocol::message::{self, Frame, Message};
 
 /// One HTTP request to be made, without its credential.
 #[derive(Clone, Debug)]
@@ -76,42 +75,6 @@ impl Head {
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
-
-    /// Returns where a redirect may go: the same origin with method and body kept (307, 308; HTTP-8).
-    ///
-    /// # Errors
-    /// A redirect that would change the method, leave the origin, or go nowhere.
-    pub fn redirect(&self, from: &Url) -> Option<Result<Url, Error>> {
-        if !(301..=303).contains(&self.status) && self.status != 307 && self.status != 308 {
-            return None;
-        }
-        let refuse_as = |kind: Kind, why: String, remedy: Remedy| {
-            Some(Err(Error::new(kind, why).remedy(remedy).http_status(self.status)))
-        };
-        let refuse = |why: String, remedy: Remedy| refuse_as(Kind::UpstreamHttp, why, remedy);
-        let Some(target) = self.header("location").and_then(|to| from.join(to).ok()) else {
-            return refuse(
-                format!("the service redirects (HTTP {}) without saying where", self.status),
-                Remedy::CheckUrl,
-            );
-        };
-        let shown = crate::protocol::http::origin_and_path(&target);
-        if target.origin() != from.origin() {
-            let (own, other) = (from.origin().ascii_serialization(), target.origin().ascii_serialization());
-            return refuse_as(
-                Kind::OriginMismatch,
-                format!("the service redirects from {own} to {other}, where the credential may not go"),
-                Remedy::Moved { url: shown, origin: other },
-            );
-        }
-        if self.status != 307 && self.status != 308 {
-            return refuse(
-                format!("the service redirects with HTTP {}, which would lose the message", self.status),
-                Remedy::UseUrl(shown),
-            );
-        }
-        Some(Ok(target))
-    }
 }
 
 /// Returns a URL without user, password, query and fragment, fit to be shown.
@@ -127,8 +90,8 @@ pub fn json_rpc_error(body: &Bytes) -> Option<Message> {
         #[serde(rename = "code")]
         _code: i64,
     }
-    match Parcel::read(body.clone()) {
-        Ok(Parcel::One(message)) => {
+    match Frame::read(body.clone()) {
+        Ok(Frame::One(message)) => {
             let numbered = serde_json::from_str::<Numbered>(message.error_text()?).is_ok();
             numbered.then_some(message)
         }
@@ -168,7 +131,7 @@ pub fn is_session_lost(status: u16, body: &Bytes) -> bool {
         (410, _) => true,
         (404, None) => true,
         // Any other code is the service's word about something else that it does not find (T-8).
-        (404, Some(error)) => matches!(error.code, -32000 | -32001 | -32600) || names_session(&error),
+        (404, Some(error)) => matches!(error.code, -32001 | -32600),
         // Section 6.1: without a word, in a session.
         (400, None) => body.is_empty(),
         (400, Some(error)) => matches!(error.code, -32000 | -32600) && names_session(&error),
@@ -203,23 +166,6 @@ pub fn trace_id(head: &Head, body: &Bytes) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn head(status: u16, location: &str) -> Head {
-        let mut headers = HeaderMap::new();
-        headers.insert("location", location.parse().unwrap());
-        Head { status, headers }
-    }
-
-    #[test]
-    fn a_redirect_stays_on_its_origin_and_keeps_the_method() {
-        let from = Url::parse("https://a.example/mcp").unwrap();
-        let to = |status, location| head(status, location).redirect(&from).unwrap();
-        assert_eq!(to(308, "/mcp/").unwrap().as_str(), "https://a.example/mcp/");
-        assert!(to(307, "https://b.example/mcp").is_err());
-        assert!(to(307, "http://a.example/mcp").is_err());
-        assert!(to(302, "/mcp/").is_err());
-        assert!(head(304, "/").redirect(&from).is_none());
-    }
-
     #[test]
     fn an_error_without_a_number_is_no_json_rpc() {
         let error = |text: &'static str| json_rpc_error(&Bytes::from_static(text.as_bytes())).is_some();
@@ -243,5 +189,6 @@ mod tests {
             &body(r#"{"error":{"code":-32000,"message":"No valid session ID"},"id":null}"#)
         ));
         assert!(!is_session_lost(400, &body(r#"{"error":{"code":-32602,"message":"session"},"id":1}"#)));
+        assert!(!is_session_lost(404, &body(r#"{"error":{"code":-32602,"message":"session"},"id":1}"#)));
     }
 }

@@ -88,7 +88,7 @@ pub enum Malformed {
 
 /// One or many messages, as a line or a body may hold (batches: 2025-03-26).
 #[derive(Debug)]
-pub enum Parcel {
+pub enum Frame {
     /// A single message.
     One(Message),
     /// A JSON array: each element for itself.
@@ -106,8 +106,6 @@ pub struct Message {
     params: Option<Range<usize>>,
     result: Option<Range<usize>>,
     error: Option<Range<usize>>,
-    /// The failing HTTP status that it came with.
-    status: Option<u16>,
 }
 
 #[derive(Clone, Debug)]
@@ -135,7 +133,7 @@ fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&
     <&RawValue>::deserialize(from).map(Some)
 }
 
-impl Parcel {
+impl Frame {
     /// Reads a line or a body; surrounding white space and a byte-order mark are dropped and raw
     /// line breaks between tokens become spaces, so that the text can stand on one line (STD-1).
     ///
@@ -156,20 +154,8 @@ impl Parcel {
     }
 }
 
-/// Who wrote what a client receives. Clients inside the process go by this, never by what stands in the JSON.
-#[derive(Clone, Debug)]
-pub enum Origin {
-    /// The service.
-    Service {
-        /// The failing HTTP status that it came with.
-        status: Option<u16>,
-    },
-    /// It tells of this error of ours.
-    Ours(Box<Error>),
-}
-
 impl Message {
-    /// Reads one message; see [`Parcel::read`] for what is tidied.
+    /// Reads one message; see [`Frame::read`] for what is tidied.
     ///
     /// # Errors
     /// [`Malformed`] where the text is no single JSON-RPC message.
@@ -220,7 +206,6 @@ impl Message {
             params: shape.params.map(at),
             result: result.map(at),
             error: shape.error.map(at),
-            status: None,
             text,
         })
     }
@@ -273,17 +258,6 @@ impl Message {
     fn ours(text: String) -> Self {
         // Every caller above writes valid JSON-RPC: quoted strings, ids and JSON texts read before.
         Self::read_trimmed(Bytes::from(text)).expect("a message of our own is well formed")
-    }
-
-    /// Notes the failing HTTP status that the message came with.
-    #[must_use]
-    pub fn with_status(self, status: u16) -> Self {
-        Self { status: Some(status), ..self }
-    }
-
-    /// Returns who wrote it, for a message of the service.
-    pub fn origin(&self) -> Origin {
-        Origin::Service { status: self.status }
     }
 
     /// Returns what the message is.
@@ -397,14 +371,26 @@ impl Method {
     }
 }
 
+/// Returns the request id that a `notifications/cancelled` names, raw and read.
+pub fn cancelled_id(message: &Message) -> Option<(&str, Id)> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow, rename = "requestId")]
+        request_id: &'a RawValue,
+    }
+    let params: Params = serde_json::from_str(message.params()?).ok()?;
+    let raw = params.request_id.get();
+    Some((raw, Id::read(raw)?))
+}
+
 /// Returns a string as JSON text.
 pub fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Returns JSON in which no escape stands for half a character; U+FFFD stands there instead. JavaScript writes
-/// one where a text was cut inside an emoji, and our reader refuses the whole for it (RFC 8259 section 8.2).
-pub fn without_halves(json: &str) -> String {
+/// Replaces unpaired surrogate escapes with U+FFFD. JavaScript writes one where a text was cut inside an emoji, and
+/// serde_json refuses the whole text for it (RFC 8259 section 8.2).
+pub fn replace_lone_surrogates(json: &str) -> String {
     let unit = |text: &str| u16::from_str_radix(text.get(..6)?.strip_prefix("\\u")?, 16).ok();
     let (mut whole, mut rest) = (String::with_capacity(json.len()), json);
     while let Some(at) = rest.find('\\') {
@@ -526,7 +512,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_read_element_by_element() {
-        let Ok(Parcel::Batch(parts)) = Parcel::read(Bytes::from_static(b"[{\"id\":1,\"method\":\"a\"}, 3]"))
+        let Ok(Frame::Batch(parts)) = Frame::read(Bytes::from_static(b"[{\"id\":1,\"method\":\"a\"}, 3]"))
         else {
             panic!("a batch")
         };
@@ -543,7 +529,7 @@ mod tests {
         /// Whatever comes, reading ends; and what is read back under another id differs in nothing else.
         #[test]
         fn any_text_is_read_or_refused(text in "[\\[\\]{}\":,a-z0-9\\\\ \n\u{0}-\u{1f}\u{e9}]{0,60}") {
-            let _ = Parcel::read(Bytes::from(text));
+            let _ = Frame::read(Bytes::from(text));
         }
 
         #[test]
@@ -564,10 +550,10 @@ mod tests {
             (r#""\ude00\ud83d\ude00\ud83d\ud83d\ude00""#, "\u{fffd}😀\u{fffd}😀"),
             (r#""\\ud83d \n\u00e9\ud83dé""#, "\\ud83d \né\u{fffd}é"),
         ] {
-            assert_eq!(unquote(&without_halves(json)).as_deref(), Some(whole), "{json}");
+            assert_eq!(unquote(&replace_lone_surrogates(json)).as_deref(), Some(whole), "{json}");
         }
         for broken in ["\\", "\\u", "\\é", "\\ud83", "\\ud83d\\"] {
-            without_halves(broken);
+            replace_lone_surrogates(broken);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! When to wait and when to give up: 429 and 503 answers, and the gate that all calls of a key share.
+//! When to wait and when to give up: 429 and 503 answers.
 //!
 //! Refuses to look at a clock or to throw dice: `now` and the die are handed in. No hint of a service
 //! is believed beyond its cap, since a hostile header could otherwise stop everything for years.
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 
-/// The longest time for which one answer of a service closes the gate of its key.
-const LONGEST_CLOSURE: Duration = Duration::from_secs(600);
 /// The first step of the backoff without a hint; it doubles up to [`LONGEST_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// Section 6.1: no request is sent more often than this, whatever is hinted.
+const MOST_ATTEMPTS: u32 = 10;
 /// Without a hint no more than this many waits, however small the dice fall.
 const MOST_UNHINTED: u32 = 8;
 /// A hinted wait is spread over this much more, so that callers do not come back at one instant.
@@ -33,12 +33,17 @@ pub struct RetryPolicy {
     pub max_wait: Duration,
     /// A 429 without a hint is final: the plan is exhausted (AgentStack).
     pub unhinted_is_final: bool,
+    /// A 503 with `Retry-After` proves that nothing was processed (the profile or the service's data says so).
+    pub repeats_503: bool,
 }
 
 impl RetryPolicy {
     /// Decides for one answer: `spent` is what the request has waited so far, `waits` how often, `die`
     /// lies in 0..1. A wait follows the hint exactly or longer; without a hint it is full jitter.
     pub fn after_refusal(&self, hint: Option<Duration>, spent: Duration, waits: u32, die: f64) -> Verdict {
+        if waits + 1 >= MOST_ATTEMPTS {
+            return Verdict::GiveUp;
+        }
         // A service that says 0 again and again is not asked ten times a second.
         let hint = hint.map(|hint| hint.max(backoff(SPREAD, waits, FIRST_BACKOFF)));
         let wait = match hint {
@@ -64,18 +69,18 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     ["retry-after", "x-retry-after"]
         .iter()
         .find_map(|name| seconds_or_date(text(name)?, now))
-        .or_else(|| seconds(text("ratelimit-reset")?))
+        .or_else(|| read_seconds(text("ratelimit-reset")?))
         .or_else(|| reset_of(text("ratelimit")?))
 }
 
 fn seconds_or_date(text: &str, now: SystemTime) -> Option<Duration> {
-    seconds(text).or_else(|| {
+    read_seconds(text).or_else(|| {
         let date = httpdate::parse_http_date(text).ok()?;
         Some(date.duration_since(now).unwrap_or_default())
     })
 }
 
-fn seconds(text: &str) -> Option<Duration> {
+fn read_seconds(text: &str) -> Option<Duration> {
     if !text.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
@@ -90,34 +95,44 @@ fn seconds(text: &str) -> Option<Duration> {
 fn reset_of(text: &str) -> Option<Duration> {
     text.split([';', ',']).find_map(|part| {
         let (name, value) = part.split_once('=')?;
-        matches!(name.trim(), "t" | "reset").then(|| seconds(value.trim())).flatten()
+        matches!(name.trim(), "t" | "reset").then(|| read_seconds(value.trim())).flatten()
     })
 }
 
-/// Holds back every call of a key after one of them was told to wait.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Gate {
-    opens: Option<Instant>,
+/// Writes a duration for a person.
+pub fn seconds(duration: Duration) -> String {
+    if duration < Duration::from_secs(10) && duration.subsec_millis() != 0 {
+        return format!("{:.1} s", duration.as_secs_f64());
+    }
+    format!("{} s", duration.as_secs())
 }
 
-impl Gate {
-    /// Closes the gate for `wait` from `now`; a later opening time stands.
-    pub fn close(&mut self, now: Instant, wait: Duration) {
-        let opens = now + wait.min(LONGEST_CLOSURE);
-        self.opens = Some(self.opens.map_or(opens, |before| before.max(opens)));
-    }
+/// What one exchange asks the gate of its key.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// How long its request may still wait.
+    pub patience: Duration,
+    /// The turn that it was given before.
+    pub turn: Option<Instant>,
+}
 
-    /// Returns how long the gate stays closed, `None` when it is open.
-    pub fn closed_for(&self, now: Instant) -> Option<Duration> {
-        self.opens.and_then(|opens| opens.checked_duration_since(now)).filter(|wait| !wait.is_zero())
-    }
+/// What the gate of a key says to one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It may go.
+    Go,
+    /// It goes a moment later, so that not all leave at one instant; no rate limit is known.
+    Staggered(Duration),
+    /// The rate is limited: it asks again after this long.
+    Wait(Duration),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const POLICY: RetryPolicy = RetryPolicy { max_wait: Duration::from_secs(60), unhinted_is_final: false };
+    const POLICY: RetryPolicy =
+        RetryPolicy { max_wait: Duration::from_secs(60), unhinted_is_final: false, repeats_503: false };
 
     fn hint(name: &'static str, value: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
@@ -150,9 +165,6 @@ mod tests {
         for value in ["315360000", "99999999999999999999999999"] {
             let asked = hint("retry-after", value);
             assert_eq!(POLICY.after_refusal(asked, Duration::ZERO, 0, 0.5), Verdict::GiveUp);
-            let (mut gate, now) = (Gate::default(), Instant::now());
-            gate.close(now, asked.unwrap());
-            assert_eq!(gate.closed_for(now), Some(LONGEST_CLOSURE));
         }
     }
 
@@ -174,7 +186,7 @@ mod tests {
         let (mut spent, mut waits) = (Duration::ZERO, 0);
         while let Verdict::Wait(wait) = POLICY.after_refusal(Some(Duration::ZERO), spent, waits, 0.0) {
             (spent, waits) = (spent + wait, waits + 1);
-            assert!(waits < 70, "{spent:?}");
+            assert!(waits < MOST_ATTEMPTS, "{spent:?}");
         }
         assert!(spent <= POLICY.max_wait);
     }
@@ -187,15 +199,5 @@ mod tests {
         assert_eq!(wait(MOST_UNHINTED, 0.0), Verdict::GiveUp);
         let exhausted = RetryPolicy { unhinted_is_final: true, ..POLICY };
         assert_eq!(exhausted.after_refusal(None, Duration::ZERO, 0, 0.5), Verdict::GiveUp);
-    }
-
-    #[test]
-    fn a_closed_gate_opens_once_and_keeps_the_later_time() {
-        let (mut gate, now) = (Gate::default(), Instant::now());
-        assert_eq!(gate.closed_for(now), None);
-        gate.close(now, Duration::from_secs(5));
-        gate.close(now, Duration::from_secs(2));
-        assert_eq!(gate.closed_for(now), Some(Duration::from_secs(5)));
-        assert_eq!(gate.closed_for(now + Duration::from_secs(5)), None);
     }
 }

@@ -1,7 +1,7 @@
-//! Carries passages out: signs, sends, waits, reads, and reports back.
+//! Runs drivers: signs, sends, waits, reads, and reports back.
 //!
-//! Refuses to decide: [`Passage`] says what comes next. Owns what all calls of a key share: the rate gate,
-//! the HTTP client, the memory for large answers.
+//! Refuses to decide: [`Driver`] says what comes next. Owns what all calls of a key share: the gate, the HTTP client,
+//! the memory for large answers.
 
 mod budget;
 mod events;
@@ -17,37 +17,36 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::auth::keys::KeySource;
 use crate::auth::{Authorizer, Identity, Signed};
 use crate::error::Result;
+use crate::gate::Gate;
 use crate::net::{self, Net};
 use crate::protocol::MAX_MESSAGE;
-use crate::protocol::bridge::Tag;
+use crate::protocol::Moment;
+use crate::protocol::bridge::{Ended, Tag};
+use crate::protocol::driver::{Again, Body, Driver, Item, Next, Outcome, Purpose, Reach};
 use crate::protocol::http::{Head, HttpCall};
-use crate::protocol::passage::{Body, Item, Moment, Outcome, Passage, Purpose, Reached, Step};
-use crate::protocol::retry::Gate;
 use crate::trace::Trace;
 
 use budget::{Budget, Lease};
 use events::Events;
 
-/// The client is told at this pace that a call waits for a rate limit.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// After the answer, the end of a stream is waited for this long, so that its connection can be kept.
-const LINGER: Duration = Duration::from_millis(250);
-/// No more is told in one report.
+/// A driver that waits for nothing is looked at this often.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
+/// At most this many items in one report.
 const MOST_ITEMS: usize = 64;
 /// No failing reply is read further than this.
 const LONGEST_REFUSAL: usize = 1 << 20;
 
-/// What became of a passage so far.
+/// What came of a driver so far.
 #[derive(Debug)]
 pub struct Report {
-    /// Which passage.
+    /// Which driver.
     pub tag: Tag,
     /// What came out of the reply, in order.
     pub items: Vec<Item>,
     /// It waits this much longer for a rate limit.
     pub waiting: Option<Duration>,
-    /// It is over.
-    pub outcome: Option<Outcome>,
+    /// It has ended.
+    pub ended: Option<Ended>,
 }
 
 /// A service, as far as IO goes.
@@ -60,16 +59,14 @@ pub struct Remote {
     slots: Semaphore,
     /// When the stream on which the answers of HTTP+SSE come was last heard.
     heard: Mutex<Instant>,
-    max_time: Option<Duration>,
     trace: Option<Arc<Trace>>,
 }
 
-/// One passage under way, and where its reports go.
-struct Voyage<'a> {
+/// One driver under way, and where its reports go.
+struct Flight<'a> {
     tag: Tag,
     /// Boxed: a task is moved several times before it runs.
-    passage: Box<Passage>,
-    items: Vec<Item>,
+    driver: Box<Driver>,
     /// With which credential the last exchange was signed.
     signed: Signed,
     reports: &'a mpsc::Sender<Report>,
@@ -79,12 +76,7 @@ struct Voyage<'a> {
 
 impl Remote {
     /// Makes the remote side of one profile; nothing is opened yet.
-    pub fn new(
-        net: Net,
-        authorizer: Authorizer,
-        max_time: Option<Duration>,
-        trace: Option<Arc<Trace>>,
-    ) -> Self {
+    pub fn new(net: Net, authorizer: Authorizer, trace: Option<Arc<Trace>>) -> Self {
         let authorizer = Arc::new(authorizer);
         if let Some(trace) = &trace {
             trace.hide_what_signs(authorizer.clone());
@@ -96,7 +88,6 @@ impl Remote {
             budget: Arc::default(),
             slots: Semaphore::new(most_connections()),
             heard: Mutex::new(Instant::now()),
-            max_time,
             trace,
         }
     }
@@ -134,40 +125,12 @@ impl Remote {
         self.authorizer.repeated_in(text)
     }
 
-    /// Carries one passage out after a pause; everything it brings goes to `reports`.
-    pub async fn carry(
-        &self,
-        tag: Tag,
-        passage: Box<Passage>,
-        after: Duration,
-        reports: mpsc::Sender<Report>,
-    ) {
-        if !after.is_zero() {
-            logged::waits(after, "the last attempt failed");
-            tokio::time::sleep(after).await;
-        }
-        let Ok(_slot) = self.slots.acquire().await else { return };
-        let limited =
-            self.max_time.filter(|_| !matches!(passage.purpose(), Purpose::Listen | Purpose::Stream));
-        let mut voyage = Voyage {
-            tag,
-            passage,
-            items: Vec::new(),
-            signed: Signed::default(),
-            reports: &reports,
-            exchanges: 0,
-        };
-        let outcome = match limited {
-            None => self.run(&mut voyage).await,
-            Some(limit) => match tokio::time::timeout(limit, self.run(&mut voyage)).await {
-                Ok(outcome) => outcome,
-                Err(_) => match voyage.passage.timed_out(limit) {
-                    Step::Over(outcome) => outcome,
-                    _ => return,
-                },
-            },
-        };
-        voyage.report(None, Some(outcome)).await;
+    /// Runs one driver to its end; everything it brings goes to `reports`.
+    pub async fn run(&self, tag: Tag, driver: Box<Driver>, reports: mpsc::Sender<Report>) {
+        let mut flight = Flight { tag, driver, signed: Signed::default(), reports: &reports, exchanges: 0 };
+        let outcome = self.drive(&mut flight).await;
+        let ended = Ended { tag, outcome, promise: flight.driver.promise() };
+        flight.report(Some(ended)).await;
     }
 
     /// Makes the last call of a session, and does not mind its answer.
@@ -179,50 +142,51 @@ impl Remote {
         }
     }
 
-    async fn run(&self, voyage: &mut Voyage<'_>) -> Outcome {
-        let mut step = voyage.passage.start();
+    async fn drive(&self, flight: &mut Flight<'_>) -> Outcome {
+        let mut next = flight.driver.start();
+        let mut slot = None;
         loop {
-            if let Some(refusal) = voyage.passage.take_refusal() {
-                self.gate().close(Instant::now(), refusal);
+            if let Some(news) = flight.driver.take_news() {
+                self.gate().news(Instant::now(), news);
             }
-            step = match step {
-                Step::Over(outcome) => return outcome,
-                Step::Exchange(call) => {
-                    let closed = self.gate().closed_for(Instant::now());
-                    match closed {
-                        Some(wait) => voyage.passage.held(wait, call),
-                        None => self.exchange(voyage, call).await,
+            next = match next {
+                Next::Over(outcome) => return outcome,
+                Next::Admit => {
+                    let admission = self.gate().admit(Instant::now(), flight.driver.ask());
+                    flight.driver.admitted(admission, moment())
+                }
+                Next::Exchange(call) => {
+                    if slot.is_none() {
+                        let Ok(free) = self.slots.acquire().await else { return Outcome::Done };
+                        slot = Some(free);
                     }
+                    self.exchange(flight, call).await
                 }
-                Step::Wait(wait) => {
-                    let limited = voyage.passage.is_rate_limited();
-                    logged::waits(wait, if limited { "rate limited" } else { "before the next attempt" });
-                    voyage.wait(wait).await
-                }
-                Step::Renew => {
-                    let challenge = voyage.passage.challenge();
-                    let again = self.authorizer.rejected(voyage.signed, &challenge).await;
-                    voyage.passage.renewed(again.is_ok(), moment(), &mut voyage.items)
-                }
-                Step::Elsewhere => {
-                    let silence = voyage.passage.silence().unwrap_or_default();
-                    self.until_silent_for(silence).await;
-                    voyage.passage.timed_out(silence)
+                Next::Rest => self.rest(flight).await,
+                Next::Challenge => {
+                    let challenge = flight.driver.challenge();
+                    let again = self.authorizer.rejected(flight.signed, &challenge).await;
+                    flight.driver.challenged(if again.is_ok() { Again::Yes } else { Again::No }, moment())
                 }
             };
         }
     }
 
-    /// Waits until the stream of the answers has been silent for this long, from now on.
-    async fn until_silent_for(&self, silence: Duration) {
-        let begun = Instant::now();
+    /// Sleeps until the driver has something to do.
+    async fn rest(&self, flight: &mut Flight<'_>) -> Next {
+        if let Some((wait, why)) = flight.driver.pause(Instant::now()) {
+            logged::waits(wait, why);
+        }
         loop {
-            let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            let left = silence.saturating_sub(heard.max(begun).elapsed());
-            if left.is_zero() {
-                return;
+            if flight.driver.has_waits_to_tell() {
+                flight.report(None).await;
             }
-            tokio::time::sleep(left).await;
+            tokio::time::sleep_until(wake_of(&flight.driver)).await;
+            // The answers of HTTP+SSE come on one stream: what is heard there counts for all.
+            flight.driver.heard(*self.heard.lock().unwrap_or_else(PoisonError::into_inner));
+            if let Some(next) = flight.driver.tick(moment()) {
+                return next;
+            }
         }
     }
 
@@ -230,130 +194,115 @@ impl Remote {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn exchange(&self, voyage: &mut Voyage<'_>, mut call: HttpCall) -> Step {
-        self.trace_call(voyage.tag, &call);
-        let line = logged::Exchange::begin(&call, voyage.tag.attempt.max(1) + voyage.exchanges);
-        voyage.exchanges += 1;
+    async fn exchange(&self, flight: &mut Flight<'_>, mut call: HttpCall) -> Next {
+        self.trace_call(flight.tag, &call);
+        let line = logged::Exchange::begin(&call, flight.tag.attempt.max(1) + flight.exchanges);
+        flight.exchanges += 1;
         let end_line = |came: &str, headers| line.into_iter().for_each(|line| line.end(came, headers));
         match self.authorizer.sign(&mut call).await {
-            Ok(signed) => voyage.signed = signed,
-            Err(error) => return voyage.passage.not_sent(error),
+            Ok(signed) => flight.signed = signed,
+            Err(error) => return flight.driver.not_sent(error),
         }
         let client = match self.net.client().await {
             Ok(client) => client,
-            Err(error) => return voyage.passage.not_sent(error),
+            Err(error) => return flight.driver.not_sent(error),
         };
-        let silence = voyage.passage.silence();
-        let reply = match within(silence, client.execute(request(call))).await {
-            Some(Ok(reply)) => reply,
-            Some(Err(error)) => {
-                self.trace_end(voyage.tag, "reset");
+        let reply = match until_wake(&mut flight.driver, client.execute(request(call))).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => {
+                self.trace_end(flight.tag, "reset");
                 end_line(&net::cause(&error), None);
-                return voyage.passage.no_reply(&net::cause(&error), net::reached(&error), moment());
+                return flight.driver.no_reply(&net::cause(&error), net::reach(&error), moment());
             }
-            None => {
+            Err(next) => {
                 end_line("timed out", None);
-                return voyage.passage.timed_out(silence.unwrap_or_default());
+                return next;
             }
         };
         let mut head = Head { status: reply.status().as_u16(), headers: reply.headers().clone() };
         if head.status >= 400 {
             self.authorizer.without_secrets_in(&mut head.headers);
         }
-        self.trace_head(voyage.tag, &head);
+        self.trace_head(flight.tag, &head);
         end_line(&head.status.to_string(), Some(&head.headers));
-        match voyage.passage.head(head, &mut voyage.items) {
-            Body::Events => self.read_events(voyage, reply).await,
-            Body::Whole => self.read_whole(voyage, reply).await,
+        match flight.driver.head(head, Instant::now()) {
+            Body::Events => self.read_events(flight, reply).await,
+            Body::Whole => self.read_whole(flight, reply).await,
         }
     }
 
-    async fn read_events(&self, voyage: &mut Voyage<'_>, mut reply: reqwest::Response) -> Step {
+    async fn read_events(&self, flight: &mut Flight<'_>, mut reply: reqwest::Response) -> Next {
         let mut events = Events::new();
         let mut lease = Lease::new(&self.budget);
-        let mut lingers_until = None;
-        if *voyage.passage.purpose() == Purpose::Notice {
-            // It was accepted, whatever the service goes on to say on this stream.
-            voyage.report(None, Some(Outcome::Done)).await;
-        }
         loop {
-            let patience = if voyage.passage.is_answered() {
-                let until = *lingers_until.get_or_insert_with(|| Instant::now() + LINGER);
-                Some(until.saturating_duration_since(Instant::now()))
-            } else {
-                voyage.passage.silence()
-            };
-            match soon(patience, reply.chunk()).await {
-                Some(Ok(Some(chunk))) => {
+            if flight.driver.items() > 0 {
+                flight.report(None).await;
+            }
+            match until_wake(&mut flight.driver, reply.chunk()).await {
+                Ok(Ok(Some(chunk))) => {
                     events.push(&chunk);
-                    if *voyage.passage.purpose() == Purpose::Stream {
-                        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                    let now = Instant::now();
+                    flight.driver.heard(now);
+                    if *flight.driver.purpose() == Purpose::Stream {
+                        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = now;
                     }
                 }
-                Some(Ok(None)) => {
-                    self.trace_end(voyage.tag, "end");
-                    return voyage.passage.stream_ended(moment());
+                Ok(ended) => {
+                    self.trace_end(flight.tag, if ended.is_ok() { "end" } else { "reset" });
+                    return flight.driver.stream_ended(moment());
                 }
-                Some(Err(_)) => {
-                    self.trace_end(voyage.tag, "reset");
-                    return voyage.passage.stream_ended(moment());
-                }
-                None if voyage.passage.is_answered() => return voyage.passage.stream_ended(moment()),
-                None => return voyage.passage.timed_out(patience.unwrap_or_default()),
+                Err(next) => return next,
             }
             loop {
                 let mut event = match events.next_event() {
                     Ok(Some(event)) => event,
                     Ok(None) => break,
-                    Err(_) => return voyage.passage.too_long(),
+                    Err(_) => return flight.driver.too_long(),
                 };
-                self.trace_event(voyage.tag, &event);
+                self.trace_event(flight.tag, &event);
                 event.data = lease.take(event.data);
-                voyage.passage.event(event, &mut voyage.items);
-                if voyage.items.len() >= MOST_ITEMS {
-                    voyage.report(None, None).await;
+                flight.driver.event(event, Instant::now());
+                if flight.driver.items() >= MOST_ITEMS {
+                    flight.report(None).await;
                 }
-            }
-            if !voyage.items.is_empty() {
-                voyage.report(None, None).await;
             }
             lease.grow(events.held()).await;
         }
     }
 
-    async fn read_whole(&self, voyage: &mut Voyage<'_>, mut reply: reqwest::Response) -> Step {
+    async fn read_whole(&self, flight: &mut Flight<'_>, mut reply: reqwest::Response) -> Next {
         let failing = !reply.status().is_success();
         let limit = if failing { LONGEST_REFUSAL } else { MAX_MESSAGE };
-        let silence = voyage.passage.silence();
         let expected = reply.content_length().unwrap_or(0).min(limit as u64) as usize;
         let mut lease = Lease::new(&self.budget);
         lease.begin(expected).await;
         let mut body: Vec<u8> = Vec::new();
         let whole = loop {
-            match within(silence, reply.chunk()).await {
-                Some(Ok(Some(chunk))) if body.is_empty() && chunk.len() >= expected && expected > 0 => {
+            match until_wake(&mut flight.driver, reply.chunk()).await {
+                Ok(Ok(Some(chunk))) if body.is_empty() && chunk.len() >= expected && expected > 0 => {
                     break chunk;
                 }
-                Some(Ok(Some(chunk))) => {
+                Ok(Ok(Some(chunk))) => {
                     if body.is_empty() {
                         body.reserve(expected);
                     }
                     push_on_one_line(&mut body, &chunk);
+                    flight.driver.heard(Instant::now());
                 }
-                Some(Ok(None)) => break Bytes::new(),
+                Ok(Ok(None)) => break Bytes::new(),
                 // The status says enough.
-                Some(Err(_)) if failing => break Bytes::new(),
-                Some(Err(error)) => {
-                    self.trace_end(voyage.tag, "reset");
-                    return voyage.passage.no_reply(&net::cause(&error), Reached::Somebody, moment());
+                Ok(Err(_)) if failing => break Bytes::new(),
+                Ok(Err(error)) => {
+                    self.trace_end(flight.tag, "reset");
+                    return flight.driver.no_reply(&net::cause(&error), Reach::Connected, moment());
                 }
-                None => return voyage.passage.timed_out(silence.unwrap_or_default()),
+                Err(next) => return next,
             }
             if body.len() > limit {
                 if failing {
                     break Bytes::new();
                 }
-                return voyage.passage.too_long();
+                return flight.driver.too_long();
             }
             lease.grow(body.len().max(expected)).await;
         };
@@ -361,35 +310,47 @@ impl Remote {
         // What is no message may be quoted in an error.
         let quoted = failing || !matches!(body.first(), Some(b'{' | b'['));
         let body = if quoted { self.authorizer.without_secrets(body) } else { body };
-        self.trace_body(voyage.tag, &body);
-        voyage.passage.body(body, moment(), &mut voyage.items)
+        self.trace_body(flight.tag, &body);
+        flight.driver.body(body, moment())
     }
 }
 
-impl Voyage<'_> {
-    async fn report(&mut self, waiting: Option<Duration>, outcome: Option<Outcome>) {
-        // Nobody listens any more: then there is nobody to tell. Until there is room the items stay here,
-        // so that a wait that is cut short loses none.
+impl Flight<'_> {
+    async fn report(&mut self, ended: Option<Ended>) {
+        // No receiver: then nobody is interested. Until there is room the items stay in the driver, so that a wait
+        // that is cut short loses none.
         if let Ok(room) = self.reports.reserve().await {
-            let items = std::mem::take(&mut self.items);
-            room.send(Report { tag: self.tag, items, waiting, outcome });
+            let items = self.driver.take_items();
+            room.send(Report { tag: self.tag, items, waiting: self.driver.take_waiting(), ended });
         }
     }
+}
 
-    /// Waits, and says so at each heartbeat where the wait is for a rate limit.
-    async fn wait(&mut self, wait: Duration) -> Step {
-        let until = tokio::time::Instant::now() + wait;
-        loop {
-            let left = until.saturating_duration_since(tokio::time::Instant::now());
-            if left.is_zero() {
-                return self.passage.waited();
+/// Waits for a part of the exchange, or until the driver wants something else.
+async fn until_wake<T>(driver: &mut Driver, part: impl Future<Output = T>) -> std::result::Result<T, Next> {
+    tokio::pin!(part);
+    // One turn before a timer is set: mostly more is there already.
+    tokio::select! {
+        biased;
+        value = &mut part => return Ok(value),
+        () = tokio::task::yield_now() => {}
+    }
+    loop {
+        tokio::select! {
+            biased;
+            value = &mut part => return Ok(value),
+            () = tokio::time::sleep_until(wake_of(driver)) => {
+                if let Some(next) = driver.tick(moment()) {
+                    return Err(next);
+                }
             }
-            if self.passage.is_rate_limited() && matches!(self.passage.purpose(), Purpose::Request(_)) {
-                self.report(Some(left), None).await;
-            }
-            tokio::time::sleep(left.min(HEARTBEAT)).await;
         }
     }
+}
+
+/// Returns when the driver wants to be woken; a day from now where it does not.
+fn wake_of(driver: &Driver) -> tokio::time::Instant {
+    driver.wake().map_or_else(|| tokio::time::Instant::now() + NEVER, tokio::time::Instant::from_std)
 }
 
 /// Appends a chunk; line breaks, which JSON allows only between tokens, become spaces.
@@ -411,25 +372,8 @@ fn request(call: HttpCall) -> reqwest::Request {
     request
 }
 
-async fn within<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, future).await.ok(),
-        None => Some(future.await),
-    }
-}
-
-/// Like [`within`], but the connection gets one turn before a timer is set: mostly more is there already.
-async fn soon<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
-    tokio::pin!(future);
-    tokio::select! {
-        biased;
-        value = &mut future => return Some(value),
-        () = tokio::task::yield_now() => {}
-    }
-    within(limit, future).await
-}
-
-fn moment() -> Moment {
+/// Returns the present instant, with one throw of the dice.
+pub fn moment() -> Moment {
     Moment { now: Instant::now(), wall: SystemTime::now(), die: fastrand::f64() }
 }
 

@@ -15,7 +15,7 @@ const SHOWN: &[&str] = &["content-type", "retry-after", "location"];
 impl Remote {
     pub(super) fn trace_call(&self, tag: Tag, call: &HttpCall) {
         let Some(trace) = &self.trace else { return };
-        let who = format!("service receives {}.{} {}", tag.errand, tag.attempt, call.method);
+        let who = format!("service receives {}.{} {}", tag.ticket.number, tag.attempt, call.method);
         trace.line(&who, if call.body.is_empty() { b"-" } else { &call.body });
     }
 
@@ -59,7 +59,7 @@ impl Remote {
 
     fn trace_reply(&self, tag: Tag, what: &str, text: &[u8]) {
         if let Some(trace) = &self.trace {
-            trace.line(&format!("service replies {}.{} {what}", tag.errand, tag.attempt), text);
+            trace.line(&format!("service replies {}.{} {what}", tag.ticket.number, tag.attempt), text);
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Remedy, Result};
-use crate::protocol::message::{Message, Origin, without_halves};
+use crate::protocol::bridge::Origin;
+use crate::protocol::message::{Message, replace_lone_surrogates};
 use crate::ui::json::Json;
 
 /// The services say so with a 401; official SDKs have the same code for a request that took too long.
@@ -30,7 +31,7 @@ pub fn parsed(method: &str, text: &str) -> Result<Value> {
 /// # Errors
 /// As [`parsed`].
 pub fn parsed_json(method: &str, text: &str) -> Result<Json> {
-    let read = Json::read(text).or_else(|_| Json::read(&without_halves(text)));
+    let read = Json::read(text).or_else(|_| Json::read(&replace_lone_surrogates(text)));
     read.map_err(|e| nonsense(method, &e))
 }
 
@@ -39,7 +40,7 @@ pub fn parsed_json(method: &str, text: &str) -> Result<Json> {
 /// # Errors
 /// What is no JSON of that shape.
 pub fn read<T: serde::de::DeserializeOwned>(text: &str) -> serde_json::Result<T> {
-    serde_json::from_str(text).or_else(|_| serde_json::from_str(&without_halves(text)))
+    serde_json::from_str(text).or_else(|_| serde_json::from_str(&replace_lone_surrogates(text)))
 }
 
 /// Returns what to tell of an answer that cannot be read.
@@ -55,13 +56,14 @@ pub fn nonsense(method: &str, e: &serde_json::Error) -> Error {
 ///
 /// # Errors
 /// The service's error, or ours.
-pub fn answered(message: &Message, origin: Origin) -> Result<String> {
+pub fn answered(message: &Message, origin: &Origin) -> Result<String> {
     let status = match origin {
         Origin::Ours(error) => {
-            let code = error.kind().json_rpc_code();
-            return Err(error.code(code.into()));
+            return Err((**error).clone().code(error.kind().json_rpc_code().into()));
         }
-        Origin::Service { status } => status,
+        Origin::Service { status } => Some(*status).filter(|status| *status >= 400),
+        // Clients inside the process never send what the bridge refuses.
+        Origin::Bridge => None,
     };
     let Some(error) = message.error_text() else {
         return Ok(message.result_text().unwrap_or("null").to_owned());

@@ -26,10 +26,11 @@ use super::form;
 use super::profile_in_use::ProfileInUse;
 use crate::auth::keys::Found;
 use crate::error::{Error, Kind, Result};
-use crate::local::inside::{self, Client, Heard};
+use crate::local::inside::{self, Client};
 use crate::profile::Options;
+use crate::protocol::bridge::Origin;
 use crate::protocol::http::origin_and_path;
-use crate::protocol::message::{Id, Kind as MessageKind, Message, Origin, quote};
+use crate::protocol::message::{Id, Kind as MessageKind, Message, quote};
 use crate::protocol::revision::NEWEST_LEGACY;
 use crate::relay::{Ending, Relay};
 use crate::state::State;
@@ -161,7 +162,7 @@ impl Conversation {
                 Kind::Timeout if method != "tools/call" => error.of_reading(),
                 _ => error,
             })?;
-            match self.take(&message, origin, &mut progress).await {
+            match self.take(&message, &origin, &mut progress).await {
                 Some((of, answer)) if of == id && method == "tools/call" => return answer,
                 Some((of, answer)) if of == id => return answer.map_err(Error::of_reading),
                 Some(early) => self.early.push_back(early),
@@ -194,7 +195,7 @@ impl Conversation {
             }
             let (message, origin) = self.hear().await?;
             // Nobody is asked here, so this waits for nothing.
-            if let Some(answered) = self.take(&message, origin, &mut progress).await {
+            if let Some(answered) = self.take(&message, &origin, &mut progress).await {
                 return Ok(answered);
             }
         }
@@ -206,9 +207,9 @@ impl Conversation {
             if let Some(early) = self.early.pop_front() {
                 return Some(early);
             }
-            let Heard { line, origin } = self.client.heard()?;
-            if let Ok(message) = Message::read(self.revealed(line))
-                && let Some(answered) = self.take(&message, origin, &mut |_: &Message| {}).await
+            let heard = self.client.heard()?;
+            if let Ok(message) = Message::read(self.revealed(heard.text))
+                && let Some(answered) = self.take(&message, &heard.origin, &mut |_: &Message| {}).await
             {
                 return Some(answered);
             }
@@ -241,11 +242,11 @@ impl Conversation {
                 () = &mut self.interrupted => return Err(interrupted()),
                 () = over => return Err(self.out_of_time()),
             };
-            let Some(Heard { line, origin }) = heard else {
+            let Some(heard) = heard else {
                 return Err(Error::new(Kind::Bug, "the conversation ended without an answer"));
             };
-            if let Ok(message) = Message::read(self.revealed(line)) {
-                return Ok((message, origin));
+            if let Ok(message) = Message::read(self.revealed(heard.text)) {
+                return Ok((message, heard.origin));
             }
         }
     }
@@ -276,7 +277,7 @@ impl Conversation {
     async fn take(
         &mut self,
         message: &Message,
-        origin: Origin,
+        origin: &Origin,
         progress: &mut impl FnMut(&Message),
     ) -> Option<Answered> {
         match message.kind() {

@@ -8,7 +8,7 @@ mod v2025_06_18;
 mod v2025_11_25;
 
 /// The two ways in which parties meet (the specification's words).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Era {
     /// With a handshake: `initialize`.
     Legacy,

@@ -1,14 +1,15 @@
-//! The stage without IO: `Bridge` and `Passage` alone, in virtual time.
+//! The stage without IO: the bridge, its drivers and the gate alone, in virtual time.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
-use asistry::protocol::MAX_MESSAGE;
-use asistry::protocol::bridge::{Bridge, Effect, Settings, Tag};
+use asistry::gate::Gate;
+use asistry::protocol::bridge::{Bridge, Effect, Ended, Settings, Tag, Ticket};
+use asistry::protocol::driver::{Again, Body, Driver, Next, Reach};
 use asistry::protocol::http::{Head, HttpCall};
-use asistry::protocol::passage::{Body, Item, Moment, Outcome, Passage, Purpose, Reached, Step};
-use asistry::protocol::retry::Gate;
+use asistry::protocol::revision::Era;
 use asistry::protocol::sse::Guard;
+use asistry::protocol::{MAX_MESSAGE, Moment};
 use bytes::Bytes;
 
 use super::{Piece, Received, Stage};
@@ -20,7 +21,7 @@ pub struct Pure {
     bridge: Bridge,
     gate: Gate,
     now: Instant,
-    timers: Vec<(Instant, Timer)>,
+    alarms: Vec<Instant>,
     live: HashMap<Tag, Live>,
     requests: VecDeque<(Tag, HttpCall)>,
     labels: HashMap<String, Tag>,
@@ -29,36 +30,24 @@ pub struct Pure {
 }
 
 struct Live {
-    passage: Passage,
+    driver: Driver,
     guard: Option<Guard>,
-    head: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Timer {
-    Start(Tag),
-    Waited(Tag),
-    Alarm,
-    Silent(Tag),
 }
 
 impl Pure {
     pub fn new(settings: Settings) -> Self {
+        let now = Instant::now();
         Self {
-            bridge: Bridge::new(settings),
+            bridge: Bridge::new(settings, moment(now)),
             gate: Gate::default(),
-            now: Instant::now(),
-            timers: Vec::new(),
+            now,
+            alarms: Vec::new(),
             live: HashMap::new(),
             requests: VecDeque::new(),
             labels: HashMap::new(),
             lines: VecDeque::new(),
             up: true,
         }
-    }
-
-    fn moment(&self) -> Moment {
-        Moment { now: self.now, wall: SystemTime::now(), die: 0.0 }
     }
 
     fn perform(&mut self) {
@@ -69,112 +58,103 @@ impl Pure {
             }
             for effect in effects {
                 match effect {
-                    Effect::Deliver(line, _) => {
-                        self.lines.push_back(String::from_utf8(line.to_vec()).unwrap())
+                    Effect::Deliver(delivery) => {
+                        self.lines.push_back(String::from_utf8(delivery.text.to_vec()).unwrap());
                     }
                     Effect::Spill(message, _) => panic!("no script asks for a spill: {message:?}"),
-                    Effect::Carry(tag, passage, after) => {
-                        self.live.insert(tag, Live { passage: *passage, guard: None, head: false });
-                        self.timers.push((self.now + after, Timer::Start(tag)));
-                        if after.is_zero() {
-                            self.timers.pop();
-                            self.start(tag);
-                        }
+                    Effect::Run(tag, mut driver) => {
+                        let next = driver.start();
+                        self.live.retain(|other, _| other.ticket != tag.ticket);
+                        self.live.insert(tag, Live { driver: *driver, guard: None });
+                        self.step(tag, next);
                     }
-                    Effect::Abort(errand) => {
-                        self.live.retain(|tag, _| tag.errand != errand);
-                        self.requests.retain(|(tag, _)| tag.errand != errand);
+                    Effect::Abort(ticket) => {
+                        self.live.retain(|tag, _| tag.ticket != ticket);
+                        self.requests.retain(|(tag, _)| tag.ticket != ticket);
                     }
-                    Effect::Alarm(after) => self.timers.push((self.now + after, Timer::Alarm)),
-                    Effect::Farewell(_) | Effect::Note(_) | Effect::Learned(_) => {}
+                    Effect::Alarm(after) => self.alarms.push(self.now + after),
+                    Effect::Farewell(call) => {
+                        let ticket = Ticket { era: Era::Legacy, number: u64::MAX };
+                        self.requests.push_back((Tag { ticket, attempt: 0 }, call));
+                    }
+                    Effect::Note(_) | Effect::Learned(_) => {}
                 }
             }
         }
     }
 
-    fn start(&mut self, tag: Tag) {
-        if let Some(live) = self.live.get_mut(&tag) {
-            let step = live.passage.start();
-            self.step(tag, step, Vec::new());
-        }
-    }
-
-    fn step(&mut self, tag: Tag, step: Step, items: Vec<Item>) {
-        for item in items {
-            self.bridge.item(tag, item);
-        }
-        let moment = self.moment();
-        let Some(live) = self.live.get_mut(&tag) else { return };
-        if let Some(refusal) = live.passage.take_refusal() {
-            self.gate.close(self.now, refusal);
-        }
-        match step {
-            Step::Over(outcome) => {
-                self.live.remove(&tag);
-                self.bridge.ended(tag, outcome, 0.0);
+    /// Does what a driver wants, until it waits for something.
+    fn step(&mut self, tag: Tag, mut next: Next) {
+        loop {
+            let now = moment(self.now);
+            let Some(live) = self.live.get_mut(&tag) else { return };
+            if let Some(news) = live.driver.take_news() {
+                self.gate.news(self.now, news);
             }
-            Step::Wait(wait) => {
-                if live.passage.is_rate_limited() && matches!(live.passage.purpose(), Purpose::Request(_)) {
-                    self.bridge.waiting(tag, wait);
+            next = match next {
+                Next::Over(outcome) => {
+                    let mut driver = self.live.remove(&tag).unwrap().driver;
+                    for item in driver.take_items() {
+                        self.bridge.item(tag, item, now);
+                    }
+                    return self.bridge.ended(Ended { tag, outcome, promise: driver.promise() }, now);
                 }
-                self.timers.push((self.now + wait, Timer::Waited(tag)));
-            }
-            Step::Renew => {
-                let mut items = Vec::new();
-                let step = live.passage.renewed(false, moment, &mut items);
-                self.step(tag, step, items);
-            }
-            Step::Elsewhere => {}
-            Step::Exchange(call) => match self.gate.closed_for(self.now) {
-                Some(wait) => {
-                    let step = live.passage.held(wait, call);
-                    self.step(tag, step, Vec::new());
+                Next::Admit => {
+                    let admission = self.gate.admit(self.now, live.driver.ask());
+                    live.driver.admitted(admission, now)
                 }
-                None if !self.up => {
-                    let step = live.passage.no_reply("connection refused", Reached::Nobody, moment);
-                    self.step(tag, step, Vec::new());
+                Next::Challenge => live.driver.challenged(Again::No, now),
+                Next::Exchange(_) if !self.up => {
+                    live.driver.no_reply("connection refused", Reach::NotConnected, now)
                 }
-                None => {
-                    live.head = false;
+                Next::Exchange(call) => {
                     live.guard = None;
-                    if let Some(silence) = live.passage.silence() {
-                        self.timers.push((self.now + silence, Timer::Silent(tag)));
-                    }
-                    self.requests.push_back((tag, call));
+                    return self.requests.push_back((tag, call));
                 }
-            },
+                Next::Rest => return self.report(tag),
+            };
         }
     }
 
-    /// Lets time pass until the next timer; false when there is none within patience.
+    fn report(&mut self, tag: Tag) {
+        let now = moment(self.now);
+        let Some(live) = self.live.get_mut(&tag) else { return };
+        let (items, waiting) = (live.driver.take_items(), live.driver.take_waiting());
+        for item in items {
+            self.bridge.item(tag, item, now);
+        }
+        if let Some(remaining) = waiting {
+            self.bridge.waiting(tag, remaining, now);
+        }
+    }
+
+    /// Lets time pass until something is due; false when nothing is within patience.
     fn advance(&mut self, until: Instant) -> bool {
-        let Some(next) = self.timers.iter().map(|(at, _)| *at).min().filter(|at| *at <= until) else {
+        let wakes = self.live.values().filter_map(|live| live.driver.wake());
+        let Some(next) = wakes.chain(self.alarms.iter().copied()).min().filter(|at| *at <= until) else {
             return false;
         };
         self.now = self.now.max(next);
-        let due: Vec<Timer> =
-            self.timers.iter().filter(|(at, _)| *at <= next).map(|(_, timer)| *timer).collect();
-        self.timers.retain(|(at, _)| *at > next);
-        for timer in due {
-            match timer {
-                Timer::Alarm => self.bridge.alarm(),
-                Timer::Start(tag) => self.start(tag),
-                Timer::Silent(tag) => {
-                    // Only the stream of HTTP+SSE is watched past its head: it owes an endpoint (SSE-2).
-                    let watched = |live: &&mut Live| !live.head || *live.passage.purpose() == Purpose::Stream;
-                    let silent = self.live.get_mut(&tag).filter(watched);
-                    let step = silent.and_then(|live| Some(live.passage.timed_out(live.passage.silence()?)));
-                    if let Some(step) = step {
-                        self.requests.retain(|(waiting, _)| *waiting != tag);
-                        self.step(tag, step, Vec::new());
-                    }
+        let alarms = self.alarms.len();
+        self.alarms.retain(|at| *at > self.now);
+        if self.alarms.len() < alarms {
+            self.bridge.alarm(moment(self.now));
+        }
+        let mut due: Vec<Tag> = self
+            .live
+            .iter()
+            .filter(|(_, live)| live.driver.wake().is_some_and(|at| at <= self.now))
+            .map(|(tag, _)| *tag)
+            .collect();
+        due.sort_by_key(|tag| tag.ticket.number);
+        for tag in due {
+            let Some(live) = self.live.get_mut(&tag) else { continue };
+            match live.driver.tick(moment(self.now)) {
+                Some(next) => {
+                    self.requests.retain(|(waiting, _)| *waiting != tag);
+                    self.step(tag, next);
                 }
-                Timer::Waited(tag) => {
-                    if let Some(live) = self.live.get_mut(&tag) {
-                        let step = live.passage.waited();
-                        self.step(tag, step, Vec::new());
-                    }
-                }
+                None => self.report(tag),
             }
         }
         self.perform();
@@ -194,50 +174,49 @@ impl Pure {
     }
 
     fn piece(&mut self, tag: Tag, piece: Piece) {
-        let moment = self.moment();
-        let mut items = Vec::new();
+        let now = moment(self.now);
         let Some(live) = self.live.get_mut(&tag) else { return };
-        let step = match piece {
+        live.driver.heard(self.now);
+        let next = match piece {
             Piece::Head(status, headers) => {
                 let headers = headers
                     .iter()
                     .map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap()))
                     .collect();
-                live.head = true;
-                if live.passage.head(Head { status, headers }, &mut items) == Body::Events {
+                if live.driver.head(Head { status, headers }, self.now) == Body::Events {
                     live.guard = Some(Guard::new(MAX_MESSAGE));
-                    if *live.passage.purpose() == Purpose::Notice {
-                        self.bridge.ended(tag, Outcome::Done, 0.0);
-                    }
                 }
                 None
             }
-            Piece::Body(body) => Some(live.passage.body(Bytes::from(body), moment, &mut items)),
+            Piece::Body(body) => Some(live.driver.body(Bytes::from(body), now)),
             Piece::Event { .. } | Piece::Raw(_) => {
                 let bytes = super::peer::stream_bytes(&piece);
                 let guard = live.guard.as_mut().expect("a stream of events");
                 guard.push(&bytes);
                 while let Ok(Some(block)) = guard.next_block() {
-                    live.passage.event(block.into_event(), &mut items);
+                    live.driver.event(block.into_event(), self.now);
                 }
                 None
             }
-            Piece::End if live.guard.is_some() => Some(live.passage.stream_ended(moment)),
-            Piece::End => Some(live.passage.body(Bytes::new(), moment, &mut items)),
-            Piece::Reset if live.guard.is_some() => Some(live.passage.stream_ended(moment)),
-            Piece::Reset => Some(live.passage.no_reply("connection reset", Reached::Somebody, moment)),
+            Piece::End | Piece::Reset if live.guard.is_some() => Some(live.driver.stream_ended(now)),
+            Piece::End => Some(live.driver.body(Bytes::new(), now)),
+            Piece::Reset => Some(live.driver.no_reply("connection reset", Reach::Connected, now)),
         };
-        match step {
-            Some(step) => self.step(tag, step, items),
-            None => items.into_iter().for_each(|item| self.bridge.item(tag, item)),
+        self.report(tag);
+        if let Some(next) = next {
+            self.step(tag, next);
         }
         self.perform();
     }
 }
 
+fn moment(now: Instant) -> Moment {
+    Moment { now, wall: SystemTime::now(), die: 0.0 }
+}
+
 impl Stage for Pure {
     fn client_says(&mut self, line: &str) {
-        self.bridge.from_client(Bytes::from(line.to_owned()));
+        self.bridge.from_client(Bytes::from(line.to_owned()), moment(self.now));
         self.perform();
     }
 

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::names::Names;
 use crate::error::{Error, Kind};
 use crate::protocol::message::{Message, quote};
+use crate::protocol::upstream::Class;
 
-const LONGEST_NAME: usize = 64;
-/// No list of tools is read further than this many pages on our own account.
+/// No list of tools is read further than this many pages and bytes on our own account.
 const MOST_PAGES: usize = 1_000;
+const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// The rules about tools, from options and profile.
 #[derive(Clone, Debug, Default)]
@@ -73,11 +75,12 @@ pub(super) struct Hints {
 pub(super) struct Tools {
     rules: ToolRules,
     seen: HashMap<String, Hints>,
-    original: HashMap<String, String>,
+    names: Names,
     complete: bool,
     warned: bool,
-    /// The pages asked for since the list was last begun.
+    /// The pages asked for since the list was last begun, and the bytes that came.
     cursors: HashSet<String>,
+    bytes: usize,
 }
 
 #[derive(Deserialize)]
@@ -127,15 +130,23 @@ impl Tools {
         Self { rules, ..Self::default() }
     }
 
-    /// Says whether a call of this tool may be repeated without harm (class B).
-    pub fn is_harmless(&self, call: &Message) -> bool {
-        let hints = tool_name(call).and_then(|name| self.seen.get(&*name));
-        hints.is_some_and(|hints| hints.read_only_hint || hints.idempotent_hint)
+    /// Returns the class of a call: B where its tool says that repeating it does no harm.
+    pub fn class_of(&self, call: &Message) -> Class {
+        let name = tool_name(call);
+        let hints = name.and_then(|name| self.seen.get(self.names.original(&name)));
+        let harmless = hints.is_some_and(|hints| hints.read_only_hint || hints.idempotent_hint);
+        if harmless { Class::B } else { Class::C }
     }
 
-    /// Notes that a page is asked for; false when that would go on for ever.
-    pub fn is_new_page(&mut self, cursor: &str) -> bool {
-        self.cursors.len() < MOST_PAGES && self.cursors.insert(cursor.to_owned())
+    /// Notes that a page is asked for, after one of so many bytes; false when that would go on for ever.
+    pub fn is_new_page(&mut self, cursor: &str, bytes: usize) -> bool {
+        self.bytes += bytes;
+        self.cursors.len() < MOST_PAGES && self.bytes <= MOST_BYTES && self.cursors.insert(cursor.to_owned())
+    }
+
+    /// Says whether the whole list must be known before a page of it can be shown.
+    pub fn needs_whole_list(&self) -> bool {
+        self.rules.safe_names && !self.complete
     }
 
     /// The service's tools are others now: what was known of them no longer counts.
@@ -147,6 +158,7 @@ impl Tools {
     /// The list was read, or given up.
     pub fn learned(&mut self) {
         self.cursors.clear();
+        self.bytes = 0;
     }
 
     /// Decides whether a `tools/call` may go.
@@ -163,7 +175,7 @@ impl Tools {
                 "the call names no single tool, so no rule can let it through",
             ));
         };
-        let original = self.original.get(&*shown).map_or(&*shown, |name| name);
+        let original = self.names.original(&shown);
         if let Some(refusal) = self.rules.refusal(original) {
             return Err(refusal);
         }
@@ -192,15 +204,17 @@ impl Tools {
         };
         page.next_cursor =
             list.next_cursor.map(RawValue::get).filter(|raw| *raw != "null").map(str::to_owned);
-        // All names first: a tool whose own name is fit keeps it, whoever would like to be shown under it.
         for entry in &entries {
             self.note(entry.get());
+        }
+        self.complete |= page.next_cursor.is_none();
+        if self.rules.safe_names && self.complete {
+            self.names = Names::of(self.seen.keys().map(String::as_str));
         }
         let mut kept: Vec<Cow<'_, str>> = Vec::with_capacity(entries.len());
         for entry in entries {
             kept.extend(self.entry(entry.get()));
         }
-        self.complete |= page.next_cursor.is_none();
         if self.complete && !self.warned {
             self.warned = true;
             page.warnings = self.idle_patterns();
@@ -219,7 +233,7 @@ impl Tools {
     }
 
     /// Returns the entry of one tool as the client may see it.
-    fn entry<'a>(&mut self, raw: &'a str) -> Option<Cow<'a, str>> {
+    fn entry<'a>(&self, raw: &'a str) -> Option<Cow<'a, str>> {
         // What cannot be read is carried, as long as no rule depends on it.
         let Ok(tool) = serde_json::from_str::<Tool>(raw) else {
             return (!self.rules.change_lists()).then_some(Cow::Borrowed(raw));
@@ -232,32 +246,13 @@ impl Tools {
         if !self.rules.safe_names {
             return Some(Cow::Borrowed(raw));
         }
-        let safe = self.safe_name(&name);
+        let safe = self.names.shown(&name)?;
         if safe == name {
             return Some(Cow::Borrowed(raw));
         }
-        self.original.insert(safe.clone(), name);
         let start = tool.name.get().as_ptr() as usize - raw.as_ptr() as usize;
         let end = start + tool.name.get().len();
-        Some(Cow::Owned(format!("{}{}{}", &raw[..start], quote(&safe), &raw[end..])))
-    }
-
-    fn safe_name(&self, name: &str) -> String {
-        let safe: String = name
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' })
-            .collect();
-        let taken = self.original.get(&safe).is_some_and(|other| other != name)
-            || (safe != name && self.seen.contains_key(&safe));
-        if !taken && safe.len() <= LONGEST_NAME && !safe.is_empty() {
-            return safe;
-        }
-        // FNV-1a: the same name gives the same spelling in every run.
-        let hash = name
-            .bytes()
-            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        let head: String = safe.chars().take(LONGEST_NAME - 9).collect();
-        format!("{head}_{hash:08x}")
+        Some(Cow::Owned(format!("{}{}{}", &raw[..start], quote(safe), &raw[end..])))
     }
 
     fn idle_patterns(&self) -> Vec<String> {
@@ -366,20 +361,5 @@ mod tests {
         assert!(matches!(tools.permit(&call("list_a")), Ok(Permit::Go)));
         assert!(tools.permit(&call("delete_a")).is_err());
         assert!(tools.permit(&call("unheard_of")).is_err());
-    }
-
-    #[test]
-    fn safe_names_are_unique_and_lead_back() {
-        let mut tools = Tools::new(ToolRules { safe_names: true, ..Default::default() });
-        let page = tools.page(&list(&["a.b", "a_b", "a/b", &"x".repeat(80)]));
-        let text = String::from_utf8(page.text.unwrap().to_vec()).unwrap();
-        for (safe, original) in tools.original.clone() {
-            assert!(text.contains(&format!("\"{safe}\"")) && safe.len() <= 64);
-            let Ok(Permit::Renamed(renamed)) = tools.permit(&call(&safe)) else { panic!("{safe}") };
-            assert_eq!(tool_name(&renamed).unwrap(), original);
-        }
-        assert!(matches!(tools.permit(&call("a.b")), Ok(Permit::Go)));
-        assert_eq!(tools.original.len(), 3);
-        assert!(matches!(tools.permit(&call("a_b")), Ok(Permit::Go)), "its own name is fit");
     }
 }

@@ -3,6 +3,7 @@
 //! Refuses to read messages: what a message means is the business of `bridge`.
 
 mod http_sse;
+mod stateless;
 mod streamable_http;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use url::Url;
 
 pub use http_sse::HttpSse;
+pub use stateless::Stateless;
 pub use streamable_http::StreamableHttp;
 
 use crate::error::Error;
@@ -18,14 +20,14 @@ use crate::protocol::http::{Head, HttpCall};
 
 /// The wire in use towards one service.
 #[derive(Clone, Debug)]
-pub enum Dialect {
+pub enum Wire {
     /// Streamable HTTP of 2025-03-26 and later.
     StreamableHttp(StreamableHttp),
     /// HTTP+SSE of 2024-11-05.
     HttpSse(HttpSse),
 }
 
-impl Dialect {
+impl Wire {
     /// Speaks Streamable HTTP to this endpoint.
     pub fn streamable_http(url: Arc<Url>) -> Self {
         Self::StreamableHttp(StreamableHttp::new(url))
@@ -71,12 +73,14 @@ impl Dialect {
         }
     }
 
-    /// Forgets the session.
-    pub fn forget_session(&mut self) {
-        match self {
+    /// Returns the same wire without a session.
+    #[must_use]
+    pub fn without_session(mut self) -> Self {
+        match &mut self {
             Self::StreamableHttp(wire) => wire.forget_session(),
             Self::HttpSse(wire) => wire.forget_session(),
         }
+        self
     }
 
     /// Says whether a session id goes along with each call.

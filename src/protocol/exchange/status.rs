@@ -6,10 +6,20 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use super::{Failure, seconds};
 use crate::error::{Error, Kind, Remedy, Wire};
 use crate::protocol::http::{self, Head};
-use crate::protocol::retry;
+use crate::protocol::retry::{self, seconds};
+
+/// A failure, and whether the message may have been processed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What to tell the client.
+    pub error: Error,
+    /// Whether the service may have acted on the message.
+    pub processed: Processed,
+    /// Trying again may help.
+    pub transient: bool,
+}
 
 /// Whether the service may have acted on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +31,7 @@ pub enum Processed {
 }
 
 /// A reply with a failing status.
-pub(super) struct Failing<'a> {
+pub struct Failing<'a> {
     pub head: &'a Head,
     pub body: &'a Bytes,
     pub wall: SystemTime,
@@ -97,15 +107,20 @@ fn row_of(status: u16) -> Row {
             "failed",
             advice("check whether the call took effect before repeating it"),
         )),
-        _ => says(row(Kind::UpstreamHttp, No), "refused the request", Remedy::CheckUrl),
+        // Section 6.1: no rule says that such a status proves anything.
+        _ => says(
+            row(Kind::UpstreamHttp, Maybe),
+            "gave no answer of the protocol",
+            advice("check whether the call took effect before repeating it, and the URL"),
+        ),
     }
 }
 
 /// Returns what a failing reply means.
-pub(super) fn failure_of(failing: &Failing<'_>) -> Failure {
+pub fn failure_of(failing: &Failing<'_>) -> Failure {
     let status = failing.head.status;
     let hint = retry::retry_after(&failing.head.headers, failing.wall);
-    if status == 429 || (status == 503 && hint.is_some()) {
+    if status == 429 {
         let error = rate_limited(failing.place, hint).http_status(status);
         return Failure { error: traced(error, failing), processed: No, transient: false };
     }
@@ -115,12 +130,15 @@ pub(super) fn failure_of(failing: &Failing<'_>) -> Failure {
     if !excerpt.is_empty() && !excerpt.starts_with('<') {
         said.push_str(&format!(": “{excerpt}”"));
     }
-    let error = Error::new(row.kind, said).remedy(row.remedy).http_status(status);
+    let mut error = Error::new(row.kind, said).remedy(row.remedy).http_status(status);
+    if let Some(wait) = hint {
+        error = error.retry_after(wait);
+    }
     Failure { error: traced(error, failing), processed: row.processed, transient: row.transient }
 }
 
 /// Returns the error of a request that was not sent, or was refused, because of a rate limit.
-pub(super) fn rate_limited(place: &str, wait: Option<Duration>) -> Error {
+pub fn rate_limited(place: &str, wait: Option<Duration>) -> Error {
     let error = match wait {
         Some(wait) => Error::new(
             Kind::RateLimited,

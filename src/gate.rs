@@ -1,0 +1,319 @@
+//! Admission of the exchanges of one key: all calls of a key share one rate limit, so they share one gate.
+//!
+//! While no limit is known a burst is staggered a little, so that the first refusals come before everything was
+//! sent. After a refusal the gate is closed for as long as the service asks; then one exchange probes, and the others
+//! follow one by one, at the pace that the service was seen to allow. Refuses to read a clock: `now` is passed in.
+
+use std::time::{Duration, Instant};
+
+use crate::protocol::driver::GateNews;
+use crate::protocol::retry::{Admission, Ask};
+
+/// The longest time for which one answer of a service closes the gate.
+const LONGEST_CLOSURE: Duration = Duration::from_secs(24 * 3600);
+/// The time over which exchanges are counted.
+const WINDOW: Duration = Duration::from_secs(1);
+/// What was proven is forgotten after this much quiet.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+/// At least this many exchanges go at once in a window.
+const BURST: u32 = 8;
+/// Further ones follow at this distance.
+const STAGGER: Duration = Duration::from_millis(5);
+/// The distance of exchanges behind a limit lies in this range.
+const PACE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// The distance where nothing is known of the limit.
+const FIRST_PACE: Duration = Duration::from_millis(100);
+/// So many exchanges in a row make the distance shorter.
+const STREAK: u32 = 10;
+/// A probe that got no reply for this long is given up.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Section 6.1: who cannot wait for a closed gate may probe it this often.
+const PROBE_EVERY: Duration = Duration::from_secs(60);
+
+/// The rate limit of one key, as far as it is known.
+#[derive(Debug, Default)]
+pub struct Gate {
+    window: Option<Window>,
+    limit: Option<Limit>,
+}
+
+/// What passed in the current window.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    since: Instant,
+    used: u32,
+    accepted: u32,
+    /// The most that was accepted in an earlier window.
+    proven: u32,
+    /// The last turn that was given.
+    tail: Instant,
+}
+
+/// A limit that the service has shown.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    opens: Instant,
+    pace: Duration,
+    /// When the next exchange may go.
+    next: Instant,
+    /// The last turn that was given.
+    tail: Instant,
+    probe: Probe,
+    last_probe: Instant,
+    last_asked: Instant,
+    streak: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    Due,
+    Sent(Instant),
+    Passed,
+}
+
+impl Gate {
+    /// Decides about one exchange.
+    pub fn admit(&mut self, now: Instant, ask: Ask) -> Admission {
+        if self.limit.is_some_and(|limit| limit.is_over(now)) {
+            self.limit = None;
+        }
+        match &mut self.limit {
+            Some(limit) => limit.admit(now, ask),
+            None => self.admit_freely(now, ask),
+        }
+    }
+
+    /// Learns what came of an exchange.
+    pub fn news(&mut self, now: Instant, news: GateNews) {
+        match news {
+            GateNews::Accepted => {
+                self.window_at(now).accepted += 1;
+                if self.limit.as_mut().is_some_and(Limit::accepted) {
+                    self.limit = None;
+                }
+            }
+            GateNews::Refused(wait) => self.refused(now, now + wait.min(LONGEST_CLOSURE)),
+        }
+    }
+
+    fn admit_freely(&mut self, now: Instant, ask: Ask) -> Admission {
+        let window = self.window_at(now);
+        let room = BURST.max(window.proven.max(window.accepted).saturating_mul(2));
+        if window.used < room || ask.turn.is_some_and(|turn| turn <= now) {
+            window.used += 1;
+            return Admission::Go;
+        }
+        window.tail = window.tail.max(now) + STAGGER;
+        Admission::Staggered(window.tail - now)
+    }
+
+    fn window_at(&mut self, now: Instant) -> &mut Window {
+        let fresh = |proven| Window { since: now, used: 0, accepted: 0, proven, tail: now };
+        let window = self.window.get_or_insert_with(|| fresh(0));
+        let age = now.saturating_duration_since(window.since);
+        if age > WINDOW {
+            let proven = if age > FORGOTTEN { 0 } else { window.proven.max(window.accepted) };
+            *window = fresh(proven);
+        }
+        window
+    }
+
+    fn refused(&mut self, now: Instant, opens: Instant) {
+        if let Some(limit) = &mut self.limit {
+            return limit.refused(opens);
+        }
+        let window = *self.window_at(now);
+        let pace = match window.accepted {
+            0 => FIRST_PACE,
+            accepted => opens.saturating_duration_since(window.since) / accepted,
+        };
+        self.window = None;
+        self.limit = Some(Limit {
+            opens,
+            pace: pace.clamp(PACE.0, PACE.1),
+            next: opens,
+            tail: now,
+            probe: Probe::Due,
+            last_probe: now,
+            last_asked: now,
+            streak: 0,
+        });
+    }
+}
+
+impl Limit {
+    fn is_over(&self, now: Instant) -> bool {
+        let quiet = now.saturating_duration_since(self.last_asked.max(self.tail).max(self.opens));
+        quiet > WINDOW + self.pace * STREAK
+    }
+
+    fn admit(&mut self, now: Instant, ask: Ask) -> Admission {
+        self.last_asked = now;
+        if now < self.opens {
+            let vain = self.opens - now > ask.patience;
+            if vain && now.saturating_duration_since(self.last_probe) >= PROBE_EVERY {
+                self.last_probe = now;
+                return Admission::Go;
+            }
+            return self.turn_for(now, ask);
+        }
+        let probes = match self.probe {
+            Probe::Due => true,
+            Probe::Sent(at) => now.saturating_duration_since(at) >= PROBE_TIMEOUT,
+            Probe::Passed => false,
+        };
+        if probes {
+            self.probe = Probe::Sent(now);
+            self.last_probe = now;
+        }
+        let has_turn = ask.turn.is_some_and(|turn| turn <= now) || self.tail <= now;
+        if probes || (self.probe == Probe::Passed && has_turn && self.next <= now) {
+            self.next = now + self.pace;
+            return Admission::Go;
+        }
+        self.turn_for(now, ask)
+    }
+
+    /// Gives a turn behind all others; who had one comes again as soon as one may go.
+    fn turn_for(&mut self, now: Instant, ask: Ask) -> Admission {
+        let earliest = self.next.max(self.opens).max(now + PACE.0);
+        if ask.turn.is_some() && now >= self.opens {
+            return Admission::Wait(earliest - now);
+        }
+        // The first turn is the probe's, at the opening itself.
+        self.tail = if self.tail < earliest { earliest } else { self.tail + self.pace };
+        Admission::Wait(self.tail - now)
+    }
+
+    /// Returns whether nothing is left of the limit.
+    fn accepted(&mut self) -> bool {
+        self.streak += 1;
+        if matches!(self.probe, Probe::Sent(_)) {
+            self.probe = Probe::Passed;
+        }
+        if self.streak < STREAK || self.probe != Probe::Passed {
+            return false;
+        }
+        self.streak = 0;
+        self.pace = self.pace.mul_f64(0.7).max(PACE.0);
+        self.pace == PACE.0
+    }
+
+    fn refused(&mut self, opens: Instant) {
+        // What was sent before the gate closed says nothing about the pace.
+        if self.probe != Probe::Due {
+            self.pace = (self.pace * 2).clamp(PACE.0, PACE.1);
+            self.opens = opens;
+        }
+        self.opens = self.opens.max(opens);
+        self.next = self.opens;
+        self.probe = Probe::Due;
+        self.streak = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENT: Ask = Ask { patience: Duration::from_secs(60), turn: None };
+
+    /// A service that takes ten exchanges in each second, and asks the others to come in the next one.
+    struct TenASecond {
+        begun: Instant,
+        second: u64,
+        taken: u32,
+        posts: u32,
+    }
+
+    impl TenASecond {
+        fn post(&mut self, now: Instant) -> GateNews {
+            self.posts += 1;
+            let second = (now - self.begun).as_secs();
+            if second != self.second {
+                (self.second, self.taken) = (second, 0);
+            }
+            if self.taken < 10 {
+                self.taken += 1;
+                return GateNews::Accepted;
+            }
+            GateNews::Refused(Duration::from_secs(1))
+        }
+    }
+
+    #[test]
+    fn forty_calls_at_ten_a_second_take_at_most_sixty_posts() {
+        let begun = Instant::now();
+        let (mut gate, mut service) = (Gate::default(), TenASecond { begun, second: 0, taken: 0, posts: 0 });
+        // When each call asks, and the turn that it was given; a reply takes 3 ms.
+        let mut calls: Vec<(Instant, Option<Instant>)> = vec![(begun, None); 40];
+        let mut replies: Vec<(Instant, GateNews)> = Vec::new();
+        let mut done = 0;
+        for millisecond in 0..20_000 {
+            let now = begun + Duration::from_millis(millisecond);
+            for (_, news) in replies.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
+                gate.news(now, news);
+                match news {
+                    GateNews::Accepted => done += 1,
+                    GateNews::Refused(_) => calls.push((now, None)),
+                }
+            }
+            let due: Vec<_> = calls.extract_if(.., |(at, _)| *at <= now).collect();
+            for (_, turn) in due {
+                match gate.admit(now, Ask { turn, ..PATIENT }) {
+                    Admission::Go => replies.push((now + Duration::from_millis(3), service.post(now))),
+                    Admission::Staggered(wait) | Admission::Wait(wait) => {
+                        calls.push((now + wait, Some(now + wait)));
+                    }
+                }
+            }
+        }
+        assert_eq!(done, 40);
+        assert!(service.posts <= 60, "{} posts", service.posts);
+    }
+
+    #[test]
+    fn after_a_refusal_one_exchange_probes_and_the_others_follow_it() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        assert_eq!(gate.admit(now, PATIENT), Admission::Go);
+        gate.news(now, GateNews::Refused(Duration::from_secs(5)));
+        assert_eq!(gate.admit(now, PATIENT), Admission::Wait(Duration::from_secs(5)));
+        let Admission::Wait(second) = gate.admit(now, PATIENT) else { panic!() };
+        assert!(second > Duration::from_secs(5));
+        let opens = now + Duration::from_secs(5);
+        let turn = |at| Ask { turn: Some(at), ..PATIENT };
+        assert_eq!(gate.admit(opens, turn(opens)), Admission::Go);
+        assert!(matches!(gate.admit(now + second, turn(now + second)), Admission::Wait(_)));
+        gate.news(now + second, GateNews::Accepted);
+        let later = now + second + FIRST_PACE;
+        assert_eq!(gate.admit(later, turn(later)), Admission::Go);
+        assert!(matches!(gate.admit(later, turn(later)), Admission::Wait(_)), "one at a time");
+    }
+
+    #[test]
+    fn a_service_that_answers_holds_nobody_up() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        for call in 0..1_000 {
+            assert_eq!(gate.admit(now, PATIENT), Admission::Go, "call {call}");
+            gate.news(now, GateNews::Accepted);
+        }
+    }
+
+    #[test]
+    fn a_long_closure_is_probed_once_a_minute() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        gate.news(now, GateNews::Refused(Duration::from_secs(3600)));
+        let impatient = |gate: &mut Gate, at| gate.admit(now + Duration::from_secs(at), PATIENT);
+        assert!(matches!(impatient(&mut gate, 59), Admission::Wait(_)));
+        assert_eq!(impatient(&mut gate, 60), Admission::Go);
+        assert!(matches!(impatient(&mut gate, 61), Admission::Wait(_)));
+        assert_eq!(impatient(&mut gate, 120), Admission::Go);
+    }
+
+    #[test]
+    fn ten_years_do_not_overflow() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        gate.news(now, GateNews::Refused(Duration::from_secs(u64::MAX / 4)));
+        assert_eq!(gate.admit(now, PATIENT), Admission::Wait(LONGEST_CLOSURE));
+    }
+}

@@ -1,0 +1,37 @@
+//! A client that opens with a handshake: which of its requests are answered here, and which are for the service.
+//!
+//! Refuses `initialize` inside a batch (ERA-11).
+
+use super::{Asked, Client, INVALID_REQUEST, METHOD_NOT_FOUND, Said};
+use crate::protocol::bridge::{About, Delivery, Origin};
+use crate::protocol::message::{Id, Message};
+use crate::protocol::upstream::Class;
+
+impl Client {
+    pub(super) fn legacy_request(&mut self, asked: Asked, id: &Id) {
+        match asked.message.method() {
+            "ping" => {
+                let text = Message::result(id, "{}").text().clone();
+                let delivery = Delivery { about: About::Answer(id.clone()), text, origin: Origin::Bridge };
+                self.answer(delivery, asked.batch);
+            }
+            // The era of the service is not asked for yet; this answer makes a client of both eras open with
+            // `initialize`, and costs no request (T-3).
+            "server/discover" => {
+                let why = "Method not found: server/discover";
+                self.refuse(Some(id), METHOD_NOT_FOUND, why, asked.batch);
+            }
+            "initialize" if asked.batch.is_some() => {
+                let why = "Invalid request: initialize is never part of a batch";
+                self.refuse(Some(id), INVALID_REQUEST, why, asked.batch);
+            }
+            "initialize" => self.said.push(Said::Opens(asked)),
+            "tools/call" => self.call(asked, Said::Request),
+            "tools/list" => self.list(asked, Said::Request),
+            method => {
+                let class = Class::of(method);
+                self.said.push(Said::Request(asked, class));
+            }
+        }
+    }
+}

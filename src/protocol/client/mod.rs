@@ -1,0 +1,552 @@
+//! The client's side: its requests until they are answered, its batches, the questions that it was asked.
+//!
+//! Takes lines and says what each message wants ([`Said`]); takes what the service said and writes lines for the
+//! client. Refuses nothing silently: a line that cannot be taken is answered, unless it asked for no answer.
+
+mod foreign;
+pub mod legacy;
+pub mod modern;
+mod names;
+pub mod tools;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::error::{Error, Kind as ErrorKind};
+use crate::protocol::MAX_MESSAGE;
+use crate::protocol::bridge::{About, Delivery, Effect, Origin, Settings, Spilled};
+use crate::protocol::message::{Frame, Id, Kind, Malformed, Message, cancelled_id, quote};
+use crate::protocol::revision::Revision;
+use crate::protocol::upstream::{Class, Ticket};
+use tools::{Permit, Tools};
+
+const PARSE_ERROR: i32 = -32700;
+const INVALID_REQUEST: i32 = -32600;
+const METHOD_NOT_FOUND: i32 = -32601;
+/// No more questions of a service wait for the client at once.
+const MOST_QUESTIONS: usize = 4_096;
+
+/// Milliseconds until a request that waits for a rate limit goes out again, in the `_meta` of a progress
+/// notification of ours.
+pub const RETRY_AFTER: &str = "com.asistry/retryAfterMs";
+
+/// What a message of the client wants.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// `initialize`.
+    Opens(Asked),
+    /// `notifications/initialized`.
+    Confirms,
+    /// A request for the service.
+    Request(Asked, Class),
+    /// A tool call that must wait for the list of tools.
+    Held(Asked),
+    /// A request of the modern era for the service.
+    Modern(Asked, Class),
+    /// A notification for the service.
+    Notice(Message),
+    /// It cancels a request.
+    Cancels(Ticket, Message),
+    /// It answers a question, under the service's id, that was asked in the session of this generation.
+    Answers(Message, u64),
+}
+
+/// A request of the client, with the batch it came in.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// The request as the service gets it.
+    pub message: Message,
+    batch: Option<u64>,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Open {
+    message: Message,
+    batch: Option<u64>,
+    heartbeats: u32,
+}
+
+/// A batch of the client that is answered as one array.
+#[derive(Debug, Default)]
+struct Batch {
+    missing: usize,
+    answers: Vec<Bytes>,
+}
+
+/// A request of the service that waits for the client's answer.
+#[derive(Debug)]
+struct Question {
+    by_service: Id,
+    generation: u64,
+}
+
+/// The client's side of a conversation.
+#[derive(Debug)]
+pub struct Client {
+    settings: Arc<Settings>,
+    revision: Option<&'static Revision>,
+    open: HashMap<Ticket, Open>,
+    by_id: HashMap<Id, Ticket>,
+    batches: HashMap<u64, Batch>,
+    batch_count: u64,
+    questions: HashMap<Id, Question>,
+    question_count: u64,
+    tools: Tools,
+    held: Vec<Ticket>,
+    said: Vec<Said>,
+    effects: Vec<Effect>,
+}
+
+impl Client {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        Self {
+            revision: None,
+            open: HashMap::new(),
+            by_id: HashMap::new(),
+            batches: HashMap::new(),
+            batch_count: 0,
+            questions: HashMap::new(),
+            question_count: 0,
+            tools: Tools::new(settings.tools.clone()),
+            held: Vec::new(),
+            said: Vec::new(),
+            effects: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Takes what the client said, in order.
+    pub(super) fn take_said(&mut self) -> Vec<Said> {
+        std::mem::take(&mut self.said)
+    }
+
+    /// Moves what is to be done to the end of `effects`.
+    pub(super) fn take_effects(&mut self, effects: &mut Vec<Effect>) {
+        effects.append(&mut self.effects);
+    }
+
+    /// Says whether a request waits for its answer.
+    pub(super) fn is_owed_an_answer(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Takes one line.
+    pub(super) fn line(&mut self, line: Bytes) {
+        match Frame::read(line) {
+            Ok(Frame::One(message)) => self.message(message, None),
+            Ok(Frame::Batch(parts)) => self.batch(parts),
+            Err(malformed) => self.refuse_malformed(malformed, None),
+        }
+    }
+
+    /// A line longer than [`MAX_MESSAGE`] was dropped.
+    pub(super) fn line_too_long(&mut self) {
+        let why = format!("a line longer than {} MiB", MAX_MESSAGE >> 20);
+        self.refuse_malformed(Malformed::Json(why), None);
+    }
+
+    fn batch(&mut self, parts: Vec<Result<Message, Malformed>>) {
+        if !self.revision.is_some_and(|revision| revision.batches) {
+            let why = "batches belong to revision 2025-03-26 only";
+            return self.refuse_malformed(Malformed::Shape(None, why), None);
+        }
+        self.batch_count += 1;
+        let number = self.batch_count;
+        let asks =
+            |part: &Result<Message, Malformed>| part.as_ref().map_or(true, |m| m.kind() == Kind::Request);
+        // One more than there are, so that the batch cannot be settled before all of it was read.
+        let missing = parts.iter().filter(|part| asks(part)).count() + 1;
+        self.batches.insert(number, Batch { missing, answers: Vec::new() });
+        for part in parts {
+            match part {
+                Ok(message) => self.message(message, Some(number)),
+                Err(malformed) => self.refuse_malformed(malformed, Some(number)),
+            }
+        }
+        self.settle(number);
+    }
+
+    fn refuse_malformed(&mut self, malformed: Malformed, batch: Option<u64>) {
+        let (code, id, why) = match malformed {
+            Malformed::Json(why) => (PARSE_ERROR, None, format!("Parse error: {why}")),
+            Malformed::Shape(id, why) => (INVALID_REQUEST, id, format!("Invalid request: {why}")),
+        };
+        self.refuse(id.as_ref(), code, &why, batch);
+    }
+
+    /// Answers with a JSON-RPC error of the bridge. Without an id the field is left out where the peer's revision
+    /// allows that, else it is null.
+    fn refuse(&mut self, id: Option<&Id>, code: i32, why: &str, batch: Option<u64>) {
+        let shown = match id {
+            Some(id) => format!(r#""id":{},"#, id.json()),
+            None if self.revision.is_none_or(|revision| revision.errors_without_id) => String::new(),
+            None => r#""id":null,"#.to_owned(),
+        };
+        let text =
+            format!(r#"{{"jsonrpc":"2.0",{shown}"error":{{"code":{code},"message":{}}}}}"#, quote(why));
+        let about = id.map_or(About::Anyone, |id| About::Answer(id.clone()));
+        self.answer(Delivery { about, text: text.into(), origin: Origin::Bridge }, batch);
+    }
+
+    fn message(&mut self, message: Message, batch: Option<u64>) {
+        match message.kind() {
+            Kind::Request => self.request(message, batch),
+            Kind::Notification => self.notification(message),
+            Kind::Response => self.response(&message),
+        }
+    }
+
+    fn request(&mut self, message: Message, batch: Option<u64>) {
+        let Some(id) = message.id().cloned() else { return };
+        if self.by_id.contains_key(&id) {
+            let why = "Invalid request: a request with this id is still in flight";
+            return self.refuse(Some(&id), INVALID_REQUEST, why, batch);
+        }
+        let asked = Asked { message, batch };
+        match modern::is_modern(&asked.message) {
+            true => self.modern_request(asked, &id),
+            false => self.legacy_request(asked, &id),
+        }
+    }
+
+    fn notification(&mut self, message: Message) {
+        match message.method() {
+            "notifications/initialized" => self.said.push(Said::Confirms),
+            "notifications/cancelled" => match cancelled_id(&message) {
+                None => self.note("the client cancelled a request without naming it"),
+                Some((_, id)) => {
+                    if let Some(ticket) = self.by_id.get(&id) {
+                        self.said.push(Said::Cancels(*ticket, message));
+                    }
+                }
+            },
+            _ => self.said.push(Said::Notice(message)),
+        }
+    }
+
+    fn response(&mut self, message: &Message) {
+        match message.id().and_then(|id| self.questions.remove(id)) {
+            Some(question) => {
+                let answer = message.under_id(&question.by_service);
+                self.said.push(Said::Answers(answer, question.generation));
+            }
+            None => self.note("dropped an answer of the client to a question that nobody asked"),
+        }
+    }
+
+    /// Safe names are made from the whole list: it must be known before a page of it is shown.
+    fn list(&mut self, asked: Asked, said: fn(Asked, Class) -> Said) {
+        let next = if self.tools.needs_whole_list() { Said::Held(asked) } else { said(asked, Class::A) };
+        self.said.push(next);
+    }
+
+    /// Decides about a tool call by the rules.
+    fn call(&mut self, asked: Asked, said: fn(Asked, Class) -> Said) {
+        match self.tools.permit(&asked.message) {
+            Ok(permit) => {
+                let class = self.tools.class_of(&asked.message);
+                let next = match permit {
+                    Permit::Go => said(asked, class),
+                    Permit::Renamed(message) => said(Asked { message, ..asked }, class),
+                    Permit::ListFirst => Said::Held(asked),
+                };
+                self.said.push(next);
+            }
+            Err(error) => self.deny(&asked, error),
+        }
+    }
+
+    fn deny(&mut self, asked: &Asked, error: Error) {
+        if let Some(id) = asked.message.id() {
+            let error = error.may_have_executed(false);
+            self.answer(Delivery::failure(id, error, &self.settings.advise), asked.batch);
+        }
+    }
+
+    /// A request is under way under this ticket.
+    pub(super) fn opened(&mut self, ticket: Ticket, asked: Asked) {
+        let Asked { message, batch } = asked;
+        if let Some(id) = message.id() {
+            self.by_id.insert(id.clone(), ticket);
+        }
+        self.open.insert(ticket, Open { message, batch, heartbeats: 0 });
+    }
+
+    /// A tool call waits under this ticket for the list of tools.
+    pub(super) fn held(&mut self, ticket: Ticket, asked: Asked) {
+        self.held.push(ticket);
+        self.opened(ticket, asked);
+    }
+
+    fn close(&mut self, ticket: Ticket) -> Option<Open> {
+        let open = self.open.remove(&ticket)?;
+        if let Some(id) = open.message.id() {
+            self.by_id.remove(id);
+        }
+        Some(open)
+    }
+
+    /// The request was cancelled: no answer is owed.
+    pub(super) fn cancelled(&mut self, ticket: Ticket) {
+        self.held.retain(|held| *held != ticket);
+        if let Some(Open { batch: Some(batch), .. }) = self.close(ticket) {
+            self.settle(batch);
+        }
+    }
+
+    /// The service has answered.
+    pub(super) fn answered(&mut self, ticket: Ticket, message: &Message, status: u16) {
+        let Some(open) = self.close(ticket) else { return };
+        let Some(id) = open.message.id() else { return };
+        let mut text = match message.error_text() {
+            Some(_) => foreign::disowned(message.clone()).text_with_id(id),
+            None => message.text_with_id(id),
+        };
+        match open.message.method() {
+            "tools/list" => text = self.list_for_client(message, id).unwrap_or(text),
+            "tools/call" if self.is_too_large(message) => {
+                let spill = message.under_id(id);
+                return self.effects.push(Effect::Spill(spill, Spilled { batch: open.batch }));
+            }
+            _ => {}
+        }
+        let origin = Origin::Service { status };
+        self.answer(Delivery { about: About::Answer(id.clone()), text, origin }, open.batch);
+    }
+
+    /// No answer comes.
+    pub(super) fn failed(&mut self, ticket: Ticket, error: Error) {
+        self.held.retain(|held| *held != ticket);
+        let Some(open) = self.close(ticket) else { return };
+        if let Some(id) = open.message.id() {
+            self.answer(Delivery::failure(id, error, &self.settings.advise), open.batch);
+        }
+    }
+
+    /// The handshake has agreed on this revision.
+    pub(super) fn agreed_on(&mut self, revision: Option<&'static Revision>) {
+        self.revision = revision;
+    }
+
+    /// Hands a request of the service on; false where too many wait already.
+    pub(super) fn asks(&mut self, message: &Message, during: Option<Ticket>, generation: u64) -> bool {
+        let Some(id) = message.id().cloned() else { return true };
+        if self.questions.len() >= MOST_QUESTIONS {
+            self.questions.retain(|_, question| question.generation == generation);
+        }
+        if self.questions.len() >= MOST_QUESTIONS {
+            self.note("dropped a question of the service: too many are open");
+            return false;
+        }
+        // Two sessions may use the same id; the client must be able to tell them apart.
+        let shown = match self.questions.contains_key(&id) || !id.is_portable() {
+            true => self.question_id(),
+            false => id.clone(),
+        };
+        let text = message.text_with_id(&shown);
+        self.questions.insert(shown, Question { by_service: id, generation });
+        self.deliver_aside(text, during);
+        true
+    }
+
+    fn question_id(&mut self) -> Id {
+        loop {
+            self.question_count += 1;
+            let id = Id::Text(format!("asistry-{}", self.question_count).into());
+            if !self.questions.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Hands a notification of the service on.
+    pub(super) fn told(&mut self, message: &Message, during: Option<Ticket>, generation: u64) {
+        let mut text = message.text().clone();
+        match message.method() {
+            "notifications/tools/list_changed" => self.tools.changed(),
+            "notifications/cancelled" => {
+                if let Some((raw, id)) = cancelled_id(message)
+                    && let Some(shown) = self.question_of(&id, generation)
+                {
+                    self.questions.remove(&shown);
+                    text = message.with_part(raw, &shown.json());
+                }
+            }
+            _ => {}
+        }
+        self.deliver_aside(text, during);
+    }
+
+    fn question_of(&self, id: &Id, generation: u64) -> Option<Id> {
+        let is_it = |question: &Question| question.by_service == *id && question.generation == generation;
+        self.questions.iter().find(|(_, question)| is_it(question)).map(|(shown, _)| shown.clone())
+    }
+
+    /// A request waits for a rate limit: the client hears of it if it asked for progress.
+    pub(super) fn waits(&mut self, ticket: Ticket, remaining: Duration) {
+        let place = self.settings.place.clone();
+        let Some(open) = self.open.get_mut(&ticket) else { return };
+        let Some(token) = progress_token(&open.message).map(str::to_owned) else { return };
+        open.heartbeats += 1;
+        // Below everything that a service counts, and rising: progress must increase.
+        let progress = f64::from(open.heartbeats) / 1e6;
+        let seconds = remaining.as_secs_f64().ceil();
+        let text = quote(&format!("{place} limits the rate; trying again in {seconds} s"));
+        let meta = format!(r#"{{"{RETRY_AFTER}":{}}}"#, remaining.as_millis());
+        let params =
+            format!(r#"{{"progressToken":{token},"progress":{progress},"message":{text},"_meta":{meta}}}"#);
+        let heartbeat = Message::notification("notifications/progress", Some(&params));
+        let about = open.message.id().map_or(About::Anyone, |id| About::During(id.clone()));
+        let delivery = Delivery { about, text: heartbeat.text().clone(), origin: Origin::Bridge };
+        self.effects.push(Effect::Deliver(delivery));
+    }
+
+    /// A result that was too large stands in a file; `text` tells the client so.
+    pub(super) fn spilled(&mut self, text: Bytes, batch: Option<u64>) {
+        let origin = Origin::Service { status: 200 };
+        self.answer(Delivery { about: About::Anyone, text, origin }, batch);
+    }
+
+    fn deliver_aside(&mut self, text: Bytes, during: Option<Ticket>) {
+        let request = during.and_then(|ticket| self.open.get(&ticket)).and_then(|open| open.message.id());
+        let about = request.map_or(About::Anyone, |id| About::During(id.clone()));
+        // What is no answer is the service's whatever its status was.
+        let origin = Origin::Service { status: 200 };
+        self.effects.push(Effect::Deliver(Delivery { about, text, origin }));
+    }
+
+    fn list_for_client(&mut self, message: &Message, id: &Id) -> Option<Bytes> {
+        let page = self.tools.page(message);
+        for warning in page.warnings {
+            self.note(warning);
+        }
+        let changed = Message::read(page.text?).ok()?;
+        Some(changed.text_with_id(id))
+    }
+
+    fn is_too_large(&self, message: &Message) -> bool {
+        let limit = self.settings.max_result.unwrap_or(usize::MAX);
+        message.result_len().is_some_and(|length| length > limit)
+    }
+
+    fn note(&mut self, note: impl Into<String>) {
+        self.effects.push(Effect::Note(note.into()));
+    }
+
+    /// Hands an answer to the client, or to the batch it belongs to.
+    fn answer(&mut self, delivery: Delivery, batch: Option<u64>) {
+        let Some(number) = batch else {
+            self.effects.push(Effect::Deliver(delivery));
+            return;
+        };
+        if let Some(batch) = self.batches.get_mut(&number) {
+            // A copy: an answer that is kept here must not hold up the others, for which it waits itself.
+            batch.answers.push(Bytes::copy_from_slice(&delivery.text));
+            self.settle(number);
+        }
+    }
+
+    /// One member of a batch is done; delivers the array when it was the last.
+    fn settle(&mut self, number: u64) {
+        let Some(batch) = self.batches.get_mut(&number) else { return };
+        batch.missing -= 1;
+        if batch.missing > 0 {
+            return;
+        }
+        let answers = self.batches.remove(&number).map(|batch| batch.answers).unwrap_or_default();
+        if !answers.is_empty() {
+            let mut array = Vec::with_capacity(answers.iter().map(|text| text.len() + 1).sum::<usize>() + 1);
+            for text in &answers {
+                array.push(if array.is_empty() { b'[' } else { b',' });
+                array.extend_from_slice(text);
+            }
+            array.push(b']');
+            let delivery = Delivery { about: About::Anyone, text: array.into(), origin: Origin::Bridge };
+            self.effects.push(Effect::Deliver(delivery));
+        }
+    }
+}
+
+/// Calls that wait for the list of tools.
+impl Client {
+    /// Takes a page of the list that was asked for on our own account; returns the cursor of the next one to ask for.
+    pub(super) fn tools_page(&mut self, page: Result<&Message, &Error>) -> ToolsPage {
+        let message = match page {
+            Ok(message) if message.error_text().is_none() => message,
+            Ok(_) => {
+                let why = "the service did not list its tools";
+                return ToolsPage::Known(Err(Error::new(ErrorKind::ServiceError, why)));
+            }
+            Err(error) => return ToolsPage::Known(Err(error.clone())),
+        };
+        let page = self.tools.page(message);
+        for warning in page.warnings {
+            self.note(warning);
+        }
+        match page.next_cursor {
+            Some(cursor) if self.tools.is_new_page(&cursor, message.text().len()) => ToolsPage::Next(cursor),
+            Some(_) => {
+                let error =
+                    Error::new(ErrorKind::ProtocolViolation, "the service's list of tools has no end");
+                ToolsPage::Known(Err(error.hint("report this to whoever runs the service")))
+            }
+            None => ToolsPage::Known(Ok(())),
+        }
+    }
+
+    /// Decides about the calls that had to wait for the list.
+    pub(super) fn decide_held(
+        &mut self,
+        failed: Option<&Error>,
+    ) -> Vec<(Ticket, Result<(Message, Class), Error>)> {
+        self.tools.learned();
+        let held = std::mem::take(&mut self.held);
+        let decide = |ticket: Ticket| {
+            let open = self.open.get(&ticket)?;
+            if open.message.method() == "tools/list" {
+                let known = failed.map_or(Ok(()), |error| Err(error.clone()));
+                return Some((ticket, known.map(|()| (open.message.clone(), Class::A))));
+            }
+            let class = self.tools.class_of(&open.message);
+            let decision = match (failed, self.tools.permit(&open.message)) {
+                (None, Ok(Permit::Renamed(renamed))) => Ok((renamed, class)),
+                (None, Ok(Permit::Go)) => Ok((open.message.clone(), class)),
+                (failed, permit) => Err(permit.err().or_else(|| failed.cloned()).unwrap_or_else(|| {
+                    Error::new(ErrorKind::ToolDenied, "the service does not list this tool")
+                })),
+            };
+            Some((ticket, decision))
+        };
+        held.into_iter().filter_map(decide).collect()
+    }
+}
+
+/// What a page of the list of tools leads to.
+#[derive(Debug)]
+pub(super) enum ToolsPage {
+    /// The page behind this cursor (JSON text) is to be asked for.
+    Next(String),
+    /// The list is known, or cannot be.
+    Known(Result<(), Error>),
+}
+
+/// Returns the raw progress token of a request.
+fn progress_token(message: &Message) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow, rename = "_meta")]
+        meta: Meta<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Meta<'a> {
+        #[serde(borrow, rename = "progressToken")]
+        token: &'a RawValue,
+    }
+    serde_json::from_str::<Params>(message.params()?).ok().map(|params| params.meta.token.get())
+}

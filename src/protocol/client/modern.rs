@@ -1,0 +1,59 @@
+//! A client without a handshake: each of its requests carries its version and capabilities in `_meta` (ERA-1).
+//!
+//! Same-era pairs pass through: the text of a request reaches the service as it came. Refuses what the modern
+//! era does not know (ERA-5).
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+use serde::Deserialize;
+
+use super::{Asked, Client, METHOD_NOT_FOUND, Said};
+use crate::protocol::message::{Id, Message};
+use crate::protocol::revision::Era;
+use crate::protocol::upstream::Class;
+
+/// Where a modern request says which revision it speaks.
+const VERSION: &[u8] = b"io.modelcontextprotocol/protocolVersion";
+
+/// Says whether a request carries the envelope of the modern era.
+pub(super) fn is_modern(message: &Message) -> bool {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow, rename = "_meta")]
+        _meta: Envelope<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
+        _version: Cow<'a, str>,
+    }
+    // Most messages of legacy clients need not be read for it.
+    let params = message.params().filter(|params| memmem::find(params.as_bytes(), VERSION).is_some());
+    params.is_some_and(|params| serde_json::from_str::<Params>(params).is_ok())
+}
+
+impl Client {
+    pub(super) fn modern_request(&mut self, asked: Asked, id: &Id) {
+        if self.settings.era != Some(Era::Modern) {
+            return self.legacy_request(asked, id);
+        }
+        match asked.message.method() {
+            // The vocabulary of the handshake.
+            method @ ("initialize"
+            | "ping"
+            | "logging/setLevel"
+            | "resources/subscribe"
+            | "resources/unsubscribe") => {
+                let why = format!("Method not found: {method}");
+                self.refuse(Some(id), METHOD_NOT_FOUND, &why, asked.batch);
+            }
+            "tools/call" => self.call(asked, Said::Modern),
+            "tools/list" => self.list(asked, Said::Modern),
+            method => {
+                let class = Class::of(method);
+                self.said.push(Said::Modern(asked, class));
+            }
+        }
+    }
+}

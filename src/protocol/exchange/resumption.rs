@@ -1,0 +1,147 @@
+//! Streams that end before their time: when and how they are taken up again (LEG-5, LEG-6, section 6.5).
+//!
+//! Refuses to send the message itself once more: a stream is resumed with a GET.
+
+use std::time::{Duration, Instant};
+
+use ::http::HeaderValue;
+use ::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use bytes::Bytes;
+
+use crate::protocol::Moment;
+use crate::protocol::http::HttpCall;
+use crate::protocol::retry;
+use crate::protocol::sse::Event;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// How often in a row a stream may fail to be resumed.
+const MOST_FAILURES: u32 = 5;
+/// LEG-6: the wait before a resumption where the service names none.
+const RESUME_AFTER: Duration = Duration::from_secs(1);
+/// Section 6.5: `retry: 0` counts as this much.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// Section 6.5: backoff of the standalone stream.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Section 6.5: after this much health the backoff begins anew.
+const HEALTHY: Duration = Duration::from_secs(60);
+/// LEG-5: the one retry of a standalone stream that exists already (409).
+const STREAM_EXISTS: Duration = Duration::from_secs(30);
+
+/// Where a stream was left, and how often it was taken up in vain.
+#[derive(Debug, Default)]
+pub struct Resumption {
+    last_event_id: Option<String>,
+    retry: Option<Duration>,
+    /// Streams in a row that brought no message.
+    idle: u32,
+    /// Resumptions in a row that got no stream.
+    failures: u32,
+    /// Since when resumed streams have brought no message.
+    quiet_since: Option<Instant>,
+    opened: Option<Instant>,
+    /// No stream is resumed, whatever ids its events bear.
+    refused: bool,
+}
+
+impl Resumption {
+    /// Makes one that never resumes.
+    pub fn refused() -> Self {
+        Self { refused: true, ..Self::default() }
+    }
+
+    /// Notes what an event says about its place in the stream.
+    pub fn event(&mut self, event: &Event) {
+        if self.refused {
+            return;
+        }
+        if let Some(id) = &event.id {
+            self.last_event_id = Some(id.clone()).filter(|id| !id.is_empty());
+        }
+        self.retry = event.retry.or(self.retry);
+    }
+
+    /// A message came: the stream is worth resuming.
+    pub fn message(&mut self) {
+        self.idle = 0;
+        self.quiet_since = None;
+    }
+
+    /// A stream was opened.
+    pub fn opened(&mut self, now: Instant) {
+        self.opened = Some(now);
+        self.failures = 0;
+    }
+
+    /// No stream was opened.
+    pub fn failed(&mut self) {
+        self.failures += 1;
+    }
+
+    /// Says whether the stream of a request can be resumed at all.
+    pub fn is_possible(&self) -> bool {
+        self.last_event_id.is_some()
+    }
+
+    /// Returns the wait before the stream of a request is resumed.
+    ///
+    /// # Errors
+    /// Why it is not resumed: a clause without its subject.
+    pub fn after_loss(&mut self, silence: Duration, moment: Moment) -> Result<Duration, String> {
+        if self.last_event_id.is_none() {
+            return Err("the stream ended before the answer came".into());
+        }
+        let quiet_for = moment.now.saturating_duration_since(*self.quiet_since.get_or_insert(moment.now));
+        if self.failures > MOST_FAILURES || quiet_for > silence {
+            return Err("the stream ended and could not be resumed".into());
+        }
+        let wait = self
+            .retry
+            .map_or_else(|| retry::backoff(RESUME_AFTER, self.idle, BACKOFF.1), |retry| retry.max(SHORTEST));
+        if wait > silence {
+            let asked = retry::seconds(wait);
+            return Err(format!(
+                "its stream may be resumed after {asked} only, longer than silence is allowed"
+            ));
+        }
+        self.idle += 1;
+        Ok(wait)
+    }
+
+    /// Returns the wait before the standalone stream is opened again.
+    pub fn listens_again_after(&mut self, moment: Moment) -> Duration {
+        let was_healthy =
+            self.opened.take().is_some_and(|at| moment.now.saturating_duration_since(at) >= HEALTHY);
+        if was_healthy {
+            self.idle = 0;
+        }
+        let pause = retry::backoff(BACKOFF.0, self.idle, BACKOFF.1);
+        self.idle += 1;
+        self.retry.unwrap_or_default().max(pause.mul_f64(0.5 + moment.die / 2.0)).max(SHORTEST)
+    }
+
+    /// Returns the wait before a refused standalone stream is asked for again, `None` where that is vain.
+    pub fn after_refusal(&mut self, status: u16, moment: Moment) -> Option<Duration> {
+        match status {
+            409 if self.idle == 0 => {
+                self.idle += 1;
+                Some(STREAM_EXISTS)
+            }
+            408 | 425 | 429 | 500 | 502..=599 => Some(self.listens_again_after(moment)),
+            _ => None,
+        }
+    }
+
+    /// Draws the GET that opens or resumes a stream (LEG-6).
+    pub fn call(&self, original: &HttpCall) -> HttpCall {
+        let mut call = original.clone();
+        call.method = ::http::Method::GET;
+        call.body = Bytes::new();
+        call.headers.remove(CONTENT_TYPE);
+        call.headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let id = self.last_event_id.as_ref().map(|id| HeaderValue::from_bytes(id.as_bytes()));
+        if let Some(Ok(id)) = id {
+            call.headers.insert(LAST_EVENT_ID, id);
+        }
+        call
+    }
+}

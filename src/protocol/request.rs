@@ -1,0 +1,76 @@
+//! What is promised to one request, over all its attempts: by when it ends, and how long it may wait for its turn.
+//!
+//! The upstream keeps one [`Promise`] for each request and lends a copy to each attempt, which hands it back with
+//! every report. Refuses to read a clock: `now` is passed in.
+
+use std::time::{Duration, Instant};
+
+use crate::protocol::Moment;
+use crate::protocol::retry::{RetryPolicy, Verdict};
+
+/// Limits of one request that outlive its attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    deadline: Option<(Instant, Duration)>,
+    waited: Duration,
+    refusals: u32,
+    renewals: u8,
+}
+
+impl Promise {
+    /// Makes the promise of a request that came at `now`; `max_time` is `--max-time`.
+    pub fn new(now: Instant, max_time: Option<Duration>) -> Self {
+        let deadline = max_time.map(|limit| (now + limit, limit));
+        Self { deadline, waited: Duration::ZERO, refusals: 0, renewals: 0 }
+    }
+
+    /// Returns the instant by which the request ends, whatever happens.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline.map(|(at, _)| at)
+    }
+
+    /// Returns `--max-time`, if it has passed.
+    pub fn broken_at(&self, now: Instant) -> Option<Duration> {
+        self.deadline.filter(|(at, _)| *at <= now).map(|(_, limit)| limit)
+    }
+
+    /// Decides about a refusal (429, or a 503 that may be waited out) and counts it.
+    pub fn refused(&mut self, policy: &RetryPolicy, hint: Option<Duration>, moment: Moment) -> Verdict {
+        let verdict = policy.after_refusal(hint, self.waited, self.refusals, moment.die);
+        self.refusals += 1;
+        match verdict {
+            Verdict::Wait(wait) if self.outlasts(moment.now, wait) => Verdict::GiveUp,
+            verdict => verdict,
+        }
+    }
+
+    /// Says whether the request may wait this much longer for a rate limit (`--max-wait`, `--max-time`).
+    pub fn allows_wait(&self, policy: &RetryPolicy, wait: Duration, now: Instant) -> bool {
+        self.waited.saturating_add(wait) <= policy.max_wait && !self.outlasts(now, wait)
+    }
+
+    /// Returns how much longer the request may wait for a rate limit.
+    pub fn patience(&self, policy: &RetryPolicy) -> Duration {
+        policy.max_wait.saturating_sub(self.waited)
+    }
+
+    /// Counts a wait for a rate limit.
+    pub fn waits(&mut self, wait: Duration) {
+        self.waited += wait;
+    }
+
+    /// Counts a renewal of the credential; false where there was one already (AUTH-14).
+    pub fn renews(&mut self) -> bool {
+        self.renewals += 1;
+        self.renewals == 1
+    }
+
+    /// A credential was accepted: the next rejection may renew it again.
+    pub fn accepted(&mut self) {
+        self.renewals = 0;
+    }
+
+    fn outlasts(&self, now: Instant, wait: Duration) -> bool {
+        self.deadline.is_some_and(|(at, _)| now + wait >= at)
+    }
+}

@@ -1,0 +1,144 @@
+//! A session that the service has lost: it is opened anew, once for all who noticed (LEG-10, LEG-11, SSE-4).
+//!
+//! Refuses to send again what may have run: a 404 is evidence, not proof.
+
+use std::time::Duration;
+
+use super::super::under_way::{Entry, Notice, Sending, reissue_after};
+use super::super::{Class, Heard, Out};
+use super::session::{Phase, loses_sessions};
+use super::{Legacy, ticket};
+use crate::error::{Error, Kind};
+use crate::protocol::bridge::Effect;
+use crate::protocol::driver::{Failure, Loss, Processed};
+
+/// A service that loses every session at once is not opened anew for ever.
+const MOST_REOPENINGS: u32 = 3;
+/// LEG-10: a refusal that comes later than this may be about a call that ran.
+const PROMPT: Duration = Duration::from_secs(1);
+
+impl Legacy {
+    /// A request was refused because its session is gone: it goes again in the next one, once, if that is safe.
+    pub(super) fn lost_under(&mut self, number: u64, loss: Loss) {
+        let current = self.session.generation;
+        let follows = self.session.follows;
+        let Some(request) = self.table.request(number) else { return };
+        let generation = request.generation;
+        if request.replayed {
+            return self.pass_through(number, loss);
+        }
+        let was_ours = generation == current || follows == Some(generation);
+        let is_safe = request.class != Class::C || (was_ours && loss.after <= PROMPT);
+        if !is_safe {
+            let error =
+                Error::new(Kind::ConnectionLost, "the session of this call ended before its answer came")
+                    .hint("check whether the call took effect before repeating it");
+            self.give_up(number, &error.may_have_executed(true));
+            return self.session_lost(generation);
+        }
+        request.replayed = true;
+        request.sending = Sending::Waiting;
+        if generation < current {
+            return self.submit(number);
+        }
+        self.queue.push_back(number);
+        self.session_lost(generation);
+    }
+
+    /// A second refusal in a row is the service's own word (LEG-11).
+    fn pass_through(&mut self, number: u64, loss: Loss) {
+        match loss.answer {
+            Some(message) => {
+                let status = loss.failure.error.details().http_status.unwrap_or(404);
+                if self.table.remove_request(number).is_some() {
+                    self.out.push(Out::Heard(Heard::Answer { ticket: ticket(number), message, status }));
+                }
+            }
+            None => self.give_up(number, &loses_sessions().may_have_executed(false)),
+        }
+    }
+
+    pub(super) fn lost_under_notice(&mut self, notice: Notice) {
+        let generation = notice.generation;
+        // Neither an answer nor a cancellation means anything in another session.
+        let method = notice.message.method();
+        let worth = !matches!(method, "" | "notifications/cancelled" | "notifications/progress");
+        if worth && !notice.replayed && !notice.confirms_session {
+            let is_current = generation == self.session.generation;
+            // It belongs to the next session now.
+            let next = if is_current { generation + 1 } else { self.session.generation };
+            let again = Notice { replayed: true, generation: next, ..notice };
+            let again = self.table.insert(Entry::Notice(again));
+            if !is_current {
+                return self.submit(again);
+            }
+            self.queue.push_back(again);
+        }
+        self.session_lost(generation);
+    }
+
+    /// Opens the session anew, once for all who lost it.
+    pub(super) fn session_lost(&mut self, generation: u64) {
+        if generation != self.session.generation {
+            return;
+        }
+        self.lost_in_a_row += 1;
+        let streams = self.session.wire.answers_elsewhere();
+        self.forget_session();
+        self.session.follows = Some(generation);
+        if streams {
+            let error = Error::new(Kind::ConnectionLost, "the service has ended the session")
+                .hint("check whether the call took effect before repeating it");
+            self.lose_with_stream(generation, &error);
+        }
+        if self.lost_in_a_row > MOST_REOPENINGS {
+            self.lost_in_a_row = 0;
+            return self.fail_queue(&loses_sessions());
+        }
+        self.open_ourselves();
+    }
+
+    /// The stream of HTTP+SSE ended: the session is gone with it (SSE-4).
+    pub(super) fn session_ended_with_stream(&mut self, error: &Error) {
+        let generation = self.session.generation;
+        self.lost_in_a_row += 1;
+        self.forget_session();
+        self.lose_with_stream(generation, error);
+        if self.lost_in_a_row > MOST_REOPENINGS {
+            return self.fail_queue(error);
+        }
+        if self.words.params.is_some() || !self.queue.is_empty() {
+            let number = self.ask_to_open();
+            self.session.phase = Phase::Opening { number, head: None };
+            let after = reissue_after(self.lost_in_a_row, self.moment.die);
+            self.open_stream(after);
+        }
+    }
+
+    /// The stream on which the answers of a session come is gone.
+    pub(super) fn lose_with_stream(&mut self, generation: u64, error: &Error) {
+        for number in self.table.requests() {
+            self.lost_with_stream(number, generation, error);
+        }
+    }
+
+    /// In doubt: what may be asked again is asked in the next session; the rest fails.
+    fn lost_with_stream(&mut self, number: u64, generation: u64, error: &Error) {
+        let fresh = self.table.own_id();
+        let Some(request) = self.table.request(number) else { return };
+        if request.sending == Sending::Waiting || request.generation != generation {
+            return;
+        }
+        if request.class.may_reissue(request.reissues) {
+            request.reissues += 1;
+            request.upstream = fresh;
+            request.in_doubt = true;
+            request.sending = Sending::Waiting;
+            self.queue.push_back(number);
+            return self.effect(Effect::Abort(ticket(number)));
+        }
+        self.effect(Effect::Abort(ticket(number)));
+        let failure = Failure { error: error.clone(), processed: Processed::Maybe, transient: false };
+        self.request_failed(number, failure);
+    }
+}

@@ -1,0 +1,538 @@
+//! A service with a handshake: one session at a time, opened by the client's own `initialize`, or by ours.
+//!
+//! Refuses to send anything but the handshake before the session is open, and answers that nobody asked for (HTTP-12).
+
+mod loss;
+mod session;
+mod streams;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::under_way::{Entry, Notice, Origin, Own, Request, Sending, UnderWay, reissue_after};
+use super::{Class, Ended, Heard, Out, Outgoing, Tag, Ticket};
+use crate::error::{Error, Kind as ErrorKind, Remedy};
+use crate::protocol::Moment;
+use crate::protocol::bridge::{Effect, Settings};
+use crate::protocol::driver::{
+    Answers, Driver, Failure, Fallback, Item, Outcome, Processed, Purpose, Standing, Terms,
+};
+use crate::protocol::message::{Kind, Message, cancelled_id, quote};
+use crate::protocol::request::Promise;
+use crate::protocol::retry::seconds;
+use crate::protocol::revision::Era;
+
+use session::{ClientWords, Listening, Phase, Session};
+
+/// No more notices for the service wait at once before its further questions are dropped.
+const MOST_NOTICES: usize = 4_096;
+
+/// The conversation with a service of the legacy era.
+#[derive(Debug)]
+pub struct Legacy {
+    settings: Arc<Settings>,
+    moment: Moment,
+    table: UnderWay,
+    session: Session,
+    /// Sessions that the client has left while requests are still under way in them.
+    retired: Vec<Session>,
+    /// What waits until the session is open.
+    queue: VecDeque<u64>,
+    words: ClientWords,
+    /// The refusal that is final if the other wire is not spoken either.
+    refusal: Option<(Option<Message>, Failure)>,
+    fallback: Fallback,
+    /// HTTP+SSE is spoken because it was remembered, and may be wrong by now.
+    from_memory: bool,
+    /// Sessions lost since the last answer.
+    lost_in_a_row: u32,
+    out: Vec<Out>,
+}
+
+impl Legacy {
+    pub(in crate::protocol) fn new(settings: Arc<Settings>, moment: Moment) -> Self {
+        Self {
+            moment,
+            table: UnderWay::default(),
+            session: Session::new(0, settings.first_wire()),
+            retired: Vec::new(),
+            queue: VecDeque::new(),
+            words: ClientWords::default(),
+            refusal: None,
+            fallback: settings.fallback(),
+            from_memory: settings.is_remembered_as_sse(),
+            lost_in_a_row: 0,
+            out: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Takes what is to be done and what was heard since the last call, in order.
+    pub(in crate::protocol) fn take(&mut self) -> Vec<Out> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Returns how many messages are under way, and the bytes they hold.
+    pub(in crate::protocol) fn open(&self) -> (usize, usize) {
+        self.table.open()
+    }
+
+    /// Takes a request of the client; it leaves as soon as the session is open.
+    pub(in crate::protocol) fn request(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
+        let ticket = self.hold(outgoing, moment);
+        self.submit(ticket.number);
+        ticket
+    }
+
+    /// Takes a request of the client that waits for [`Self::release`].
+    pub(in crate::protocol) fn hold(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
+        self.moment = moment;
+        let Outgoing { message, class, promise } = outgoing;
+        let upstream = self.table.id_for(message.id());
+        let request = Request::new(message, upstream, Origin::Client, (class, promise));
+        self.alarm_for(&promise);
+        self.ticket(Entry::Request(request))
+    }
+
+    /// Sends a held request, with the message that it became.
+    pub(in crate::protocol) fn release(&mut self, ticket: Ticket, message: Message, class: Class) {
+        if let Some(request) = self.table.request(ticket.number) {
+            request.message = message;
+            request.class = class;
+            self.submit(ticket.number);
+        }
+    }
+
+    /// Answers a held request with an error.
+    pub(in crate::protocol) fn refuse(&mut self, ticket: Ticket, error: &Error) {
+        self.give_up(ticket.number, &error.clone().may_have_executed(false));
+    }
+
+    /// Takes the client's `initialize`.
+    pub(in crate::protocol) fn opens(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
+        let ticket = self.hold(outgoing, moment);
+        self.client_opens(ticket.number);
+        ticket
+    }
+
+    /// Takes a notification of the client.
+    pub(in crate::protocol) fn notice(&mut self, message: Message, moment: Moment) {
+        self.moment = moment;
+        let number = self.table.insert(Entry::Notice(Notice::new(message, self.session.generation)));
+        self.submit(number);
+    }
+
+    /// Takes the client's answer to a question that the service asked in the session of this generation.
+    pub(in crate::protocol) fn answer(&mut self, message: Message, generation: u64, moment: Moment) {
+        self.moment = moment;
+        let is_open = generation == self.session.generation && self.session.is_open();
+        if is_open || self.retired.iter().any(|session| session.generation == generation) {
+            return self.notify_in(message, generation);
+        }
+        self.note("dropped an answer of the client: the session that asked is gone");
+    }
+
+    /// The client cancels a request: `notification` names it under the client's id.
+    pub(in crate::protocol) fn cancel(
+        &mut self,
+        ticket: Ticket,
+        notification: &Message,
+        moment: Moment,
+    ) -> bool {
+        self.moment = moment;
+        // T-35: some clients cancel `initialize` although they must not; the session stays whole.
+        if self.table.request(ticket.number).is_some_and(|r| r.message.method() == "initialize") {
+            return false;
+        }
+        let Some(request) = self.table.remove_request(ticket.number) else { return false };
+        self.effect(Effect::Abort(ticket));
+        if request.sending == Sending::Sent
+            && let Some((raw, _)) = cancelled_id(notification)
+            && let Ok(message) = Message::read(notification.with_part(raw, &request.upstream.json()))
+        {
+            self.notify_in(message, request.generation);
+        }
+        self.settle_retired();
+        true
+    }
+
+    /// Asks for a page of the list of tools, unless that is under way.
+    pub(in crate::protocol) fn list_tools(&mut self, cursor: Option<&str>, moment: Moment) {
+        self.moment = moment;
+        if self.table.asks(Own::Tools) {
+            return;
+        }
+        let params = cursor.map(|cursor| format!(r#"{{"cursor":{cursor}}}"#));
+        let number = self.ask(Own::Tools, "tools/list", params.as_deref());
+        self.submit(number);
+    }
+
+    /// Takes what came out of a reply.
+    pub(in crate::protocol) fn item(&mut self, tag: Tag, item: Item, moment: Moment) {
+        self.moment = moment;
+        let number = tag.ticket.number;
+        match item {
+            Item::Message(message, status) => match message.kind() {
+                Kind::Response => self.answered(tag, message, status),
+                Kind::Request => self.asked(tag, message),
+                Kind::Notification => self.told(tag, message),
+            },
+            Item::Opening(head) => {
+                if let Phase::Opening { number: opening, head: place } = &mut self.session.phase
+                    && *opening == number
+                {
+                    *place = Some(head);
+                }
+            }
+            Item::Endpoint(text) if self.session.stream == Some(number) => self.endpoint_named(&text),
+            // A last report of a driver that was given up.
+            Item::Endpoint(_) => {}
+            Item::Accepted => self.notice_ended(number, Outcome::Done),
+        }
+    }
+
+    /// Takes what came of a driver.
+    pub(in crate::protocol) fn ended(&mut self, ended: Ended, moment: Moment) {
+        self.moment = moment;
+        let number = ended.tag.ticket.number;
+        match self.table.entry(number) {
+            Some(Entry::Request(request)) if request.attempt == ended.tag.attempt => {
+                request.promise = ended.promise;
+                self.request_ended(number, ended.outcome);
+            }
+            Some(Entry::Notice(notice)) if notice.attempt == ended.tag.attempt => {
+                self.notice_ended(number, ended.outcome);
+            }
+            Some(Entry::Listen) => self.listening_ended(number, &ended.outcome),
+            Some(Entry::Stream) => self.stream_ended(number, ended.outcome),
+            Some(_) | None => {}
+        }
+        self.settle_retired();
+    }
+
+    /// A driver waits for a rate limit.
+    pub(in crate::protocol) fn waits(&mut self, tag: Tag, remaining: Duration) {
+        if self.table.request(tag.ticket.number).is_some_and(|request| request.origin == Origin::Client) {
+            self.out.push(Out::Heard(Heard::Waits { ticket: tag.ticket, remaining }));
+        }
+    }
+
+    /// A pause asked for by [`Effect::Alarm`] is over.
+    pub(in crate::protocol) fn alarm(&mut self, moment: Moment) {
+        self.moment = moment;
+        self.listen();
+        for number in self.table.requests() {
+            let Some(request) = self.table.request(number) else { continue };
+            let broken =
+                request.promise.broken_at(moment.now).filter(|_| request.sending == Sending::Waiting);
+            if let Some(limit) = broken {
+                let place = &self.settings.place;
+                let why = format!("no answer from {place} within {}", seconds(limit));
+                let error = Error::new(ErrorKind::Timeout, why).remedy(Remedy::AllowTime(limit));
+                self.queue.retain(|waiting| *waiting != number);
+                self.give_up(number, &error.may_have_executed(false));
+            }
+        }
+    }
+
+    /// The end: gives up what is under way, cancels it at the service, and leaves the session.
+    pub(in crate::protocol) fn close(&mut self, moment: Moment) {
+        self.moment = moment;
+        for number in self.table.requests() {
+            let Some(request) = self.table.remove_request(number) else { continue };
+            let sent = request.sending == Sending::Sent;
+            if sent && request.message.method() != "initialize" {
+                self.cancel_at_service(&request, "the client is gone");
+            }
+            self.effect(Effect::Abort(ticket(number)));
+            let error = Error::new(ErrorKind::Interrupted, "asistry ended before the answer came")
+                .remedy(Remedy::AllowDrain)
+                .may_have_executed(sent);
+            self.dropped(number, &request, &error);
+        }
+        for session in std::mem::take(&mut self.retired) {
+            self.leave(session);
+        }
+        let next = Session::new(self.session.generation + 1, self.session.wire.clone().without_session());
+        let session = std::mem::replace(&mut self.session, next);
+        self.leave(session);
+    }
+
+    fn ticket(&mut self, entry: Entry) -> Ticket {
+        ticket(self.table.insert(entry))
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        self.out.push(Out::Do(effect));
+    }
+
+    fn note(&mut self, note: impl Into<String>) {
+        self.effect(Effect::Note(note.into()));
+    }
+
+    fn alarm_for(&mut self, promise: &Promise) {
+        if let Some(deadline) = promise.deadline() {
+            self.effect(Effect::Alarm(deadline.saturating_duration_since(self.moment.now)));
+        }
+    }
+
+    /// Sends what may go now, and queues what must wait for the session.
+    fn submit(&mut self, number: u64) {
+        if matches!(self.session.phase, Phase::Ready) {
+            return self.carry(number, Duration::ZERO);
+        }
+        self.queue.push_back(number);
+        match self.session.phase {
+            Phase::New => self.open_ourselves(),
+            // The client speaks before it has confirmed: we confirm in its place (ERA-7).
+            Phase::Opened => self.confirm(),
+            _ => {}
+        }
+    }
+
+    /// Makes a driver for an entry.
+    fn carry(&mut self, number: u64, after: Duration) {
+        let settings = self.settings.clone();
+        let generation = self.session.generation;
+        let opening = self.session.opening() == Some(number);
+        let fresh = |moment: Moment| Promise::new(moment.now, settings.max_time);
+        let (purpose, body, attempt, rest) = match self.table.entry(number) {
+            Some(Entry::Request(request)) => {
+                request.attempt += 1;
+                request.sending = Sending::Sent;
+                request.generation = generation;
+                let body = request.message.text_with_id(&request.upstream);
+                let silence = settings.silence_of(request.message.method());
+                let rest = (request.class, request.promise, silence, generation);
+                (Purpose::Request(request.upstream.clone()), body, request.attempt, rest)
+            }
+            Some(Entry::Notice(notice)) => {
+                notice.attempt += 1;
+                let rest = (Class::A, fresh(self.moment), settings.silence, notice.generation);
+                (Purpose::Notice, notice.message.text().clone(), notice.attempt, rest)
+            }
+            Some(Entry::Listen) => (
+                Purpose::Listen,
+                Bytes::new(),
+                0,
+                (Class::A, fresh(self.moment), settings.silence, generation),
+            ),
+            Some(Entry::Stream) => (
+                Purpose::Stream,
+                Bytes::new(),
+                0,
+                (Class::A, fresh(self.moment), settings.silence, generation),
+            ),
+            None => return,
+        };
+        let (class, promise, silence, generation) = rest;
+        let session = self.retired.iter().find(|session| session.generation == generation);
+        let wire = &session.unwrap_or(&self.session).wire;
+        let streams = matches!(purpose, Purpose::Listen | Purpose::Stream);
+        let call = if streams { wire.listen() } else { wire.draw(body, opening) };
+        let standing = match (opening, wire.has_session()) {
+            (true, _) => Standing::Opens(self.fallback),
+            (false, true) => Standing::InSession,
+            (false, false) => Standing::Free,
+        };
+        let answers = if wire.answers_elsewhere() && !streams { Answers::OnTheStream } else { Answers::Here };
+        let terms = Terms {
+            retry: settings.retry,
+            standing,
+            answers,
+            repeat: class.repeat(),
+            silence,
+            place: settings.place.clone(),
+        };
+        let mut driver = Driver::new(call, purpose, terms, promise);
+        if !after.is_zero() {
+            driver = driver.not_before(self.moment.now + after);
+        }
+        self.effect(Effect::Run(Tag { ticket: ticket(number), attempt }, Box::new(driver)));
+    }
+
+    /// Sends a notification or a response in the session of this generation.
+    fn notify_in(&mut self, message: Message, generation: u64) {
+        let number = self.table.insert(Entry::Notice(Notice::new(message, generation)));
+        self.carry(number, Duration::ZERO);
+    }
+
+    fn cancel_at_service(&mut self, request: &Request, reason: &str) {
+        let params = format!(r#"{{"requestId":{},"reason":{}}}"#, request.upstream.json(), quote(reason));
+        let message = Message::notification("notifications/cancelled", Some(&params));
+        self.notify_in(message, request.generation);
+    }
+
+    /// Asks the service something on our own account.
+    fn ask(&mut self, own: Own, method: &str, params: Option<&str>) -> u64 {
+        let id = self.table.own_id();
+        let message = Message::request(&id, method, params);
+        let promise = Promise::new(self.moment.now, self.settings.max_time);
+        let request = Request::new(message, id, Origin::Own(own), (Class::A, promise));
+        self.table.insert(Entry::Request(request))
+    }
+
+    fn answered(&mut self, tag: Tag, message: Message, status: u16) {
+        let found = message.id().and_then(|id| self.table.by_upstream_id(id, tag.ticket.number));
+        let Some((number, request)) =
+            found.and_then(|number| Some((number, self.table.remove_request(number)?)))
+        else {
+            return self.note("dropped an answer of the service to a question that nobody asked");
+        };
+        if number != tag.ticket.number {
+            self.effect(Effect::Abort(ticket(number)));
+        }
+        if request.message.method() == "initialize" {
+            return self.opening_answered(number, request, (message, status));
+        }
+        self.lost_in_a_row = 0;
+        match request.origin {
+            Origin::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Ok(message)))),
+            Origin::Own(_) => {}
+            Origin::Client => self.client_answered(number, &request, (message, status)),
+        }
+        self.settle_retired();
+    }
+
+    fn client_answered(&mut self, number: u64, request: &Request, (message, status): (Message, u16)) {
+        self.words.learn(&request.message, &message);
+        self.out.push(Out::Heard(Heard::Answer { ticket: ticket(number), message, status }));
+        let lists = request.message.method().ends_with("/list");
+        if lists || self.session.listening == Listening::Denied {
+            self.listen();
+        }
+    }
+
+    /// Returns the request of the client on whose stream something came.
+    fn during(&mut self, tag: Tag) -> Option<Ticket> {
+        let request = self.table.request(tag.ticket.number)?;
+        (request.origin == Origin::Client).then_some(tag.ticket)
+    }
+
+    /// Returns the generation of the session in which a driver runs.
+    fn generation_of(&mut self, tag: Tag) -> u64 {
+        let number = tag.ticket.number;
+        if let Some(request) = self.table.request(number) {
+            return request.generation;
+        }
+        let owns =
+            |session: &&Session| session.stream == Some(number) || session.listening == Listening::On(number);
+        self.retired.iter().find(owns).unwrap_or(&self.session).generation
+    }
+
+    fn asked(&mut self, tag: Tag, message: Message) {
+        let Some(id) = message.id().cloned() else { return };
+        if self.table.notices() >= MOST_NOTICES {
+            return self.note("dropped a question of the service: too many answers are under way");
+        }
+        let generation = self.generation_of(tag);
+        if message.method() == "ping" {
+            return self.notify_in(Message::result(&id, "{}"), generation);
+        }
+        let during = self.during(tag);
+        self.out.push(Out::Heard(Heard::Asked { during, message, generation }));
+    }
+
+    fn told(&mut self, tag: Tag, message: Message) {
+        let (during, generation) = (self.during(tag), self.generation_of(tag));
+        self.out.push(Out::Heard(Heard::Told { during, message, generation }));
+    }
+
+    fn request_ended(&mut self, number: u64, outcome: Outcome) {
+        match outcome {
+            Outcome::SessionLost(loss) => self.lost_under(number, *loss),
+            Outcome::NoEndpoint(answer, failure) => {
+                self.no_endpoint(number, answer.map(|answer| *answer), *failure);
+            }
+            Outcome::Failed(failure) => self.request_failed(number, *failure),
+            Outcome::Done | Outcome::NoStream | Outcome::StreamDenied => {
+                let why = format!("{} ended its reply without an answer", self.settings.place);
+                let error = Error::new(ErrorKind::ProtocolViolation, why);
+                self.give_up(number, &error.may_have_executed(true));
+            }
+        }
+    }
+
+    fn request_failed(&mut self, number: u64, failure: Failure) {
+        let Some(request) = self.table.request(number) else { return };
+        let again = failure.transient
+            && match failure.processed {
+                // Nothing was sent: as often as what only asks.
+                Processed::No => Class::A.may_reissue(request.reissues),
+                Processed::Maybe => request.class.may_reissue(request.reissues),
+            };
+        if again {
+            return self.reissue(number, failure.processed);
+        }
+        let error = failure.error.may_have_executed(failure.processed == Processed::Maybe);
+        self.give_up(number, &error);
+        self.opening_failed(number, &error);
+    }
+
+    /// Sends a request once more; under a new id if the service may know the old one.
+    fn reissue(&mut self, number: u64, processed: Processed) {
+        let fresh = self.table.own_id();
+        let opening = self.session.opening() == Some(number);
+        let die = self.moment.die;
+        let Some(request) = self.table.request(number) else { return };
+        let after = reissue_after(request.reissues, die);
+        request.reissues += 1;
+        if processed == Processed::Maybe {
+            request.upstream = fresh;
+            request.in_doubt = true;
+        }
+        if !matches!(self.session.phase, Phase::Ready) && !opening {
+            request.sending = Sending::Waiting;
+            return self.submit(number);
+        }
+        self.carry(number, after);
+    }
+
+    /// Answers a request with an error and forgets it.
+    fn give_up(&mut self, number: u64, error: &Error) {
+        let Some(request) = self.table.remove_request(number) else { return };
+        let opens = request.message.method() == "initialize";
+        if error.kind() == ErrorKind::Timeout && request.sending == Sending::Sent && !opens {
+            self.cancel_at_service(&request, "timeout");
+        }
+        self.dropped(number, &request, error);
+    }
+
+    /// Tells whoever wanted the answer that none comes.
+    fn dropped(&mut self, number: u64, request: &Request, error: &Error) {
+        match request.origin {
+            Origin::Client => {
+                let error = error.clone();
+                let error = if request.in_doubt { error.may_have_executed(true) } else { error };
+                self.out.push(Out::Heard(Heard::Failed { ticket: ticket(number), error }));
+            }
+            Origin::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Err(error.clone())))),
+            Origin::Own(Own::Restore) => self.note(format!("could not restore the session: {error}")),
+            Origin::Own(Own::Initialize | Own::Ping) => {}
+        }
+    }
+
+    fn notice_ended(&mut self, number: u64, outcome: Outcome) {
+        let Some(Entry::Notice(_)) = self.table.entry(number) else { return };
+        let Some(Entry::Notice(notice)) = self.table.remove(number) else { return };
+        let is_current = notice.generation == self.session.generation;
+        let method = notice.message.method().to_owned();
+        match outcome {
+            Outcome::SessionLost(_) => self.lost_under_notice(notice),
+            _ if notice.confirms_session && is_current => self.confirmed(),
+            _ if notice.confirms_session => {}
+            Outcome::Failed(failure) => {
+                let what = if method.is_empty() { "an answer of the client" } else { &method };
+                self.note(format!("{what} did not reach the service: {}", failure.error));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn ticket(number: u64) -> Ticket {
+    Ticket { era: Era::Legacy, number }
+}

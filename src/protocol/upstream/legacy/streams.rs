@@ -1,0 +1,136 @@
+//! The streams on which a service speaks of its own accord: the standalone stream of Streamable HTTP
+//! (LEG-5) and the one stream of HTTP+SSE (SSE-1…SSE-6).
+//!
+//! Refuses to open one for a service that has nothing to say there.
+
+use std::time::Duration;
+
+use super::super::under_way::{Entry, Own};
+use super::session::{Listening, Phase};
+use super::{Legacy, ticket};
+use crate::error::{Error, Kind};
+use crate::protocol::bridge::{Effect, Transport};
+use crate::protocol::driver::{Failure, Fallback, Outcome, Processed};
+use crate::protocol::http::ErrorFields;
+use crate::protocol::message::Message;
+use crate::protocol::wire::Wire;
+
+impl Legacy {
+    /// Opens the standalone stream, once (LEG-5).
+    pub(super) fn listen(&mut self) {
+        let opens = matches!(self.session.listening, Listening::Worthwhile | Listening::Denied);
+        if opens && matches!(self.session.phase, Phase::Ready) {
+            let number = self.table.insert(Entry::Listen);
+            self.session.listening = Listening::On(number);
+            self.carry(number, Duration::ZERO);
+        }
+    }
+
+    pub(super) fn listening_ended(&mut self, number: u64, outcome: &Outcome) {
+        self.table.remove(number);
+        if self.session.listening != Listening::On(number) {
+            return;
+        }
+        self.session.listening = match outcome {
+            Outcome::StreamDenied => Listening::Denied,
+            _ => Listening::Vain,
+        };
+        if matches!(outcome, Outcome::SessionLost(_)) {
+            // Many services say 404 to any GET: only a request tells whether the session is gone.
+            let number = self.ask(Own::Ping, "ping", None);
+            self.submit(number);
+        }
+    }
+
+    pub(super) fn open_stream(&mut self, after: Duration) {
+        if self.session.stream.is_none() {
+            let number = self.table.insert(Entry::Stream);
+            self.session.stream = Some(number);
+            self.carry(number, after);
+        }
+    }
+
+    /// The stream of HTTP+SSE has named its endpoint: the opening message can go.
+    pub(super) fn endpoint_named(&mut self, text: &str) {
+        if !self.session.wire.awaits_endpoint() {
+            return self.note("the service named a second endpoint; ignored");
+        }
+        if let Err(error) = self.session.wire.endpoint(text) {
+            return self.stream_failed(&error);
+        }
+        if self.fallback == Fallback::Possible {
+            self.effect(Effect::Learned(Transport::Sse));
+        }
+        self.refusal = None;
+        self.fallback = Fallback::Excluded;
+        self.from_memory = false;
+        if let Some(number) = self.session.opening() {
+            self.carry(number, Duration::ZERO);
+        }
+    }
+
+    /// The endpoint refused the opening message: an older service may speak HTTP+SSE there (SSE-1).
+    pub(super) fn no_endpoint(&mut self, number: u64, answer: Option<Message>, failure: Failure) {
+        let fields = answer.as_ref().and_then(ErrorFields::of);
+        let speaks =
+            |f: ErrorFields| (-32022..=-32020).contains(&f.code) || f.data.get("supported").is_some();
+        if fields.is_some_and(speaks) {
+            return self.refusal_is_final(number, answer, failure);
+        }
+        self.refusal = Some((answer, failure));
+        self.session.wire = Wire::http_sse(self.settings.endpoint.clone());
+        self.open_stream(Duration::ZERO);
+    }
+
+    /// The other wire is not spoken either: the first refusal is the answer.
+    fn refusal_is_final(&mut self, number: u64, answer: Option<Message>, failure: Failure) {
+        let Some(answer) = answer else { return self.request_failed(number, failure) };
+        let status = failure.error.details().http_status.unwrap_or(400);
+        let Some(request) = self.table.remove_request(number) else { return };
+        let answer = answer.under_id(&request.upstream);
+        self.opening_answered(number, request, (answer, status));
+    }
+
+    /// The stream of HTTP+SSE ended.
+    pub(super) fn stream_ended(&mut self, number: u64, outcome: Outcome) {
+        self.table.remove(number);
+        let error = match outcome {
+            Outcome::Failed(failure) => failure.error,
+            _ => Error::new(Kind::ConnectionLost, format!("{} offers no event stream", self.settings.place)),
+        };
+        if let Some(retired) = self.retired.iter_mut().find(|session| session.stream == Some(number)) {
+            retired.stream = None;
+            let generation = retired.generation;
+            return self.lose_with_stream(generation, &error);
+        }
+        if self.session.stream != Some(number) {
+            return;
+        }
+        if self.session.opening().is_some() {
+            return self.stream_failed(&error);
+        }
+        self.session.stream = None;
+        self.session_ended_with_stream(&error);
+    }
+
+    /// HTTP+SSE is not spoken here, or not now.
+    fn stream_failed(&mut self, error: &Error) {
+        if let Some(number) = self.session.stream.take() {
+            self.table.remove(number);
+            self.effect(Effect::Abort(ticket(number)));
+        }
+        let Some(number) = self.session.opening() else { return };
+        if let Some((answer, failure)) = self.refusal.take() {
+            self.session.wire = Wire::streamable_http(self.settings.endpoint.clone());
+            return self.refusal_is_final(number, answer, failure);
+        }
+        if std::mem::take(&mut self.from_memory) {
+            self.effect(Effect::Learned(Transport::Http));
+            self.fallback = Fallback::Excluded;
+            self.session.wire = Wire::streamable_http(self.settings.endpoint.clone());
+            return self.carry(number, Duration::ZERO);
+        }
+        let failure = Failure { error: error.clone(), processed: Processed::No, transient: false };
+        self.request_failed(number, failure);
+    }
+}

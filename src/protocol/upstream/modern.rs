@@ -1,0 +1,169 @@
+//! A service without a session: each request is a POST that carries all it needs (MOD-1…6, section 4).
+//!
+//! Passes the text of a request through as it came. Refuses GET, DELETE, session ids and resumption, and requests of
+//! the service (MOD-6).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::under_way::{Entry, Origin, Request, Sending, UnderWay, reissue_after};
+use super::{Class, Ended, Heard, Out, Outgoing, Tag, Ticket};
+use crate::error::{Error, Kind as ErrorKind, Remedy};
+use crate::protocol::Moment;
+use crate::protocol::bridge::{Effect, Settings};
+use crate::protocol::driver::{Answers, Driver, Failure, Item, Outcome, Processed, Purpose, Standing, Terms};
+use crate::protocol::message::{Kind, Message};
+use crate::protocol::revision::Era;
+use crate::protocol::wire::Stateless;
+
+/// The conversation with a service of the modern era.
+#[derive(Debug)]
+pub struct Modern {
+    settings: Arc<Settings>,
+    moment: Moment,
+    wire: Stateless,
+    table: UnderWay,
+    out: Vec<Out>,
+}
+
+impl Modern {
+    pub(in crate::protocol) fn new(settings: Arc<Settings>, moment: Moment) -> Self {
+        let wire = Stateless::new(settings.endpoint.clone());
+        Self { settings, moment, wire, table: UnderWay::default(), out: Vec::new() }
+    }
+
+    /// Takes what is to be done and what was heard since the last call, in order.
+    pub(in crate::protocol) fn take(&mut self) -> Vec<Out> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Returns how many messages are under way, and the bytes they hold.
+    pub(in crate::protocol) fn open(&self) -> (usize, usize) {
+        self.table.open()
+    }
+
+    /// Sends a request of the client.
+    pub(in crate::protocol) fn request(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
+        self.moment = moment;
+        let Outgoing { message, class, promise } = outgoing;
+        let upstream = self.table.id_for(message.id());
+        let request = Request::new(message, upstream, Origin::Client, (class, promise));
+        let number = self.table.insert(Entry::Request(request));
+        self.carry(number, Duration::ZERO);
+        ticket(number)
+    }
+
+    /// The client cancels a request: closing its exchange is the whole message (MOD-4).
+    pub(in crate::protocol) fn cancel(&mut self, cancelled: Ticket) -> bool {
+        self.out.push(Out::Do(Effect::Abort(cancelled)));
+        self.table.remove(cancelled.number).is_some()
+    }
+
+    /// Takes what came out of a reply.
+    pub(in crate::protocol) fn item(&mut self, tag: Tag, item: Item, moment: Moment) {
+        self.moment = moment;
+        let Item::Message(message, status) = item else { return };
+        match message.kind() {
+            Kind::Response => self.answered(tag, message, status),
+            Kind::Notification => {
+                self.out.push(Out::Heard(Heard::Told { during: Some(tag.ticket), message, generation: 0 }));
+            }
+            Kind::Request => self.note("dropped a request of the service: the stateless era has none"),
+        }
+    }
+
+    /// Takes what came of a driver.
+    pub(in crate::protocol) fn ended(&mut self, ended: Ended, moment: Moment) {
+        self.moment = moment;
+        let number = ended.tag.ticket.number;
+        let Some(request) = self.table.request(number).filter(|r| r.attempt == ended.tag.attempt) else {
+            return;
+        };
+        request.promise = ended.promise;
+        match ended.outcome {
+            Outcome::Failed(failure) => self.failed(number, *failure),
+            _ => {
+                let why = format!("{} ended its reply without an answer", self.settings.place);
+                self.give_up(number, Error::new(ErrorKind::ProtocolViolation, why).may_have_executed(true));
+            }
+        }
+    }
+
+    /// A driver waits for a rate limit.
+    pub(in crate::protocol) fn waits(&mut self, tag: Tag, remaining: Duration) {
+        self.out.push(Out::Heard(Heard::Waits { ticket: tag.ticket, remaining }));
+    }
+
+    /// The end: closes what is under way.
+    pub(in crate::protocol) fn close(&mut self, moment: Moment) {
+        self.moment = moment;
+        for number in self.table.requests() {
+            self.out.push(Out::Do(Effect::Abort(ticket(number))));
+            let error = Error::new(ErrorKind::Interrupted, "asistry ended before the answer came")
+                .remedy(Remedy::AllowDrain);
+            self.give_up(number, error.may_have_executed(true));
+        }
+    }
+
+    fn note(&mut self, note: &str) {
+        self.out.push(Out::Do(Effect::Note(note.to_owned())));
+    }
+
+    fn carry(&mut self, number: u64, after: Duration) {
+        let Some(request) = self.table.request(number) else { return };
+        request.attempt += 1;
+        request.sending = Sending::Sent;
+        let tag = Tag { ticket: ticket(number), attempt: request.attempt };
+        let call = self.wire.post(&request.message, request.message.text_with_id(&request.upstream));
+        let terms = Terms {
+            retry: self.settings.retry,
+            standing: Standing::Free,
+            answers: Answers::Here,
+            repeat: request.class.repeat(),
+            silence: self.settings.silence_of(request.message.method()),
+            place: self.settings.place.clone(),
+        };
+        let purpose = Purpose::Request(request.upstream.clone());
+        let mut driver = Driver::new(call, purpose, terms, request.promise).without_resumption();
+        if !after.is_zero() {
+            driver = driver.not_before(self.moment.now + after);
+        }
+        self.out.push(Out::Do(Effect::Run(tag, Box::new(driver))));
+    }
+
+    fn answered(&mut self, tag: Tag, message: Message, status: u16) {
+        let found = message.id().and_then(|id| self.table.by_upstream_id(id, tag.ticket.number));
+        let Some(number) = found.filter(|number| self.table.remove_request(*number).is_some()) else {
+            return self.note("dropped an answer of the service to a question that nobody asked");
+        };
+        self.out.push(Out::Heard(Heard::Answer { ticket: ticket(number), message, status }));
+    }
+
+    fn failed(&mut self, number: u64, failure: Failure) {
+        let die = self.moment.die;
+        let fresh = self.table.own_id();
+        let Some(request) = self.table.request(number) else { return };
+        let class = if failure.processed == Processed::No { Class::A } else { request.class };
+        if !failure.transient || !class.may_reissue(request.reissues) {
+            let in_doubt = failure.processed == Processed::Maybe || request.in_doubt;
+            return self.give_up(number, failure.error.may_have_executed(in_doubt));
+        }
+        let after = reissue_after(request.reissues, die);
+        request.reissues += 1;
+        if failure.processed == Processed::Maybe {
+            request.upstream = fresh;
+            request.in_doubt = true;
+        }
+        self.carry(number, after);
+    }
+
+    fn give_up(&mut self, number: u64, error: Error) {
+        if self.table.remove_request(number).is_some() {
+            self.out.push(Out::Heard(Heard::Failed { ticket: ticket(number), error }));
+        }
+    }
+}
+
+fn ticket(number: u64) -> Ticket {
+    Ticket { era: Era::Modern, number }
+}

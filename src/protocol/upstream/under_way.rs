@@ -1,0 +1,351 @@
+//! What is under way to a service, and how each kind of message may be treated when it fails.
+//!
+//! Refuses to send: it keeps the table and knows the classes of section 6.3.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::protocol::driver::Repeat;
+use crate::protocol::message::{Id, Message};
+use crate::protocol::request::Promise;
+use crate::protocol::retry;
+
+/// How the ids of our own requests begin.
+const OWN_ID: &str = "asistry-";
+/// How often a request is issued anew on our own account.
+const MOST_REISSUES: u32 = 2;
+
+/// Who wants the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The client.
+    Client,
+    /// The upstream itself.
+    Own(Own),
+}
+
+/// What is asked on our own account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// `initialize`, where the client's own is not there to be sent.
+    Initialize,
+    /// `tools/list`, for the rules about tools.
+    Tools,
+    /// Whether the session still exists.
+    Ping,
+    /// `logging/setLevel` and subscriptions after a session was opened anew.
+    Restore,
+}
+
+/// What may be done about a message that may have run (section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Only asks: issued anew by itself, twice at most.
+    A,
+    /// A tool call that says that repeating it is harmless: issued anew once.
+    B,
+    /// Never issued anew.
+    C,
+}
+
+impl Class {
+    /// Returns the class of a method; a `tools/call` is of class C unless its tool says otherwise.
+    pub fn of(method: &str) -> Self {
+        match method {
+            "initialize"
+            | "server/discover"
+            | "resources/read"
+            | "prompts/get"
+            | "completion/complete"
+            | "ping"
+            | "tasks/get"
+            | "tasks/cancel"
+            | "subscriptions/listen"
+            | "logging/setLevel"
+            | "resources/subscribe"
+            | "resources/unsubscribe" => Self::A,
+            _ if method.ends_with("/list") && !method.starts_with("notifications/") => Self::A,
+            _ => Self::C,
+        }
+    }
+
+    /// Returns whether an exchange of this class may be made again while it may have run.
+    pub fn repeat(self) -> Repeat {
+        if self == Self::C { Repeat::Never } else { Repeat::Harmless }
+    }
+
+    /// Says whether a request that may have run is issued once more.
+    pub fn may_reissue(self, reissues: u32) -> bool {
+        match self {
+            Self::A => reissues < MOST_REISSUES,
+            Self::B => reissues == 0,
+            Self::C => false,
+        }
+    }
+}
+
+/// Something under way.
+#[derive(Debug)]
+pub enum Entry {
+    /// A request.
+    Request(Request),
+    /// A notification, or an answer to a request of the service.
+    Notice(Notice),
+    /// The standalone stream (LEG-5).
+    Listen,
+    /// The stream of HTTP+SSE.
+    Stream,
+}
+
+/// Whether a request has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// It waits for the session, or for the list of tools.
+    Waiting,
+    /// A driver has it.
+    Sent,
+}
+
+/// A request, with everything that is promised about it.
+#[derive(Debug)]
+pub struct Request {
+    /// The message; its own id is the client's, or the one that we gave it.
+    pub message: Message,
+    /// The id that the service sees.
+    pub upstream: Id,
+    /// Who wants the answer.
+    pub origin: Origin,
+    /// What may be done if it may have run.
+    pub class: Class,
+    /// What is promised, over all attempts.
+    pub promise: Promise,
+    /// Counts drivers, so that reports of an abandoned one are told apart.
+    pub attempt: u32,
+    /// How often it was issued anew.
+    pub reissues: u32,
+    /// The session it was last sent in.
+    pub generation: u64,
+    /// Whether it has left.
+    pub sending: Sending,
+    /// An earlier attempt may have run, whatever becomes of the next one.
+    pub in_doubt: bool,
+    /// It was sent again because its session was gone (LEG-10: once).
+    pub replayed: bool,
+}
+
+/// A notification, or a response to a request of the service.
+#[derive(Debug)]
+pub struct Notice {
+    /// The message.
+    pub message: Message,
+    /// It is `notifications/initialized`.
+    pub confirms_session: bool,
+    /// It was sent again because its session was gone.
+    pub replayed: bool,
+    /// Counts drivers.
+    pub attempt: u32,
+    /// The session it belongs to.
+    pub generation: u64,
+}
+
+impl Notice {
+    /// Makes a notice for the session of this generation.
+    pub fn new(message: Message, generation: u64) -> Self {
+        Self { message, confirms_session: false, replayed: false, attempt: 0, generation }
+    }
+}
+
+impl Request {
+    /// Makes a request that has not left yet.
+    pub fn new(message: Message, upstream: Id, origin: Origin, terms: (Class, Promise)) -> Self {
+        Self {
+            message,
+            upstream,
+            origin,
+            class: terms.0,
+            promise: terms.1,
+            attempt: 0,
+            reissues: 0,
+            generation: 0,
+            sending: Sending::Waiting,
+            in_doubt: false,
+            replayed: false,
+        }
+    }
+}
+
+/// The table of all that is under way.
+#[derive(Debug, Default)]
+pub struct UnderWay {
+    all: HashMap<u64, Entry>,
+    count: u64,
+    own_ids: u64,
+    requests: usize,
+    notices: usize,
+    bytes: usize,
+    /// Requests whose id is a text that looks like a number.
+    numeric_texts: usize,
+}
+
+impl UnderWay {
+    /// Adds an entry and returns its number.
+    pub fn insert(&mut self, entry: Entry) -> u64 {
+        self.count += 1;
+        self.measure(&entry, 1);
+        self.all.insert(self.count, entry);
+        self.count
+    }
+
+    /// Puts an entry back under its number.
+    pub fn put_back(&mut self, number: u64, entry: Entry) {
+        self.measure(&entry, 1);
+        self.all.insert(number, entry);
+    }
+
+    /// Removes an entry.
+    pub fn remove(&mut self, number: u64) -> Option<Entry> {
+        let entry = self.all.remove(&number)?;
+        self.measure(&entry, -1);
+        Some(entry)
+    }
+
+    /// Removes a request.
+    pub fn remove_request(&mut self, number: u64) -> Option<Request> {
+        self.request(number)?;
+        match self.remove(number) {
+            Some(Entry::Request(request)) => Some(request),
+            _ => None,
+        }
+    }
+
+    fn measure(&mut self, entry: &Entry, sign: isize) {
+        let (requests, notices, bytes) = match entry {
+            Entry::Request(Request { message, origin: Origin::Client, .. }) => (1, 0, message.text().len()),
+            Entry::Notice(notice) => (0, 1, notice.message.text().len()),
+            _ => (0, 0, 0),
+        };
+        let add = |to: usize, n: usize| to.wrapping_add_signed(sign * n.cast_signed());
+        self.requests = add(self.requests, requests);
+        self.notices = add(self.notices, notices);
+        self.bytes = add(self.bytes, bytes);
+        let numeric = matches!(entry, Entry::Request(r) if r.message.id().is_some_and(looks_like_a_number));
+        self.numeric_texts = add(self.numeric_texts, usize::from(numeric));
+    }
+
+    /// Returns an entry.
+    pub fn entry(&mut self, number: u64) -> Option<&mut Entry> {
+        self.all.get_mut(&number)
+    }
+
+    /// Returns a request.
+    pub fn request(&mut self, number: u64) -> Option<&mut Request> {
+        match self.all.get_mut(&number) {
+            Some(Entry::Request(request)) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// Finds a request by the id that the service sees: the one of this number first, then all others.
+    pub fn by_upstream_id(&mut self, id: &Id, likely: u64) -> Option<u64> {
+        if self.request(likely).is_some_and(|request| &request.upstream == id) {
+            return Some(likely);
+        }
+        let is_it = |entry: &Entry| matches!(entry, Entry::Request(r) if &r.upstream == id && r.sending == Sending::Sent);
+        self.all.iter().find(|(_, entry)| is_it(entry)).map(|(number, _)| *number)
+    }
+
+    /// Returns how many requests of the client and notices are under way, and the bytes they hold.
+    pub fn open(&self) -> (usize, usize) {
+        (self.requests + self.notices, self.bytes)
+    }
+
+    /// Returns how many notices are under way.
+    pub fn notices(&self) -> usize {
+        self.notices
+    }
+
+    /// Returns the numbers of all requests, oldest first.
+    pub fn requests(&self) -> Vec<u64> {
+        let mut numbers: Vec<u64> =
+            self.all.iter().filter(|(_, e)| matches!(e, Entry::Request(_))).map(|(n, _)| *n).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Says whether a request of our own of this kind is under way.
+    pub fn asks(&self, own: Own) -> bool {
+        self.all.values().any(|entry| matches!(entry, Entry::Request(r) if r.origin == Origin::Own(own)))
+    }
+
+    /// Says whether a request is under way in the session of this generation.
+    pub fn is_used(&self, generation: u64) -> bool {
+        let uses = |r: &Request| r.generation == generation && r.sending == Sending::Sent;
+        self.all.values().any(|entry| matches!(entry, Entry::Request(r) if uses(r)))
+    }
+
+    /// Returns the id under which the service sees a request: the client's own, unless a service may hand that back
+    /// changed, or would confuse it with another one under way.
+    pub fn id_for(&mut self, id: Option<&Id>) -> Id {
+        match id {
+            Some(id) if id.is_portable() && !self.is_ambiguous(id) => id.clone(),
+            _ => self.own_id(),
+        }
+    }
+
+    /// Makes an id for the service that no request under way bears.
+    pub fn own_id(&mut self) -> Id {
+        loop {
+            self.own_ids += 1;
+            let id = Id::Text(format!("{OWN_ID}{}", self.own_ids).into());
+            if !self.is_ambiguous(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Some services answer `"1"` to `1`: both at once cannot be told apart.
+    fn is_ambiguous(&self, id: &Id) -> bool {
+        let may_be = match id {
+            Id::Integer(_) => self.numeric_texts > 0,
+            Id::Text(text) => text.starts_with(OWN_ID) || looks_like_a_number(id),
+            Id::Odd(_) => true,
+        };
+        may_be
+            && self.all.values().any(|entry| matches!(entry, Entry::Request(r) if r.upstream.resembles(id)))
+    }
+}
+
+fn looks_like_a_number(id: &Id) -> bool {
+    matches!(id, Id::Text(text) if text.starts_with(|c: char| c == '-' || c.is_ascii_digit()))
+}
+
+/// 0.25 s, 1 s, each with jitter.
+pub fn reissue_after(reissues: u32, die: f64) -> Duration {
+    let step = retry::backoff(Duration::from_millis(250), reissues * 2, Duration::from_secs(1));
+    step.mul_f64(0.75 + die / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_counts_as_long_as_it_is_under_way() {
+        let mut table = UnderWay::default();
+        let message = Message::notification("notifications/x", None);
+        let length = message.text().len();
+        let number = table.insert(Entry::Notice(Notice::new(message, 0)));
+        assert_eq!(table.open(), (1, length));
+        table.remove(number);
+        assert_eq!(table.open(), (0, 0));
+    }
+
+    #[test]
+    fn only_what_asks_is_issued_anew_by_itself() {
+        assert_eq!(Class::of("tools/list"), Class::A);
+        assert_eq!(Class::of("resources/templates/list"), Class::A);
+        assert_eq!(Class::of("tools/call"), Class::C);
+        assert_eq!(Class::of("tasks/update"), Class::C);
+        assert_eq!(Class::of("x/custom"), Class::C);
+    }
+}

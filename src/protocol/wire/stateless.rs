@@ -1,0 +1,112 @@
+//! Streamable HTTP of 2026-07-28: POST only, with headers that repeat what the body says (section 4).
+//!
+//! Refuses session ids and streams of the service's own (MOD-5).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+use url::Url;
+
+use crate::protocol::http::HttpCall;
+use crate::protocol::message::Message;
+
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+/// The wire of 2026-07-28.
+#[derive(Clone, Debug)]
+pub struct Stateless {
+    url: Arc<Url>,
+    post: HeaderMap,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Params<'a> {
+    #[serde(borrow, rename = "_meta")]
+    meta: Meta<'a>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    uri: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "taskId")]
+    task: Option<Cow<'a, str>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Meta<'a> {
+    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
+    version: Option<Cow<'a, str>>,
+}
+
+impl Stateless {
+    /// Speaks to this endpoint.
+    pub fn new(url: Arc<Url>) -> Self {
+        let mut post = HeaderMap::with_capacity(8);
+        post.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        post.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        Self { url, post }
+    }
+
+    /// Draws the POST of a request; `body` is its text under the id that the service sees.
+    pub fn post(&self, message: &Message, body: Bytes) -> HttpCall {
+        let params: Params =
+            message.params().and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
+        let name = match message.method() {
+            "tools/call" | "prompts/get" => params.name,
+            "resources/read" => params.uri,
+            "tasks/get" | "tasks/update" | "tasks/cancel" => params.task,
+            _ => None,
+        };
+        let mut headers = self.post.clone();
+        let values = [
+            (VERSION, params.meta.version),
+            (METHOD, Some(Cow::Borrowed(message.method()))),
+            (NAME, name.map(|name| Cow::Owned(encoded(&name)))),
+        ];
+        for (header, value) in values {
+            if let Some(Ok(value)) = value.map(|value| HeaderValue::from_str(&value)) {
+                headers.insert(header, value);
+            }
+        }
+        HttpCall { method: http::Method::POST, url: self.url.clone(), headers, body }
+    }
+}
+
+/// Returns a text as the value of a header: as it is, or in the sentinel form of section 4 (T-15).
+fn encoded(text: &str) -> String {
+    let is_plain = text.bytes().all(|byte| matches!(byte, 0x20..=0x7e | b'\t'));
+    let is_padded = text.trim_matches([' ', '\t']) != text;
+    let looks_encoded = text.starts_with("=?base64?") && text.ends_with("?=");
+    match is_plain && !is_padded && !looks_encoded && !text.is_empty() {
+        true => text.to_owned(),
+        false => format!("=?base64?{}?=", STANDARD.encode(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_a_header_cannot_hold_is_encoded() {
+        let vectors = [
+            ("Hello, 世界", "=?base64?SGVsbG8sIOS4lueVjA==?="),
+            (" padded ", "=?base64?IHBhZGRlZCA=?="),
+            ("line1\nline2", "=?base64?bGluZTEKbGluZTI=?="),
+            ("=?base64?literal?=", "=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?="),
+            ("us west 1", "us west 1"),
+            ("", "=?base64??="),
+        ];
+        for (text, header) in vectors {
+            assert_eq!(encoded(text), header);
+        }
+    }
+}
