@@ -17,8 +17,11 @@ const WINDOW: Duration = Duration::from_secs(1);
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// At least this many exchanges go at once in a window.
 const BURST: u32 = 8;
-/// Further ones follow at this distance.
+/// Further ones follow at this distance, until the slowest service would have refused one of them.
 const STAGGER: Duration = Duration::from_millis(5);
+/// So many of them; those behind follow more closely.
+const STAGGERED: u32 = 32;
+const CLOSE: Duration = Duration::from_millis(1);
 /// The distance of exchanges behind a limit lies in this range.
 const PACE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// The distance where nothing is known of the limit.
@@ -45,8 +48,9 @@ struct Window {
     accepted: u32,
     /// The most that was accepted in an earlier window.
     proven: u32,
-    /// The last turn that was given.
+    /// The last turn that was given, and how many were.
     tail: Instant,
+    turns: u32,
 }
 
 /// A limit that the service has shown.
@@ -103,12 +107,13 @@ impl Gate {
             window.used += 1;
             return Admission::Go;
         }
-        window.tail = window.tail.max(now) + STAGGER;
+        window.turns += 1;
+        window.tail = window.tail.max(now) + if window.turns <= STAGGERED { STAGGER } else { CLOSE };
         Admission::Staggered(window.tail - now)
     }
 
     fn window_at(&mut self, now: Instant) -> &mut Window {
-        let fresh = |proven| Window { since: now, used: 0, accepted: 0, proven, tail: now };
+        let fresh = |proven| Window { since: now, used: 0, accepted: 0, proven, tail: now, turns: 0 };
         let window = self.window.get_or_insert_with(|| fresh(0));
         let age = now.saturating_duration_since(window.since);
         if age > WINDOW {

@@ -711,3 +711,35 @@ impl Driver {
         self.unsuccessful(head.status, body, failure, moment)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn a_notification_that_is_answered_by_an_endless_stream_lets_its_connection_go() {
+        let url = Arc::new(url::Url::parse("http://h/mcp").unwrap());
+        let call =
+            HttpCall { method: http::Method::POST, url, headers: http::HeaderMap::new(), body: Bytes::new() };
+        let now = Instant::now();
+        let terms = Terms {
+            retry: RetryPolicy { max_wait: Duration::ZERO, unhinted_is_final: false, repeats_503: false },
+            standing: Standing::InSession,
+            answers: Answers::Here,
+            repeat: Repeat::Harmless,
+            silence: Duration::from_secs(60),
+            place: "http://h/mcp".into(),
+        };
+        let mut driver = Driver::new(call, Purpose::Notice, terms, Promise::new(now, None));
+        let at = |now| Moment { now, wall: SystemTime::now(), die: 0.0 };
+        assert!(matches!(driver.admitted(Admission::Go, at(now)), Next::Exchange(_)));
+        let mut headers = http::HeaderMap::new();
+        headers.insert("content-type", http::HeaderValue::from_static("text/event-stream"));
+        assert_eq!(driver.head(Head { status: 200, headers }, now), Body::Events);
+        assert!(matches!(driver.take_items()[..], [Item::Accepted]));
+        driver.heard(now + NOTICE_STREAM);
+        assert!(matches!(driver.tick(at(now + NOTICE_STREAM)), Some(Next::Over(Outcome::Done))));
+    }
+}

@@ -167,3 +167,49 @@ const PEAK_OF_64_MIB: usize = 210;
 const PEAK_OF_400_ANSWERS: usize = 265;
 #[cfg(target_os = "linux")]
 const PEAK_UNREAD: usize = 75;
+
+#[test]
+fn forty_calls_at_ten_a_second_take_at_most_sixty_posts() {
+    let seconds = std::sync::Mutex::new(std::collections::HashMap::<u64, u32>::new());
+    let begun = std::time::Instant::now();
+    let service = Service::start(move |received| {
+        if received.method != "tools/call" {
+            return None;
+        }
+        let mut seconds = seconds.lock().unwrap();
+        let taken = seconds.entry(begun.elapsed().as_secs()).or_default();
+        *taken += 1;
+        (*taken > 10).then(|| Reply::empty(429).header("retry-after", "1"))
+    });
+    let mut bridge = bridge(&service, &[]).spawn();
+    bridge.open("2025-06-18");
+    for id in 1..=40 {
+        bridge.call(id, "quick");
+    }
+    let mut ids: Vec<u64> = (0..40)
+        .map(|_| {
+            let answer = bridge.hear();
+            assert!(answer["result"].is_object(), "{answer}");
+            answer["id"].as_u64().unwrap()
+        })
+        .collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=40).collect::<Vec<_>>());
+    let posts = service.received().iter().filter(|received| received.method == "tools/call").count();
+    assert!(posts <= 60, "{posts} posts");
+}
+
+#[test]
+fn a_json_body_without_an_end_is_given_up() {
+    let chunk = Bytes::from(vec![b'x'; 8 * MIB]);
+    let parts: Vec<Bytes> =
+        std::iter::once(Bytes::from_static(b"{\"a\":\"")).chain(std::iter::repeat_n(chunk, 20)).collect();
+    let service =
+        Service::start(move |received| (received.method == "endless").then(|| Reply::parts(parts.clone())));
+    let mut bridge = bridge(&service, &[]).spawn();
+    bridge.open("2025-06-18");
+    bridge.say(request("1", "endless", "{}"));
+    let answer = bridge.hear();
+    assert_eq!(answer["error"]["data"]["kind"], "protocol_violation", "{answer}");
+    assert!(bridge.peak_memory() < 200 * MIB, "{}", bridge.peak_memory());
+}

@@ -362,4 +362,13 @@ mod tests {
         assert!(tools.permit(&call("delete_a")).is_err());
         assert!(tools.permit(&call("unheard_of")).is_err());
     }
+
+    #[test]
+    fn a_list_without_an_end_is_given_up() {
+        let mut tools = Tools::new(ToolRules::default());
+        assert!((0..MOST_PAGES).all(|page| tools.is_new_page(&page.to_string(), 10)));
+        assert!(!tools.is_new_page("one more", 10), "too many pages");
+        tools.learned();
+        assert!(tools.is_new_page("1", MOST_BYTES) && !tools.is_new_page("2", 1), "too many bytes");
+    }
 }

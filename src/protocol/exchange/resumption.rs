@@ -145,3 +145,46 @@ impl Resumption {
         call
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn at(now: Instant) -> Moment {
+        Moment { now, wall: SystemTime::now(), die: 0.0 }
+    }
+
+    fn named(retry: u64) -> Resumption {
+        let mut stream = Resumption::default();
+        let retry = Some(Duration::from_millis(retry));
+        stream.event(&Event { id: Some("1".into()), retry, ..Event::default() });
+        stream
+    }
+
+    #[test]
+    fn a_service_that_closes_at_once_is_not_asked_again_and_again() {
+        let (mut stream, now) = (Resumption::default(), Instant::now());
+        let waits: Vec<_> = (0..10).map(|_| stream.listens_again_after(at(now)).as_millis()).collect();
+        assert_eq!(waits[..4], [250, 500, 1000, 2000]);
+        assert_eq!(waits[9], 15_000, "half of 30 s at the least");
+    }
+
+    #[test]
+    fn after_a_minute_of_health_the_backoff_begins_anew() {
+        let (mut stream, now) = (Resumption::default(), Instant::now());
+        for _ in 0..5 {
+            stream.listens_again_after(at(now));
+        }
+        stream.opened(now);
+        assert_eq!(stream.listens_again_after(at(now + HEALTHY)).as_millis(), 250);
+    }
+
+    #[test]
+    fn a_retry_of_zero_counts_as_100_milliseconds() {
+        let now = at(Instant::now());
+        assert_eq!(named(0).after_loss(Duration::from_secs(60), now), Ok(SHORTEST));
+        assert!(named(0).listens_again_after(now) >= SHORTEST);
+    }
+}
