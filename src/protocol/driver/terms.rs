@@ -1,0 +1,173 @@
+//! The words between a driver and whoever runs it: what a message is, its conditions, what is to be done, what came.
+//!
+//! Refuses behaviour: these are plain values.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Failure;
+use crate::protocol::http::{Head, HttpCall};
+use crate::protocol::message::{Id, Message};
+use crate::protocol::retry::RetryPolicy;
+
+/// What the message on its way is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A request under the id that the service sees.
+    Request(Id),
+    /// A notification, or a response to a request of the service.
+    Notice,
+    /// The standalone stream of Streamable HTTP (LEG-5).
+    Listen,
+    /// The stream of the HTTP+SSE transport, whose first event names the endpoint (SSE-2).
+    Stream,
+}
+
+/// How the exchange relates to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It opens one: the headers of the reply matter (LEG-1).
+    Opens(Fallback),
+    /// A session id goes along, so a 404 may mean that the session is gone.
+    InSession,
+    /// There is no session.
+    Free,
+}
+
+/// Whether another wire may be tried where the endpoint refuses the opening message (SSE-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// The wire is not known yet.
+    Possible,
+    /// It is known, or forced.
+    Excluded,
+}
+
+/// Where the answer to a request arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// In the reply to its POST.
+    Here,
+    /// On the service's own stream (HTTP+SSE).
+    OnTheStream,
+}
+
+/// Whether the message may be sent again although it may have run (section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// It only reads, or says that repeating is harmless (classes A and B).
+    Harmless,
+    /// It may change something (class C).
+    Never,
+}
+
+/// The conditions of one message.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How long refusals are waited out.
+    pub retry: RetryPolicy,
+    /// How the exchange relates to a session.
+    pub standing: Standing,
+    /// Where its answer arrives.
+    pub answers: Answers,
+    /// Whether it may be sent again although it may have run.
+    pub repeat: Repeat,
+    /// The longest silence.
+    pub silence: Duration,
+    /// The service as it is named in errors.
+    pub place: Arc<str>,
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub enum Next {
+    /// Ask the gate of the key, then call [`super::Driver::admitted`].
+    Admit,
+    /// Make this exchange and report its head or its failure.
+    Exchange(HttpCall),
+    /// Do nothing until [`super::Driver::wake`], then call [`super::Driver::tick`].
+    Rest,
+    /// The credential was rejected: see [`super::Driver::challenge`], then call [`super::Driver::challenged`].
+    Challenge,
+    /// It is over.
+    Over(Outcome),
+}
+
+/// What came of a message.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The response was handed out, or the notification was accepted.
+    Done,
+    /// The session is gone, the service says.
+    SessionLost(Box<Loss>),
+    /// There is no standalone stream.
+    NoStream,
+    /// The standalone stream needs a credential that is accepted.
+    StreamDenied,
+    /// The endpoint does not take the opening message; another wire may be spoken there.
+    NoEndpoint(Option<Box<Message>>, Box<Failure>),
+    /// It failed.
+    Failed(Box<Failure>),
+}
+
+/// A refusal that says that the session is gone.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// The service's own error, if it sent one.
+    pub answer: Option<Message>,
+    /// Ours, where it sent none.
+    pub failure: Failure,
+    /// How long after the sending it came (LEG-10).
+    pub after: Duration,
+}
+
+/// What came out of a reply.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A message of the service, and the status of the reply that held it.
+    Message(Message, u16),
+    /// The endpoint of the HTTP+SSE transport, as the service wrote it.
+    Endpoint(String),
+    /// The headers of the reply to the opening message.
+    Opening(Head),
+    /// A notification was accepted; its reply goes on.
+    Accepted,
+}
+
+/// How far a call came that got no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// No connection was made: nothing was sent.
+    NotConnected,
+    /// The peer's certificate is not trusted: nothing was sent.
+    UntrustedPeer,
+    /// Perhaps the service.
+    Connected,
+}
+
+/// How the body of a reply is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Feed each event to [`super::Driver::event`].
+    Events,
+    /// Collect it and hand it to [`super::Driver::body`].
+    Whole,
+}
+
+/// What an exchange says about the rate limit of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateNews {
+    /// The service took it.
+    Accepted,
+    /// It was refused; the service wants this much time.
+    Refused(Duration),
+}
+
+/// What follows a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Another credential is there: the exchange is made again.
+    Yes,
+    /// The rejection is final.
+    No,
+}
