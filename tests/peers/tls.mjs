@@ -93,4 +93,32 @@ await check('tls: a proxy from the environment is used, and not for what NO_PROX
   assert.equal((await call(port, trusted, { ...env, NO_PROXY: 'localhost' })).code, 0);
   assert.equal(tunnels.length, 1);
 });
+// Node goes on processing streams that it refuses or that its GOAWAY disowns: neither proves that a call did not run.
+for (const [how, refuse] of [
+  ['RST_STREAM with REFUSED_STREAM', (stream) => stream.close(http2.constants.NGHTTP2_REFUSED_STREAM)],
+  ['GOAWAY that disowns it', (stream) => { stream.session.goaway(http2.constants.NGHTTP2_NO_ERROR, 0); stream.session.destroy(); }],
+]) {
+  await check(`tls: a call is not sent again after ${how}`, async () => {
+    let calls = 0;
+    const server = http2.createSecureServer({ key: readFileSync(at('server.key')), cert: readFileSync(at('server.pem')) });
+    server.on('stream', async (stream, headers) => {
+      stream.on('error', () => {});
+      if (headers[':method'] !== 'POST') return stream.respond({ ':status': 405 }, { endStream: true });
+      const message = JSON.parse(await text(stream));
+      if (message.method === 'tools/call') {
+        calls += 1;
+        return refuse(stream);
+      }
+      if (message.id === undefined) return stream.respond({ ':status': 202 }, { endStream: true });
+      stream.respond({ ':status': 200, 'content-type': 'application/json' });
+      stream.end(JSON.stringify({ jsonrpc: '2.0', id: message.id, result: ANSWERS[message.method] ?? {} }));
+    });
+    server.on('sessionError', () => {});
+    await new Promise((done) => server.listen(0, '127.0.0.1', done));
+    const { code, err } = await call(server.address().port, trusted);
+    assert.equal(calls, 1, err);
+    assert.equal(code, 6, err);
+    assert.match(err, /may have run/);
+  });
+}
 finish();
