@@ -235,7 +235,7 @@ impl Driver {
             State::Exchanging { heard } => self.silence().map(|silence| *heard + silence),
             State::Elsewhere { heard } => Some(*heard + self.terms.silence),
         };
-        match (own, self.promise.deadline().filter(|_| self.is_limited())) {
+        match (own, self.promise.deadline().filter(|_| self.is_limited() && !self.answered)) {
             (Some(own), Some(deadline)) => Some(own.min(deadline)),
             (own, deadline) => own.or(deadline),
         }

@@ -151,18 +151,25 @@ impl Remote {
             }
             next = match next {
                 Next::Over(outcome) => return outcome,
+                Next::Admit if slot.is_none() => {
+                    match until_wake(&mut flight.driver, self.slots.acquire()).await {
+                        Ok(free) => slot = free.ok(),
+                        Err(end) => {
+                            next = end;
+                            continue;
+                        }
+                    }
+                    Next::Admit
+                }
                 Next::Admit => {
                     let admission = self.gate().admit(Instant::now(), flight.driver.ask());
                     flight.driver.admitted(admission, moment())
                 }
-                Next::Exchange(call) => {
-                    if slot.is_none() {
-                        let Ok(free) = self.slots.acquire().await else { return Outcome::Done };
-                        slot = Some(free);
-                    }
-                    self.exchange(flight, call).await
+                Next::Exchange(call) => self.exchange(flight, call).await,
+                Next::Rest => {
+                    slot = None;
+                    self.rest(flight).await
                 }
-                Next::Rest => self.rest(flight).await,
                 Next::Challenge => {
                     let challenge = flight.driver.challenge();
                     let again = self.authorizer.rejected(flight.signed, &challenge).await;

@@ -354,8 +354,13 @@ impl Legacy {
         self.effect(Effect::Run(Tag { ticket: ticket(number), attempt }, Box::new(driver)));
     }
 
-    /// Sends a notification or a response in the session of this generation.
+    /// Sends a notification or a response in the session of this generation; in no other one.
     fn notify_in(&mut self, message: Message, generation: u64) {
+        let exists = generation == self.session.generation
+            || self.retired.iter().any(|session| session.generation == generation);
+        if !exists {
+            return;
+        }
         let number = self.table.insert(Entry::Notice(Notice::new(message, generation)));
         self.carry(number, Duration::ZERO);
     }
