@@ -32,7 +32,8 @@ pub fn ask(asker: Asker, params: &Value) -> Outcome {
 
 fn filled_in(asker: Asker, params: &Value) -> Result<Option<Value>> {
     let message = params["message"].as_str().unwrap_or_default();
-    ui::say(&format!("\nThe service asks: {message}"));
+    ui::say("");
+    ui::say(&format!("The service asks: {message}"));
     if let Some(url) = params["url"].as_str() {
         ui::say(&format!("It wants you to open {url}"));
         let done =

@@ -69,7 +69,7 @@ pub fn start(common: &Common, manner: Manner) -> Result<Log> {
     }
     let mut queue = None;
     let out = match &common.log_file {
-        None => Out::Stderr,
+        None => Out::Stderr(common.log_format),
         Some(path) => {
             let wrong =
                 |e| Error::new(Kind::Usage, format!("--log-file {} cannot be written: {e}", path.display()));
@@ -81,7 +81,7 @@ pub fn start(common: &Common, manner: Manner) -> Result<Log> {
                 Manner::Directly => Out::File(Mutex::new(file)),
                 Manner::Queued => {
                     let started = Queue::start(file, note).map_err(wrong)?;
-                    Out::Queue(queue.insert(started).clone())
+                    Out::Queue(queue.insert(started).clone(), common.log_format)
                 }
             }
         }
@@ -125,9 +125,9 @@ fn targets(common: &Common, named: Option<&str>) -> Result<Targets> {
 
 /// Where log lines go.
 enum Out {
-    Stderr,
+    Stderr(LogFormat),
     File(Mutex<std::fs::File>),
-    Queue(Queue),
+    Queue(Queue, LogFormat),
 }
 
 /// One line on its way.
@@ -136,13 +136,20 @@ enum Writer<'a> {
     File(std::sync::MutexGuard<'a, std::fs::File>),
 }
 
+impl<'a> Writer<'a> {
+    /// JSON has no line break that a stranger could have put there.
+    fn line(line: Line<'a>, format: LogFormat) -> Self {
+        Self::Line(if format == LogFormat::Json { line.exactly() } else { line })
+    }
+}
+
 impl<'a> MakeWriter<'a> for Out {
     type Writer = Writer<'a>;
 
     fn make_writer(&'a self) -> Writer<'a> {
         match self {
-            Self::Stderr => Writer::Line(stderr::stderr()),
-            Self::Queue(queue) => Writer::Line(queue.line()),
+            Self::Stderr(format) => Writer::line(stderr::stderr(), *format),
+            Self::Queue(queue, format) => Writer::line(queue.line(), *format),
             Self::File(file) => Writer::File(file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
         }
     }

@@ -113,6 +113,9 @@ fn run_card() -> ExitCode {
     let environment = Environment::read();
     let (json, annotated) = (card.common.output.is_json(), environment.is_github_action());
     let (profile, url) = (card.common.profile.clone(), card.common.url.clone());
+    if annotated {
+        ui::read_by_github_actions();
+    }
     let code = match run(card, &environment) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -120,7 +123,7 @@ fn run_card() -> ExitCode {
             let advise = Target::of(profile, url.as_deref(), &config).advise(|| None);
             let error = told(&error).advised(&advise);
             ui::failure(&error, json);
-            if annotated {
+            if annotated && !json {
                 ui::annotation(&error);
             }
             ExitCode::from(error.kind().exit_code())

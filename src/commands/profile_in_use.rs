@@ -99,9 +99,7 @@ impl ProfileInUse {
         let way = Way { endpoint: &endpoint, proxy: proxy.as_ref(), allow_http };
         let authorizer = Authorizer::new(&profile, &way, credential, extra)?;
         if options.insecure == Some(true) {
-            crate::ui::say(
-                "asistry: --insecure: no certificate is checked; anyone on the way can read the key",
-            );
+            crate::ui::warn("--insecure: no certificate is checked; anyone on the way can read the key");
         }
         let trace = common.trace.as_deref().map(Trace::create).transpose()?.map(Arc::new);
         let net = Net::new(endpoint.clone(), tls_of(&options, environment), proxies_of(&endpoint, proxy));

@@ -8,6 +8,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::foreign;
+
 /// serde_json reads values of fewer levels.
 const DEEPEST: usize = 128;
 
@@ -112,18 +114,20 @@ pub fn pretty(value: &Value, coloured: bool) -> String {
     drawing.text
 }
 
-/// Returns a text of JSON with the control characters escaped that JSON allows in a string and a terminal
-/// obeys (C1).
+/// Returns a text of JSON with what JSON allows in a string and no person should meet escaped: control characters
+/// that a terminal obeys (C1), and what cannot be seen or turns the direction of the text.
 pub fn harmless(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
-        if c.is_control() && c != '\n' {
-            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        if c.is_control() && c != '\n' || foreign::is_unseen(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(text, "\\u{unit:04x}");
+            }
         } else {
             text.push(c);
         }
     }
-    text
+    foreign::disarmed_json(text)
 }
 
 struct Drawing {
@@ -205,11 +209,11 @@ mod tests {
 
     #[test]
     fn values_are_indented_as_everybody_does() {
-        let value = json!({"a": [1, "x\u{9b}\n", null, {}, []], "b": {"c": true}});
+        let value = json!({"a": [1, "x\u{9b}\u{202e}\u{e0001}\n", null, {}, []], "b": {"c": true}});
         let plain = pretty(&value, false);
         assert_eq!(
             plain,
-            "{\n  \"a\": [\n    1,\n    \"x\\u009b\\n\",\n    null,\n    {},\n    []\n  ],\n  \"b\": {\n    \"c\": true\n  }\n}"
+            "{\n  \"a\": [\n    1,\n    \"x\\u009b\\u202e\\udb40\\udc01\\n\",\n    null,\n    {},\n    []\n  ],\n  \"b\": {\n    \"c\": true\n  }\n}"
         );
         assert_eq!(serde_json::from_str::<Value>(&plain).unwrap(), value);
         let mut coloured = pretty(&value, true);

@@ -1,8 +1,9 @@
 //! The only printer for people.
 //!
-//! Refuses control characters of foreign text: none of them reaches a terminal.
+//! Refuses to let the text of a service act: what it may do to a reader, [`foreign`] knows.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod foreign;
 pub mod json;
 mod progress;
 pub mod stderr;
@@ -13,19 +14,20 @@ use std::io::{IsTerminal, Write};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
+pub use foreign::{clean, read_by_github_actions};
 pub use progress::Progress;
 
 /// Prints an error, whether the call may have run, and the hint on stderr.
 pub fn error(error: &Error) {
-    let _ = writeln!(stderr::stderr(), "asistry: {}", clean(error.message()));
+    let _ = writeln!(stderr::stderr(), "asistry: {}", error.message());
     if error.details().may_have_executed == Some(true) {
         let _ = writeln!(stderr::stderr(), "  the call may have run: look before you repeat it");
     }
     if let Some(hint) = error.advice() {
-        let _ = writeln!(stderr::stderr(), "  try: {}", clean(hint));
+        let _ = writeln!(stderr::stderr(), "  try: {}", hint);
     }
     if let Some(result) = &error.details().result {
-        let _ = writeln!(stderr::stderr(), "{}", json::pretty(result, false));
+        let _ = writeln!(stderr::stderr().exactly(), "{}", json::pretty(result, false));
     }
 }
 
@@ -38,7 +40,7 @@ pub fn failure(error_: &Error, json: bool) {
     if let Some(result) = &error_.details().result {
         told["result"] = Value::clone(result);
     }
-    let _ = writeln!(stderr::stderr(), "{}", json::harmless(&told.to_string()));
+    let _ = writeln!(stderr::stderr().exactly(), "{}", json::harmless(&told.to_string()));
 }
 
 /// Returns a failure as the fields of a JSON object, absent ones left out.
@@ -60,12 +62,12 @@ pub fn failure_fields(error: &Error) -> Map<String, Value> {
 pub fn annotation(error_: &Error) {
     let hint = error_.advice().unwrap_or_default();
     let text = clean(&format!("{}\n{hint}", error_.message()));
-    let _ = writeln!(stderr::stderr(), "::error title=asistry::{}", escaped(text.trim_end()));
+    let _ = writeln!(stderr::stderr().exactly(), "::error title=asistry::{}", escaped(text.trim_end()));
 }
 
 /// Tells GitHub Actions to mask a secret that is about to be printed.
 pub fn mask(secret: &str) {
-    let _ = writeln!(stderr::stderr(), "::add-mask::{}", escaped(secret));
+    let _ = writeln!(stderr::stderr().exactly(), "::add-mask::{}", escaped(secret));
 }
 
 /// Writes a value into a workflow command.
@@ -75,13 +77,19 @@ fn escaped(value: &str) -> String {
 
 /// Prints one line for a person on stderr.
 pub fn say(line: &str) {
-    let _ = writeln!(stderr::stderr(), "{}", clean(line));
+    let _ = writeln!(stderr::stderr(), "{}", foreign::not_ours(line));
+}
+
+/// Prints a warning of ours on stderr.
+pub fn warn(line: &str) {
+    let _ = writeln!(stderr::stderr(), "asistry: {line}");
 }
 
 /// Prints a question on stderr and leaves the line open for the answer.
 pub fn ask(question: &str) {
     let mut stderr = std::io::stderr();
-    let _ = write!(stderr, "{} ", clean(question)).and_then(|()| stderr.flush());
+    let _ =
+        write!(stderr, "{} ", foreign::remark(&foreign::not_ours(question))).and_then(|()| stderr.flush());
 }
 
 /// Prints a result on stdout; a closed pipe ends quietly.
@@ -105,6 +113,7 @@ pub fn print_exactly(shown: &str) -> Result<()> {
 /// # Errors
 /// As [`print`].
 fn print_to_reader(shown: &str) -> Result<bool> {
+    let shown = foreign::disarmed(shown);
     let mut stdout = std::io::stdout().lock();
     let written = stdout
         .write_all(shown.as_bytes())
@@ -122,20 +131,4 @@ fn print_to_reader(shown: &str) -> Result<bool> {
 pub fn width() -> usize {
     let columns = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
     columns.unwrap_or(80)
-}
-
-/// Replaces control characters, except line break and tab.
-pub fn clean(text: &str) -> String {
-    let shown = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
-    text.chars().map(shown).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escape_sequences_of_strangers_are_disarmed() {
-        assert_eq!(clean("a\u{1b}[31mb\r\n\tc\u{9b}"), "a\u{fffd}[31mb\u{fffd}\n\tc\u{fffd}");
-    }
 }

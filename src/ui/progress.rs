@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use super::{clean, print_to_reader};
+use super::{clean, foreign, print_to_reader};
 use crate::error::Result;
 
 const TICK: Duration = Duration::from_millis(120);
@@ -93,7 +93,7 @@ impl Progress {
     /// Says a line above it; where nobody sees it, nothing.
     pub fn say(&self, line: &str) {
         if let Some(bar) = &self.0 {
-            bar.println(clean(line));
+            bar.println(foreign::remark(&foreign::not_ours(line)));
         }
     }
 

@@ -1,6 +1,6 @@
 //! stderr: written directly by a command, and by a thread of its own while a bridge runs.
 //!
-//! Whoever does not read stderr never holds up the caller of a [`Queue`]: past [`MOST`] waiting bytes, lines are
+//! A text of several lines is one remark: its further lines are indented. Whoever does not read stderr never holds up the caller of a [`Queue`]: past [`MOST`] waiting bytes, lines are
 //! dropped and counted. Refuses to fail: stderr may be closed (STD-3).
 
 use std::collections::HashMap;
@@ -37,7 +37,7 @@ pub fn finish(within: Duration) {
 
 /// Returns a writer for stderr; what it was given is written when it is dropped.
 pub fn stderr() -> Line<'static> {
-    Line { bytes: Vec::new(), queue: DETACHED.get(), limited: false }
+    Line::to(DETACHED.get())
 }
 
 /// Text that leaves in one piece when this is dropped.
@@ -46,9 +46,21 @@ pub struct Line<'a> {
     bytes: Vec<u8>,
     queue: Option<&'a Queue>,
     limited: bool,
+    exact: bool,
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    fn to(queue: Option<&'a Queue>) -> Self {
+        Self { bytes: Vec::new(), queue, limited: false, exact: false }
+    }
+
+    /// Takes the text as it is: no stranger has a say in where its lines end.
+    #[must_use]
+    pub fn exactly(mut self) -> Self {
+        self.exact = true;
+        self
+    }
+
     /// Counts lines that resemble this one, instead of writing too many of them.
     #[must_use]
     pub fn limited(mut self) -> Self {
@@ -70,10 +82,16 @@ impl Write for Line<'_> {
 
 impl Drop for Line<'_> {
     fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if !self.exact {
+            let text = String::from_utf8_lossy(&bytes);
+            let remark = super::foreign::remark(text.strip_suffix('\n').unwrap_or(&text));
+            bytes = format!("{remark}\n").into_bytes();
+        }
         match self.queue {
-            Some(queue) if self.limited => queue.push_limited(&self.bytes),
-            Some(queue) => queue.push(&self.bytes),
-            None => drop(std::io::stderr().write_all(&self.bytes)),
+            Some(queue) if self.limited => queue.push_limited(&bytes),
+            Some(queue) => queue.push(&bytes),
+            None => drop(std::io::stderr().write_all(&bytes)),
         }
     }
 }
@@ -125,7 +143,7 @@ impl Queue {
 
     /// Returns a writer whose text is queued when it is dropped.
     pub fn line(&self) -> Line<'_> {
-        Line { bytes: Vec::new(), queue: Some(self), limited: false }
+        Line::to(Some(self))
     }
 
     fn push(&self, line: &[u8]) {

@@ -133,13 +133,13 @@ impl Batch<'_> {
             return Ok(());
         }
         if !self.record.is_kept() {
-            ui::say(
-                "asistry: nothing remembers which calls a killed run had begun; \
+            ui::warn(
+                "nothing remembers which calls a killed run had begun; \
                  ASISTRY_STATE_DIR names a directory for it",
             );
         }
         if self.earlier.is_empty() {
-            ui::say("asistry: the earlier output answers nothing yet; every line is called");
+            ui::warn("the earlier output answers nothing yet; every line is called");
         }
         if self.earlier.is_torn_at_stdout() {
             ui::print_exactly("")?;
