@@ -152,6 +152,8 @@ fn failed(received: &Received, way: &str) -> Reply {
         "elsewhere" => Reply::empty(307).header("location", "http://127.0.0.2:9/mcp"),
         "html" => Reply::status(200, "text/html", "<html>"),
         "limited" => Reply::empty(429).header("retry-after", "7"),
+        "limited for a second" => Reply::empty(429).header("retry-after", "1"),
+        "limited for no known time" => Reply::empty(429),
         "refused arguments" => error(-32602, "no such workspace"),
         "error" => error(-32050, "the board is frozen"),
         status => {

@@ -3,7 +3,7 @@
 //! A bridge logs through a queue, so that whoever does not read the log holds up no message. Refuses the words of
 //! other crates, unless `ASISTRY_LOG` names them.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::arguments::{Common, LogFormat};
 use super::environment::variable;
 use crate::error::{Error, Kind, Result};
 use crate::files;
+use crate::remote::LIMITED;
 use crate::ui::stderr::{self, Line, Queue};
 
 /// What the last lines may take of the end.
@@ -57,7 +58,12 @@ pub fn finish_stderr() {
 /// # Errors
 /// [`Kind::Usage`] for a file that cannot be opened or a level that does not exist.
 pub fn start(common: &Common, manner: Manner) -> Result<Log> {
-    let targets = targets(common, variable("ASISTRY_LOG").as_deref())?;
+    let mut targets = targets(common, variable("ASISTRY_LOG").as_deref())?;
+    // Nothing counts down where there is no terminal; a bridge's client hears of it.
+    let unseen = manner == Manner::Directly && !std::io::stderr().is_terminal();
+    if unseen && !common.quiet && !common.output.is_json() {
+        targets = targets.with_target(LIMITED, LevelFilter::INFO);
+    }
     let note: fn(&str) -> String = match common.log_format {
         LogFormat::Text => |text| format!(" WARN {text}\n"),
         LogFormat::Json => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::auth::keys::{DEFAULT, KeySource};
-use crate::error::{Advise, KeyHome, Remedy, Wire};
+use crate::error::{Advise, Filter, KeyHome, Remedy, Wire};
 use crate::profile::{self, Config};
 use crate::protocol::http::origin_and_path;
 
@@ -86,10 +86,26 @@ impl Target {
                     shell_quoted(origin)
                 )
             }
+            Remedy::SeeFilter(filter) => self.filter(*filter),
             Remedy::UseKey { name } => {
                 let profile = Self { url: self.url.clone().filter(|_| self.profile.is_none()), ..self.clone() };
                 format!("asistry keys use {}{}", shell_quoted(name), profile.options())
             },
+        }
+    }
+
+    fn filter(&self, filter: Filter) -> String {
+        let (option, field) = match filter {
+            Filter::Allowed => ("--allow-tool", "allow_tools"),
+            Filter::Denied => ("--deny-tool", "deny_tools"),
+            Filter::ReadOnly => ("--read-only", "read_only"),
+        };
+        match &self.profile {
+            Some(name) => format!(
+                "the filter is {option} of the bridge, or {field} of the profile: asistry profiles show {}",
+                shell_quoted(name)
+            ),
+            None => format!("the filter is {option} of the bridge"),
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::arguments::Common;
 use super::call::schema::{Schema, Work};
-use super::conversation::{Conversation, Tool, find_tool};
+use super::conversation::{Conversation, Filters, Tool};
 use super::environment::Environment;
 use super::output::Output;
 use crate::ui::{self, json::Json, table::wrapped};
@@ -41,10 +41,11 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;
     let tools = conversation.tools().await;
-    Ok(conversation.end_with(tools, move |tools| show(&tools, &arguments)).await?)
+    let filters = conversation.filters();
+    Ok(conversation.end_with(tools, move |tools| show(&tools, &filters, &arguments)).await?)
 }
 
-fn show(tools: &[Tool], arguments: &Arguments) -> crate::error::Result<u8> {
+fn show(tools: &[Tool], filters: &Filters, arguments: &Arguments) -> crate::error::Result<u8> {
     let parsed = |tool: &Tool| Json::read(&tool.raw).unwrap_or_else(|_| Json::Text(tool.raw.clone()));
     let output = &arguments.output;
     match &arguments.action {
@@ -53,7 +54,7 @@ fn show(tools: &[Tool], arguments: &Arguments) -> crate::error::Result<u8> {
             output.print_list(&whole, &tools.iter().map(summary).collect())?;
         }
         Some(Action::Show { tool }) => {
-            let found = find_tool(tools, tool)?;
+            let found = filters.find(tools, tool)?;
             match (&parsed(found), output.is_json()) {
                 (Json::Text(_), false) => ui::print(&described(found))?,
                 (whole, _) => output.print_json(whole, Some(&described(found)))?,

@@ -53,6 +53,8 @@ pub enum Remedy {
         /// The other origin.
         origin: String,
     },
+    /// Look at the filter that keeps a tool back.
+    SeeFilter(Filter),
     /// Put a stored key into use.
     UseKey {
         /// Its name.
@@ -67,6 +69,17 @@ pub enum KeyHome {
     Any,
     /// The encrypted file only: no keyring can be used.
     File,
+}
+
+/// What can keep a tool back on this side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// The tools that are allowed.
+    Allowed,
+    /// The tools that are denied.
+    Denied,
+    /// Only tools that say that they read.
+    ReadOnly,
 }
 
 /// A wire that a person can choose.

@@ -34,6 +34,8 @@ const ENDPOINT_WITHIN: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_millis(250);
 /// A stream that answers a notification is read for this long.
 const NOTICE_STREAM: Duration = Duration::from_secs(5);
+/// Why a request waits for the service's word.
+pub const RATE_LIMITED: &str = "the service limits the rate";
 /// The client hears at this pace that a request waits for a rate limit.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -171,7 +173,7 @@ impl Driver {
     pub fn pause(&self, now: Instant) -> Option<(Duration, &'static str)> {
         let State::Resting { until, why } = self.state else { return None };
         let why = match why {
-            Rest::RateLimit { .. } => "rate limited",
+            Rest::RateLimit { .. } => RATE_LIMITED,
             Rest::Pause if self.resuming.is_some() => "before the stream is resumed",
             Rest::Pause if self.turn.is_some() => "a burst is staggered",
             Rest::Pause => "the last attempt failed",

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
+use crate::protocol::driver::RATE_LIMITED;
 use crate::protocol::http::{HttpCall, origin_and_path};
 
+/// Waits for a rate limit are logged under this name.
+pub const LIMITED: &str = "asistry::limited";
 /// Headers whose values are shown; each other one is masked.
 const SHOWN: &[&str] = &[
     "accept",
@@ -52,6 +55,9 @@ impl Exchange {
 
 /// Says why nothing is sent for a while.
 pub(super) fn waits(wait: Duration, why: &str) {
+    if why == RATE_LIMITED {
+        return tracing::info!(target: LIMITED, "waits {} ms: {why}", wait.as_millis());
+    }
     tracing::info!("waits {} ms: {why}", wait.as_millis());
 }
 

@@ -8,6 +8,8 @@ mod events;
 mod logged;
 mod traced;
 
+pub use logged::LIMITED;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 

@@ -69,7 +69,7 @@ fn allowed_and_denied_tools_are_so_in_lists_and_in_calls() {
     bridge.close();
     bridge.exit();
     let warned = bridge.stderr();
-    assert!(warned.contains("--deny-tool nothing?like matches no tool"), "{warned}");
+    assert!(warned.contains("the pattern nothing?like of denied tools matches no tool"), "{warned}");
     assert!(!warned.contains("delete_* matches no"), "{warned}");
 }
 

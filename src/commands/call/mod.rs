@@ -16,7 +16,7 @@ use self::given::{Reader, Sources};
 use self::result::{Outcome, check_save};
 use self::schema::{Schema, Work};
 use super::arguments::Common;
-use super::conversation::{Conversation, Reveals, Tool, find_tool, parsed_json};
+use super::conversation::{Conversation, Reveals, Tool, parsed_json};
 use super::environment::Environment;
 use super::output::Output;
 use super::tools;
@@ -116,7 +116,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
 }
 
 fn show(result: Json, arguments: &Arguments) -> Result<u8> {
-    let outcome = Outcome::read(result, arguments.save.as_deref())?;
+    let outcome = Outcome::read(result, arguments.save.as_deref()).map_err(made)?;
     let printed = match (arguments.full, outcome.is_error, outcome.is_json) {
         (true, ..) => arguments.output.print_whole(&outcome.whole),
         (false, true, _) => return Err(Error::new(Kind::ServiceError, outcome.text)),
@@ -139,35 +139,41 @@ fn show(result: Json, arguments: &Arguments) -> Result<u8> {
     Ok(0)
 }
 
+/// Says of what cannot be read or kept that the call was made.
+fn made(error: Error) -> Error {
+    error.may_have_executed(true)
+}
+
 /// Returns the result; none where only help was wanted.
 async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<Option<Json>> {
     let name = arguments.tool.as_deref().unwrap_or_default();
     let mut sources = Sources::default();
+    let filters = conversation.filters();
     let remembered = conversation.remembered_tools().await?;
     let known = |tools: &Vec<Tool>| tools.iter().any(|tool| tool.name == name);
     if let Some(tools) = remembered.filter(known).filter(|_| !arguments.tool_help) {
-        let tool = find_tool(&tools, name)?;
+        let tool = filters.find(&tools, name)?;
         // What does not fit an older list may fit the present one.
         if let Ok(given) = arguments.given(tool, &mut sources) {
             match ask(conversation, tool, &given).await {
                 Err(error) if error.details().code == Some(INVALID_PARAMS) => {
                     // The call was refused for its arguments: the present list says more.
                     let tools = conversation.tools().await?;
-                    arguments.given(find_tool(&tools, name)?, &mut sources)?;
+                    arguments.given(filters.find(&tools, name)?, &mut sources)?;
                     return Err(error);
                 }
-                answered => return parsed_json("tools/call", &answered?).map(Some),
+                answered => return parsed_json("tools/call", &answered?).map(Some).map_err(made),
             }
         }
     }
     let tools = conversation.tools().await?;
-    let tool = find_tool(&tools, name)?;
+    let tool = filters.find(&tools, name)?;
     if arguments.tool_help {
         ui::print(&tools::described(tool))?;
         return Ok(None);
     }
     let given = arguments.given(tool, &mut sources)?;
-    parsed_json("tools/call", &ask(conversation, tool, &given).await?).map(Some)
+    parsed_json("tools/call", &ask(conversation, tool, &given).await?).map(Some).map_err(made)
 }
 
 impl Arguments {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use self::answer::{answered, nonsense};
 pub use self::answer::{parsed, parsed_json};
-pub use self::tool::{Tool, find_tool};
+pub use self::tool::{Filters, Tool};
 use super::arguments::Common;
 use super::ask::Asker;
 use super::bridge::stop_signal;
@@ -304,6 +304,11 @@ impl Conversation {
         let Some((cache, of)) = self.cache().await? else { return Ok(None) };
         let Some(kept) = cache.fresh_tools(&of) else { return Ok(None) };
         Ok(Some(kept.into_iter().filter_map(|raw| Tool::read(&raw).ok()).collect()))
+    }
+
+    /// Returns what keeps tools back here.
+    pub fn filters(&self) -> Filters {
+        Filters::new(self.in_use.settings().tools, self.in_use.advise())
     }
 
     /// Lists all tools, page by page, and remembers them.

@@ -6,8 +6,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::{nonsense, read};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Advise, Error, Filter, Kind, Remedy, Result};
 use crate::profile::nearest;
+use crate::protocol::bridge::ToolRules;
 
 /// A tool as the service lists it.
 #[derive(Debug)]
@@ -49,16 +50,39 @@ impl Tool {
     }
 }
 
-/// Finds a tool by its name.
-///
-/// # Errors
-/// [`Kind::Usage`] with the nearest name.
-pub fn find_tool<'a>(tools: &'a [Tool], name: &str) -> Result<&'a Tool> {
-    tools.iter().find(|tool| tool.name == name).ok_or_else(|| {
+/// What keeps tools back here: it is named instead of "no such tool".
+pub struct Filters {
+    rules: ToolRules,
+    advise: Advise,
+}
+
+impl Filters {
+    pub(super) fn new(rules: ToolRules, advise: Advise) -> Self {
+        Self { rules, advise }
+    }
+
+    /// Finds a tool by its name.
+    ///
+    /// # Errors
+    /// [`Kind::ToolDenied`] with the filter that keeps it back, [`Kind::Usage`] with the nearest name.
+    pub fn find<'a>(&self, tools: &'a [Tool], name: &str) -> Result<&'a Tool> {
+        let found = tools.iter().find(|tool| tool.name == name);
+        found.ok_or_else(|| self.missing(tools, name).advised(&self.advise))
+    }
+
+    fn missing(&self, tools: &[Tool], name: &str) -> Error {
+        if let Some(refusal) = self.rules.refusal(name) {
+            return refusal;
+        }
+        let near = nearest(name, tools.iter().map(|tool| tool.name.as_str()));
+        if self.rules.read_only && near.is_none() {
+            let why = format!("the service has no tool named {name} that says that it only reads");
+            return Error::new(Kind::ToolDenied, why).remedy(Remedy::SeeFilter(Filter::ReadOnly));
+        }
         let error = Error::new(Kind::Usage, format!("the service has no tool named {name}"));
-        match nearest(name, tools.iter().map(|tool| tool.name.as_str())) {
+        match near {
             Some(near) => error.hint(format!("did you mean {near}?")),
             None => error.hint("asistry tools lists them"),
         }
-    })
+    }
 }

@@ -22,6 +22,7 @@ use crate::auth::form;
 use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, name_in_use};
 use crate::error::{Error, Kind};
 use crate::profile::{self, Profile, StoreKind};
+use crate::secret::Secret;
 use crate::state::keys::KeyList;
 
 /// Options of `asistry keys`.
@@ -89,12 +90,13 @@ struct Desk<'a> {
 /// What is wrong with the profile, the key or the key store.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     arguments.output.check()?;
-    let given = environment.key().is_some();
+    let key = environment.key();
+    let given = key.is_some();
     let environment = environment.without_key();
     let asker = environment.asker(common.no_input);
     let keys = environment.keys(&environment.config()?, asker)?;
     let desk = Desk { common, environment, asker, keys, output: arguments.output };
-    let action = act(&desk, arguments.action.unwrap_or(Action::List), given);
+    let action = act(&desk, arguments.action.unwrap_or(Action::List), key);
     // A signal would end the process before the terminal is restored.
     tokio::select! {
         done = action => done?,
@@ -108,12 +110,12 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     Ok(0)
 }
 
-async fn act(desk: &Desk<'_>, action: Action, given: bool) -> Result<()> {
+async fn act(desk: &Desk<'_>, action: Action, given: Option<Secret>) -> Result<()> {
     match action {
         Action::Add(arguments) => add::run(desk, arguments).await?,
-        Action::List => list::list(desk, given)?,
+        Action::List => list::list(desk, given.is_some())?,
         Action::Show(arguments) => list::show(desk, arguments).await?,
-        Action::Test(arguments) => verify::run(desk, arguments).await?,
+        Action::Test(arguments) => verify::run(desk, arguments, given).await?,
         Action::Use { name } => change::choose(desk, name).await?,
         Action::Bind(arguments) => change::bind(desk, arguments).await?,
         Action::Rotate(arguments) => rotate::run(desk, arguments).await?,

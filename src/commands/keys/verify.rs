@@ -13,10 +13,13 @@ use super::input::Given;
 use crate::auth::keys::{Found, KeySource};
 use crate::commands::conversation::Conversation;
 use crate::error::{Error, Kind};
+use crate::secret::Secret;
 use crate::service::DialectName;
 
 /// A service that does not answer must not hold up the storing of its key for longer.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+const VARIABLE: &str = "ASISTRY_API_KEY";
 
 /// Options of `asistry keys test`.
 #[derive(Debug, Args)]
@@ -46,26 +49,36 @@ impl fmt::Display for Tried {
     }
 }
 
-/// Tries a stored key.
+/// Tries a stored key, or the one of the environment where that stands over it.
 ///
 /// # Errors
 /// What the service says, with its exit code.
-pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
-    let list = desk.keys.list()?;
-    let id = desk.key(arguments.name, &list)?;
-    desk.check_origin(&id, &list).await?;
-    let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
-    let forced = deposit.is_some_and(|deposit| deposit.forced);
-    let secret = desk.keys.secret(&id).await?;
-    let tried = match verify(desk, &Given { secret, forced }).await? {
+pub async fn run(desk: &Desk<'_>, arguments: Arguments, given: Option<Secret>) -> Result<()> {
+    let (name, about, found) = match given.filter(|_| arguments.name.is_none()) {
+        Some(secret) => {
+            let found = Found { secret, forced: false, source: KeySource::Environment };
+            (VARIABLE.to_owned(), format!("the key in {VARIABLE}"), found)
+        }
+        None => {
+            let list = desk.keys.list()?;
+            let id = desk.key(arguments.name, &list)?;
+            desk.check_origin(&id, &list).await?;
+            let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
+            let forced = deposit.is_some_and(|deposit| deposit.forced);
+            let found = Found { secret: desk.keys.secret(&id).await?, forced, source: KeySource::New };
+            (id.name.clone(), id.to_string(), found)
+        }
+    };
+    let tried = match tried(desk, found).await? {
         Verdict::Works(tried) => tried,
         Verdict::Untried(error) => return Err(error.into()),
     };
     let milliseconds = u64::try_from(tried.took.as_millis()).unwrap_or(u64::MAX);
     let told = serde_json::json!({
-        "profile": id.profile, "name": id.name, "works": true, "tools": tried.tools, "milliseconds": milliseconds,
+        "profile": desk.profile_name()?, "name": name, "works": true, "tools": tried.tools,
+        "milliseconds": milliseconds,
     });
-    Ok(desk.output.print(&told, Some(&format!("{id}: {tried}")))?)
+    Ok(desk.output.print(&told, Some(&format!("{about}: {tried}")))?)
 }
 
 /// Tries a key, stored or not.
@@ -74,12 +87,15 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
 /// [`Kind::AuthDenied`] or [`Kind::AuthRequired`] where the service rejects it; what is wrong with the
 /// profile.
 pub async fn verify(desk: &Desk<'_>, key: &Given) -> Result<Verdict> {
+    tried(desk, Found { secret: key.secret.clone(), forced: key.forced, source: KeySource::New }).await
+}
+
+async fn tried(desk: &Desk<'_>, found: Found) -> Result<Verdict> {
     let (profile, _) = desk.profile()?;
     if profile.service.dialect != DialectName::Mcp {
         let why = format!("this version of asistry cannot try keys of {}", profile.service.title);
         return Ok(Verdict::Untried(Error::new(Kind::Config, why).hint("use it, and see")));
     }
-    let found = Found { secret: key.secret.clone(), forced: key.forced, source: KeySource::New };
     let begun = Instant::now();
     let asked = async {
         let mut conversation = Conversation::begin_with(desk.common, &desk.environment, found).await?;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::names::Names;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Filter, Kind, Remedy};
 use crate::protocol::message::{Message, quote};
 use crate::protocol::upstream::Class;
 
@@ -21,15 +21,15 @@ const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// The rules about tools, from options and profile.
 #[derive(Clone, Debug, Default)]
 pub struct ToolRules {
-    /// `--allow-tool`: only these, if there are any.
+    /// Only these, if there are any.
     pub allow: Vec<String>,
-    /// `--deny-tool`: none of these, whatever is allowed.
+    /// None of these, whatever is allowed.
     pub deny: Vec<String>,
     /// Tools that the service's data, or the profile, hides.
     pub hidden: Vec<String>,
-    /// `--read-only`: only tools that say `readOnlyHint: true`.
+    /// Only tools that say `readOnlyHint: true`.
     pub read_only: bool,
-    /// `--tool-names safe`: names match `^[a-zA-Z0-9_-]{1,64}$`.
+    /// Names match `^[a-zA-Z0-9_-]{1,64}$`.
     pub safe_names: bool,
 }
 
@@ -43,15 +43,14 @@ impl ToolRules {
     }
 
     /// Says why a name is not let through.
-    fn refusal(&self, name: &str) -> Option<Error> {
+    pub fn refusal(&self, name: &str) -> Option<Error> {
         let denied = |why: String| Some(Error::new(Kind::ToolDenied, why));
+        let filtered = |why: String, filter| denied(why).map(|e| e.remedy(Remedy::SeeFilter(filter)));
         if self.deny.iter().any(|glob| glob_matches(glob, name)) {
-            return denied(format!("the tool {name} is denied here (--deny-tool or deny_tools)"));
+            return filtered(format!("the tool {name} is denied here"), Filter::Denied);
         }
         if !self.allow.is_empty() && !self.allow.iter().any(|glob| glob_matches(glob, name)) {
-            return denied(format!(
-                "the tool {name} is not among the allowed ones (--allow-tool or allow_tools)"
-            ));
+            return filtered(format!("the tool {name} is not among the allowed ones"), Filter::Allowed);
         }
         if self.hidden.iter().any(|glob| glob_matches(glob, name)) {
             return denied(format!(
@@ -184,10 +183,7 @@ impl Tools {
             return Ok(Permit::ListFirst);
         }
         if self.rules.read_only && !hints.is_some_and(|hints| hints.read_only_hint) {
-            let why = format!(
-                "the tool {original} does not say that it only reads, and --read-only or read_only is set"
-            );
-            return Err(Error::new(Kind::ToolDenied, why));
+            return Err(not_read_only(original));
         }
         Ok(if *original == *shown { Permit::Go } else { Permit::Renamed(renamed_call(call, original)) })
     }
@@ -257,13 +253,20 @@ impl Tools {
 
     fn idle_patterns(&self) -> Vec<String> {
         let idle = |glob: &&String| !self.seen.keys().any(|name| glob_matches(glob, name));
-        let allow = self.rules.allow.iter().filter(idle).map(|glob| ("--allow-tool", glob));
-        let deny = self.rules.deny.iter().filter(idle).map(|glob| ("--deny-tool", glob));
+        let allow = self.rules.allow.iter().filter(idle).map(|glob| ("allowed", glob));
+        let deny = self.rules.deny.iter().filter(idle).map(|glob| ("denied", glob));
         allow
             .chain(deny)
-            .map(|(option, glob)| format!("{option} {glob} matches no tool of the service"))
+            .map(|(what, glob)| format!("the pattern {glob} of {what} tools matches no tool of the service"))
             .collect()
     }
+}
+
+/// Returns why a tool is not let through that does not say that it only reads.
+pub fn not_read_only(name: &str) -> Error {
+    let why =
+        format!("the tool {name} does not say that it only reads, and nothing else is let through here");
+    Error::new(Kind::ToolDenied, why).remedy(Remedy::SeeFilter(Filter::ReadOnly))
 }
 
 /// Returns the name of the tool that a `tools/call` calls.
@@ -348,7 +351,7 @@ mod tests {
             text,
             r#"{"id":1,"result":{"tools":[{"x":1e2, "name":"list_a","annotations":{"readOnlyHint":true}}],"y":[1]}}"#
         );
-        assert_eq!(page.warnings, ["--deny-tool none* matches no tool of the service"]);
+        assert_eq!(page.warnings, ["the pattern none* of denied tools matches no tool of the service"]);
         assert!(tools.permit(&call("delete_a")).is_err());
         assert!(matches!(tools.permit(&call("list_a")), Ok(Permit::Go)));
     }

@@ -137,6 +137,9 @@ pub fn failure_of(failing: &Failing<'_>) -> Failure {
     Failure { error: traced(error, failing), processed: row.processed, transient: row.transient }
 }
 
+/// What is worth a wait where the service names no time.
+const UNHINTED: Duration = Duration::from_secs(300);
+
 /// Returns the error of a request that was not sent, or was refused, because of a rate limit.
 pub fn rate_limited(place: &str, wait: Option<Duration>) -> Error {
     let error = match wait {
@@ -147,7 +150,7 @@ pub fn rate_limited(place: &str, wait: Option<Duration>) -> Error {
         .retry_after(wait)
         .remedy(Remedy::AllowWait(Duration::from_secs(wait.as_secs() + 1))),
         None => Error::new(Kind::RateLimited, format!("{place} limits the rate and names no time"))
-            .hint("try again later; if the plan is exhausted, waiting does not help"),
+            .remedy(Remedy::AllowWait(UNHINTED)),
     };
     error.may_have_executed(false)
 }

@@ -26,7 +26,7 @@ use super::result::{Outcome, check_save};
 use super::schema::{Schema, Work};
 use super::{Arguments, INVALID_PARAMS, rate_limited_for};
 use crate::commands::arguments::Common;
-use crate::commands::conversation::{Conversation, Tool, find_tool, parsed_json};
+use crate::commands::conversation::{Conversation, Filters, Tool, parsed_json};
 use crate::commands::environment::Environment;
 use crate::error::{Error, Kind, Result};
 use crate::protocol::message::{Id, quote};
@@ -246,17 +246,19 @@ impl Batch<'_> {
     /// call's own, the outer one the list's.
     async fn tools_for(&mut self, wanted: &Wanted) -> Result<Result<()>> {
         let checks = !self.arguments.no_check;
+        let filters = self.conversation.filters();
+        let fits = |known: &[Tool]| fits(known, &filters, wanted, checks);
         if let Tools::Unknown = self.tools {
             let known = self.conversation.remembered_tools().await?;
             self.tools = known.map_or(Tools::Doubtful, Tools::Remembered);
         }
         match &self.tools {
-            Tools::Listed(known) => return Ok(fits(known, wanted, checks)),
-            Tools::Remembered(known) if fits(known, wanted, checks).is_ok() => return Ok(Ok(())),
+            Tools::Listed(known) => return Ok(fits(known)),
+            Tools::Remembered(known) if fits(known).is_ok() => return Ok(Ok(())),
             _ => {}
         }
         let known = self.conversation.tools().await?;
-        let checked = fits(&known, wanted, checks);
+        let checked = fits(&known);
         self.tools = Tools::Listed(known);
         Ok(checked)
     }
@@ -384,8 +386,8 @@ impl Batch<'_> {
     }
 }
 
-fn fits(tools: &[Tool], wanted: &Wanted, checked: bool) -> Result<()> {
-    let tool = find_tool(tools, &wanted.tool)?;
+fn fits(tools: &[Tool], filters: &Filters, wanted: &Wanted, checked: bool) -> Result<()> {
+    let tool = filters.find(tools, &wanted.tool)?;
     let work = Work::default();
     let schema = Schema::new(&tool.input_schema, &work);
     Reader { tool: &tool.name, schema, checked, options: Vec::new }.check(wanted.given.clone())
