@@ -1,4 +1,4 @@
-//! Questions to whoever sits at the terminal.
+//! Asks questions on the terminal.
 //!
 //! Refuses to ask where nobody can answer: then the option that makes the question needless is named.
 

@@ -1,7 +1,7 @@
 //! Which wire an endpoint speaks (SSE-5, PROBE 1).
 //!
 //! Refuses secrets: an endpoint is remembered by scheme, host, port and path, never by its query.
-//! Forgetting is harmless, so a failure here is told to nobody.
+//! Forgetting is harmless, so a failure here is not reported.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -74,7 +74,7 @@ pub enum Reveals {
     Nothing,
     /// It is heard as it is.
     All,
-    /// That too, and GitHub Actions is told to mask it in its log.
+    /// That too, and asks GitHub Actions to mask it in its log.
     AllButInTheLog,
 }
 

@@ -1,4 +1,4 @@
-//! The words between a driver and whoever runs it: what a message is, its conditions, what is to be done, what came.
+//! The types between a driver and its caller: what a message is, its conditions, what is to be done, what came.
 //!
 //! Refuses behaviour: these are plain values.
 

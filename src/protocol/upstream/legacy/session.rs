@@ -53,7 +53,7 @@ pub(super) enum Listening {
 
 #[derive(Debug)]
 pub(super) struct Session {
-    /// Counts sessions, so that what was sent in an earlier one is told apart.
+    /// Counts sessions, to tell what was sent in an earlier one.
     pub generation: u64,
     pub phase: Phase,
     pub wire: Wire,
