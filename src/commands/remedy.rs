@@ -90,8 +90,32 @@ impl Target {
             Remedy::UseKey { name } => {
                 let profile = Self { url: self.url.clone().filter(|_| self.profile.is_none()), ..self.clone() };
                 format!("asistry keys use {}{}", shell_quoted(name), profile.options())
-            },
+            }
+            Remedy::RotateKey { name } => format!("begin one: {}", self.keys("rotate", name)),
+            Remedy::EndRotation { name } => {
+                let way = self.keys("rotate", name);
+                format!("finish it: {way} --resume\n  or undo it: {way} --undo")
+            }
+            Remedy::AddAgain { name } => {
+                format!("{} --yes && {}", self.keys("remove", name), self.keys("add", name))
+            }
+            Remedy::MoveKey { name, from, to } => format!(
+                "set ASISTRY_KEY_STORE={from}, or store it again: {} --store {to}",
+                self.keys("rotate", name)
+            ),
+            Remedy::MendKeyring { cure } => format!(
+                "{cure}; or set ASISTRY_API_KEY, or use the encrypted file: asistry keys add{options} --store file"
+            ),
+            Remedy::ListTools => format!("list them: asistry tools{options}"),
+            Remedy::ShowArguments { tool } => {
+                format!("see its arguments: asistry call {}{options} --help", shell_quoted(tool))
+            }
         }
+    }
+
+    /// Returns the command that does something to a named key.
+    pub fn keys(&self, verb: &str, name: &str) -> String {
+        format!("asistry keys {verb}{} --name {}", self.options(), shell_quoted(name))
     }
 
     fn filter(&self, filter: Filter) -> String {

@@ -60,6 +60,42 @@ pub enum Remedy {
         /// Its name.
         name: String,
     },
+    /// Begin the rotation of a key.
+    RotateKey {
+        /// Its name.
+        name: String,
+    },
+    /// Finish or undo an interrupted rotation.
+    EndRotation {
+        /// The key's name.
+        name: String,
+    },
+    /// Remove a key, and add it again.
+    AddAgain {
+        /// Its name.
+        name: String,
+    },
+    /// Choose the store where a key lies, or move the key into the chosen one.
+    MoveKey {
+        /// Its name.
+        name: String,
+        /// The store where it lies.
+        from: &'static str,
+        /// The chosen store.
+        to: &'static str,
+    },
+    /// Make the keyring usable, or use the encrypted file.
+    MendKeyring {
+        /// What makes it usable.
+        cure: &'static str,
+    },
+    /// See which tools there are.
+    ListTools,
+    /// See the arguments of a tool.
+    ShowArguments {
+        /// Its name.
+        tool: String,
+    },
 }
 
 /// Which stores can take a key.

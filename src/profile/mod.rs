@@ -149,7 +149,7 @@ impl Profile {
                         self.name
                     );
                     return Err(Error::new(Kind::Config, why).hint(format!(
-                        "asistry keys add -p {}, or headers.{name}='${{VAR}}' with the value in the environment",
+                        "store it: asistry keys add -p {0}\n  or name the variable that holds it: asistry profiles set {0} headers.{name}='${{VAR}}'",
                         self.name
                     )));
                 }

@@ -4,7 +4,7 @@
 //! item that the list names for another key.
 
 use super::{KeyId, Keys, NewKey, Slot, check_sealed, edited, mark, mark_of, nothing_staged, unknown};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::files::Lock;
 use crate::profile::StoreKind;
 use crate::secret::Secret;
@@ -212,12 +212,8 @@ impl<'a> Change<'a> {
     async fn settle(&mut self, id: &KeyId, store: StoreKind) -> Result<()> {
         if self.list.find(&id.profile, &id.name).is_some_and(KeyRecord::is_rotating) {
             let why = format!("a rotation of the key {id} was interrupted; the old key is still in use");
-            let way = |end: &str| format!("asistry keys rotate -p {} --name {} {end}", id.profile, id.name);
-            return Err(Error::new(Kind::Usage, why).hint(format!(
-                "finish it: {}\n  or undo it: {}",
-                way("--resume"),
-                way("--undo")
-            )));
+            let remedy = Remedy::EndRotation { name: id.name.clone() };
+            return Err(Error::new(Kind::Usage, why).remedy(remedy));
         }
         // The right to change keys is ours: nobody is in the middle of these.
         for record in &mut self.list.keys {

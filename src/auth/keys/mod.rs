@@ -327,11 +327,8 @@ impl Keys {
                 let (chosen, there) = (chosen.name(), place.store);
                 let why =
                     format!("the key {id} lies in {}, and the key store is set to {chosen}", there.about());
-                Err(Error::new(Kind::KeyStore, why).hint(format!(
-                    "set ASISTRY_KEY_STORE={}, or store it again: asistry keys rotate -p {} --store {chosen}",
-                    there.name(),
-                    id.profile
-                )))
+                let remedy = Remedy::MoveKey { name: id.name.clone(), from: there.name(), to: chosen };
+                Err(Error::new(Kind::KeyStore, why).remedy(remedy))
             }
             _ => Ok(()),
         }
@@ -389,10 +386,7 @@ fn check_sealed(id: &KeyId, deposit: &Deposit) -> Result<()> {
 
 fn edited(id: &KeyId) -> Error {
     let why = format!("the list of keys was edited: what it says of {id} is not what the store says");
-    Error::new(Kind::KeyStore, why).hint(format!(
-        "asistry keys remove -p {0} --name {1} --yes, then asistry keys add -p {0} --name {1}",
-        id.profile, id.name
-    ))
+    Error::new(Kind::KeyStore, why).remedy(Remedy::AddAgain { name: id.name.clone() })
 }
 
 /// Returns the name of a key for which none was given: `default`, or the host of a bare URL.
@@ -437,10 +431,7 @@ fn none_in_use(record: &KeyRecord) -> Error {
 
 fn lost(id: &KeyId, place: &Place) -> Error {
     let why = format!("the key {id} is no longer in {}: somebody deleted it there", place.store.about());
-    Error::new(Kind::AuthRequired, why).hint(format!(
-        "asistry keys remove -p {0} --name {1} --yes, then asistry keys add -p {0}",
-        id.profile, id.name
-    ))
+    Error::new(Kind::AuthRequired, why).remedy(Remedy::AddAgain { name: id.name.clone() })
 }
 
 fn unsteady(profile: &str) -> Error {
@@ -449,7 +440,7 @@ fn unsteady(profile: &str) -> Error {
 
 fn nothing_staged(id: &KeyId) -> Error {
     Error::new(Kind::Usage, format!("no rotation of the key {id} was interrupted"))
-        .hint(format!("asistry keys rotate -p {} begins one", id.profile))
+        .remedy(Remedy::RotateKey { name: id.name.clone() })
 }
 
 fn unknown(list: &KeyList, id: &KeyId) -> Error {

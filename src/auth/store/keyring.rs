@@ -11,7 +11,7 @@ use keyring_core::api::CredentialStoreApi;
 
 use super::KeyStore;
 use super::parts::Manifest;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::secret::Secret;
 
 const SERVICE: &str = "asistry";
@@ -151,10 +151,8 @@ fn is_volatile(_entry: &Entry) -> bool {
 }
 
 /// Returns the error of a keyring that cannot be used, with the command that mends it.
-fn unusable(why: &str, hint: &str) -> Error {
-    let hint =
-        format!("{hint}; or use the encrypted file (asistry keys add --store file), or ASISTRY_API_KEY");
-    Error::new(Kind::KeyStore, format!("the system's keyring {why}")).hint(hint)
+fn unusable(why: &str, cure: &'static str) -> Error {
+    Error::new(Kind::KeyStore, format!("the system's keyring {why}")).remedy(Remedy::MendKeyring { cure })
 }
 
 const UNLOCK: &str = if SECRET_SERVICE {

@@ -9,7 +9,7 @@ use std::io::Read;
 use serde_json::{Map, Value};
 
 use super::schema::{Misfit, Schema};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::profile::nearest;
 
 /// The option that takes all arguments at once.
@@ -199,7 +199,7 @@ impl Reader<'_> {
         match (nearest(name, properties.iter().map(|(known, _)| *known)), option) {
             (Some(near), _) => error.hint(format!("did you mean {near}?")),
             (None, Some(option)) => error.hint(format!("did you mean the option --{option}?")),
-            (None, None) => error.hint(format!("asistry call {} --help lists them", self.tool)),
+            (None, None) => error.remedy(Remedy::ShowArguments { tool: self.tool.to_owned() }),
         }
     }
 
@@ -217,9 +217,11 @@ impl Reader<'_> {
             Some(value) => format!(", not {}", shortened(&value.to_string())),
             None => String::new(),
         };
-        let help = || format!("asistry call {} --help shows its arguments", self.tool);
-        Error::new(Kind::Usage, format!("{}: {place} wants {expected}{shown}", self.tool))
-            .hint(hint.clone().unwrap_or_else(help))
+        let error = Error::new(Kind::Usage, format!("{}: {place} wants {expected}{shown}", self.tool));
+        match hint {
+            Some(hint) => error.hint(hint.clone()),
+            None => error.remedy(Remedy::ShowArguments { tool: self.tool.to_owned() }),
+        }
     }
 }
 

@@ -82,7 +82,7 @@ impl Filters {
         let error = Error::new(Kind::Usage, format!("the service has no tool named {name}"));
         match near {
             Some(near) => error.hint(format!("did you mean {near}?")),
-            None => error.hint("asistry tools lists them"),
+            None => error.remedy(Remedy::ListTools),
         }
     }
 }

@@ -7,10 +7,10 @@ use clap::Args;
 
 use super::input::{Given, Source};
 use super::verify::{Verdict, verify};
-use super::{Desk, Store, check_name};
+use super::{Desk, Store, Target, check_name};
 use crate::auth::form;
 use crate::auth::keys::{KeyId, NewKey, default_name};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Remedy};
 use crate::profile::Profile;
 use crate::ui;
 
@@ -45,7 +45,7 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     let id = KeyId { profile: profile.name.clone(), name };
     let there = desk.keys.list()?.find(&id.profile, &id.name).is_some_and(|key| key.deposit.is_some());
     if there && !arguments.replace {
-        return Err(exists(&id).into());
+        return Err(exists(&id, &desk.target()).into());
     }
     // What is typed ahead of the prompt is not shown either.
     let _quiet = arguments.source.quiet(desk);
@@ -67,7 +67,7 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     let appeared = change.list().find(&id.profile, &id.name).is_some_and(|key| key.deposit.is_some());
     if appeared && !there && !arguments.replace {
         return Err(Error::new(Kind::Usage, format!("another process has just stored a key {id}"))
-            .hint(format!("replace it: asistry keys rotate -p {}", id.profile))
+            .hint(format!("replace it: {}", desk.target().keys("rotate", &id.name)))
             .into());
     }
     change.stage(&id, new, false).await?;
@@ -81,10 +81,8 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     }
     let list = change.list();
     if let Some(current) = list.current.get(&id.profile).filter(|current| **current != id.name) {
-        ui::say(&format!(
-            "in use is still {}/{current}; to change that: asistry keys use {} -p {}",
-            id.profile, id.name, id.profile
-        ));
+        let way = desk.target().line(&Remedy::UseKey { name: id.name.clone() }, None);
+        ui::say(&format!("in use is still {}/{current}; to change that: {way}", id.profile));
     }
     Ok(())
 }
@@ -103,9 +101,9 @@ fn refused(failure: anyhow::Error, profile: &Profile) -> anyhow::Error {
     }
 }
 
-fn exists(id: &KeyId) -> Error {
-    let KeyId { profile, name } = id;
-    Error::new(Kind::Usage, format!("there is a key {id} already; nothing was changed")).hint(format!(
-        "replace it: asistry keys rotate -p {profile} --name {name}; or at once: asistry keys add -p {profile} --name {name} --replace; or keep both: asistry keys add -p {profile} --name OTHER"
-    ))
+fn exists(id: &KeyId, target: &Target) -> Error {
+    let (rotate, add) = (target.keys("rotate", &id.name), target.keys("add", &id.name));
+    let other = target.keys("add", "OTHER");
+    Error::new(Kind::Usage, format!("there is a key {id} already; nothing was changed"))
+        .hint(format!("replace it: {rotate}\n  or at once: {add} --replace\n  or keep both: {other}"))
 }

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{Desk, check_name};
 use crate::auth::keys::KeyId;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Remedy};
 use crate::ui;
 
 /// Options of `asistry keys bind`.
@@ -107,10 +107,8 @@ pub async fn remove(desk: &Desk<'_>, arguments: RemoveArguments) -> Result<()> {
     if was_current && let Some(current) = change.list().current.get(&id.profile) {
         ui::say(&format!("the current key of {} is now {current}", id.profile));
     } else if was_current && let Some(other) = change.list().of_profile(&id.profile).next() {
-        ui::say(&format!(
-            "{} has no current key; choose one: asistry keys use {} -p {0}",
-            id.profile, other.name
-        ));
+        let way = desk.target().line(&Remedy::UseKey { name: other.name.clone() }, None);
+        ui::say(&format!("{} has no current key; choose one: {way}", id.profile));
     }
     Ok(())
 }

@@ -45,10 +45,9 @@ pub fn list(desk: &Desk<'_>, given: bool) -> Result<()> {
         .map(|(record, deposit)| Described { record, deposit, current: list.is_current(record), desk })
         .collect();
     if described.is_empty() && !given && !desk.output.is_json() {
-        ui::say(&match named {
-            Some(name) => format!("no keys of {name} are stored; asistry keys add -p {name} stores one"),
-            None => "no keys are stored; asistry keys add stores one".into(),
-        });
+        let whose = named.map_or(String::new(), |name| format!(" of {name}"));
+        let options = desk.target().options();
+        ui::say(&format!("no keys{whose} are stored; to store one: asistry keys add{options}"));
         return Ok(());
     }
     let all: Vec<Value> = described.iter().map(Described::json).collect();
@@ -103,6 +102,10 @@ impl Described<'_> {
         [&self.deposit.origin].into_iter().chain(&self.record.bound).map(String::as_str).collect()
     }
 
+    fn way(&self, verb: &str) -> String {
+        self.desk.target().keys(verb, &self.record.name)
+    }
+
     fn row(&self) -> Vec<String> {
         let rotating = if self.record.is_rotating() { " (rotation interrupted)" } else { "" };
         vec![
@@ -123,7 +126,7 @@ impl Described<'_> {
             field("profile", self.record.profile.clone()),
             field("name", self.record.name.clone()),
             field("in use", if self.current { "yes" } else { "no" }.into()),
-            field("key", format!("{} (asistry keys show --reveal prints it)", self.deposit.shown)),
+            field("key", format!("{} ({} --reveal prints it)", self.deposit.shown, self.way("show"))),
             field("origin", self.origins().join(" ")),
             field("stored in", self.deposit.place.store.about().into()),
             field("item", self.deposit.place.item.clone()),
@@ -131,8 +134,9 @@ impl Described<'_> {
             field("last used", self.last_used().map_or("never".into(), ago)),
         ];
         if self.record.is_rotating() {
-            let way = "interrupted: asistry keys rotate --resume or --undo";
-            fields.push(field("rotation", way.into()));
+            let way = self.way("rotate");
+            fields.push(field("rotation", format!("interrupted; finish it: {way} --resume")));
+            fields.push(field("", format!("or undo it: {way} --undo")));
         }
         fields
     }

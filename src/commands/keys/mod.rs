@@ -18,6 +18,7 @@ use super::ask::Asker;
 use super::environment::Environment;
 use super::output::Output;
 use super::profile_in_use;
+use super::remedy::Target;
 use crate::auth::form;
 use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, name_in_use};
 use crate::error::{Error, Kind};
@@ -134,6 +135,12 @@ impl Desk<'_> {
         }
         let origin = profile.endpoint()?.origin().ascii_serialization();
         Ok((profile, origin))
+    }
+
+    /// Returns what commands in remedies repeat.
+    fn target(&self) -> Target {
+        let config = self.environment.config().unwrap_or_default();
+        Target::of(self.common.profile.clone(), self.common.url.as_deref(), &config)
     }
 
     /// Returns the name of the profile, which need not be configured any more.

@@ -11,7 +11,7 @@ use super::verify::{Verdict, verify};
 use super::{Desk, Store};
 use crate::auth::form;
 use crate::auth::keys::{Change, KeyId, NewKey};
-use crate::error::{Error, Kind};
+use crate::error::{Error, KeyHome, Kind, Remedy};
 use crate::ui;
 
 /// Options of `asistry keys rotate`.
@@ -95,7 +95,7 @@ async fn resume(desk: &Desk<'_>, id: &KeyId, no_verify: bool) -> Result<()> {
         change.discard(id).await?;
         let why = format!("the new key of {id} was not stored yet when the rotation was interrupted");
         return Err(Error::new(Kind::AuthRequired, format!("{why}; the old one is in use"))
-            .hint(format!("begin again: asistry keys rotate -p {} --name {}", id.profile, id.name))
+            .hint(format!("begin again: {}", desk.target().keys("rotate", &id.name)))
             .into());
     };
     if !no_verify {
@@ -118,7 +118,7 @@ async fn finish(
     } else {
         match verify(desk, new).await {
             Ok(Verdict::Works(tried)) => tried.to_string(),
-            Ok(Verdict::Untried(error)) => return Err(undecided(id, error).into()),
+            Ok(Verdict::Untried(error)) => return Err(undecided(desk, id, error).into()),
             Err(error) => {
                 change.discard(id).await?;
                 return Err(error.context(format!("{id}: the old key stays in use")));
@@ -131,16 +131,16 @@ async fn finish(
     Ok(())
 }
 
-fn undecided(id: &KeyId, error: Error) -> Error {
-    let way = format!("asistry keys rotate -p {} --name {}", id.profile, id.name);
+fn undecided(desk: &Desk<'_>, id: &KeyId, error: Error) -> Error {
+    let way = desk.target().keys("rotate", &id.name);
     let why =
         format!("the new key of {id} is stored and could not be tried, the old one stays in use: {error}");
     error.within(why).hint(format!(
-        "finish it later: {way} --resume (with --no-verify: untried)\n  or give it up: {way} --undo"
+        "finish it later: {way} --resume\n  or without a test: {way} --resume --no-verify\n  or give it up: {way} --undo"
     ))
 }
 
 fn gone(id: &KeyId) -> Error {
     Error::new(Kind::AuthRequired, format!("there is no stored key {id}"))
-        .hint(format!("asistry keys add -p {}", id.profile))
+        .remedy(Remedy::AddKey { page: String::new(), home: KeyHome::Any })
 }

@@ -105,7 +105,8 @@ async fn tried(desk: &Desk<'_>, found: Found) -> Result<Verdict> {
     };
     let answered = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
         let why = format!("the service did not answer within {} s", PATIENCE.as_secs());
-        Err(Error::new(Kind::Timeout, why).hint("try again later: asistry keys test"))
+        Err(Error::new(Kind::Timeout, why)
+            .hint(format!("try again later: asistry keys test{}", desk.target().options())))
     });
     match answered {
         Ok(tools) => Ok(Verdict::Works(Tried { tools: tools.len(), took: begun.elapsed() })),

@@ -78,7 +78,8 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
     let profile = edit(environment, |document, config| {
         if config.has(&name) {
             let why = format!("there is a profile {name} already");
-            return Err(Error::new(Kind::Config, why).hint(format!("asistry profiles set {name} …")));
+            return Err(Error::new(Kind::Config, why)
+                .hint(format!("change it: asistry profiles set {name} FIELD=VALUE")));
         }
         let profile = profile::apply(document, &name, &changes, &config.place)?;
         check_files(&profile, &changes)?;
@@ -92,8 +93,8 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
     let service = &profile.service;
     let wants_key = !service.embedded && !service.auth.optional && environment.key().is_none();
     ui::say(&match wants_key && has_no_key(&name, environment)? {
-        true => format!("asistry keys add -p {name} stores its key"),
-        false => format!("asistry -p {name} tools lists what it offers"),
+        true => format!("to store its key: asistry keys add -p {name}"),
+        false => format!("to list what it offers: asistry tools -p {name}"),
     });
     Ok(())
 }
