@@ -88,8 +88,7 @@ impl Target {
             }
             Remedy::SeeFilter(filter) => self.filter(*filter),
             Remedy::UseKey { name } => {
-                let profile = Self { url: self.url.clone().filter(|_| self.profile.is_none()), ..self.clone() };
-                format!("asistry keys use {}{}", shell_quoted(name), profile.options())
+                format!("asistry keys use {}{}", shell_quoted(name), self.own().options())
             }
             Remedy::RotateKey { name } => format!("begin one: {}", self.keys("rotate", name)),
             Remedy::EndRotation { name } => {
@@ -113,9 +112,14 @@ impl Target {
         }
     }
 
+    /// Returns this target without the URL where the profile alone says whose key is meant.
+    fn own(&self) -> Self {
+        Self { url: self.url.clone().filter(|_| self.profile.is_none()), ..self.clone() }
+    }
+
     /// Returns the command that does something to a named key.
     pub fn keys(&self, verb: &str, name: &str) -> String {
-        format!("asistry keys {verb}{} --name {}", self.options(), shell_quoted(name))
+        format!("asistry keys {verb}{} --name {}", self.own().options(), shell_quoted(name))
     }
 
     fn filter(&self, filter: Filter) -> String {

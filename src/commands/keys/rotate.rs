@@ -136,7 +136,7 @@ fn undecided(desk: &Desk<'_>, id: &KeyId, error: Error) -> Error {
     let why =
         format!("the new key of {id} is stored and could not be tried, the old one stays in use: {error}");
     error.within(why).hint(format!(
-        "finish it later: {way} --resume\n  or without a test: {way} --resume --no-verify\n  or give it up: {way} --undo"
+        "finish it later (without a test: --no-verify): {way} --resume\n  or give it up: {way} --undo"
     ))
 }
 
