@@ -35,6 +35,10 @@ pub async fn lock(path: &Path, patience: Duration) -> io::Result<Option<Lock>> {
 ///
 /// # Errors
 /// As [`lock`].
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the system tells nobody that a lock is free; there is a deadline"
+)]
 pub fn lock_blocking(path: &Path, patience: Duration) -> io::Result<Option<Lock>> {
     let mut attempts = Attempts::begin(path, patience)?;
     loop {

@@ -81,7 +81,10 @@ fn a_list_without_an_end_ends() {
     let is_slow = slow.clone();
     let shell = Shell::with(move |received| {
         if is_slow.load(Ordering::Relaxed) {
-            // Not a wait for an event: this service takes its time.
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "no wait for an event: this service takes its time"
+            )]
             std::thread::sleep(Duration::from_millis(5));
         }
         let field = match received.method.as_str() {

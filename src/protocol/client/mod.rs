@@ -501,10 +501,7 @@ impl Client {
     }
 
     /// Decides about the calls that had to wait for the list.
-    pub(super) fn decide_held(
-        &mut self,
-        failed: Option<&Error>,
-    ) -> Vec<(Ticket, Result<(Message, Class), Error>)> {
+    pub(super) fn decide_held(&mut self, failed: Option<&Error>) -> Vec<Decided> {
         self.tools.learned();
         let held = std::mem::take(&mut self.held);
         let decide = |ticket: Ticket| {
@@ -526,6 +523,9 @@ impl Client {
         held.into_iter().filter_map(decide).collect()
     }
 }
+
+/// A call that had to wait for the list, and what is to be sent of it.
+type Decided = (Ticket, Result<(Message, Class), Error>);
 
 /// What a page of the list of tools leads to.
 #[derive(Debug)]
