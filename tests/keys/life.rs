@@ -220,17 +220,31 @@ fn another_key_is_put_into_use() {
 }
 
 #[test]
-fn removing_the_key_in_use_leaves_the_others_and_says_how_to_go_on() {
+fn removing_the_key_in_use_puts_the_one_that_is_left_into_use() {
     let home = home_with(NOWHERE, OLD);
-    let add = ["keys", "add", "--name", "spare", "-p", "asistry", "--url", NOWHERE, "--no-verify", "--stdin"];
-    home.told(&add, NEW).succeeds();
+    let add = |name: &str| {
+        let add =
+            ["keys", "add", "--name", name, "-p", "asistry", "--url", NOWHERE, "--no-verify", "--stdin"];
+        home.told(&add, NEW).succeeds();
+    };
+    add("spare");
     home.run(&["keys", "remove"]).fails(2).says(&["--yes"]);
-    let said = home.run(&["keys", "remove", "--yes"]).succeeds().says(&["asistry/default", "revoked"]);
+    home.run(&["keys", "remove", "--yes"]).succeeds().says(&[
+        "asistry/default",
+        "revoked",
+        "the current key of asistry is now spare",
+    ]);
+    home.run(&["-p", "asistry", "--url", NOWHERE, "tools"]).fails(6);
+    // Of several, a person chooses.
+    add("second");
+    add("third");
+    let said = home.run(&["keys", "remove", "--yes"]).succeeds().says(&["asistry has no current key"]);
     let refused =
         home.run(&["-p", "asistry", "--url", NOWHERE, "tools"]).fails(4).says(&["none of them is in use"]);
     assert_eq!(said.commands(), refused.commands());
     typed(&home, &refused.commands()[0], &[]).succeeds();
     home.run(&["-p", "asistry", "--url", NOWHERE, "tools"]).fails(6);
+    home.run(&["keys", "remove", "--yes"]).succeeds();
     home.run(&["keys", "remove", "--yes"]).succeeds();
     assert_eq!(home.json(&["keys", "list", "--json"]), Value::Array(Vec::new()));
     let list = std::fs::read_to_string(home.file("state/keys.json")).unwrap();

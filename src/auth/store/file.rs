@@ -83,18 +83,26 @@ impl EncryptedFile {
             return Err(Error::new(Kind::KeyStore, "the passphrase of the file of keys is empty")
                 .hint("set ASISTRY_KEY_PASSPHRASE or ASISTRY_KEY_PASSPHRASE_FILE"));
         }
-        let (salt, cost) = match read_header(&path)? {
-            Some(header) => (decoded(&path, &header.salt)?, header.cost),
+        // Looked at once: another process may make the file meanwhile.
+        let text = read(&path)?;
+        let (salt, cost) = match &text {
+            Some(text) => {
+                let header = first_line(&path, text)?;
+                (decoded(&path, &header.salt)?, header.cost)
+            }
             None => (random::<SALT>(&path)?.to_vec(), COST),
         };
         let key = derived(&path, passphrase, (&salt, cost))?;
         let file = Self { path, derived: Derived { salt, cost, key } };
-        file.items()?;
+        text.map(|text| file.unsealed(&text)).transpose()?;
         Ok(file)
     }
 
     fn items(&self) -> Result<Items> {
-        let Some(text) = read(&self.path)? else { return Ok(Items::new()) };
+        read(&self.path)?.map_or_else(|| Ok(Items::new()), |text| self.unsealed(&text))
+    }
+
+    fn unsealed(&self, text: &str) -> Result<Items> {
         let damaged = || damaged(&self.path);
         let (first, sealed) = text.split_once('\n').ok_or_else(damaged)?;
         let header = header(&self.path, first)?;
@@ -165,9 +173,12 @@ fn read(path: &Path) -> Result<Option<String>> {
 }
 
 fn read_header(path: &Path) -> Result<Option<Header>> {
-    let Some(text) = read(path)? else { return Ok(None) };
+    read(path)?.map(|text| first_line(path, &text)).transpose()
+}
+
+fn first_line(path: &Path, text: &str) -> Result<Header> {
     let (first, _) = text.split_once('\n').ok_or_else(|| damaged(path))?;
-    header(path, first).map(Some)
+    header(path, first)
 }
 
 fn header(path: &Path, line: &str) -> Result<Header> {
@@ -224,7 +235,7 @@ impl KeyStore for EncryptedFile {
     }
 
     fn read(&self, item: &str) -> Result<Option<Secret>> {
-        Ok(self.items()?.remove(item).map(|text| Secret::from(text)))
+        Ok(self.items()?.remove(item).map(Secret::from))
     }
 
     fn write(&self, item: &str, secret: &Secret) -> Result<()> {

@@ -135,10 +135,16 @@ impl Stores {
         if place.store == StoreKind::File && !self.has_file()? {
             return Ok(None);
         }
-        let store = self.open(place.store, PassphraseFor::Opening).await?;
-        let item = place.item.clone();
         tracing::debug!(store = place.store.name(), "the key store is read");
-        self.call(place.store, move || store.read(&item)).await
+        let mut store = self.open(place.store, PassphraseFor::Opening).await?;
+        loop {
+            let (item, asked) = (place.item.clone(), store.clone());
+            match self.call(place.store, move || asked.read(&item)).await {
+                // Another process has made it since it was opened.
+                Err(_) if store.is_stale() => store = self.open(place.store, PassphraseFor::Opening).await?,
+                read => return read,
+            }
+        }
     }
 
     /// Stores a secret.

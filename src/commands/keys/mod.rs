@@ -10,6 +10,9 @@ mod list;
 mod rotate;
 mod verify;
 
+use std::pin::pin;
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -25,6 +28,9 @@ use crate::error::{Error, Kind};
 use crate::profile::{self, Profile, StoreKind};
 use crate::secret::Secret;
 use crate::state::keys::KeyList;
+
+/// What was begun is undone within this time after an interruption.
+const UNDOING: Duration = Duration::from_secs(3);
 
 /// Options of `asistry keys`.
 #[derive(Debug, Args)]
@@ -97,13 +103,17 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let asker = environment.asker(common.no_input);
     let keys = environment.keys(&environment.config()?, asker)?;
     let desk = Desk { common, environment, asker, keys, output: arguments.output };
-    let action = act(&desk, arguments.action.unwrap_or(Action::List), key);
-    // A signal would end the process before the terminal is restored.
+    let mut action = pin!(act(&desk, arguments.action.unwrap_or(Action::List), key));
+    // A signal would end the process before the terminal is restored, or what was begun is undone.
     tokio::select! {
-        done = action => done?,
-        () = super::bridge::stop_signal()? => {
-            return Err(Error::new(Kind::Interrupted, "interrupted; asistry keys list shows what is stored").into());
-        }
+        done = &mut action => done?,
+        () = super::bridge::stop_signal()? => match tokio::time::timeout(UNDOING, action).await {
+            Ok(done) => done?,
+            Err(_) => {
+                let why = "interrupted; asistry keys list shows what is stored";
+                return Err(Error::new(Kind::Interrupted, why).into());
+            }
+        },
     }
     if given {
         crate::ui::say("note: ASISTRY_API_KEY is set, and stands over every stored key");
