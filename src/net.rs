@@ -3,11 +3,16 @@
 //! Refuses redirects (the protocol decides about them) and to load the system's certificates where no
 //! TLS is spoken: that alone costs more than all the rest of the start.
 
+pub mod descriptors;
+
+use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::CertificateError;
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -169,20 +174,54 @@ fn unreadable(path: &Path, why: &str) -> Error {
 pub fn reach(error: &reqwest::Error) -> Reach {
     match error.is_connect() {
         false => Reach::Connected,
-        true if cause(error).contains("certificate") => Reach::UntrustedPeer,
+        true if shows_an_authority(error) => Reach::AuthorityAsPeer,
+        true if rejected_certificate(error).is_some() => Reach::UntrustedPeer,
+        true if find::<io::Error>(error).is_some_and(descriptors::are_used_up) => Reach::NoDescriptor,
         true => Reach::NotConnected,
     }
 }
 
+/// Returns what is wrong with the peer's certificate.
+fn rejected_certificate(error: &reqwest::Error) -> Option<&CertificateError> {
+    match find(error) {
+        Some(rustls::Error::InvalidCertificate(why)) => Some(why),
+        _ => None,
+    }
+}
+
+/// Says whether the peer shows the certificate of an authority (CA:TRUE) as its own.
+fn shows_an_authority(error: &reqwest::Error) -> bool {
+    let Some(CertificateError::Other(why)) = rejected_certificate(error) else { return false };
+    matches!(why.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
 /// Returns the innermost reason of a failure, which is the one that helps; it never holds a URL.
 pub fn cause(error: &reqwest::Error) -> String {
-    let mut source: &dyn std::error::Error = error;
-    while let Some(inner) = source.source() {
-        source = inner;
+    if shows_an_authority(error) {
+        return "its certificate is that of an authority (CA:TRUE), which no service may show as its own"
+            .into();
     }
-    match source.downcast_ref::<reqwest::Error>() {
-        Some(_) if error.is_timeout() => "timed out".into(),
-        Some(_) => "the connection failed".into(),
-        None => source.to_string(),
+    match causes(error).last() {
+        Some(last) if !last.is::<reqwest::Error>() => last.to_string(),
+        _ if error.is_timeout() => "timed out".into(),
+        _ => "the connection failed".into(),
+    }
+}
+
+/// Returns the outermost cause of a type.
+fn find<T: StdError + 'static>(error: &reqwest::Error) -> Option<&T> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// Returns an error and its causes, from the outside in.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(Some(error as &(dyn StdError + 'static)), |error| cause_of(*error))
+}
+
+/// What an IO error wraps is its cause too.
+fn cause_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
     }
 }

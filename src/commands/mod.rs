@@ -33,14 +33,18 @@ mod tools;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Kind};
+use crate::net::descriptors;
 use crate::ui;
 use arguments::Common;
 use environment::Environment;
 use remedy::Target;
+
+/// The runtime holds six descriptors, a connection one.
+const FEWEST_DESCRIPTORS: usize = 7;
 
 /// Connects AI desktop clients, shells and CI jobs to remote MCP services.
 #[derive(Debug, Parser)]
@@ -180,11 +184,9 @@ fn run(card: Card, environment: &Environment) -> Result<u8> {
         _ => log::Manner::Directly,
     };
     let log = log::start(&card.common, manner)?;
+    room_for_a_connection()?;
     // One thread: a request costs 24 µs here against 42 with several.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("no runtime could be started")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
     let result = runtime.block_on(async {
         match card.command {
             Command::Bridge(arguments) => bridge::run(&card.common, arguments, environment).await,
@@ -208,6 +210,20 @@ fn run(card: Card, environment: &Environment) -> Result<u8> {
     ask::restore();
     log.finish();
     result
+}
+
+/// Makes sure that the runtime, which panics without descriptors, and one connection find some.
+fn room_for_a_connection() -> Result<(), Error> {
+    descriptors::raise_limit();
+    if descriptors::free() < FEWEST_DESCRIPTORS {
+        return Err(no_runtime(descriptors::none_left()));
+    }
+    Ok(())
+}
+
+fn no_runtime(cause: std::io::Error) -> Error {
+    Error::new(Kind::Bug, format!("no runtime could be started: {cause}"))
+        .hint("ulimit -n 64 allows more open files")
 }
 
 /// Writes remedies for a profile and a URL, as the commands do that were given these.

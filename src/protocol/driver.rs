@@ -34,6 +34,8 @@ const ENDPOINT_WITHIN: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_millis(250);
 /// A stream that answers a notification is read for this long.
 const NOTICE_STREAM: Duration = Duration::from_secs(5);
+/// Where no descriptor was left for a connection, it is tried again after this time.
+const NEXT_DESCRIPTOR: Duration = Duration::from_millis(50);
 /// Why a request waits for the service's word.
 pub const RATE_LIMITED: &str = "the service limits the rate";
 /// The client hears at this pace that a request waits for a rate limit.
@@ -90,6 +92,8 @@ pub struct Driver {
     answered: bool,
     /// When the message itself was last sent.
     sent: Option<Instant>,
+    /// Since when there has been no descriptor for its connection.
+    without_descriptor: Option<Instant>,
     news: Option<GateNews>,
     waiting: Option<Duration>,
     /// The turn that the gate has given.
@@ -113,6 +117,7 @@ impl Driver {
             endpoint_named: false,
             answered: false,
             sent: None,
+            without_descriptor: None,
             news: None,
             waiting: None,
             turn: None,
@@ -370,6 +375,9 @@ impl Driver {
         if self.answered {
             return Next::Over(Outcome::Done);
         }
+        if reach == Reach::NoDescriptor && self.waits_for_a_descriptor(moment.now) {
+            return self.rest(NEXT_DESCRIPTOR, moment.now);
+        }
         if self.resumption.is_possible() {
             self.resumption.failed();
             return self.resume(moment);
@@ -380,6 +388,8 @@ impl Driver {
         let error = Error::new(Kind::Unreachable, format!("{} cannot be reached: {why}", self.terms.place))
             .remedy(match reach {
                 Reach::UntrustedPeer => Remedy::TrustAuthority,
+                Reach::AuthorityAsPeer => Remedy::Advice(command_for_a_certificate(&self.call.url).into()),
+                Reach::NoDescriptor => Remedy::advice("ulimit -n allows more open files"),
                 _ => Remedy::advice("check the network and the URL, then try again"),
             });
         self.fail(error, Processed::No, reach == Reach::NotConnected)
@@ -414,6 +424,14 @@ impl Driver {
 
     fn at_hand(&self) -> &HttpCall {
         self.resuming.as_ref().unwrap_or(&self.call)
+    }
+
+    /// Nothing was sent, so this counts as no attempt: others give their connections back soon.
+    fn waits_for_a_descriptor(&mut self, now: Instant) -> bool {
+        if self.resuming.is_none() {
+            self.sent = None;
+        }
+        now < *self.without_descriptor.get_or_insert(now) + self.terms.silence
     }
 
     fn rest(&mut self, wait: Duration, now: Instant) -> Next {
@@ -554,6 +572,16 @@ impl Driver {
         let failure = failure_of(&failing);
         self.unsuccessful(head.status, body, failure, moment)
     }
+}
+
+/// Returns the command that makes a certificate that a service may show as its own.
+fn command_for_a_certificate(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or("localhost").trim_matches(['[', ']']);
+    let kind = if matches!(url.host(), Some(url::Host::Domain(_))) { "DNS" } else { "IP" };
+    format!(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 365 -keyout key.pem -out cert.pem -subj /CN=service \
+         -addext basicConstraints=critical,CA:FALSE -addext subjectAltName={kind}:{host} makes one without it"
+    )
 }
 
 #[cfg(test)]

@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use crate::auth::keys::KeySource;
 use crate::auth::{Authorizer, Identity, Signed};
 use crate::error::Result;
 use crate::gate::Gate;
-use crate::net::{self, Net};
+use crate::net::{self, Net, descriptors};
 use crate::protocol::MAX_MESSAGE;
 use crate::protocol::Moment;
 use crate::protocol::bridge::{Ended, Tag};
@@ -37,6 +37,10 @@ const NEVER: Duration = Duration::from_secs(24 * 3600);
 const MOST_ITEMS: usize = 64;
 /// No failing reply is read further than this.
 const LONGEST_REFUSAL: usize = 1 << 20;
+/// At most this many connections at once.
+const MOST_CONNECTIONS: usize = 16_384;
+/// So many descriptors are left for files and names, where there are enough.
+const SPARE: usize = 64;
 
 /// What came of a driver so far.
 #[derive(Debug)]
@@ -59,10 +63,15 @@ pub struct Remote {
     gate: Arc<Mutex<Gate>>,
     budget: Arc<Budget>,
     slots: Semaphore,
+    /// One fewer than the slots: standalone streams leave the last one to the calls.
+    streams: Semaphore,
     /// When the stream on which the answers of HTTP+SSE come was last heard.
     heard: Mutex<Instant>,
     trace: Option<Arc<Trace>>,
 }
+
+/// What allows a connection: a slot, and for a standalone stream one of those that streams may have.
+type Slot<'a> = (SemaphorePermit<'a>, Option<SemaphorePermit<'a>>);
 
 /// One driver under way, and where its reports go.
 struct Flight<'a> {
@@ -83,12 +92,14 @@ impl Remote {
         if let Some(trace) = &trace {
             trace.hide_what_signs(authorizer.clone());
         }
+        let slots = most_connections();
         Self {
             net,
             authorizer,
             gate: Arc::default(),
             budget: Arc::default(),
-            slots: Semaphore::new(most_connections()),
+            slots: Semaphore::new(slots),
+            streams: Semaphore::new(slots - 1),
             heard: Mutex::new(Instant::now()),
             trace,
         }
@@ -154,8 +165,9 @@ impl Remote {
             next = match next {
                 Next::Over(outcome) => return outcome,
                 Next::Admit if slot.is_none() => {
-                    match until_wake(&mut flight.driver, self.slots.acquire()).await {
-                        Ok(free) => slot = free.ok(),
+                    let of_stream = (*flight.driver.purpose() == Purpose::Listen).then_some(&self.streams);
+                    match until_wake(&mut flight.driver, self.slot(of_stream)).await {
+                        Ok(free) => slot = free,
                         Err(end) => {
                             next = end;
                             continue;
@@ -179,6 +191,15 @@ impl Remote {
                 }
             };
         }
+    }
+
+    /// Waits for a connection to be free; `among` is what else limits it.
+    async fn slot<'a>(&'a self, among: Option<&'a Semaphore>) -> Option<Slot<'a>> {
+        let one_of_them = match among {
+            Some(among) => Some(among.acquire().await.ok()?),
+            None => None,
+        };
+        Some((self.slots.acquire().await.ok()?, one_of_them))
     }
 
     /// Sleeps until the driver has something to do.
@@ -387,17 +408,7 @@ pub fn moment() -> Moment {
 }
 
 /// Each exchange over HTTP/1 needs a connection: a few descriptors are left for everything else.
-#[cfg(unix)]
 fn most_connections() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.unwrap_or(65_536).min(65_536);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_ok();
-    let most = if raised { wanted } else { limit.current.unwrap_or(1024) };
-    usize::try_from(most.saturating_sub(64)).unwrap_or(1024).clamp(16, 16_384)
-}
-
-#[cfg(not(unix))]
-fn most_connections() -> usize {
-    4096
+    let free = descriptors::free();
+    (free - SPARE.min(free / 2)).clamp(1, MOST_CONNECTIONS)
 }

@@ -37,6 +37,31 @@ fn of_500_calls_in_flight_a_slow_one_delays_no_other_and_ping_is_answered_while_
     assert_eq!(bridge.hear()["id"], 0);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn calls_queue_where_there_are_hardly_any_descriptors() {
+    // A standalone stream that stays open, and replies that each end their connection.
+    let stream = Gate::default();
+    let held = stream.clone();
+    let service = Service::start(move |received| match (received.verb.as_str(), received.method.as_str()) {
+        ("GET", _) => Some(Reply::empty(200).header("content-type", "text/event-stream").after(&stream)),
+        (_, "tools/call") => Some(mcp(received).header("connection", "close")),
+        _ => None,
+    });
+    for descriptors in [10, 12, 16] {
+        let mut bridge = bridge(&service, &[]).descriptors(descriptors).spawn();
+        bridge.open("2025-06-18");
+        for id in 0..100 {
+            bridge.call(id, "quick");
+        }
+        let answers: Vec<_> = (0..100).map(|_| bridge.hear()).collect();
+        let failed = answers.iter().find(|answer| answer.get("result").is_none());
+        assert!(failed.is_none(), "{descriptors}: {failed:?}");
+        bridge.close();
+    }
+    held.open();
+}
+
 #[test]
 fn a_line_of_64_mib_goes_and_comes_byte_for_byte() {
     const LENGTH: usize = 64 * MIB;

@@ -62,6 +62,17 @@ impl Start {
         self
     }
 
+    /// May hold this many descriptors at once.
+    #[must_use]
+    pub fn descriptors(self, most: u32) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]);
+        command.arg(self.command.get_program()).args(self.command.get_args());
+        command.env_clear().envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(self.home.path());
+        Self { command, ..self }
+    }
+
     /// Nobody reads its answers before [`Bridge::read`].
     #[must_use]
     pub fn unread(self) -> Self {

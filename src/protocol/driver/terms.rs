@@ -139,8 +139,12 @@ pub enum Item {
 pub enum Reach {
     /// No connection was made: nothing was sent.
     NotConnected,
+    /// As before, because this machine has no descriptor left for a connection.
+    NoDescriptor,
     /// The peer's certificate is not trusted: nothing was sent.
     UntrustedPeer,
+    /// The peer shows the certificate of an authority as its own: nothing was sent.
+    AuthorityAsPeer,
     /// Perhaps the service.
     Connected,
 }
