@@ -64,6 +64,17 @@ await check('tls: an unknown authority is refused, with the option that helps', 
   assert.equal(code, 6, err);
   assert.match(err, /certificate.*\n.*--ca-file/);
 });
+await check('tls: the certificate of an authority as that of a service: the error says so, its command makes one that is trusted', async () => {
+  const own = ['-subj', '/CN=localhost', '-days', '2', '-addext', 'subjectAltName=DNS:localhost'];
+  openssl('req', '-x509', ...key, '-keyout', at('own.key'), '-out', at('own.pem'), ...own);
+  const shown = (name) => serve({ key: readFileSync(at(`${name}key`)), cert: readFileSync(at(`${name}pem`)) });
+  const { code, err } = await call(await shown('own.'), ['--ca-file', at('own.pem')]);
+  assert.equal(code, 6, err);
+  assert.match(err, /CA:TRUE/);
+  const command = /try: (openssl .*) makes one/.exec(err)[1];
+  execFileSync('/bin/sh', ['-c', command.replace('key.pem', at('better.key')).replace('cert.pem', at('better.pem'))], { stdio: 'ignore' });
+  assert.equal((await call(await shown('better.'), ['--ca-file', at('better.pem')])).code, 0);
+});
 await check('tls: --insecure warns', async () => {
   const { code, err } = await call(port, ['--insecure']);
   assert.equal(code, 0);
