@@ -376,3 +376,26 @@ fn keep(bytes: &[u8]) -> std::io::Result<PathBuf> {
     let (_, path) = file.keep().map_err(|e| e.error)?;
     Ok(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::revision::Era;
+
+    #[tokio::test]
+    async fn a_panic_in_a_spawned_exchange_is_told_to_the_loop() {
+        let tag = Tag { ticket: Ticket { era: Era::Legacy, number: 7 }, attempt: 2 };
+        let (crashes, mut from_crashes) = mpsc::unbounded_channel();
+        let guarded = |panics: fn()| {
+            let guard = Guard { tag, crashes: crashes.clone() };
+            async move {
+                let _guard = guard;
+                panics();
+            }
+        };
+        tokio::spawn(guarded(|| {})).await.expect("no panic");
+        assert!(from_crashes.try_recv().is_err(), "an end without a panic is reported by the driver itself");
+        tokio::spawn(guarded(|| panic!("for the test"))).await.expect_err("a panic");
+        assert_eq!(from_crashes.try_recv(), Ok(tag));
+    }
+}
