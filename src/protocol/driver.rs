@@ -14,17 +14,16 @@ use bytes::Bytes;
 
 use crate::error::{Error, Kind, Remedy, Wire};
 use crate::protocol::Moment;
-use crate::protocol::exchange::redirect;
 use crate::protocol::exchange::resumption::Resumption;
 use crate::protocol::exchange::status::{self, Failing, failure_of};
-pub use crate::protocol::exchange::{Failure, Processed};
+pub use crate::protocol::exchange::{Failure, Processed, Reach};
+use crate::protocol::exchange::{redirect, unreachable};
 use crate::protocol::http::{Challenge, Head, HttpCall, Media};
 use crate::protocol::request::Promise;
 use crate::protocol::retry::{self, Admission, Ask, Verdict, seconds};
 use crate::protocol::sse::Event;
 pub use terms::{
-    Again, Answers, Body, Fallback, GateNews, Item, Loss, Next, Outcome, Purpose, Reach, Repeat, Standing,
-    Terms,
+    Again, Answers, Body, Fallback, GateNews, Item, Loss, Next, Outcome, Purpose, Repeat, Standing, Terms,
 };
 
 const MOST_REDIRECTS: u8 = 5;
@@ -34,7 +33,7 @@ const ENDPOINT_WITHIN: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_millis(250);
 /// A stream that answers a notification is read for this long.
 const NOTICE_STREAM: Duration = Duration::from_secs(5);
-/// Where no descriptor was left for a connection, it is tried again after this time.
+/// How soon a connection is tried again for which no descriptor was left.
 const NEXT_DESCRIPTOR: Duration = Duration::from_millis(50);
 /// Why a request waits for the service's word.
 pub const RATE_LIMITED: &str = "the service limits the rate";
@@ -127,9 +126,8 @@ impl Driver {
 
     /// Never resumes a stream: the stateless era knows no resumption (MOD-5).
     #[must_use]
-    pub fn without_resumption(mut self) -> Self {
-        self.resumption = Resumption::refused();
-        self
+    pub fn without_resumption(self) -> Self {
+        Self { resumption: Resumption::refused(), ..self }
     }
 
     /// Begins not before this instant.
@@ -385,13 +383,7 @@ impl Driver {
         if reach == Reach::Connected {
             return self.lost(&format!("the connection broke before an answer came ({why})"));
         }
-        let error = Error::new(Kind::Unreachable, format!("{} cannot be reached: {why}", self.terms.place))
-            .remedy(match reach {
-                Reach::UntrustedPeer => Remedy::TrustAuthority,
-                Reach::AuthorityAsPeer => Remedy::Advice(command_for_a_certificate(&self.call.url).into()),
-                Reach::NoDescriptor => Remedy::advice("ulimit -n allows more open files"),
-                _ => Remedy::advice("check the network and the URL, then try again"),
-            });
+        let error = unreachable(&self.terms.place, why, reach, &self.call.url);
         self.fail(error, Processed::No, reach == Reach::NotConnected)
     }
 
@@ -426,7 +418,7 @@ impl Driver {
         self.resuming.as_ref().unwrap_or(&self.call)
     }
 
-    /// Nothing was sent, so this counts as no attempt: others give their connections back soon.
+    /// Nothing was sent; others give their connections back soon.
     fn waits_for_a_descriptor(&mut self, now: Instant) -> bool {
         if self.resuming.is_none() {
             self.sent = None;
@@ -572,16 +564,6 @@ impl Driver {
         let failure = failure_of(&failing);
         self.unsuccessful(head.status, body, failure, moment)
     }
-}
-
-/// Returns the command that makes a certificate that a service may show as its own.
-fn command_for_a_certificate(url: &url::Url) -> String {
-    let host = url.host_str().unwrap_or("localhost").trim_matches(['[', ']']);
-    let kind = if matches!(url.host(), Some(url::Host::Domain(_))) { "DNS" } else { "IP" };
-    format!(
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 365 -keyout key.pem -out cert.pem -subj /CN=service \
-         -addext basicConstraints=critical,CA:FALSE -addext subjectAltName={kind}:{host} makes one without it"
-    )
 }
 
 #[cfg(test)]

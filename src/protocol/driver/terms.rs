@@ -134,21 +134,6 @@ pub enum Item {
     Accepted,
 }
 
-/// How far a call came that got no reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// No connection was made: nothing was sent.
-    NotConnected,
-    /// As before, because this machine has no descriptor left for a connection.
-    NoDescriptor,
-    /// The peer's certificate is not trusted: nothing was sent.
-    UntrustedPeer,
-    /// The peer shows the certificate of an authority as its own: nothing was sent.
-    AuthorityAsPeer,
-    /// Perhaps the service.
-    Connected,
-}
-
 /// How the body of a reply is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {

@@ -2,9 +2,12 @@
 //!
 //! Refuses to know JSON-RPC: `driver` reads the messages.
 
+mod reach;
 mod redirect;
 pub(super) mod resumption;
 pub(super) mod status;
 
+pub use reach::Reach;
+pub(super) use reach::unreachable;
 pub(super) use redirect::redirect;
 pub use status::{Failure, Processed};
