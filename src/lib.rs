@@ -17,6 +17,7 @@
 //! auth       which credential goes where, and where keys are stored; the only room that opens a secret
 //! trace      the conversation, written down as the tests replay it
 //! remote     runs drivers: signs, sends, reads; the memory of large answers
+//! connection everything one profile needs to talk, made from plain values
 //! local      ports: stdio, and clients inside the process
 //! relay      the only loop
 //! sandbox    the stand-in services: an opponent of the bridge, knows none of the rooms but `error`
@@ -99,6 +100,8 @@ pub mod auth;
 pub mod trace;
 
 pub mod remote;
+
+pub mod connection;
 
 pub mod local;
 

@@ -1,7 +1,7 @@
-//! From what was typed to what it means: the profile, its endpoint, its credential, the remote side.
+//! From what was typed, and what the environment says, to the plain values that a connection is made from.
 
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use url::Url;
 
@@ -9,45 +9,33 @@ use super::arguments::Common;
 use super::environment::{Environment, variable};
 use super::remedy::Target;
 use crate::auth::keys::{Found, KeySource};
-use crate::auth::{Authorizer, Credential, ExtraHeaders, Way, is_loopback, read_header_file};
+use crate::auth::{Credential, ExtraHeaders, read_header_file};
+use crate::connection::{Connection, Given, check_wire};
 use crate::error::{Advise, Error, Kind, Result};
-use crate::net::{Net, Proxies, TlsOptions};
-use crate::profile::{self, Config, Options, Profile, ToolNames, headers};
-use crate::protocol::bridge::{Settings, ToolRules, Transport};
-use crate::protocol::http::origin_and_path;
-use crate::protocol::retry::RetryPolicy;
-use crate::protocol::revision;
-use crate::remote::Remote;
+use crate::profile::{self, Config, Options, Profile, headers};
+use crate::protocol::bridge::Settings;
 #[cfg(feature = "sandbox")]
 use crate::secret::Secret;
-use crate::service::DialectName;
 use crate::state::State;
 use crate::trace::Trace;
 
-const SILENCE: Duration = Duration::from_secs(60);
-const MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// A profile with everything that is needed to talk to its service.
+/// The connection of the profile that the command line means.
 pub struct ProfileInUse {
-    /// The profile.
-    pub profile: Profile,
-    /// What the command line says about the connection, and the profile where that says nothing.
-    pub options: Options,
-    /// What remedies repeat to mean this profile.
-    pub target: Target,
-    /// Its service's endpoint.
-    pub endpoint: Url,
-    /// The way there.
-    pub remote: Arc<Remote>,
-    /// The file that the conversation is written into.
-    pub trace: Option<Arc<Trace>>,
-    /// Where things are remembered.
-    pub state: Option<State>,
+    connection: Connection,
+    target: Target,
     /// Where lists of tools are remembered.
     pub cache: Option<State>,
     /// Holds the embedded sandbox as long as the profile is in use.
     #[cfg(feature = "sandbox")]
     _sandbox: Option<crate::sandbox::Sandbox>,
+}
+
+impl Deref for ProfileInUse {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
 }
 
 impl ProfileInUse {
@@ -74,19 +62,11 @@ impl ProfileInUse {
     ) -> Result<Self> {
         let config = environment.config()?;
         let profile = find_named(common.profile.as_deref(), common.url.as_deref(), &config)?;
-        if profile.service.dialect == DialectName::Agentstack {
-            let title = &profile.service.title;
-            return Err(Error::new(
-                Kind::Config,
-                format!("{title} speaks a wire of its own, which this version of asistry does not speak yet"),
-            )
-            .hint(format!("use its MCP endpoint: --url {}", profile.service.endpoint)));
-        }
+        check_wire(&profile)?;
         let extra = extra_headers(common, &profile)?;
         let embedded = profile.service.embedded;
         #[cfg(feature = "sandbox")]
         let (profile, key, sandbox) = start_embedded(profile, key, environment).await?;
-        let endpoint = profile.endpoint()?;
         let options = given.over(common.options()).over(profile.options.clone());
         let proxy = proxy_of(&profile.name, &options)?;
         let credential = match key {
@@ -95,23 +75,23 @@ impl ProfileInUse {
                 Credential::Stored(Arc::new(environment.keys(&config, environment.asker(common.no_input))?))
             }
         };
-        let allow_http = options.allow_http == Some(true);
-        let way = Way { endpoint: &endpoint, proxy: proxy.as_ref(), allow_http };
-        let authorizer = Authorizer::new(&profile, &way, credential, extra)?;
         if options.insecure == Some(true) {
             crate::ui::warn("--insecure: no certificate is checked; anyone on the way can read the key");
         }
         let trace = common.trace.as_deref().map(Trace::create).transpose()?.map(Arc::new);
-        let net = Net::new(endpoint.clone(), tls_of(&options, environment), proxies_of(&endpoint, proxy));
-        let remote = Arc::new(Remote::new(net, authorizer, trace.clone()));
-        Ok(Self {
-            target: Target::of(common.profile.clone(), common.url.as_deref(), &config),
+        let connection = Connection::new(Given {
             profile,
             options,
-            endpoint,
-            remote,
+            credential,
+            extra,
+            proxy,
+            ca_file: environment.ca_file(),
             trace,
             state: environment.state().filter(|_| !embedded),
+        })?;
+        Ok(Self {
+            connection,
+            target: Target::of(common.profile.clone(), common.url.as_deref(), &config),
             cache: environment.cache().filter(|_| !embedded),
             #[cfg(feature = "sandbox")]
             _sandbox: sandbox,
@@ -126,63 +106,13 @@ impl ProfileInUse {
 
     /// Returns the settings of a conversation with this profile.
     pub fn settings(&self) -> Settings {
-        let (service, options) = (&self.profile.service, &self.options);
-        Settings {
-            endpoint: Arc::new(self.endpoint.clone()),
-            place: origin_and_path(&self.endpoint).into(),
-            transport: options.transport.unwrap_or(Transport::Auto),
-            remembered: self.state.as_ref().and_then(|state| state.wire_of(&self.endpoint)),
-            era: match options.era {
-                Some(profile::Era::Modern) => Some(revision::Era::Modern),
-                Some(profile::Era::Legacy) => Some(revision::Era::Legacy),
-                Some(profile::Era::Auto) | None => None,
-            },
-            max_time: options.max_time,
-            pushes: service.pushes,
-            retry: RetryPolicy {
-                max_wait: options.max_wait.unwrap_or(MAX_WAIT),
-                unhinted_is_final: service.unhinted_429_is_final,
-                repeats_503: options.retry_503 == Some(true),
-            },
-            call_silence: options.timeout.unwrap_or(SILENCE),
-            silence: options.timeout.unwrap_or(SILENCE),
-            tools: ToolRules {
-                allow: options.allow_tools.clone().unwrap_or_default(),
-                deny: options.deny_tools.clone().unwrap_or_default(),
-                hidden: options.hidden_tools.clone().unwrap_or_else(|| service.hidden_tools.clone()),
-                read_only: options.read_only == Some(true),
-                safe_names: options.tool_names == Some(ToolNames::Safe),
-            },
-            max_result: None,
-            advise: self.advise(),
-            client_info: concat!(r#"{"name":"asistry","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#)
-                .into(),
-        }
-    }
-}
-
-/// Returns what the options say about TLS.
-pub fn tls_of(options: &Options, environment: &Environment) -> TlsOptions {
-    TlsOptions {
-        ca_file: options.ca_file.clone().or_else(|| environment.ca_file()),
-        client_cert: options.client_cert.clone(),
-        insecure: options.insecure == Some(true),
+        self.connection.settings(self.advise())
     }
 }
 
 fn proxy_of(profile: &str, options: &Options) -> Result<Option<Url>> {
     let url = options.proxy.as_ref().map(|proxy| proxy.url(&variable)).transpose();
     url.map_err(|why| Error::new(Kind::Config, format!("proxy of the profile {profile}: {why}")))
-}
-
-/// A proxy of the environment has no part in plain `http` that stays on this machine: it would read a key that
-/// is allowed in the clear only because it stays here.
-fn proxies_of(endpoint: &Url, of_profile: Option<Url>) -> Proxies {
-    match of_profile {
-        Some(url) => Proxies::One(url),
-        None if endpoint.scheme() == "http" && is_loopback(endpoint) => Proxies::Avoided,
-        None => Proxies::OfTheEnvironment,
-    }
 }
 
 /// Finds the profile that the options and the configuration name.

@@ -23,7 +23,7 @@ pub use change::{Change, apply};
 pub use config::{Config, Place, StoreKind};
 pub use document::Document;
 pub use file::edit;
-pub use options::{Arity, Era, OPTIONS, Options, Row, Takers, ToolNames};
+pub use options::{Arity, OPTIONS, Options, Row, Takers, ToolNames};
 pub use proxy::Proxy;
 
 /// The profile that is meant where none is named.

@@ -14,6 +14,7 @@ use super::config::Place;
 use super::proxy::Proxy;
 use super::units;
 use crate::protocol::bridge::Transport;
+use crate::protocol::revision::Era;
 use crate::service::nearest;
 
 /// The options that a profile can store; `None` where an option is not set.
@@ -39,8 +40,8 @@ pub struct Options {
     pub proxy: Option<Proxy>,
     /// How messages travel over HTTP.
     pub transport: Option<Transport>,
-    /// The era of the protocol.
-    pub era: Option<Era>,
+    /// The era of the protocol; `Some(None)` is `auto`, said aloud.
+    pub era: Option<Option<Era>>,
     /// Only matching tools are listed and called.
     pub allow_tools: Option<Vec<String>>,
     /// Matching tools are neither listed nor called.
@@ -55,17 +56,6 @@ pub struct Options {
     pub drain: Option<Duration>,
     /// Results larger than this are written to a file (bytes).
     pub max_result: Option<usize>,
-}
-
-/// The eras of the protocol, as an option names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Era {
-    /// Whatever client and service speak.
-    Auto,
-    /// With a handshake.
-    Legacy,
-    /// Stateless.
-    Modern,
 }
 
 /// The forms of tool names.
@@ -138,7 +128,7 @@ enum Slot {
     Globs(Of<Vec<String>>),
     Proxy(Of<Proxy>),
     Transport(Of<Transport>),
-    Era(Of<Era>),
+    Era(Of<Option<Era>>),
     ToolNames(Of<ToolNames>),
     Text,
     File,
@@ -152,10 +142,10 @@ const TRANSPORTS: Words<Transport> = &[
     ("http", Transport::Http, "Streamable HTTP"),
     ("sse", Transport::Sse, "HTTP+SSE of revision 2024-11-05"),
 ];
-const ERAS: Words<Era> = &[
-    ("auto", Era::Auto, "Whatever client and service speak"),
-    ("legacy", Era::Legacy, "With a handshake"),
-    ("modern", Era::Modern, "Stateless; client and service must both speak it"),
+const ERAS: Words<Option<Era>> = &[
+    ("auto", None, "Whatever client and service speak"),
+    ("legacy", Some(Era::Legacy), "With a handshake"),
+    ("modern", Some(Era::Modern), "Stateless; client and service must both speak it"),
 ];
 const TOOL_NAMES: Words<ToolNames> = &[
     ("original", ToolNames::Original, "As the service names them"),
