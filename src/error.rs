@@ -283,6 +283,19 @@ impl Error {
         self
     }
 
+    /// Takes secrets out of everything that a service could have put there; a remedy that repeats one is dropped.
+    #[must_use]
+    pub fn masked(mut self, mask: impl Fn(&str) -> String) -> Self {
+        self.message = mask(&self.message);
+        self.details.trace_id = self.details.trace_id.map(|id| mask(&id).into_boxed_str());
+        let repeats = |remedy: &Remedy| {
+            let text = format!("{remedy:?}");
+            mask(&text) != text
+        };
+        self.remedy = self.remedy.filter(|remedy| !repeats(remedy));
+        self
+    }
+
     /// Says the whole sentence anew, with what was being done around it.
     #[must_use]
     pub fn within(mut self, sentence: String) -> Self {

@@ -30,6 +30,8 @@ const FIRST_PACE: Duration = Duration::from_millis(100);
 const STREAK: u32 = 10;
 /// A probe that got no reply for this long is given up.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Who waits for the probe's reply asks again this often.
+const PROBE_POLL: Duration = Duration::from_millis(250);
 /// Section 6.1: who cannot wait for a closed gate may probe it this often.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
 
@@ -94,6 +96,11 @@ impl Gate {
                 self.window_at(now).accepted += 1;
                 if self.limit.as_mut().is_some_and(Limit::accepted) {
                     self.limit = None;
+                }
+            }
+            GateNews::Released => {
+                if let Some(limit) = &mut self.limit {
+                    limit.released();
                 }
             }
             GateNews::Refused(wait) => self.refused(now, now + wait.min(LONGEST_CLOSURE)),
@@ -181,7 +188,9 @@ impl Limit {
 
     /// Gives a turn behind all others; who had one comes again as soon as one may go.
     fn turn_for(&mut self, now: Instant, ask: Ask) -> Admission {
-        let earliest = self.next.max(self.opens).max(now + PACE.0);
+        let probing = matches!(self.probe, Probe::Sent(_)) && now >= self.opens;
+        let soonest = if probing { PROBE_POLL } else { PACE.0 };
+        let earliest = self.next.max(self.opens).max(now + soonest);
         if ask.turn.is_some() && now >= self.opens {
             return Admission::Wait(earliest - now);
         }
@@ -202,6 +211,13 @@ impl Limit {
         self.streak = 0;
         self.pace = self.pace.mul_f64(0.7).max(PACE.0);
         self.pace == PACE.0
+    }
+
+    /// A probe that ended without a word is followed by another one.
+    fn released(&mut self) {
+        if matches!(self.probe, Probe::Sent(_)) {
+            self.probe = Probe::Due;
+        }
     }
 
     fn refused(&mut self, opens: Instant) {
@@ -260,6 +276,7 @@ mod tests {
                 gate.news(now, news);
                 match news {
                     GateNews::Accepted => done += 1,
+                    GateNews::Released => unreachable!("every reply speaks"),
                     GateNews::Refused(_) => calls.push((now, None)),
                 }
             }
@@ -320,5 +337,16 @@ mod tests {
         let (mut gate, now) = (Gate::default(), Instant::now());
         gate.news(now, GateNews::Refused(Duration::from_secs(u64::MAX / 4)));
         assert_eq!(gate.admit(now, PATIENT), Admission::Wait(LONGEST_CLOSURE));
+    }
+
+    #[test]
+    fn a_probe_that_ends_without_a_word_is_followed_by_another_one() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        gate.news(now, GateNews::Refused(Duration::from_secs(1)));
+        let opens = now + Duration::from_secs(1);
+        assert_eq!(gate.admit(opens, PATIENT), Admission::Go);
+        assert!(matches!(gate.admit(opens, PATIENT), Admission::Wait(_)));
+        gate.news(opens, GateNews::Released);
+        assert_eq!(gate.admit(opens, PATIENT), Admission::Go);
     }
 }

@@ -97,6 +97,10 @@ pub struct Driver {
     waiting: Option<Duration>,
     /// The turn that the gate has given.
     turn: Option<Instant>,
+    /// When the client hears next of a wait for a rate limit.
+    beat: Option<Instant>,
+    /// A refusal was waited out that does not prove that nothing ran (503).
+    in_doubt: bool,
     items: Vec<Item>,
 }
 
@@ -120,6 +124,8 @@ impl Driver {
             news: None,
             waiting: None,
             turn: None,
+            beat: None,
+            in_doubt: false,
             items: Vec::new(),
         }
     }
@@ -196,7 +202,7 @@ impl Driver {
 
     /// The gate has answered.
     pub fn admitted(&mut self, admission: Admission, moment: Moment) -> Next {
-        if self.promise.broken_at(moment.now).is_some() {
+        if self.is_limited() && self.promise.broken_at(moment.now).is_some() {
             return self.deadline_met(moment.now);
         }
         self.turn = match admission {
@@ -205,6 +211,7 @@ impl Driver {
         };
         match admission {
             Admission::Go => {
+                self.beat = None;
                 self.state = State::Exchanging { heard: moment.now };
                 if self.resuming.is_none() {
                     self.sent = Some(moment.now);
@@ -263,7 +270,13 @@ impl Driver {
             State::Lingering { until } if until <= moment.now => Some(Next::Over(Outcome::Done)),
             State::Exchanging { heard } => {
                 let silence = self.silence()?;
-                (heard + silence <= moment.now).then(|| self.silent(silence))
+                if heard + silence > moment.now {
+                    return None;
+                }
+                Some(match self.purpose {
+                    Purpose::Listen => self.listen_again(moment),
+                    _ => self.silent(silence),
+                })
             }
             State::Elsewhere { heard } if heard + self.terms.silence <= moment.now => {
                 Some(self.silent(self.terms.silence))
@@ -280,6 +293,10 @@ impl Driver {
         if head.is_success() {
             self.news = Some(GateNews::Accepted);
             self.promise.accepted();
+            if !self.is_limited() {
+                // A stream that was opened has used up nothing.
+                self.promise = Promise::new(now, None);
+            }
             if matches!(self.terms.standing, Standing::Opens(_)) && self.resuming.is_none() {
                 self.items.push(Item::Opening(head.clone()));
             }
@@ -365,6 +382,16 @@ impl Driver {
         }
     }
 
+    /// A failing reply broke off before its body was whole: it proves nothing.
+    pub fn cut_off(&mut self, moment: Moment) -> Next {
+        let Some(head) = self.head.take() else { return self.lost("a body without a head") };
+        if matches!(head.status, 401 | 403 | 429) || self.purpose == Purpose::Listen {
+            self.head = Some(head);
+            return self.body(Bytes::new(), moment);
+        }
+        self.lost(&format!("the connection broke within an answer (HTTP {})", head.status))
+    }
+
     /// No reply came.
     pub fn no_reply(&mut self, why: &str, reach: Reach, moment: Moment) -> Next {
         if self.purpose == Purpose::Listen {
@@ -384,7 +411,7 @@ impl Driver {
             return self.lost(&format!("the connection broke before an answer came ({why})"));
         }
         let error = unreachable(&self.terms.place, why, reach, &self.call.url);
-        self.fail(error, Processed::No, reach == Reach::NotConnected)
+        self.fail(error, self.unanswered(), reach == Reach::NotConnected)
     }
 
     /// An answer grew past the limit.
@@ -438,10 +465,17 @@ impl Driver {
     }
 
     fn tell_wait(&mut self, until: Instant, now: Instant) {
-        if matches!(self.purpose, Purpose::Request(_)) {
-            self.waiting = Some(until.saturating_duration_since(now));
-        }
-        self.state = State::Resting { until, why: Rest::RateLimit { beat: now + HEARTBEAT } };
+        let beat = match self.beat.filter(|beat| *beat > now) {
+            Some(beat) => beat,
+            None => {
+                if matches!(self.purpose, Purpose::Request(_)) {
+                    self.waiting = Some(until.saturating_duration_since(now));
+                }
+                now + HEARTBEAT
+            }
+        };
+        self.beat = Some(beat);
+        self.state = State::Resting { until, why: Rest::RateLimit { beat } };
     }
 
     /// Nothing was heard for the longest silence.
@@ -469,7 +503,7 @@ impl Driver {
             format!("no answer from {} within {}", self.terms.place, seconds(limit)),
         )
         .remedy(Remedy::AllowTime(limit));
-        let processed = if self.sent.is_some() { Processed::Maybe } else { Processed::No };
+        let processed = if self.sent.is_some() { Processed::Maybe } else { self.unanswered() };
         self.fail(error, processed, false)
     }
 
@@ -490,7 +524,7 @@ impl Driver {
 
     /// What is proven of the message when the exchange at hand was not made, or was refused.
     fn unanswered(&self) -> Processed {
-        if self.resuming.is_some() { Processed::Maybe } else { Processed::No }
+        if self.resuming.is_some() || self.in_doubt { Processed::Maybe } else { Processed::No }
     }
 
     /// Section 6.1: gateways say 503 for what may be running; only who declares it says that it is not.
@@ -524,6 +558,7 @@ impl Driver {
                     resuming.url = url.clone();
                 }
                 self.call.url = url;
+                self.sent = None;
                 self.state = State::Between;
                 Next::Admit
             }
@@ -543,8 +578,10 @@ impl Driver {
         let hint = retry::retry_after(&head.headers, moment.wall);
         let verdict = self.promise.refused(&self.terms.retry, hint, moment);
         self.state = State::Between;
+        self.in_doubt |= head.status == 503 && !self.terms.retry.repeats_503;
         match verdict {
             Verdict::Wait(wait) => {
+                self.sent = None;
                 self.news = Some(GateNews::Refused(wait));
                 Next::Admit
             }

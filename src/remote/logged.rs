@@ -34,11 +34,11 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Begins the line of an exchange; returns `None` where nobody reads it.
-    pub fn begin(call: &HttpCall, attempt: u32) -> Option<Self> {
+    pub fn begin(call: &HttpCall, attempt: u32, mask: impl Fn(&str) -> String) -> Option<Self> {
         if !tracing::enabled!(tracing::Level::INFO) {
             return None;
         }
-        let place = origin_and_path(&call.url);
+        let place = mask(&origin_and_path(&call.url));
         tracing::debug!("{} {place}: sends {} bytes; {}", call.method, call.body.len(), shown(&call.headers));
         Some(Self { method: call.method.clone(), place, attempt, begun: Instant::now() })
     }

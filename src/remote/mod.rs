@@ -24,8 +24,9 @@ use crate::net::{self, Net, descriptors};
 use crate::protocol::MAX_MESSAGE;
 use crate::protocol::Moment;
 use crate::protocol::bridge::{Ended, Tag};
-use crate::protocol::driver::{Again, Body, Driver, Item, Next, Outcome, Purpose, Reach};
+use crate::protocol::driver::{Again, Body, Driver, GateNews, Item, Next, Outcome, Purpose, Reach};
 use crate::protocol::http::{Head, HttpCall};
+use crate::protocol::retry::Admission;
 use crate::trace::Trace;
 
 use budget::{Budget, Lease};
@@ -133,6 +134,11 @@ impl Remote {
         self.authorizer.without_secrets(text)
     }
 
+    fn without_secrets_in_text(&self, text: &str) -> String {
+        let clean = self.authorizer.without_secrets(Bytes::copy_from_slice(text.as_bytes()));
+        String::from_utf8_lossy(&clean).into_owned()
+    }
+
     /// Returns what of the credential a text repeats.
     pub fn repeated_in(&self, text: &[u8]) -> Vec<String> {
         self.authorizer.repeated_in(text)
@@ -141,7 +147,13 @@ impl Remote {
     /// Runs one driver to its end; everything it brings goes to `reports`.
     pub async fn run(&self, tag: Tag, driver: Box<Driver>, reports: mpsc::Sender<Report>) {
         let mut flight = Flight { tag, driver, signed: Signed::default(), reports: &reports, exchanges: 0 };
-        let outcome = self.drive(&mut flight).await;
+        let outcome = match self.drive(&mut flight).await {
+            Outcome::Failed(mut failure) => {
+                failure.error = failure.error.masked(|text| self.without_secrets_in_text(text));
+                Outcome::Failed(failure)
+            }
+            outcome => outcome,
+        };
         let ended = Ended { tag, outcome, promise: flight.driver.promise() };
         flight.report(Some(ended)).await;
     }
@@ -158,9 +170,14 @@ impl Remote {
     async fn drive(&self, flight: &mut Flight<'_>) -> Outcome {
         let mut next = flight.driver.start();
         let mut slot = None;
+        let mut going = Going { remote: self, goes: false };
         loop {
             if let Some(news) = flight.driver.take_news() {
+                going.forget();
                 self.gate().news(Instant::now(), news);
+            }
+            if !matches!(next, Next::Exchange(_)) {
+                going.end();
             }
             next = match next {
                 Next::Over(outcome) => return outcome,
@@ -177,6 +194,7 @@ impl Remote {
                 }
                 Next::Admit => {
                     let admission = self.gate().admit(Instant::now(), flight.driver.ask());
+                    going.goes = admission == Admission::Go;
                     flight.driver.admitted(admission, moment())
                 }
                 Next::Exchange(call) => self.exchange(flight, call).await,
@@ -226,12 +244,14 @@ impl Remote {
 
     async fn exchange(&self, flight: &mut Flight<'_>, mut call: HttpCall) -> Next {
         self.trace_call(flight.tag, &call);
-        let line = logged::Exchange::begin(&call, flight.tag.attempt.max(1) + flight.exchanges);
+        let mask = |place: &str| self.without_secrets_in_text(place);
+        let line = logged::Exchange::begin(&call, flight.tag.attempt.max(1) + flight.exchanges, mask);
         flight.exchanges += 1;
         let end_line = |came: &str, headers| line.into_iter().for_each(|line| line.end(came, headers));
-        match self.authorizer.sign(&mut call).await {
-            Ok(signed) => flight.signed = signed,
-            Err(error) => return flight.driver.not_sent(error),
+        match until_wake(&mut flight.driver, self.authorizer.sign(&mut call)).await {
+            Ok(Ok(signed)) => flight.signed = signed,
+            Ok(Err(error)) => return flight.driver.not_sent(error),
+            Err(next) => return next,
         }
         let client = match self.net.client().await {
             Ok(client) => client,
@@ -296,7 +316,9 @@ impl Remote {
                     flight.report(None).await;
                 }
             }
-            lease.grow(events.held()).await;
+            if let Err(next) = until_wake(&mut flight.driver, lease.grow(events.held())).await {
+                return next;
+            }
         }
     }
 
@@ -305,7 +327,9 @@ impl Remote {
         let limit = if failing { LONGEST_REFUSAL } else { MAX_MESSAGE };
         let expected = reply.content_length().unwrap_or(0).min(limit as u64) as usize;
         let mut lease = Lease::new(&self.budget);
-        lease.begin(expected).await;
+        if let Err(next) = until_wake(&mut flight.driver, lease.begin(expected)).await {
+            return next;
+        }
         let mut body: Vec<u8> = Vec::new();
         let whole = loop {
             match until_wake(&mut flight.driver, reply.chunk()).await {
@@ -320,8 +344,10 @@ impl Remote {
                     flight.driver.heard(Instant::now());
                 }
                 Ok(Ok(None)) => break Bytes::new(),
-                // The status says enough.
-                Ok(Err(_)) if failing => break Bytes::new(),
+                Ok(Err(_)) if failing => {
+                    self.trace_end(flight.tag, "reset");
+                    return flight.driver.cut_off(moment());
+                }
                 Ok(Err(error)) => {
                     self.trace_end(flight.tag, "reset");
                     return flight.driver.no_reply(&net::cause(&error), Reach::Connected, moment());
@@ -330,11 +356,13 @@ impl Remote {
             }
             if body.len() > limit {
                 if failing {
-                    break Bytes::new();
+                    return flight.driver.cut_off(moment());
                 }
                 return flight.driver.too_long();
             }
-            lease.grow(body.len().max(expected)).await;
+            if let Err(next) = until_wake(&mut flight.driver, lease.grow(body.len().max(expected))).await {
+                return next;
+            }
         };
         let body = if body.is_empty() { whole } else { lease.take(Bytes::from(body)) };
         // What is no message may be quoted in an error.
@@ -342,6 +370,30 @@ impl Remote {
         let body = if quoted { self.authorizer.without_secrets(body) } else { body };
         self.trace_body(flight.tag, &body);
         flight.driver.body(body, moment())
+    }
+}
+
+/// An exchange that the gate has let go; the gate hears of its end, also where its task is dropped.
+struct Going<'a> {
+    remote: &'a Remote,
+    goes: bool,
+}
+
+impl Going<'_> {
+    fn forget(&mut self) {
+        self.goes = false;
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.goes) {
+            self.remote.gate().news(Instant::now(), GateNews::Released);
+        }
+    }
+}
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -358,6 +410,12 @@ impl Flight<'_> {
 
 /// Waits for a part of the exchange, or until the driver wants something else.
 async fn until_wake<T>(driver: &mut Driver, part: impl Future<Output = T>) -> std::result::Result<T, Next> {
+    // What comes without a pause must not hold up a time that has come.
+    if driver.wake().is_some_and(|at| at <= Instant::now())
+        && let Some(next) = driver.tick(moment())
+    {
+        return Err(next);
+    }
     tokio::pin!(part);
     // One turn before a timer is set: mostly more is there already.
     tokio::select! {

@@ -16,15 +16,27 @@ const OURS: &str = "asistry";
 /// What stands there instead for an error of the service.
 const THEIRS: &str = r#""service:asistry""#;
 
+/// An error with more marks than this loses its `data`.
+const MOST_MARKS: usize = 8;
+
 /// Returns the message, its error no longer marked as ours.
 pub(super) fn disowned(mut message: Message) -> Message {
-    while let Some(part) = mark(&message) {
+    for _ in 0..MOST_MARKS {
+        let Some(part) = mark(&message) else { return message };
         match Message::read(message.with_part(part, THEIRS)) {
             Ok(other) => message = other,
-            Err(_) => break,
+            Err(_) => return message,
         }
     }
-    message
+    match mark(&message).and(message.error_text()).map(fields) {
+        Some(error) => without_data(&message, &error).unwrap_or(message),
+        None => message,
+    }
+}
+
+fn without_data(message: &Message, error: &[(Cow<'_, str>, &RawValue)]) -> Option<Message> {
+    let (_, data) = error.iter().find(|(name, _)| name == "data")?;
+    Message::read(message.with_part(data.get(), "null")).ok()
 }
 
 /// Finds the value that marks an error as ours; a name may stand there twice, or be escaped.

@@ -9,7 +9,7 @@ pub mod modern;
 mod names;
 pub mod tools;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::error::{Error, Kind as ErrorKind};
 use crate::protocol::MAX_MESSAGE;
 use crate::protocol::bridge::{About, Delivery, Effect, Origin, Settings, Spilled};
 use crate::protocol::message::{Frame, Id, Kind, Malformed, Message, cancelled_id, quote};
-use crate::protocol::revision::Revision;
+use crate::protocol::revision::{Era, Revision};
 use crate::protocol::upstream::{Class, Ticket};
 use tools::{Permit, Tools};
 
@@ -93,6 +93,8 @@ pub struct Client {
     revision: Option<&'static Revision>,
     open: HashMap<Ticket, Open>,
     by_id: HashMap<Id, Ticket>,
+    /// Ids of the line at hand.
+    reserved: HashSet<Id>,
     batches: HashMap<u64, Batch>,
     batch_count: u64,
     questions: HashMap<Id, Question>,
@@ -109,6 +111,7 @@ impl Client {
             revision: None,
             open: HashMap::new(),
             by_id: HashMap::new(),
+            reserved: HashSet::new(),
             batches: HashMap::new(),
             batch_count: 0,
             questions: HashMap::new(),
@@ -138,6 +141,7 @@ impl Client {
 
     /// Takes one line.
     pub(super) fn line(&mut self, line: Bytes) {
+        self.reserved.clear();
         match Frame::read(line) {
             Ok(Frame::One(message)) => self.message(message, None),
             Ok(Frame::Batch(parts)) => self.batch(parts),
@@ -208,15 +212,27 @@ impl Client {
             let why = "Invalid request: a request with this id is still in flight";
             return self.refuse(Some(&id), INVALID_REQUEST, why, batch);
         }
+        if !self.reserved.insert(id.clone()) {
+            let why = "Invalid request: a request with this id is in the same batch";
+            return self.refuse(Some(&id), INVALID_REQUEST, why, batch);
+        }
         let asked = Asked { message, batch };
         match modern::is_modern(&asked.message) {
             true => self.modern_request(asked, &id),
+            false if self.settings.era == Some(Era::Modern) && asked.message.method() != "ping" => {
+                self.deny(&asked, modern::only());
+            }
             false => self.legacy_request(asked, &id),
         }
     }
 
     fn notification(&mut self, message: Message) {
+        let is_modern = self.settings.era == Some(Era::Modern);
         match message.method() {
+            // The stateless era defines none but this one (section 3.1).
+            method if is_modern && method != "notifications/cancelled" => {
+                self.note("dropped a notification of the client: the stateless era has none");
+            }
             "notifications/initialized" => self.said.push(Said::Confirms),
             "notifications/cancelled" => match cancelled_id(&message) {
                 None => self.note("the client cancelled a request without naming it"),

@@ -9,6 +9,7 @@ use memchr::memmem;
 use serde::Deserialize;
 
 use super::{Asked, Client, METHOD_NOT_FOUND, Said};
+use crate::error::{Error, Kind};
 use crate::protocol::message::{Id, Message};
 use crate::protocol::revision::Era;
 use crate::protocol::upstream::Class;
@@ -33,6 +34,23 @@ pub(super) fn is_modern(message: &Message) -> bool {
     params.is_some_and(|params| serde_json::from_str::<Params>(params).is_ok())
 }
 
+/// Says that a request with a handshake cannot be sent where the stateless era is forced.
+pub(super) fn only() -> Error {
+    Error::new(
+        Kind::EraMismatch,
+        "this bridge speaks the stateless era only, and the request has no envelope",
+    )
+    .hint("set the era to auto for this client")
+}
+
+fn not_with_rules() -> Error {
+    Error::new(
+        Kind::EraMismatch,
+        "rules about tools that need the whole list are not supported in the stateless era yet",
+    )
+    .hint("leave read-only and safe names out, or set the era to auto")
+}
+
 impl Client {
     pub(super) fn modern_request(&mut self, asked: Asked, id: &Id) {
         if self.settings.era != Some(Era::Modern) {
@@ -48,8 +66,10 @@ impl Client {
                 let why = format!("Method not found: {method}");
                 self.refuse(Some(id), METHOD_NOT_FOUND, &why, asked.batch);
             }
+            "tools/call" | "tools/list" if self.tools.needs_list_first() => {
+                self.deny(&asked, not_with_rules())
+            }
             "tools/call" => self.call(asked, Said::Modern),
-            "tools/list" => self.list(asked, Said::Modern),
             method => {
                 let class = Class::of(method);
                 self.said.push(Said::Modern(asked, class));

@@ -143,6 +143,11 @@ impl Tools {
         self.cursors.len() < MOST_PAGES && self.bytes <= MOST_BYTES && self.cursors.insert(cursor.to_owned())
     }
 
+    /// Says whether the rules can only be applied to a list that is known.
+    pub fn needs_list_first(&self) -> bool {
+        self.rules.safe_names || self.rules.read_only
+    }
+
     /// Says whether the whole list must be known before a page of it can be shown.
     pub fn needs_whole_list(&self) -> bool {
         self.rules.safe_names && !self.complete

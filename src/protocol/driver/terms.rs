@@ -148,6 +148,8 @@ pub enum Body {
 pub enum GateNews {
     /// The service took it.
     Accepted,
+    /// It ended without a word about the limit.
+    Released,
     /// It was refused; the service wants this much time.
     Refused(Duration),
 }

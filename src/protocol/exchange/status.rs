@@ -101,7 +101,7 @@ fn row_of(status: u16) -> Row {
             "finds the headers too large",
             advice("send fewer or shorter extra headers"),
         ),
-        501 => says(row(Kind::UpstreamHttp, No), "does not offer this", Remedy::CheckUrl),
+        501 => says(row(Kind::UpstreamHttp, Maybe), "does not offer this", Remedy::CheckUrl),
         500.. => transient(says(
             row(Kind::UpstreamHttp, Maybe),
             "failed",

@@ -10,7 +10,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use crate::error::{Error, Kind};
-use crate::protocol::http::{HttpCall, origin_and_path};
+use crate::protocol::http::HttpCall;
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
@@ -37,7 +37,7 @@ impl HttpSse {
             .join(text.trim())
             .map_err(|e| refuse(format!("the service names no endpoint: {e}")))?;
         if url.origin() != self.stream.origin() {
-            let shown = origin_and_path(&url);
+            let shown = url.origin().ascii_serialization();
             return Err(refuse(format!("the service names an endpoint of another origin, {shown}; refused")));
         }
         self.endpoint = Some(Arc::new(url));

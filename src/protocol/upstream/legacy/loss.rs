@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::super::under_way::{Entry, Notice, Sending, reissue_after};
+use super::super::under_way::{Entry, Notice, Origin, Own, Sending, reissue_after};
 use super::super::{Class, Heard, Out};
 use super::session::{Phase, loses_sessions};
 use super::{Legacy, ticket};
@@ -24,6 +24,11 @@ impl Legacy {
         let follows = self.session.follows;
         let Some(request) = self.table.request(number) else { return };
         let generation = request.generation;
+        if request.origin == Origin::Own(Own::Restore) {
+            // The session was opened a moment ago: what cannot be restored there is let go.
+            let error = loss.failure.error;
+            return self.give_up(number, &error);
+        }
         if request.replayed {
             return self.pass_through(number, loss);
         }
@@ -37,6 +42,7 @@ impl Legacy {
             return self.session_lost(generation);
         }
         request.replayed = true;
+        request.in_doubt |= loss.after > PROMPT;
         request.sending = Sending::Waiting;
         if generation < current {
             return self.submit(number);
@@ -48,13 +54,25 @@ impl Legacy {
     /// A second refusal in a row is the service's own word (LEG-11).
     fn pass_through(&mut self, number: u64, loss: Loss) {
         match loss.answer {
+            Some(message)
+                if self.table.request(number).is_some_and(|r| r.origin == Origin::Own(Own::Tools)) =>
+            {
+                self.table.remove(number);
+                self.out.push(Out::Heard(Heard::Tools(Ok(message))));
+            }
+            Some(_) if self.table.request(number).is_some_and(|r| r.origin != Origin::Client) => {
+                self.table.remove(number);
+            }
             Some(message) => {
                 let status = loss.failure.error.details().http_status.unwrap_or(404);
                 if self.table.remove_request(number).is_some() {
                     self.out.push(Out::Heard(Heard::Answer { ticket: ticket(number), message, status }));
                 }
             }
-            None => self.give_up(number, &loses_sessions().may_have_executed(false)),
+            None => {
+                let maybe = loss.after > PROMPT;
+                self.give_up(number, &loses_sessions().may_have_executed(maybe));
+            }
         }
     }
 

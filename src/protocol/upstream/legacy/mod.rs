@@ -223,7 +223,9 @@ impl Legacy {
     /// A pause asked for by [`Effect::Alarm`] is over.
     pub(in crate::protocol) fn alarm(&mut self, moment: Moment) {
         self.moment = moment;
-        self.listen();
+        if self.session.listening == Listening::Worthwhile {
+            self.listen();
+        }
         for number in self.table.requests() {
             let Some(request) = self.table.request(number) else { continue };
             let broken =
@@ -233,7 +235,9 @@ impl Legacy {
                 let why = format!("no answer from {place} within {}", seconds(limit));
                 let error = Error::new(ErrorKind::Timeout, why).remedy(Remedy::AllowTime(limit));
                 self.queue.retain(|waiting| *waiting != number);
-                self.give_up(number, &error.may_have_executed(false));
+                let error = error.may_have_executed(false);
+                self.give_up(number, &error);
+                self.opening_failed(number, &error);
             }
         }
     }
@@ -282,6 +286,7 @@ impl Legacy {
     /// Sends what may go now, and queues what must wait for the session.
     fn submit(&mut self, number: u64) {
         if matches!(self.session.phase, Phase::Ready) {
+            self.stamp(number);
             return self.carry(number, Duration::ZERO);
         }
         self.queue.push_back(number);
@@ -293,12 +298,21 @@ impl Legacy {
         }
     }
 
+    /// What waited in the queue belongs to the session in which it leaves.
+    fn stamp(&mut self, number: u64) {
+        let generation = self.session.generation;
+        if let Some(Entry::Notice(notice)) = self.table.entry(number) {
+            notice.generation = generation;
+        }
+    }
+
     /// Makes a driver for an entry.
     fn carry(&mut self, number: u64, after: Duration) {
         let settings = self.settings.clone();
         let generation = self.session.generation;
         let opening = self.session.opening() == Some(number);
-        let fresh = |moment: Moment| Promise::new(moment.now, settings.max_time);
+        let fresh = Promise::new(self.moment.now, settings.max_time);
+        let unlimited = Promise::new(self.moment.now, None);
         let (purpose, body, attempt, rest) = match self.table.entry(number) {
             Some(Entry::Request(request)) => {
                 request.attempt += 1;
@@ -311,21 +325,15 @@ impl Legacy {
             }
             Some(Entry::Notice(notice)) => {
                 notice.attempt += 1;
-                let rest = (Class::A, fresh(self.moment), settings.silence, notice.generation);
+                let rest = (Class::A, fresh, settings.silence, notice.generation);
                 (Purpose::Notice, notice.message.text().clone(), notice.attempt, rest)
             }
-            Some(Entry::Listen) => (
-                Purpose::Listen,
-                Bytes::new(),
-                0,
-                (Class::A, fresh(self.moment), settings.silence, generation),
-            ),
-            Some(Entry::Stream) => (
-                Purpose::Stream,
-                Bytes::new(),
-                0,
-                (Class::A, fresh(self.moment), settings.silence, generation),
-            ),
+            Some(Entry::Listen) => {
+                (Purpose::Listen, Bytes::new(), 0, (Class::A, unlimited, settings.silence, generation))
+            }
+            Some(Entry::Stream) => {
+                (Purpose::Stream, Bytes::new(), 0, (Class::A, unlimited, settings.silence, generation))
+            }
             None => return,
         };
         let (class, promise, silence, generation) = rest;
@@ -393,7 +401,9 @@ impl Legacy {
         if request.message.method() == "initialize" {
             return self.opening_answered(number, request, (message, status));
         }
-        self.lost_in_a_row = 0;
+        if request.origin == Origin::Client {
+            self.lost_in_a_row = 0;
+        }
         match request.origin {
             Origin::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Ok(message)))),
             Origin::Own(_) => {}

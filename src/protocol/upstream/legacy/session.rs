@@ -261,7 +261,10 @@ impl Legacy {
         }
         self.forget_session();
         for number in std::mem::take(&mut self.queue) {
-            let Some(request) = self.table.remove_request(number) else { continue };
+            let Some(request) = self.table.remove_request(number) else {
+                self.table.remove(number);
+                continue;
+            };
             if request.origin == Origin::Client {
                 let message = message.clone();
                 self.out.push(Out::Heard(Heard::Answer { ticket: ticket(number), message, status }));
@@ -304,6 +307,7 @@ impl Legacy {
     fn ready(&mut self) {
         self.session.phase = Phase::Ready;
         for number in std::mem::take(&mut self.queue) {
+            self.stamp(number);
             self.carry(number, Duration::ZERO);
         }
         if self.session.listening == Listening::Worthwhile {
