@@ -1,28 +1,24 @@
-//! Durations and sizes as they are typed.
+//! Parses and formats durations and byte sizes in the form users type them.
 //!
-//! Refuses a number without its unit.
+//! Refuses a duration without a unit.
 
 use std::time::Duration;
 
-/// Reads `1500ms`, `30s`, `5m` or `1h`.
+use jiff::fmt::friendly::SpanParser;
+
+/// The longest duration: no deadline computed from it overflows.
+const YEAR: Duration = Duration::from_secs(31_536_000);
+
+/// Reads `1500ms`, `30s`, `5m`, `1h` or `1h30m` in jiff's friendly format; more than a year is a year.
 ///
 /// # Errors
 /// A sentence that shows the form.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let milliseconds = match unit {
-        "ms" => 1.0,
-        "s" => 1e3,
-        "m" => 60e3,
-        "h" => 3_600e3,
-        "" if number == "0" => 0.0,
-        _ => return Err("write it like 1500ms, 30s or 5m".into()),
-    };
-    let number: f64 = number.parse().map_err(|_| "write it like 1500ms, 30s or 5m".to_owned())?;
-    let duration = Duration::try_from_secs_f64(number * milliseconds / 1e3);
-    // A year is as good as for ever, and far from any overflow.
-    duration.map(|d| d.min(Duration::from_secs(31_536_000))).map_err(|_| "it must be a length of time".into())
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let parsed = SpanParser::new().parse_unsigned_duration(text);
+    parsed.map(|d| d.min(YEAR)).map_err(|_| "write it like 1500ms, 30s or 5m".into())
 }
 
 /// Reads `512`, `64k`, `16m` or `1g` bytes.
@@ -73,7 +69,10 @@ mod tests {
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert_eq!(duration("0"), Ok(Duration::ZERO));
-        for wrong in ["5", "", "s", "-1s", "1d", "1e400s", "NaNs"] {
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("99999999h"), Ok(YEAR));
+        for wrong in ["5", "", "s", "-1s", "5m ago", "1d", "PT5M", "1e400s", "NaNs"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         assert_eq!(bytes("64k"), Ok(65_536));
