@@ -12,11 +12,12 @@ use crate::auth::{Authorizer, Credential, ExtraHeaders, Way, is_loopback};
 use crate::error::{Advise, Error, Kind, Result};
 use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{Options, Profile, ToolNames};
-use crate::protocol::bridge::{Settings, ToolRules, Transport};
 use crate::protocol::http::origin_and_path;
 use crate::protocol::retry::RetryPolicy;
+use crate::protocol::settings::Settings;
+use crate::protocol::tool_rules::ToolRules;
 use crate::remote::Remote;
-use crate::service::DialectName;
+use crate::service::ServiceWire;
 use crate::state::State;
 use crate::trace::Trace;
 
@@ -82,7 +83,7 @@ impl Connection {
         Settings {
             endpoint: Arc::new(self.endpoint.clone()),
             place: origin_and_path(&self.endpoint).into(),
-            transport: options.transport.unwrap_or(Transport::Auto),
+            wire: options.transport.unwrap_or_default(),
             remembered: self.state.as_ref().and_then(|state| state.wire_of(&self.endpoint)),
             era: options.era.flatten(),
             max_time: options.max_time,
@@ -115,9 +116,9 @@ impl Connection {
 /// [`Kind::Config`] where it does not.
 pub fn check_wire(profile: &Profile) -> Result<()> {
     let service = &profile.service;
-    match service.dialect {
-        DialectName::Mcp => Ok(()),
-        DialectName::Agentstack => Err(Error::new(
+    match service.wire {
+        ServiceWire::Mcp => Ok(()),
+        ServiceWire::AgentStack => Err(Error::new(
             Kind::Config,
             format!(
                 "{} speaks a wire of its own, which this version of asistry does not speak yet",

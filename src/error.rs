@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub use remedy::{Advise, Filter, KeyHome, Remedy, Wire};
+pub use remedy::{Advise, Filter, KeyHome, Remedy};
 
 /// Result with the crate's own [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

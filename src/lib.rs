@@ -34,7 +34,7 @@
 //! 5. `remote` runs the driver: it asks the `gate`, has `auth` sign, sends, and reports what came; `protocol/exchange`
 //!    says what the reply means, until the promise is kept or broken;
 //! 6. `protocol/sse.rs` or one JSON body gives the messages; upstream, bridge and client turn them into a
-//!    [`protocol::bridge::Delivery`] for this client;
+//!    [`protocol::effect::Delivery`] for this client;
 //! 7. `local/stdio.rs` writes one line.
 //!
 //! `relay.rs` is the loop around 2 to 4 and 6; it owns the bridge, so there is no lock. `asistry call` and the
@@ -68,7 +68,8 @@
 //! | something to remember | `state/NAME.rs` |
 //! | a variable of the environment, a file | a row in `commands/environment.rs` |
 //! | a peer to be judged by | `tests/peers/NAME`, and its row in `tests/peers/run` |
-//! | an era of clients, an era of services | `protocol/client/NAME.rs`, `protocol/upstream/NAME.rs`, a row each in `protocol/bridge.rs` |
+//! | an era of clients | `protocol/client/NAME.rs` |
+//! | another kind of service | `protocol/upstream/NAME.rs` (an `Upstream`), a row in `effect::UpstreamKind` and `Bridge::upstream` |
 //! | a kind of failure, a remedy | a row in `error.rs`, a variant of `error::Remedy` and its line in `commands/remedy.rs` |
 //! | what an HTTP status means | a row in `protocol/exchange/status.rs` |
 //! | what a person types, and what comes of it | `tests/sessions/PAGE.md` |

@@ -18,9 +18,12 @@ use url::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::local::{Incoming, Port};
-use crate::protocol::bridge::{Bridge, Delivery, Effect, Ended, Settings, Spilled, Tag, Ticket, Transport};
+use crate::protocol::bridge::Bridge;
 use crate::protocol::driver::Driver;
+use crate::protocol::effect::{Delivery, Effect, Ended, Spilled, Tag, Ticket};
 use crate::protocol::message::{Message, quote};
+use crate::protocol::settings::Settings;
+use crate::protocol::wire::WireKind;
 use crate::remote::{Remote, Report, moment};
 use crate::state::State;
 use crate::trace::Trace;
@@ -233,17 +236,17 @@ impl<P: Port> Relay<P> {
                     let remote = self.remote.clone();
                     self.farewells.spawn(async move { remote.farewell(call).await });
                 }
-                Effect::Learned(transport) => self.remember(transport),
+                Effect::Learned(wire) => self.remember(wire),
                 Effect::Note(note) => tracing::warn!("{note}"),
             }
         }
         self.port.flush();
     }
 
-    fn remember(&mut self, transport: Transport) {
+    fn remember(&mut self, wire: WireKind) {
         if let Some((state, endpoint)) = self.memory.clone() {
             // The end waits for it, as for a farewell: a short run must not forget what it has learned.
-            self.farewells.spawn_blocking(move || state.remember_wire(&endpoint, transport));
+            self.farewells.spawn_blocking(move || state.remember_wire(&endpoint, wire));
         }
     }
 
@@ -380,11 +383,11 @@ fn keep(bytes: &[u8]) -> std::io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::revision::Era;
+    use crate::protocol::effect::UpstreamKind;
 
     #[tokio::test]
     async fn a_panic_in_a_spawned_exchange_is_told_to_the_loop() {
-        let tag = Tag { ticket: Ticket { era: Era::Legacy, number: 7 }, attempt: 2 };
+        let tag = Tag { ticket: Ticket { upstream: UpstreamKind::Legacy, number: 7 }, attempt: 2 };
         let (crashes, mut from_crashes) = mpsc::unbounded_channel();
         let guarded = |panics: fn()| {
             let guard = Guard { tag, crashes: crashes.clone() };

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use asistry::protocol::bridge::{Settings, ToolRules, Transport};
 use asistry::protocol::retry::RetryPolicy;
 use asistry::protocol::revision::Era;
+use asistry::protocol::settings::{Settings, WireChoice};
+use asistry::protocol::tool_rules::ToolRules;
+use asistry::protocol::wire::WireKind;
 
 use crate::support::conversation::process::Process;
 use crate::support::conversation::pure::Pure;
@@ -74,7 +76,7 @@ fn settings(options: &[String]) -> Settings {
     let mut settings = Settings {
         endpoint: Arc::new("http://127.0.0.1:1/mcp".parse().expect("a URL")),
         place: "http://127.0.0.1:1/mcp".into(),
-        transport: Transport::Auto,
+        wire: WireChoice::Auto,
         remembered: None,
         era: None,
         max_time: None,
@@ -106,7 +108,8 @@ fn settings(options: &[String]) -> Settings {
             "--allow-tool" => settings.tools.allow.push(value()),
             "--read-only" => settings.tools.read_only = true,
             "--transport" => {
-                settings.transport = if value() == "sse" { Transport::Sse } else { Transport::Http };
+                let kind = if value() == "sse" { WireKind::HttpSse } else { WireKind::StreamableHttp };
+                settings.wire = WireChoice::Only(kind);
             }
             "--tool-names" => settings.tools.safe_names = value() == "safe",
             other => panic!("no script may ask for {other} without a word here"),

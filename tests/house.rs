@@ -8,7 +8,12 @@ fn source() -> PathBuf {
 
 /// Returns the rooms in the order of the stair, as `lib.rs` lists them.
 fn rooms() -> Vec<String> {
-    let text = std::fs::read_to_string(source().join("lib.rs")).expect("lib.rs");
+    modules("lib.rs")
+}
+
+/// Returns the public modules that a file lists, in its order.
+fn modules(file: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(source().join(file)).expect(file);
     text.lines()
         .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
         .map(str::to_owned)
@@ -60,6 +65,26 @@ fn no_room_imports_upward() {
             assert!(there <= here, "{} imports upward, from {name}", path.display());
             let stranger = room == "sandbox" && name != "sandbox" && name != "error";
             assert!(!stranger, "{}: the sandbox knows nothing of {name}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_part_of_the_protocol_imports_upward() {
+    let parts = modules("protocol/mod.rs");
+    assert!(parts.len() > 10, "{parts:?}");
+    let place = |part: &str| parts.iter().position(|known| known == part);
+    for (_, path, code) in code() {
+        let Ok(below) = path.strip_prefix(source().join("protocol")) else { continue };
+        let first = below.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+        let Some(here) = place(first.trim_end_matches(".rs")) else {
+            assert_eq!(first, "mod.rs", "{first} is no part of protocol/mod.rs");
+            continue;
+        };
+        for import in code.split("crate::protocol::").skip(1) {
+            let name: String = import.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let Some(there) = place(&name) else { continue };
+            assert!(there <= here, "{} imports upward, from {name}", path.display());
         }
     }
 }

@@ -331,7 +331,7 @@ fn two_processes_at_once_lose_nothing() {
 
 #[test]
 fn a_service_of_the_user_is_known_everywhere_and_its_faults_are_told() {
-    let crm = "title = 'CRM'\nendpoint = 'https://{tenant}.crm.example/mcp'\ndialect = 'mcp'\n[auth]\nscheme = 'bearer'\n\
+    let crm = "title = 'CRM'\nendpoint = 'https://{tenant}.crm.example/mcp'\nwire = 'mcp'\n[auth]\nscheme = 'bearer'\n\
         [variables.tenant]\nkind = 'segment'\nabout = 'your tenant'\n";
     let home = Home::with_service("crm", crm);
     home.add_service("plain", "title = 'P'\nendpoint = 'https://p.example/mcp'\ndialect = 'mcp'\n[auth]\nscheme = 'bearer'\noptional = true\n");

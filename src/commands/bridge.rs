@@ -12,7 +12,7 @@ use super::profile_in_use::ProfileInUse;
 use crate::error::{Error, Kind};
 use crate::local::stdio::Stdio;
 use crate::profile::{self, Options, Takers, ToolNames};
-use crate::protocol::bridge::Settings;
+use crate::protocol::settings::Settings;
 use crate::relay::{Ending, Relay};
 
 /// What a warning may take of the end.

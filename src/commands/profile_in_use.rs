@@ -13,7 +13,7 @@ use crate::auth::{Credential, ExtraHeaders, read_header_file};
 use crate::connection::{Connection, Given, check_wire};
 use crate::error::{Advise, Error, Kind, Result};
 use crate::profile::{self, Config, Options, Profile, headers};
-use crate::protocol::bridge::Settings;
+use crate::protocol::settings::Settings;
 #[cfg(feature = "sandbox")]
 use crate::secret::Secret;
 use crate::state::State;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::auth::keys::{DEFAULT, KeySource};
-use crate::error::{Advise, Filter, KeyHome, Remedy, Wire};
+use crate::error::{Advise, Filter, KeyHome, Remedy};
 use crate::profile::{self, Config};
 use crate::protocol::http::origin_and_path;
 
@@ -71,7 +71,8 @@ impl Target {
                 _ => "check the URL".into(),
             },
             Remedy::UseUrl(url) => format!("if that is its new address, use --url {}", shell_quoted(url)),
-            Remedy::UseWire(wire) => self.wire(*wire),
+            Remedy::UseStreamableHttp => self.wire("http"),
+            Remedy::UseHttpSse => self.wire("sse"),
             Remedy::Moved { url, origin } => self.moved(url, origin, source),
             Remedy::ReplaceKey => self.replace_key(source),
             Remedy::AddKey { page, home } => {
@@ -137,8 +138,7 @@ impl Target {
         }
     }
 
-    fn wire(&self, wire: Wire) -> String {
-        let value = if wire == Wire::HttpSse { "sse" } else { "http" };
+    fn wire(&self, value: &str) -> String {
         match (&self.url, &self.profile) {
             (None, Some(name)) => {
                 let name = shell_quoted(name);

@@ -28,8 +28,10 @@ pub enum Remedy {
     CheckUrl,
     /// Use this URL.
     UseUrl(String),
-    /// Speak the other wire.
-    UseWire(Wire),
+    /// Choose Streamable HTTP.
+    UseStreamableHttp,
+    /// Choose HTTP+SSE.
+    UseHttpSse,
     /// The service has moved: use this URL; a stored key must be bound to its origin.
     Moved {
         /// The new URL.
@@ -116,15 +118,6 @@ pub enum Filter {
     Denied,
     /// Only tools that say that they read.
     ReadOnly,
-}
-
-/// A wire that a person can choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
-    /// Streamable HTTP.
-    StreamableHttp,
-    /// HTTP+SSE.
-    HttpSse,
 }
 
 impl Remedy {

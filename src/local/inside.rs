@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{Incoming, Port};
-use crate::protocol::bridge::Delivery;
+use crate::protocol::effect::Delivery;
 
 /// The relay's end.
 #[derive(Debug)]

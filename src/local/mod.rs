@@ -8,7 +8,7 @@ pub mod stdio;
 
 use bytes::Bytes;
 
-use crate::protocol::bridge::Delivery;
+use crate::protocol::effect::Delivery;
 
 /// What a port has to tell.
 #[derive(Debug, PartialEq, Eq)]

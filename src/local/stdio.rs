@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::lines::Lines;
 use super::{Incoming, Port};
-use crate::protocol::bridge::Delivery;
+use crate::protocol::effect::Delivery;
 
 /// One read takes this much at the most.
 const CHUNK: usize = 64 * 1024;

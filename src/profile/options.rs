@@ -13,8 +13,9 @@ use serde_json::Value;
 use super::config::Place;
 use super::proxy::Proxy;
 use super::units;
-use crate::protocol::bridge::Transport;
 use crate::protocol::revision::Era;
+use crate::protocol::settings::WireChoice;
+use crate::protocol::wire::WireKind;
 use crate::service::nearest;
 
 /// The options that a profile can store; `None` where an option is not set.
@@ -39,7 +40,7 @@ pub struct Options {
     /// The only proxy.
     pub proxy: Option<Proxy>,
     /// How messages travel over HTTP.
-    pub transport: Option<Transport>,
+    pub transport: Option<WireChoice>,
     /// The era of the protocol; `Some(None)` is `auto`, said aloud.
     pub era: Option<Option<Era>>,
     /// Only matching tools are listed and called.
@@ -127,7 +128,7 @@ enum Slot {
     Switch(Of<bool>),
     Globs(Of<Vec<String>>),
     Proxy(Of<Proxy>),
-    Transport(Of<Transport>),
+    Wire(Of<WireChoice>),
     Era(Of<Option<Era>>),
     ToolNames(Of<ToolNames>),
     Text,
@@ -137,10 +138,10 @@ enum Slot {
     Flag(Arity),
 }
 
-const TRANSPORTS: Words<Transport> = &[
-    ("auto", Transport::Auto, "Streamable HTTP, else HTTP+SSE"),
-    ("http", Transport::Http, "Streamable HTTP"),
-    ("sse", Transport::Sse, "HTTP+SSE of revision 2024-11-05"),
+const WIRES: Words<WireChoice> = &[
+    ("auto", WireChoice::Auto, "Streamable HTTP, else HTTP+SSE"),
+    ("http", WireChoice::Only(WireKind::StreamableHttp), "Streamable HTTP"),
+    ("sse", WireChoice::Only(WireKind::HttpSse), "HTTP+SSE of revision 2024-11-05"),
 ];
 const ERAS: Words<Option<Era>> = &[
     ("auto", None, "Whatever client and service speak"),
@@ -203,7 +204,7 @@ pub const OPTIONS: &[Row] = &[
     readers("json", "", Slot::Flag(Arity::Switch), "Print JSON; same as -o json").conflict("output"),
     readers("jq", "EXPR", Slot::Text, "Filter the result with a jq expression; -o then prints what it returns"),
     readers("fields", "A,B", Slot::Text, "Show only these fields, as columns in this order"),
-    bridge("transport", "WIRE", Slot::Transport(|o| &mut o.transport), "How messages travel over HTTP")
+    bridge("transport", "WIRE", Slot::Wire(|o| &mut o.transport), "How messages travel over HTTP")
         .key("transport").default("auto"),
     bridge("era", "ERA", Slot::Era(|o| &mut o.era), "Era of the protocol").key("era").default("auto"),
     bridge("allow-tool", "GLOB", Slot::Globs(|o| &mut o.allow_tools),
@@ -311,7 +312,7 @@ impl Row {
     /// Returns the words that its value can be, each with what it means; none where it can be any.
     pub fn choices(&self) -> Vec<(&'static str, &'static str)> {
         match self.slot {
-            Slot::Transport(_) => listed(TRANSPORTS),
+            Slot::Wire(_) => listed(WIRES),
             Slot::Era(_) => listed(ERAS),
             Slot::ToolNames(_) => listed(TOOL_NAMES),
             Slot::Choice(words) => listed(words),
@@ -350,7 +351,7 @@ impl Row {
             Slot::Switch(of) => *of(options) = Some(switch(text)?),
             Slot::Globs(of) => *of(options) = Some(globs(texts)?),
             Slot::Proxy(of) => *of(options) = Some(Proxy::read(text)?),
-            Slot::Transport(of) => *of(options) = Some(word(text, TRANSPORTS)?),
+            Slot::Wire(of) => *of(options) = Some(word(text, WIRES)?),
             Slot::ToolNames(of) => *of(options) = Some(word(text, TOOL_NAMES)?),
             Slot::Era(of) => *of(options) = Some(word(text, ERAS)?),
             Slot::Choice(words) => word(text, words)?,
@@ -380,7 +381,7 @@ impl Row {
             Slot::Switch(of) => of(o).map(Value::from),
             Slot::Globs(of) => of(o).take().map(Value::from),
             Slot::Proxy(of) => of(o).as_ref().map(|proxy| proxy.to_string().into()),
-            Slot::Transport(of) => of(o).and_then(|value| named(value, TRANSPORTS)),
+            Slot::Wire(of) => of(o).and_then(|value| named(value, WIRES)),
             Slot::Era(of) => of(o).and_then(|value| named(value, ERAS)),
             Slot::ToolNames(of) => of(o).and_then(|value| named(value, TOOL_NAMES)),
             Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => None,
@@ -401,7 +402,7 @@ impl Row {
             Slot::Switch(of) => filled(of, above, below),
             Slot::Globs(of) => filled(of, above, below),
             Slot::Proxy(of) => filled(of, above, below),
-            Slot::Transport(of) => filled(of, above, below),
+            Slot::Wire(of) => filled(of, above, below),
             Slot::Era(of) => filled(of, above, below),
             Slot::ToolNames(of) => filled(of, above, below),
             Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => {}
@@ -481,7 +482,7 @@ mod tests {
                 Slot::Switch(_) => "true",
                 Slot::Globs(_) => "a_*, b",
                 Slot::Proxy(_) => "http://${U}:${P}@h:1",
-                Slot::Transport(_) => "sse",
+                Slot::Wire(_) => "sse",
                 Slot::Era(_) => "legacy",
                 Slot::ToolNames(_) => "safe",
                 Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => {

@@ -12,165 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use url::Url;
 
-use crate::error::{Advise, Error};
+use crate::error::Error;
 use crate::protocol::Moment;
-pub use crate::protocol::client::RETRY_AFTER;
-pub use crate::protocol::client::tools::ToolRules;
 use crate::protocol::client::{Asked, Client, Said, ToolsPage};
-use crate::protocol::driver::{Driver, Fallback, Item};
-use crate::protocol::http::HttpCall;
-use crate::protocol::message::{Id, Message};
-use crate::protocol::request::Promise;
-use crate::protocol::retry::RetryPolicy;
+use crate::protocol::driver::Item;
+use crate::protocol::effect::{Effect, Ended, Spilled, Tag, UpstreamKind};
+use crate::protocol::request::{Class, Promise};
 use crate::protocol::revision::Era;
+use crate::protocol::settings::Settings;
 use crate::protocol::upstream::legacy::Legacy;
 use crate::protocol::upstream::modern::Modern;
-use crate::protocol::upstream::{Class, Heard, Out, Outgoing};
-pub use crate::protocol::upstream::{Ended, Tag, Ticket};
-use crate::protocol::wire::Wire;
-
-/// Which wire to speak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Transport {
-    /// Streamable HTTP, and HTTP+SSE where the service refuses the opening message (SSE-1).
-    #[default]
-    Auto,
-    /// Streamable HTTP only.
-    Http,
-    /// HTTP+SSE only.
-    Sse,
-}
-
-/// What a conversation is about, and its limits.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The service's endpoint.
-    pub endpoint: Arc<Url>,
-    /// The service as it is named in errors.
-    pub place: Arc<str>,
-    /// Which wire to speak.
-    pub transport: Transport,
-    /// The wire that this endpoint was last seen to speak; only [`Transport::Auto`] asks.
-    pub remembered: Option<Transport>,
-    /// The era that is forced upon the service, if any.
-    pub era: Option<Era>,
-    /// The service pushes on a standalone stream; where it does not, none is opened.
-    pub pushes: bool,
-    /// How long refusals are waited out.
-    pub retry: RetryPolicy,
-    /// The longest that one request may take, over all its attempts.
-    pub max_time: Option<Duration>,
-    /// The longest silence on a `tools/call`.
-    pub call_silence: Duration,
-    /// The longest silence on every other request.
-    pub silence: Duration,
-    /// What a client may see and call.
-    pub tools: ToolRules,
-    /// A larger result of a tool is handed out in a file (bytes).
-    pub max_result: Option<usize>,
-    /// Writes the remedies of errors for this client.
-    pub advise: Advise,
-    /// JSON of the `clientInfo` with which a session is opened where the client did not.
-    pub client_info: String,
-}
-
-impl Settings {
-    /// Returns the longest silence on a request of this method.
-    pub(super) fn silence_of(&self, method: &str) -> Duration {
-        if method == "tools/call" { self.call_silence } else { self.silence }
-    }
-
-    /// Returns the wire to begin with.
-    pub(super) fn first_wire(&self) -> Wire {
-        match self.is_remembered_as_sse() || self.transport == Transport::Sse {
-            true => Wire::http_sse(self.endpoint.clone()),
-            false => Wire::streamable_http(self.endpoint.clone()),
-        }
-    }
-
-    /// Says whether HTTP+SSE is spoken only because it was last time.
-    pub(super) fn is_remembered_as_sse(&self) -> bool {
-        self.transport == Transport::Auto && self.remembered == Some(Transport::Sse)
-    }
-
-    pub(super) fn fallback(&self) -> Fallback {
-        if self.transport == Transport::Auto { Fallback::Possible } else { Fallback::Excluded }
-    }
-}
-
-/// What a line for the client is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum About {
-    /// It answers this request.
-    Answer(Id),
-    /// It came while this request was under way, on its stream.
-    During(Id),
-    /// Anything else.
-    Anyone,
-}
-
-/// Who says it.
-#[derive(Clone, Debug)]
-pub enum Origin {
-    /// The service, in a reply of this status.
-    Service {
-        /// The HTTP status.
-        status: u16,
-    },
-    /// asistry, because of this error.
-    Ours(Box<Error>),
-    /// asistry, in the course of the protocol.
-    Bridge,
-}
-
-/// A line for the client.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// What it is about.
-    pub about: About,
-    /// The line, without its end.
-    pub text: Bytes,
-    /// Who says it; in-process clients go by this, never by the text.
-    pub origin: Origin,
-}
-
-impl Delivery {
-    /// Makes the answer to a request that failed here.
-    pub(super) fn failure(id: &Id, error: Error, advise: &Advise) -> Self {
-        let text = Message::failure(id, &error.clone().advised(advise)).text().clone();
-        Self { about: About::Answer(id.clone()), text, origin: Origin::Ours(Box::new(error)) }
-    }
-}
-
-/// What is to be done.
-#[derive(Debug)]
-pub enum Effect {
-    /// Write this line to the client.
-    Deliver(Delivery),
-    /// The result of this response is too large for the client: keep it in a file, and give the shorter
-    /// response back with [`Bridge::spilled`].
-    Spill(Message, Spilled),
-    /// Run this driver.
-    Run(Tag, Box<Driver>),
-    /// Give up what is under way.
-    Abort(Ticket),
-    /// Call [`Bridge::alarm`] after this pause.
-    Alarm(Duration),
-    /// Make this last call and do not wait long for it.
-    Farewell(HttpCall),
-    /// Remember that the endpoint speaks this wire.
-    Learned(Transport),
-    /// Write this into the log.
-    Note(String),
-}
-
-/// Says where the shorter response belongs that stands for a large one.
-#[derive(Clone, Copy, Debug)]
-pub struct Spilled {
-    pub(super) batch: Option<u64>,
-}
+use crate::protocol::upstream::{Heard, Out, Outgoing, Upstream};
 
 /// A client's conversation with a service.
 #[derive(Debug)]
@@ -228,28 +81,19 @@ impl Bridge {
 
     /// Takes what came out of a reply to the driver of this tag.
     pub fn item(&mut self, tag: Tag, item: Item, moment: Moment) {
-        match tag.ticket.era {
-            Era::Legacy => self.legacy.item(tag, item, moment),
-            Era::Modern => self.modern.item(tag, item, moment),
-        }
+        self.upstream(tag.ticket.upstream).item(tag, item, moment);
         self.settle(moment);
     }
 
     /// Takes what came of a driver.
     pub fn ended(&mut self, ended: Ended, moment: Moment) {
-        match ended.tag.ticket.era {
-            Era::Legacy => self.legacy.ended(ended, moment),
-            Era::Modern => self.modern.ended(ended, moment),
-        }
+        self.upstream(ended.tag.ticket.upstream).ended(ended, moment);
         self.settle(moment);
     }
 
     /// The driver of this tag waits this much longer for a rate limit.
     pub fn waiting(&mut self, tag: Tag, remaining: Duration, moment: Moment) {
-        match tag.ticket.era {
-            Era::Legacy => self.legacy.waits(tag, remaining),
-            Era::Modern => self.modern.waits(tag, remaining),
-        }
+        self.upstream(tag.ticket.upstream).waits(tag, remaining);
         self.settle(moment);
     }
 
@@ -262,6 +106,7 @@ impl Bridge {
     /// A pause asked for by [`Effect::Alarm`] is over.
     pub fn alarm(&mut self, moment: Moment) {
         self.legacy.alarm(moment);
+        self.modern.alarm(moment);
         self.settle(moment);
     }
 
@@ -280,11 +125,8 @@ impl Bridge {
             }
             Said::Confirms => self.legacy.confirms(moment),
             Said::Request(asked, class) => {
-                let ticket = self.legacy.request(self.outgoing(&asked, class, moment), moment);
-                self.client.opened(ticket, asked);
-            }
-            Said::Modern(asked, class) => {
-                let ticket = self.modern.request(self.outgoing(&asked, class, moment), moment);
+                let outgoing = self.outgoing(&asked, class, moment);
+                let ticket = self.upstream(self.kind()).request(outgoing, moment);
                 self.client.opened(ticket, asked);
             }
             Said::Held(asked) => {
@@ -294,16 +136,24 @@ impl Bridge {
             }
             Said::Notice(message) => self.legacy.notice(message, moment),
             Said::Cancels(ticket, message) => {
-                let cancelled = match ticket.era {
-                    Era::Legacy => self.legacy.cancel(ticket, &message, moment),
-                    Era::Modern => self.modern.cancel(ticket),
-                };
-                if cancelled {
+                if self.upstream(ticket.upstream).cancel(ticket, &message, moment) {
                     self.client.cancelled(ticket);
                 }
             }
             Said::Answers(message, generation) => self.legacy.answer(message, generation, moment),
         }
+    }
+
+    fn upstream(&mut self, kind: UpstreamKind) -> &mut dyn Upstream {
+        match kind {
+            UpstreamKind::Legacy => &mut self.legacy,
+            UpstreamKind::Modern => &mut self.modern,
+        }
+    }
+
+    /// Returns the upstream that requests go to.
+    fn kind(&self) -> UpstreamKind {
+        if self.settings.era == Some(Era::Modern) { UpstreamKind::Modern } else { UpstreamKind::Legacy }
     }
 
     fn outgoing(&self, asked: &Asked, class: Class, moment: Moment) -> Outgoing {

@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind, Remedy, Wire};
+use crate::error::{Error, Kind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::exchange::resumption::Resumption;
 use crate::protocol::exchange::status::{self, Failing, failure_of};
 pub use crate::protocol::exchange::{Failure, Processed, Reach};
 use crate::protocol::exchange::{redirect, unreachable};
 use crate::protocol::http::{Challenge, Head, HttpCall, Media};
-use crate::protocol::request::Promise;
+use crate::protocol::request::{Promise, Repeat};
 use crate::protocol::retry::{self, Admission, Ask, Verdict, seconds};
 use crate::protocol::sse::Event;
 pub use terms::{
-    Again, Answers, Body, Fallback, GateNews, Item, Loss, Next, Outcome, Purpose, Repeat, Standing, Terms,
+    Again, Answers, Body, Fallback, GateNews, Item, Loss, Next, Outcome, Purpose, Standing, Terms,
 };
 
 const MOST_REDIRECTS: u8 = 5;
@@ -483,8 +483,7 @@ impl Driver {
         let place = &self.terms.place;
         if self.purpose == Purpose::Stream {
             let why = format!("{place} named no endpoint on its stream within {}", seconds(silence));
-            let error =
-                Error::new(Kind::ProtocolViolation, why).remedy(Remedy::UseWire(Wire::StreamableHttp));
+            let error = Error::new(Kind::ProtocolViolation, why).remedy(Remedy::UseStreamableHttp);
             return self.fail(error, Processed::No, false);
         }
         let error = Error::new(Kind::Timeout, format!("no answer from {place} within {}", seconds(silence)))

@@ -3,29 +3,49 @@
 //! Refuses every kind of IO: no sockets, files, clock, environment or dice; a test reads this folder
 //! for them. What needs them is handed in.
 //!
+//! The modules below stand in the order of their imports, which `tests/house.rs` checks: a module imports only from
+//! those above it.
+//!
 //! # What comes next, and where it goes
 //! | part | files added | signatures that stay |
 //! |---|---|---|
-//! | both eras, both ways | `upstream/probe.rs` (which era a service speaks), `client/legacy.rs` and `upstream/legacy` each get a door to the other era (`client/rounds.rs`: `input_required` driven as requests; `upstream/parked.rs`: calls that wait behind it) | `Client::line`, `Bridge::route`, `Heard`, `Said` (each gains variants), `Driver` |
-//! | AgentStack | `upstream/local.rs` (answers without a request), `wire/agentstack.rs` (a message as REST calls) | `Out`, `Heard`, `Driver::new`; the wire may return no call |
+//! | both eras, both ways | `upstream/probe.rs` (which era a service speaks), `client/rounds.rs` (`input_required` as requests to a legacy client), `upstream/parked.rs` (calls that wait behind it) | `trait Upstream`; `Heard` and `Said` gain variants; `Bridge::kind` decides by the verdict |
+//! | AgentStack | `upstream/local.rs` (answers without a request), `wire/agentstack.rs` (a message as REST calls), a row in `UpstreamKind` | `trait Upstream`, `Driver::new`; `driver/reply.rs` asks the wire to read a body |
 //! | OAuth | `auth/oauth/`; nothing here but a scope in `Challenge` | `Driver::challenge`, `Driver::challenged`, `Authorizer::rejected` |
-//! | `serve` | `local/http.rs`: a `Port` for each POST or session | `Delivery { about, text, origin }` says which stream a line belongs to |
+//! | `serve` | `local/http.rs`: a `Port` for each POST or session | `Delivery::about` says which stream a line belongs to |
 //! | warm start | `client/legacy.rs` answers `initialize` from what `state/` remembers | `Settings` gains the record, `Heard::Opened` corrects it |
 
 use std::time::{Instant, SystemTime};
 
-pub mod bridge;
-pub mod client;
-pub mod driver;
-pub mod exchange;
-pub mod http;
 pub mod message;
-pub mod request;
-pub mod retry;
-pub mod revision;
+
+pub mod http;
+
 pub mod sse;
-pub mod upstream;
+
+pub mod revision;
+
+pub mod retry;
+
+pub mod request;
+
+pub mod exchange;
+
 pub mod wire;
+
+pub mod driver;
+
+pub mod tool_rules;
+
+pub mod settings;
+
+pub mod effect;
+
+pub mod upstream;
+
+pub mod client;
+
+pub mod bridge;
 
 /// The longest message taken from either side, in bytes (STD-4 asks for at least 64 MiB).
 pub const MAX_MESSAGE: usize = 128 * 1024 * 1024;

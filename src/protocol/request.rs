@@ -1,4 +1,5 @@
-//! What is promised to one request, over all its attempts: by when it ends, and how long it may wait for its turn.
+//! What is promised to one request over all its attempts: its deadline, how long it may wait, whether it may be
+//! sent again.
 //!
 //! The upstream keeps one [`Promise`] for each request and lends a copy to each attempt, which hands it back with
 //! every report. Refuses to read a clock: `now` is passed in.
@@ -7,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::protocol::Moment;
 use crate::protocol::retry::{RetryPolicy, Verdict};
+
+/// How often a request is issued anew on our own account.
+const MOST_REISSUES: u32 = 2;
 
 /// Limits of one request that outlive its attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,5 +76,75 @@ impl Promise {
 
     fn outlasts(&self, now: Instant, wait: Duration) -> bool {
         self.deadline.is_some_and(|(at, _)| now + wait >= at)
+    }
+}
+
+/// What may be done about a message that may have run (section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Only asks: issued anew by itself, twice at most.
+    A,
+    /// A tool call that says that repeating it is harmless: issued anew once.
+    B,
+    /// Never issued anew.
+    C,
+}
+
+impl Class {
+    /// Returns the class of a method; a `tools/call` is of class C unless its tool says otherwise.
+    pub fn of(method: &str) -> Self {
+        match method {
+            "initialize"
+            | "server/discover"
+            | "resources/read"
+            | "prompts/get"
+            | "completion/complete"
+            | "ping"
+            | "tasks/get"
+            | "tasks/cancel"
+            | "subscriptions/listen"
+            | "logging/setLevel"
+            | "resources/subscribe"
+            | "resources/unsubscribe" => Self::A,
+            _ if method.ends_with("/list") && !method.starts_with("notifications/") => Self::A,
+            _ => Self::C,
+        }
+    }
+
+    /// Returns whether an exchange of this class may be made again while it may have run.
+    pub fn repeat(self) -> Repeat {
+        if self == Self::C { Repeat::Never } else { Repeat::Harmless }
+    }
+
+    /// Says whether a request that may have run is issued once more.
+    pub fn may_reissue(self, reissues: u32) -> bool {
+        match self {
+            Self::A => reissues < MOST_REISSUES,
+            Self::B => reissues == 0,
+            Self::C => false,
+        }
+    }
+}
+
+/// Whether the message may be sent again although it may have run (section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// It only reads, or says that repeating is harmless (classes A and B).
+    Harmless,
+    /// It may change something (class C).
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_asks_is_issued_anew_by_itself() {
+        assert_eq!(Class::of("tools/list"), Class::A);
+        assert_eq!(Class::of("resources/templates/list"), Class::A);
+        assert_eq!(Class::of("tools/call"), Class::C);
+        assert_eq!(Class::of("tasks/update"), Class::C);
+        assert_eq!(Class::of("x/custom"), Class::C);
     }
 }

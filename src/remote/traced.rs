@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::Remote;
-use crate::protocol::bridge::Tag;
+use crate::protocol::effect::Tag;
 use crate::protocol::http::{Head, HttpCall};
 use crate::protocol::sse::Event;
 

@@ -166,7 +166,7 @@ fn examples(service: &Service) -> BTreeMap<String, String> {
 mod tests {
     use super::*;
 
-    const CRM: &str = "title = 'CRM'\nendpoint = 'https://{tenant}.crm.example/mcp'\ndialect = 'mcp'\n\
+    const CRM: &str = "title = 'CRM'\nendpoint = 'https://{tenant}.crm.example/mcp'\nwire = 'mcp'\n\
         [auth]\nscheme = 'header'\nheader = 'X-CRM-Key'\n\
         [variables.tenant]\nkind = 'segment'\nabout = 'your tenant'\n";
 

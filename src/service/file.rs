@@ -90,7 +90,7 @@ mod tests {
         assert!(error.message().starts_with("services/x.toml is not valid: line 3: "), "{error}");
         assert!(!error.message().contains("secret"), "{error}");
         assert_eq!(error.advice(), Some("did you mean endpoint?"));
-        for text in ["title = ['ask_secret']", "title = 't'\nendpoint = 'e'\ndialect = 'ask_secret'"] {
+        for text in ["title = ['ask_secret']", "title = 't'\nendpoint = 'e'\nwire = 'ask_secret'"] {
             let error = parse::<Service>(text, Path::new("x")).unwrap_err();
             assert!(error.message().contains("expected") && !error.message().contains("secret"), "{error}");
         }

@@ -42,7 +42,8 @@ pub struct Service {
     /// The endpoint; `{name}` stands for a variable.
     pub endpoint: String,
     /// How messages are drawn.
-    pub dialect: DialectName,
+    #[serde(alias = "dialect")]
+    pub wire: ServiceWire,
     /// How a credential goes along.
     pub auth: Auth,
     /// Whether it says anything on a stream of its own.
@@ -68,14 +69,15 @@ pub struct Service {
     pub variables: BTreeMap<String, Variable>,
 }
 
-/// The wires we know by name.
+/// The wire of a service, as its data names it.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
-pub enum DialectName {
+pub enum ServiceWire {
     /// The service speaks MCP.
     Mcp,
     /// AgentStack's REST calls.
-    Agentstack,
+    #[serde(rename = "agentstack")]
+    AgentStack,
 }
 
 /// How a credential goes along.

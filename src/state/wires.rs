@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{State, now};
-use crate::protocol::bridge::Transport;
 use crate::protocol::http::origin_and_path;
+use crate::protocol::wire::WireKind;
 
 const FILE: &str = "wires.json";
 const VERSION: u32 = 1;
@@ -28,46 +28,36 @@ struct Verdicts {
 
 #[derive(Debug, Deserialize, Serialize)]
 struct Verdict {
-    wire: Wire,
+    wire: WireKind,
     /// Seconds since 1970.
     since: u64,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Wire {
-    StreamableHttp,
-    HttpSse,
-}
-
 impl State {
     /// Returns the wire that an endpoint was last seen to speak.
-    pub fn wire_of(&self, endpoint: &Url) -> Option<Transport> {
+    pub fn wire_of(&self, endpoint: &Url) -> Option<WireKind> {
         let verdicts = self.verdicts();
         let verdict = verdicts.endpoints.get(&origin_and_path(endpoint))?;
         let valid = now().saturating_sub(verdict.since) < VALID.as_secs();
-        valid.then_some(match verdict.wire {
-            Wire::StreamableHttp => Transport::Http,
-            Wire::HttpSse => Transport::Sse,
-        })
+        valid.then_some(verdict.wire)
     }
 
     /// Remembers the wire that an endpoint speaks; Streamable HTTP is what everybody is expected to speak,
     /// so it only takes another verdict back.
-    pub fn remember_wire(&self, endpoint: &Url, transport: Transport) {
+    pub fn remember_wire(&self, endpoint: &Url, wire: WireKind) {
         let _ = self.change(FILE, |verdicts: &mut Verdicts| {
             if verdicts.version != VERSION {
                 *verdicts = Verdicts { version: VERSION, ..Verdicts::default() };
             }
             let key = origin_and_path(endpoint);
-            match transport {
-                Transport::Sse => {
+            match wire {
+                WireKind::HttpSse => {
                     verdicts.endpoints.retain(|_, known| now().saturating_sub(known.since) < VALID.as_secs());
                     if verdicts.endpoints.len() < MOST {
-                        verdicts.endpoints.insert(key, Verdict { wire: Wire::HttpSse, since: now() });
+                        verdicts.endpoints.insert(key, Verdict { wire, since: now() });
                     }
                 }
-                Transport::Http | Transport::Auto => drop(verdicts.endpoints.remove(&key)),
+                WireKind::StreamableHttp => drop(verdicts.endpoints.remove(&key)),
             }
         });
     }
@@ -90,12 +80,12 @@ mod tests {
         let state = State::new(home.path().join("state"));
         let url = |text: &str| Url::parse(text).unwrap();
         assert_eq!(state.wire_of(&url("https://h/sse")), None);
-        state.remember_wire(&url("https://h/sse?key=ask_secret"), Transport::Sse);
-        assert_eq!(state.wire_of(&url("https://h/sse?key=other")), Some(Transport::Sse));
+        state.remember_wire(&url("https://h/sse?key=ask_secret"), WireKind::HttpSse);
+        assert_eq!(state.wire_of(&url("https://h/sse?key=other")), Some(WireKind::HttpSse));
         assert_eq!(state.wire_of(&url("https://h/mcp")), None);
         let kept = fs::read_to_string(home.path().join("state/wires.json")).unwrap();
         assert!(!kept.contains("secret"));
-        state.remember_wire(&url("https://h/sse"), Transport::Http);
+        state.remember_wire(&url("https://h/sse"), WireKind::StreamableHttp);
         assert_eq!(state.wire_of(&url("https://h/sse")), None);
     }
 
@@ -125,7 +115,7 @@ mod tests {
                 let state = &state;
                 scope.spawn(move || {
                     let url = Url::parse(&format!("https://h/{n}")).unwrap();
-                    state.remember_wire(&url, Transport::Sse);
+                    state.remember_wire(&url, WireKind::HttpSse);
                 });
             }
         });

@@ -25,7 +25,7 @@ fn a_service_of_the_user_gets_its_key_in_its_own_header() {
     let service = with_tools();
     let base = service.url().replace("/mcp", "");
     let crm = format!(
-        "title = 'CRM'\nendpoint = '{{base}}/{{tenant}}/mcp'\ndialect = 'mcp'\nhidden_tools = ['delete_a']\n\
+        "title = 'CRM'\nendpoint = '{{base}}/{{tenant}}/mcp'\nwire = 'mcp'\nhidden_tools = ['delete_a']\n\
          [auth]\nscheme = 'header'\nheader = 'X-CRM-Key'\nkey_prefixes = ['crm_']\n\
          [variables.base]\nkind = 'url'\ndefault = '{base}'\nabout = 'where it is'\n\
          [variables.tenant]\nkind = 'segment'\ndefault = 'acme'\nabout = 'your tenant'\n"

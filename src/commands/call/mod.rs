@@ -21,7 +21,7 @@ use super::environment::Environment;
 use super::output::Output;
 use super::tools;
 use crate::error::{Error, Kind, Result};
-use crate::protocol::bridge::RETRY_AFTER;
+use crate::protocol::client::RETRY_AFTER;
 use crate::protocol::message::{Message, quote};
 use crate::ui::{self, json::Json};
 

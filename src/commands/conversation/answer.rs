@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Remedy, Result};
-use crate::protocol::bridge::Origin;
+use crate::protocol::effect::Origin;
 use crate::protocol::message::{Message, replace_lone_surrogates};
 use crate::ui::json::Json;
 

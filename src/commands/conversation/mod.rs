@@ -28,7 +28,7 @@ use crate::auth::keys::Found;
 use crate::error::{Error, Kind, Result};
 use crate::local::inside::{self, Client};
 use crate::profile::Options;
-use crate::protocol::bridge::Origin;
+use crate::protocol::effect::Origin;
 use crate::protocol::http::origin_and_path;
 use crate::protocol::message::{Id, Kind as MessageKind, Message, quote};
 use crate::protocol::revision::NEWEST_LEGACY;

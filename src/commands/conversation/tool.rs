@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::answer::{nonsense, read};
 use crate::error::{Advise, Error, Filter, Kind, Remedy, Result};
 use crate::profile::nearest;
-use crate::protocol::bridge::ToolRules;
+use crate::protocol::tool_rules::ToolRules;
 
 /// A tool as the service lists it.
 #[derive(Debug)]

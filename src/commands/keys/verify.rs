@@ -14,7 +14,7 @@ use crate::auth::keys::{Found, KeySource};
 use crate::commands::conversation::Conversation;
 use crate::error::{Error, Kind};
 use crate::secret::Secret;
-use crate::service::DialectName;
+use crate::service::ServiceWire;
 
 /// A service that does not answer must not hold up the storing of its key for longer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -92,7 +92,7 @@ pub async fn verify(desk: &Desk<'_>, key: &Given) -> Result<Verdict> {
 
 async fn tried(desk: &Desk<'_>, found: Found) -> Result<Verdict> {
     let (profile, _) = desk.profile()?;
-    if profile.service.dialect != DialectName::Mcp {
+    if profile.service.wire != ServiceWire::Mcp {
         let why = format!("this version of asistry cannot try keys of {}", profile.service.title);
         return Ok(Verdict::Untried(Error::new(Kind::Config, why).hint("use it, and see")));
     }

@@ -3,9 +3,9 @@
 //! Refuses `initialize` inside a batch (ERA-11).
 
 use super::{Asked, Client, INVALID_REQUEST, METHOD_NOT_FOUND, Said};
-use crate::protocol::bridge::{About, Delivery, Origin};
+use crate::protocol::effect::{About, Delivery, Origin};
 use crate::protocol::message::{Id, Message};
-use crate::protocol::upstream::Class;
+use crate::protocol::request::Class;
 
 impl Client {
     pub(super) fn legacy_request(&mut self, asked: Asked, id: &Id) {
@@ -26,8 +26,8 @@ impl Client {
                 self.refuse(Some(id), INVALID_REQUEST, why, asked.batch);
             }
             "initialize" => self.said.push(Said::Opens(asked)),
-            "tools/call" => self.call(asked, Said::Request),
-            "tools/list" => self.list(asked, Said::Request),
+            "tools/call" => self.call(asked),
+            "tools/list" => self.list(asked),
             method => {
                 let class = Class::of(method);
                 self.said.push(Said::Request(asked, class));

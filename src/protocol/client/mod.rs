@@ -19,10 +19,11 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Kind as ErrorKind};
 use crate::protocol::MAX_MESSAGE;
-use crate::protocol::bridge::{About, Delivery, Effect, Origin, Settings, Spilled};
+use crate::protocol::effect::{About, Delivery, Effect, Origin, Spilled, Ticket};
 use crate::protocol::message::{Frame, Id, Kind, Malformed, Message, cancelled_id, quote};
+use crate::protocol::request::Class;
 use crate::protocol::revision::{Era, Revision};
-use crate::protocol::upstream::{Class, Ticket};
+use crate::protocol::settings::Settings;
 use tools::{Permit, Tools};
 
 const PARSE_ERROR: i32 = -32700;
@@ -46,8 +47,6 @@ pub(super) enum Said {
     Request(Asked, Class),
     /// A tool call that must wait for the list of tools.
     Held(Asked),
-    /// A request of the modern era for the service.
-    Modern(Asked, Class),
     /// A notification for the service.
     Notice(Message),
     /// It cancels a request.
@@ -257,19 +256,22 @@ impl Client {
     }
 
     /// Safe names are made from the whole list: it must be known before a page of it is shown.
-    fn list(&mut self, asked: Asked, said: fn(Asked, Class) -> Said) {
-        let next = if self.tools.needs_whole_list() { Said::Held(asked) } else { said(asked, Class::A) };
+    fn list(&mut self, asked: Asked) {
+        let next = match self.tools.needs_whole_list() {
+            true => Said::Held(asked),
+            false => Said::Request(asked, Class::A),
+        };
         self.said.push(next);
     }
 
     /// Decides about a tool call by the rules.
-    fn call(&mut self, asked: Asked, said: fn(Asked, Class) -> Said) {
+    fn call(&mut self, asked: Asked) {
         match self.tools.permit(&asked.message) {
             Ok(permit) => {
                 let class = self.tools.class_of(&asked.message);
                 let next = match permit {
-                    Permit::Go => said(asked, class),
-                    Permit::Renamed(message) => said(Asked { message, ..asked }, class),
+                    Permit::Go => Said::Request(asked, class),
+                    Permit::Renamed(message) => Said::Request(Asked { message, ..asked }, class),
                     Permit::ListFirst => Said::Held(asked),
                 };
                 self.said.push(next);

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::{Asked, Client, METHOD_NOT_FOUND, Said};
 use crate::error::{Error, Kind};
 use crate::protocol::message::{Id, Message};
+use crate::protocol::request::Class;
 use crate::protocol::revision::Era;
-use crate::protocol::upstream::Class;
 
 /// Where a modern request says which revision it speaks.
 const VERSION: &[u8] = b"io.modelcontextprotocol/protocolVersion";
@@ -69,10 +69,10 @@ impl Client {
             "tools/call" | "tools/list" if self.tools.needs_list_first() => {
                 self.deny(&asked, not_with_rules())
             }
-            "tools/call" => self.call(asked, Said::Modern),
+            "tools/call" => self.call(asked),
             method => {
                 let class = Class::of(method);
-                self.said.push(Said::Modern(asked, class));
+                self.said.push(Said::Request(asked, class));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a client may see and call: filters, names, and what tools say about themselves.
+//! What a client may see and call of the tools: the rules applied to lists and calls, names, annotations.
 //!
 //! Refuses to rewrite an entry beyond its name: an entry is kept as the service wrote it, or left out.
 
@@ -12,54 +12,12 @@ use serde_json::value::RawValue;
 use super::names::Names;
 use crate::error::{Error, Filter, Kind, Remedy};
 use crate::protocol::message::{Message, quote};
-use crate::protocol::upstream::Class;
+use crate::protocol::request::Class;
+use crate::protocol::tool_rules::{ToolRules, matches_glob};
 
 /// No list of tools is read further than this many pages and bytes on our own account.
 const MOST_PAGES: usize = 1_000;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
-
-/// The rules about tools, from options and profile.
-#[derive(Clone, Debug, Default)]
-pub struct ToolRules {
-    /// Only these, if there are any.
-    pub allow: Vec<String>,
-    /// None of these, whatever is allowed.
-    pub deny: Vec<String>,
-    /// Tools that the service's data, or the profile, hides.
-    pub hidden: Vec<String>,
-    /// Only tools that say `readOnlyHint: true`.
-    pub read_only: bool,
-    /// Names match `^[a-zA-Z0-9_-]{1,64}$`.
-    pub safe_names: bool,
-}
-
-impl ToolRules {
-    fn change_lists(&self) -> bool {
-        self.read_only
-            || self.safe_names
-            || !self.allow.is_empty()
-            || !self.deny.is_empty()
-            || !self.hidden.is_empty()
-    }
-
-    /// Says why a name is not let through.
-    pub fn refusal(&self, name: &str) -> Option<Error> {
-        let denied = |why: String| Some(Error::new(Kind::ToolDenied, why));
-        let filtered = |why: String, filter| denied(why).map(|e| e.remedy(Remedy::SeeFilter(filter)));
-        if self.deny.iter().any(|glob| glob_matches(glob, name)) {
-            return filtered(format!("the tool {name} is denied here"), Filter::Denied);
-        }
-        if !self.allow.is_empty() && !self.allow.iter().any(|glob| glob_matches(glob, name)) {
-            return filtered(format!("the tool {name} is not among the allowed ones"), Filter::Allowed);
-        }
-        if self.hidden.iter().any(|glob| glob_matches(glob, name)) {
-            return denied(format!(
-                "the service keeps the tool {name} for its own use: a key cannot call it"
-            ));
-        }
-        None
-    }
-}
 
 /// What a tool says about itself; only hints (specification, "Tool annotations").
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -257,7 +215,7 @@ impl Tools {
     }
 
     fn idle_patterns(&self) -> Vec<String> {
-        let idle = |glob: &&String| !self.seen.keys().any(|name| glob_matches(glob, name));
+        let idle = |glob: &&String| !self.seen.keys().any(|name| matches_glob(glob, name));
         let allow = self.rules.allow.iter().filter(idle).map(|glob| ("allowed", glob));
         let deny = self.rules.deny.iter().filter(idle).map(|glob| ("denied", glob));
         allow
@@ -295,26 +253,6 @@ fn renamed_call(call: &Message, name: &str) -> Message {
     text.and_then(|text| Message::read(text).ok()).unwrap_or_else(|| call.clone())
 }
 
-/// Matches a name against a pattern of `*` (any characters) and `?` (one character).
-fn glob_matches(glob: &str, name: &str) -> bool {
-    let (glob, name): (Vec<char>, Vec<char>) = (glob.chars().collect(), name.chars().collect());
-    let (mut g, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        if g < glob.len() && (glob[g] == '?' || glob[g] == name[n]) && glob[g] != '*' {
-            (g, n) = (g + 1, n + 1);
-        } else if g < glob.len() && glob[g] == '*' {
-            star = Some((g, n));
-            g += 1;
-        } else if let Some((at, from)) = star {
-            star = Some((at, from + 1));
-            (g, n) = (at + 1, from + 1);
-        } else {
-            return false;
-        }
-    }
-    glob[g..].iter().all(|c| *c == '*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,16 +272,6 @@ mod tests {
 
     fn call(name: &str) -> Message {
         Message::read(format!(r#"{{"id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#)).unwrap()
-    }
-
-    #[test]
-    fn a_glob_knows_star_and_question_mark() {
-        assert!(
-            glob_matches("list_*", "list_tasks") && glob_matches("*", "") && glob_matches("a?c*", "abcd")
-        );
-        assert!(
-            !glob_matches("list_*", "relist_x") && !glob_matches("?", "") && glob_matches("*_*", "a_b_c")
-        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Failure;
 use crate::protocol::http::{Head, HttpCall};
 use crate::protocol::message::{Id, Message};
+use crate::protocol::request::Repeat;
 use crate::protocol::retry::RetryPolicy;
 
 /// What the message on its way is.
@@ -50,15 +51,6 @@ pub enum Answers {
     Here,
     /// On the service's own stream (HTTP+SSE).
     OnTheStream,
-}
-
-/// Whether the message may be sent again although it may have run (section 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeat {
-    /// It only reads, or says that repeating is harmless (classes A and B).
-    Harmless,
-    /// It may change something (class C).
-    Never,
 }
 
 /// The conditions of one message.

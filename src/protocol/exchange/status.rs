@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind, Remedy, Wire};
+use crate::error::{Error, Kind, Remedy};
 use crate::protocol::http::{self, Head};
 use crate::protocol::retry::{self, seconds};
 
@@ -79,9 +79,7 @@ fn row_of(status: u16) -> Row {
             advice("check what the key may do, or use another one"),
         ),
         404 => says(row(Kind::UpstreamHttp, No), "has no such endpoint", Remedy::CheckUrl),
-        405 => {
-            says(row(Kind::UpstreamHttp, No), "takes no messages at this URL", Remedy::UseWire(Wire::HttpSse))
-        }
+        405 => says(row(Kind::UpstreamHttp, No), "takes no messages at this URL", Remedy::UseHttpSse),
         406 => says(
             row(Kind::UpstreamHttp, No),
             "cannot answer in a form we read",

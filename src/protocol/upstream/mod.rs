@@ -9,33 +9,13 @@ mod under_way;
 
 use std::time::Duration;
 
-pub use under_way::Class;
-
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::protocol::Moment;
-use crate::protocol::bridge::Effect;
-use crate::protocol::driver::{Failure, Outcome, Processed};
+use crate::protocol::driver::Item;
+use crate::protocol::effect::{Effect, Ended, Tag, Ticket};
 use crate::protocol::message::Message;
-use crate::protocol::request::Promise;
-use crate::protocol::revision::{Era, Revision};
-
-/// Names what is under way to a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ticket {
-    /// Which upstream has it.
-    pub era: Era,
-    /// Its number there.
-    pub number: u64,
-}
-
-/// Names one driver of something under way, so that its reports find back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tag {
-    /// What is under way.
-    pub ticket: Ticket,
-    /// Which driver of it.
-    pub attempt: u32,
-}
+use crate::protocol::request::{Class, Promise};
+use crate::protocol::revision::Revision;
 
 /// A request of the client on its way to an upstream.
 #[derive(Debug)]
@@ -48,26 +28,34 @@ pub struct Outgoing {
     pub promise: Promise,
 }
 
-/// What came of a driver, and what it has left of the promise.
-#[derive(Debug)]
-pub struct Ended {
-    /// Which driver.
-    pub tag: Tag,
-    /// What came of it.
-    pub outcome: Outcome,
-    /// What is left of the promise.
-    pub promise: Promise,
-}
+/// A conversation with a service.
+pub(super) trait Upstream {
+    /// Takes a request of the client; it leaves as soon as it may.
+    fn request(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket;
 
-impl Ended {
-    /// Reports that a driver's task has crashed.
-    pub fn crashed(tag: Tag, moment: Moment) -> Self {
-        let error = Error::new(Kind::Bug, "asistry failed inside while it waited for the answer")
-            .hint("report this to the makers of asistry");
-        let failure = Failure { error, processed: Processed::Maybe, transient: false };
-        let promise = Promise::new(moment.now, None);
-        Self { tag, outcome: Outcome::Failed(Box::new(failure)), promise }
-    }
+    /// The client cancels a request, and `notification` names it; false where it cannot be cancelled.
+    fn cancel(&mut self, ticket: Ticket, notification: &Message, moment: Moment) -> bool;
+
+    /// Takes what came out of a reply to the driver of this tag.
+    fn item(&mut self, tag: Tag, item: Item, moment: Moment);
+
+    /// Takes what came of a driver.
+    fn ended(&mut self, ended: Ended, moment: Moment);
+
+    /// A driver waits this much longer for a rate limit.
+    fn waits(&mut self, tag: Tag, remaining: Duration);
+
+    /// A pause asked for by [`Effect::Alarm`] is over.
+    fn alarm(&mut self, moment: Moment);
+
+    /// The end: gives up what is under way, cancels it at the service, and leaves the session.
+    fn close(&mut self, moment: Moment);
+
+    /// Takes what is to be done and what was heard since the last call, in order.
+    fn take(&mut self) -> Vec<Out>;
+
+    /// Returns how many messages are under way, and the bytes they hold.
+    fn open(&self) -> (usize, usize);
 }
 
 /// What an upstream says.

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::under_way::{Entry, Origin, Request, Sending, UnderWay, reissue_after};
-use super::{Class, Ended, Heard, Out, Outgoing, Tag, Ticket};
+use super::under_way::{Asker, Entry, Request, Sending, UnderWay, reissue_after};
+use super::{Heard, Out, Outgoing, Upstream};
 use crate::error::{Error, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
-use crate::protocol::bridge::{Effect, Settings};
 use crate::protocol::driver::{Answers, Driver, Failure, Item, Outcome, Processed, Purpose, Standing, Terms};
+use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message};
-use crate::protocol::revision::Era;
+use crate::protocol::request::Class;
+use crate::protocol::settings::Settings;
 use crate::protocol::wire::Stateless;
 
 /// The conversation with a service of the modern era.
@@ -31,36 +32,26 @@ impl Modern {
         let wire = Stateless::new(settings.endpoint.clone());
         Self { settings, moment, wire, table: UnderWay::default(), out: Vec::new() }
     }
+}
 
-    /// Takes what is to be done and what was heard since the last call, in order.
-    pub(in crate::protocol) fn take(&mut self) -> Vec<Out> {
-        std::mem::take(&mut self.out)
-    }
-
-    /// Returns how many messages are under way, and the bytes they hold.
-    pub(in crate::protocol) fn open(&self) -> (usize, usize) {
-        self.table.open()
-    }
-
-    /// Sends a request of the client.
-    pub(in crate::protocol) fn request(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
+impl Upstream for Modern {
+    fn request(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
         self.moment = moment;
         let Outgoing { message, class, promise } = outgoing;
         let upstream = self.table.id_for(message.id());
-        let request = Request::new(message, upstream, Origin::Client, (class, promise));
+        let request = Request::new(message, upstream, Asker::Client, (class, promise));
         let number = self.table.insert(Entry::Request(request));
         self.carry(number, Duration::ZERO);
         ticket(number)
     }
 
-    /// The client cancels a request: closing its exchange is the whole message (MOD-4).
-    pub(in crate::protocol) fn cancel(&mut self, cancelled: Ticket) -> bool {
+    fn cancel(&mut self, cancelled: Ticket, _notification: &Message, _moment: Moment) -> bool {
+        // MOD-4: closing the exchange is the whole message.
         self.out.push(Out::Do(Effect::Abort(cancelled)));
         self.table.remove(cancelled.number).is_some()
     }
 
-    /// Takes what came out of a reply.
-    pub(in crate::protocol) fn item(&mut self, tag: Tag, item: Item, moment: Moment) {
+    fn item(&mut self, tag: Tag, item: Item, moment: Moment) {
         self.moment = moment;
         let Item::Message(message, status) = item else { return };
         match message.kind() {
@@ -72,8 +63,7 @@ impl Modern {
         }
     }
 
-    /// Takes what came of a driver.
-    pub(in crate::protocol) fn ended(&mut self, ended: Ended, moment: Moment) {
+    fn ended(&mut self, ended: Ended, moment: Moment) {
         self.moment = moment;
         let number = ended.tag.ticket.number;
         let Some(request) = self.table.request(number).filter(|r| r.attempt == ended.tag.attempt) else {
@@ -89,13 +79,13 @@ impl Modern {
         }
     }
 
-    /// A driver waits for a rate limit.
-    pub(in crate::protocol) fn waits(&mut self, tag: Tag, remaining: Duration) {
+    fn waits(&mut self, tag: Tag, remaining: Duration) {
         self.out.push(Out::Heard(Heard::Waits { ticket: tag.ticket, remaining }));
     }
 
-    /// The end: closes what is under way.
-    pub(in crate::protocol) fn close(&mut self, moment: Moment) {
+    fn alarm(&mut self, _moment: Moment) {}
+
+    fn close(&mut self, moment: Moment) {
         self.moment = moment;
         for number in self.table.requests() {
             self.out.push(Out::Do(Effect::Abort(ticket(number))));
@@ -105,6 +95,16 @@ impl Modern {
         }
     }
 
+    fn take(&mut self) -> Vec<Out> {
+        std::mem::take(&mut self.out)
+    }
+
+    fn open(&self) -> (usize, usize) {
+        self.table.open()
+    }
+}
+
+impl Modern {
     fn note(&mut self, note: &str) {
         self.out.push(Out::Do(Effect::Note(note.to_owned())));
     }
@@ -165,5 +165,5 @@ impl Modern {
 }
 
 fn ticket(number: u64) -> Ticket {
-    Ticket { era: Era::Modern, number }
+    Ticket { upstream: UpstreamKind::Modern, number }
 }

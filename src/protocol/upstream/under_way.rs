@@ -1,23 +1,20 @@
-//! What is under way to a service, and how each kind of message may be treated when it fails.
+//! The table of what is under way to a service.
 //!
-//! Refuses to send: it keeps the table and knows the classes of section 6.3.
+//! Refuses to send.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::protocol::driver::Repeat;
 use crate::protocol::message::{Id, Message};
-use crate::protocol::request::Promise;
+use crate::protocol::request::{Class, Promise};
 use crate::protocol::retry;
 
 /// How the ids of our own requests begin.
 const OWN_ID: &str = "asistry-";
-/// How often a request is issued anew on our own account.
-const MOST_REISSUES: u32 = 2;
 
 /// Who wants the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum Asker {
     /// The client.
     Client,
     /// The upstream itself.
@@ -35,53 +32,6 @@ pub enum Own {
     Ping,
     /// `logging/setLevel` and subscriptions after a session was opened anew.
     Restore,
-}
-
-/// What may be done about a message that may have run (section 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Only asks: issued anew by itself, twice at most.
-    A,
-    /// A tool call that says that repeating it is harmless: issued anew once.
-    B,
-    /// Never issued anew.
-    C,
-}
-
-impl Class {
-    /// Returns the class of a method; a `tools/call` is of class C unless its tool says otherwise.
-    pub fn of(method: &str) -> Self {
-        match method {
-            "initialize"
-            | "server/discover"
-            | "resources/read"
-            | "prompts/get"
-            | "completion/complete"
-            | "ping"
-            | "tasks/get"
-            | "tasks/cancel"
-            | "subscriptions/listen"
-            | "logging/setLevel"
-            | "resources/subscribe"
-            | "resources/unsubscribe" => Self::A,
-            _ if method.ends_with("/list") && !method.starts_with("notifications/") => Self::A,
-            _ => Self::C,
-        }
-    }
-
-    /// Returns whether an exchange of this class may be made again while it may have run.
-    pub fn repeat(self) -> Repeat {
-        if self == Self::C { Repeat::Never } else { Repeat::Harmless }
-    }
-
-    /// Says whether a request that may have run is issued once more.
-    pub fn may_reissue(self, reissues: u32) -> bool {
-        match self {
-            Self::A => reissues < MOST_REISSUES,
-            Self::B => reissues == 0,
-            Self::C => false,
-        }
-    }
 }
 
 /// Something under way.
@@ -114,7 +64,7 @@ pub struct Request {
     /// The id that the service sees.
     pub upstream: Id,
     /// Who wants the answer.
-    pub origin: Origin,
+    pub asker: Asker,
     /// What may be done if it may have run.
     pub class: Class,
     /// What is promised, over all attempts.
@@ -157,11 +107,11 @@ impl Notice {
 
 impl Request {
     /// Makes a request that has not left yet.
-    pub fn new(message: Message, upstream: Id, origin: Origin, terms: (Class, Promise)) -> Self {
+    pub fn new(message: Message, upstream: Id, asker: Asker, terms: (Class, Promise)) -> Self {
         Self {
             message,
             upstream,
-            origin,
+            asker,
             class: terms.0,
             promise: terms.1,
             attempt: 0,
@@ -220,7 +170,7 @@ impl UnderWay {
 
     fn measure(&mut self, entry: &Entry, sign: isize) {
         let (requests, notices, bytes) = match entry {
-            Entry::Request(Request { message, origin: Origin::Client, .. }) => (1, 0, message.text().len()),
+            Entry::Request(Request { message, asker: Asker::Client, .. }) => (1, 0, message.text().len()),
             Entry::Notice(notice) => (0, 1, notice.message.text().len()),
             _ => (0, 0, 0),
         };
@@ -274,7 +224,7 @@ impl UnderWay {
 
     /// Says whether a request of our own of this kind is under way.
     pub fn asks(&self, own: Own) -> bool {
-        self.all.values().any(|entry| matches!(entry, Entry::Request(r) if r.origin == Origin::Own(own)))
+        self.all.values().any(|entry| matches!(entry, Entry::Request(r) if r.asker == Asker::Own(own)))
     }
 
     /// Says whether a request is under way in the session of this generation.
@@ -338,14 +288,5 @@ mod tests {
         assert_eq!(table.open(), (1, length));
         table.remove(number);
         assert_eq!(table.open(), (0, 0));
-    }
-
-    #[test]
-    fn only_what_asks_is_issued_anew_by_itself() {
-        assert_eq!(Class::of("tools/list"), Class::A);
-        assert_eq!(Class::of("resources/templates/list"), Class::A);
-        assert_eq!(Class::of("tools/call"), Class::C);
-        assert_eq!(Class::of("tasks/update"), Class::C);
-        assert_eq!(Class::of("x/custom"), Class::C);
     }
 }

@@ -1,6 +1,6 @@
-//! How a message is drawn as HTTP: headers, session ids, streams.
+//! How messages travel over HTTP: headers, session ids, streams.
 //!
-//! Refuses to read messages: what a message means is the business of `bridge`.
+//! Refuses to read messages beyond what a header repeats: `upstream` knows what they mean.
 
 mod http_sse;
 mod stateless;
@@ -9,6 +9,7 @@ mod streamable_http;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use http_sse::HttpSse;
@@ -17,6 +18,16 @@ pub use streamable_http::StreamableHttp;
 
 use crate::error::Error;
 use crate::protocol::http::{Head, HttpCall};
+
+/// The wires of MCP.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WireKind {
+    /// Streamable HTTP of 2025-03-26 and later.
+    StreamableHttp,
+    /// HTTP+SSE of 2024-11-05.
+    HttpSse,
+}
 
 /// The wire in use towards one service.
 #[derive(Clone, Debug)]
@@ -38,15 +49,23 @@ impl Wire {
         Self::HttpSse(HttpSse::new(url))
     }
 
-    /// Draws one message.
-    pub fn draw(&self, body: Bytes, opening: bool) -> HttpCall {
+    /// Returns the POST that carries a message.
+    pub fn post(&self, body: Bytes) -> HttpCall {
         match self {
-            Self::StreamableHttp(wire) => wire.post(body, opening),
+            Self::StreamableHttp(wire) => wire.post(body),
             Self::HttpSse(wire) => wire.post(body),
         }
     }
 
-    /// Draws the GET that opens the service's own stream.
+    /// Returns the POST that carries the opening message: no session id and no version go along (LEG-2).
+    pub fn open(&self, body: Bytes) -> HttpCall {
+        match self {
+            Self::StreamableHttp(wire) => wire.open(body),
+            Self::HttpSse(wire) => wire.post(body),
+        }
+    }
+
+    /// Returns the GET that opens the service's own stream.
     pub fn listen(&self) -> HttpCall {
         match self {
             Self::StreamableHttp(wire) => wire.listen(),
@@ -54,7 +73,7 @@ impl Wire {
         }
     }
 
-    /// Draws the farewell to a session, if there is one to leave (LEG-12).
+    /// Returns the DELETE that ends the session, if there is one (LEG-12).
     pub fn farewell(&self) -> Option<HttpCall> {
         match self {
             Self::StreamableHttp(wire) => wire.farewell(),

@@ -29,13 +29,15 @@ impl StreamableHttp {
         Self { url, post }
     }
 
-    pub(super) fn post(&self, body: Bytes, opening: bool) -> HttpCall {
-        let mut headers = self.post.clone();
-        if opening {
-            headers.remove(SESSION);
-            headers.remove(VERSION);
-        }
-        HttpCall { method: http::Method::POST, url: self.url.clone(), headers, body }
+    pub(super) fn post(&self, body: Bytes) -> HttpCall {
+        HttpCall { method: http::Method::POST, url: self.url.clone(), headers: self.post.clone(), body }
+    }
+
+    pub(super) fn open(&self, body: Bytes) -> HttpCall {
+        let mut call = self.post(body);
+        call.headers.remove(SESSION);
+        call.headers.remove(VERSION);
+        call
     }
 
     pub(super) fn listen(&self) -> HttpCall {
@@ -97,10 +99,10 @@ mod tests {
     #[test]
     fn the_session_goes_along_with_everything_but_the_opening() {
         let wire = opened("s-1");
-        assert_eq!(wire.post(Bytes::new(), false).headers[SESSION], "s-1");
+        assert_eq!(wire.post(Bytes::new()).headers[SESSION], "s-1");
         assert_eq!(wire.listen().headers[VERSION], "2025-06-18");
         assert_eq!(wire.farewell().unwrap().headers[SESSION], "s-1");
-        let opening = wire.post(Bytes::new(), true).headers;
+        let opening = wire.open(Bytes::new()).headers;
         assert!(!opening.contains_key(SESSION) && !opening.contains_key(VERSION));
     }
 

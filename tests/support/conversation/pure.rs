@@ -4,10 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use asistry::gate::Gate;
-use asistry::protocol::bridge::{Bridge, Effect, Ended, Settings, Tag, Ticket};
+use asistry::protocol::bridge::Bridge;
 use asistry::protocol::driver::{Again, Body, Driver, Next, Reach};
+use asistry::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use asistry::protocol::http::{Head, HttpCall};
-use asistry::protocol::revision::Era;
+use asistry::protocol::settings::Settings;
 use asistry::protocol::sse::Guard;
 use asistry::protocol::{MAX_MESSAGE, Moment};
 use bytes::Bytes;
@@ -74,7 +75,7 @@ impl Pure {
                     }
                     Effect::Alarm(after) => self.alarms.push(self.now + after),
                     Effect::Farewell(call) => {
-                        let ticket = Ticket { era: Era::Legacy, number: u64::MAX };
+                        let ticket = Ticket { upstream: UpstreamKind::Legacy, number: u64::MAX };
                         self.requests.push_back((Tag { ticket, attempt: 0 }, call));
                     }
                     Effect::Note(_) | Effect::Learned(_) => {}

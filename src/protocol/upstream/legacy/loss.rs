@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
-use super::super::under_way::{Entry, Notice, Origin, Own, Sending, reissue_after};
-use super::super::{Class, Heard, Out};
+use super::super::under_way::{Asker, Entry, Notice, Own, Sending, reissue_after};
+use super::super::{Heard, Out};
 use super::session::{Phase, loses_sessions};
 use super::{Legacy, ticket};
 use crate::error::{Error, Kind};
-use crate::protocol::bridge::Effect;
 use crate::protocol::driver::{Failure, Loss, Processed};
+use crate::protocol::effect::Effect;
+use crate::protocol::request::Class;
 
 /// A service that loses every session at once is not opened anew for ever.
 const MOST_REOPENINGS: u32 = 3;
@@ -24,7 +25,7 @@ impl Legacy {
         let follows = self.session.follows;
         let Some(request) = self.table.request(number) else { return };
         let generation = request.generation;
-        if request.origin == Origin::Own(Own::Restore) {
+        if request.asker == Asker::Own(Own::Restore) {
             // The session was opened a moment ago: what cannot be restored there is let go.
             let error = loss.failure.error;
             return self.give_up(number, &error);
@@ -55,12 +56,12 @@ impl Legacy {
     fn pass_through(&mut self, number: u64, loss: Loss) {
         match loss.answer {
             Some(message)
-                if self.table.request(number).is_some_and(|r| r.origin == Origin::Own(Own::Tools)) =>
+                if self.table.request(number).is_some_and(|r| r.asker == Asker::Own(Own::Tools)) =>
             {
                 self.table.remove(number);
                 self.out.push(Out::Heard(Heard::Tools(Ok(message))));
             }
-            Some(_) if self.table.request(number).is_some_and(|r| r.origin != Origin::Client) => {
+            Some(_) if self.table.request(number).is_some_and(|r| r.asker != Asker::Client) => {
                 self.table.remove(number);
             }
             Some(message) => {

@@ -12,18 +12,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::under_way::{Entry, Notice, Origin, Own, Request, Sending, UnderWay, reissue_after};
-use super::{Class, Ended, Heard, Out, Outgoing, Tag, Ticket};
+use super::under_way::{Asker, Entry, Notice, Own, Request, Sending, UnderWay, reissue_after};
+use super::{Heard, Out, Outgoing, Upstream};
 use crate::error::{Error, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
-use crate::protocol::bridge::{Effect, Settings};
 use crate::protocol::driver::{
     Answers, Driver, Failure, Fallback, Item, Outcome, Processed, Purpose, Standing, Terms,
 };
+use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message, cancelled_id, quote};
-use crate::protocol::request::Promise;
+use crate::protocol::request::{Class, Promise};
 use crate::protocol::retry::seconds;
-use crate::protocol::revision::Era;
+use crate::protocol::settings::Settings;
 
 use session::{ClientWords, Listening, Phase, Session};
 
@@ -69,30 +69,139 @@ impl Legacy {
             settings,
         }
     }
+}
 
-    /// Takes what is to be done and what was heard since the last call, in order.
-    pub(in crate::protocol) fn take(&mut self) -> Vec<Out> {
-        std::mem::take(&mut self.out)
-    }
-
-    /// Returns how many messages are under way, and the bytes they hold.
-    pub(in crate::protocol) fn open(&self) -> (usize, usize) {
-        self.table.open()
-    }
-
-    /// Takes a request of the client; it leaves as soon as the session is open.
-    pub(in crate::protocol) fn request(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
+impl Upstream for Legacy {
+    fn request(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
         let ticket = self.hold(outgoing, moment);
         self.submit(ticket.number);
         ticket
     }
 
+    fn cancel(&mut self, ticket: Ticket, notification: &Message, moment: Moment) -> bool {
+        self.moment = moment;
+        // T-35: some clients cancel `initialize` although they must not; the session stays whole.
+        if self.table.request(ticket.number).is_some_and(|r| r.message.method() == "initialize") {
+            return false;
+        }
+        let Some(request) = self.table.remove_request(ticket.number) else { return false };
+        self.effect(Effect::Abort(ticket));
+        if request.sending == Sending::Sent
+            && let Some((raw, _)) = cancelled_id(notification)
+            && let Ok(message) = Message::read(notification.with_part(raw, &request.upstream.json()))
+        {
+            self.notify_in(message, request.generation);
+        }
+        self.settle_retired();
+        true
+    }
+
+    fn item(&mut self, tag: Tag, item: Item, moment: Moment) {
+        self.moment = moment;
+        let number = tag.ticket.number;
+        match item {
+            Item::Message(message, status) => match message.kind() {
+                Kind::Response => self.answered(tag, message, status),
+                Kind::Request => self.asked(tag, message),
+                Kind::Notification => self.told(tag, message),
+            },
+            Item::Opening(head) => {
+                if let Phase::Opening { number: opening, head: place } = &mut self.session.phase
+                    && *opening == number
+                {
+                    *place = Some(head);
+                }
+            }
+            Item::Endpoint(text) if self.session.stream == Some(number) => self.endpoint_named(&text),
+            // A last report of a driver that was given up.
+            Item::Endpoint(_) => {}
+            Item::Accepted => self.notice_ended(number, Outcome::Done),
+        }
+    }
+
+    fn ended(&mut self, ended: Ended, moment: Moment) {
+        self.moment = moment;
+        let number = ended.tag.ticket.number;
+        match self.table.entry(number) {
+            Some(Entry::Request(request)) if request.attempt == ended.tag.attempt => {
+                request.promise = ended.promise;
+                self.request_ended(number, ended.outcome);
+            }
+            Some(Entry::Notice(notice)) if notice.attempt == ended.tag.attempt => {
+                self.notice_ended(number, ended.outcome);
+            }
+            Some(Entry::Listen) => self.listening_ended(number, &ended.outcome),
+            Some(Entry::Stream) => self.stream_ended(number, ended.outcome),
+            Some(_) | None => {}
+        }
+        self.settle_retired();
+    }
+
+    fn waits(&mut self, tag: Tag, remaining: Duration) {
+        if self.table.request(tag.ticket.number).is_some_and(|request| request.asker == Asker::Client) {
+            self.out.push(Out::Heard(Heard::Waits { ticket: tag.ticket, remaining }));
+        }
+    }
+
+    fn alarm(&mut self, moment: Moment) {
+        self.moment = moment;
+        if self.session.listening == Listening::Worthwhile {
+            self.listen();
+        }
+        for number in self.table.requests() {
+            let Some(request) = self.table.request(number) else { continue };
+            let broken =
+                request.promise.broken_at(moment.now).filter(|_| request.sending == Sending::Waiting);
+            if let Some(limit) = broken {
+                let place = &self.settings.place;
+                let why = format!("no answer from {place} within {}", seconds(limit));
+                let error = Error::new(ErrorKind::Timeout, why).remedy(Remedy::AllowTime(limit));
+                self.queue.retain(|waiting| *waiting != number);
+                let error = error.may_have_executed(false);
+                self.give_up(number, &error);
+                self.opening_failed(number, &error);
+            }
+        }
+    }
+
+    fn close(&mut self, moment: Moment) {
+        self.moment = moment;
+        for number in self.table.requests() {
+            let Some(request) = self.table.remove_request(number) else { continue };
+            let sent = request.sending == Sending::Sent;
+            if sent && request.message.method() != "initialize" {
+                self.cancel_at_service(&request, "the client is gone");
+            }
+            self.effect(Effect::Abort(ticket(number)));
+            let error = Error::new(ErrorKind::Interrupted, "asistry ended before the answer came")
+                .remedy(Remedy::AllowDrain)
+                .may_have_executed(sent);
+            self.dropped(number, &request, &error);
+        }
+        for session in std::mem::take(&mut self.retired) {
+            self.leave(session);
+        }
+        let next = Session::new(self.session.generation + 1, self.session.wire.clone().without_session());
+        let session = std::mem::replace(&mut self.session, next);
+        self.leave(session);
+    }
+
+    fn take(&mut self) -> Vec<Out> {
+        std::mem::take(&mut self.out)
+    }
+
+    fn open(&self) -> (usize, usize) {
+        self.table.open()
+    }
+}
+
+impl Legacy {
     /// Takes a request of the client that waits for [`Self::release`].
     pub(in crate::protocol) fn hold(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
         self.moment = moment;
         let Outgoing { message, class, promise } = outgoing;
         let upstream = self.table.id_for(message.id());
-        let request = Request::new(message, upstream, Origin::Client, (class, promise));
+        let request = Request::new(message, upstream, Asker::Client, (class, promise));
         self.alarm_for(&promise);
         self.ticket(Entry::Request(request))
     }
@@ -135,30 +244,6 @@ impl Legacy {
         self.note("dropped an answer of the client: the session that asked is gone");
     }
 
-    /// The client cancels a request: `notification` names it under the client's id.
-    pub(in crate::protocol) fn cancel(
-        &mut self,
-        ticket: Ticket,
-        notification: &Message,
-        moment: Moment,
-    ) -> bool {
-        self.moment = moment;
-        // T-35: some clients cancel `initialize` although they must not; the session stays whole.
-        if self.table.request(ticket.number).is_some_and(|r| r.message.method() == "initialize") {
-            return false;
-        }
-        let Some(request) = self.table.remove_request(ticket.number) else { return false };
-        self.effect(Effect::Abort(ticket));
-        if request.sending == Sending::Sent
-            && let Some((raw, _)) = cancelled_id(notification)
-            && let Ok(message) = Message::read(notification.with_part(raw, &request.upstream.json()))
-        {
-            self.notify_in(message, request.generation);
-        }
-        self.settle_retired();
-        true
-    }
-
     /// Asks for a page of the list of tools, unless that is under way.
     pub(in crate::protocol) fn list_tools(&mut self, cursor: Option<&str>, moment: Moment) {
         self.moment = moment;
@@ -168,101 +253,6 @@ impl Legacy {
         let params = cursor.map(|cursor| format!(r#"{{"cursor":{cursor}}}"#));
         let number = self.ask(Own::Tools, "tools/list", params.as_deref());
         self.submit(number);
-    }
-
-    /// Takes what came out of a reply.
-    pub(in crate::protocol) fn item(&mut self, tag: Tag, item: Item, moment: Moment) {
-        self.moment = moment;
-        let number = tag.ticket.number;
-        match item {
-            Item::Message(message, status) => match message.kind() {
-                Kind::Response => self.answered(tag, message, status),
-                Kind::Request => self.asked(tag, message),
-                Kind::Notification => self.told(tag, message),
-            },
-            Item::Opening(head) => {
-                if let Phase::Opening { number: opening, head: place } = &mut self.session.phase
-                    && *opening == number
-                {
-                    *place = Some(head);
-                }
-            }
-            Item::Endpoint(text) if self.session.stream == Some(number) => self.endpoint_named(&text),
-            // A last report of a driver that was given up.
-            Item::Endpoint(_) => {}
-            Item::Accepted => self.notice_ended(number, Outcome::Done),
-        }
-    }
-
-    /// Takes what came of a driver.
-    pub(in crate::protocol) fn ended(&mut self, ended: Ended, moment: Moment) {
-        self.moment = moment;
-        let number = ended.tag.ticket.number;
-        match self.table.entry(number) {
-            Some(Entry::Request(request)) if request.attempt == ended.tag.attempt => {
-                request.promise = ended.promise;
-                self.request_ended(number, ended.outcome);
-            }
-            Some(Entry::Notice(notice)) if notice.attempt == ended.tag.attempt => {
-                self.notice_ended(number, ended.outcome);
-            }
-            Some(Entry::Listen) => self.listening_ended(number, &ended.outcome),
-            Some(Entry::Stream) => self.stream_ended(number, ended.outcome),
-            Some(_) | None => {}
-        }
-        self.settle_retired();
-    }
-
-    /// A driver waits for a rate limit.
-    pub(in crate::protocol) fn waits(&mut self, tag: Tag, remaining: Duration) {
-        if self.table.request(tag.ticket.number).is_some_and(|request| request.origin == Origin::Client) {
-            self.out.push(Out::Heard(Heard::Waits { ticket: tag.ticket, remaining }));
-        }
-    }
-
-    /// A pause asked for by [`Effect::Alarm`] is over.
-    pub(in crate::protocol) fn alarm(&mut self, moment: Moment) {
-        self.moment = moment;
-        if self.session.listening == Listening::Worthwhile {
-            self.listen();
-        }
-        for number in self.table.requests() {
-            let Some(request) = self.table.request(number) else { continue };
-            let broken =
-                request.promise.broken_at(moment.now).filter(|_| request.sending == Sending::Waiting);
-            if let Some(limit) = broken {
-                let place = &self.settings.place;
-                let why = format!("no answer from {place} within {}", seconds(limit));
-                let error = Error::new(ErrorKind::Timeout, why).remedy(Remedy::AllowTime(limit));
-                self.queue.retain(|waiting| *waiting != number);
-                let error = error.may_have_executed(false);
-                self.give_up(number, &error);
-                self.opening_failed(number, &error);
-            }
-        }
-    }
-
-    /// The end: gives up what is under way, cancels it at the service, and leaves the session.
-    pub(in crate::protocol) fn close(&mut self, moment: Moment) {
-        self.moment = moment;
-        for number in self.table.requests() {
-            let Some(request) = self.table.remove_request(number) else { continue };
-            let sent = request.sending == Sending::Sent;
-            if sent && request.message.method() != "initialize" {
-                self.cancel_at_service(&request, "the client is gone");
-            }
-            self.effect(Effect::Abort(ticket(number)));
-            let error = Error::new(ErrorKind::Interrupted, "asistry ended before the answer came")
-                .remedy(Remedy::AllowDrain)
-                .may_have_executed(sent);
-            self.dropped(number, &request, &error);
-        }
-        for session in std::mem::take(&mut self.retired) {
-            self.leave(session);
-        }
-        let next = Session::new(self.session.generation + 1, self.session.wire.clone().without_session());
-        let session = std::mem::replace(&mut self.session, next);
-        self.leave(session);
     }
 
     fn ticket(&mut self, entry: Entry) -> Ticket {
@@ -340,7 +330,11 @@ impl Legacy {
         let session = self.retired.iter().find(|session| session.generation == generation);
         let wire = &session.unwrap_or(&self.session).wire;
         let streams = matches!(purpose, Purpose::Listen | Purpose::Stream);
-        let call = if streams { wire.listen() } else { wire.draw(body, opening) };
+        let call = match (streams, opening) {
+            (true, _) => wire.listen(),
+            (false, true) => wire.open(body),
+            (false, false) => wire.post(body),
+        };
         let standing = match (opening, wire.has_session()) {
             (true, _) => Standing::Opens(self.fallback),
             (false, true) => Standing::InSession,
@@ -384,7 +378,7 @@ impl Legacy {
         let id = self.table.own_id();
         let message = Message::request(&id, method, params);
         let promise = Promise::new(self.moment.now, self.settings.max_time);
-        let request = Request::new(message, id, Origin::Own(own), (Class::A, promise));
+        let request = Request::new(message, id, Asker::Own(own), (Class::A, promise));
         self.table.insert(Entry::Request(request))
     }
 
@@ -401,13 +395,13 @@ impl Legacy {
         if request.message.method() == "initialize" {
             return self.opening_answered(number, request, (message, status));
         }
-        if request.origin == Origin::Client {
+        if request.asker == Asker::Client {
             self.lost_in_a_row = 0;
         }
-        match request.origin {
-            Origin::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Ok(message)))),
-            Origin::Own(_) => {}
-            Origin::Client => self.client_answered(number, &request, (message, status)),
+        match request.asker {
+            Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Ok(message)))),
+            Asker::Own(_) => {}
+            Asker::Client => self.client_answered(number, &request, (message, status)),
         }
         self.settle_retired();
     }
@@ -424,7 +418,7 @@ impl Legacy {
     /// Returns the request of the client on whose stream something came.
     fn during(&mut self, tag: Tag) -> Option<Ticket> {
         let request = self.table.request(tag.ticket.number)?;
-        (request.origin == Origin::Client).then_some(tag.ticket)
+        (request.asker == Asker::Client).then_some(tag.ticket)
     }
 
     /// Returns the generation of the session in which a driver runs.
@@ -518,15 +512,15 @@ impl Legacy {
 
     /// Tells whoever wanted the answer that none comes.
     fn dropped(&mut self, number: u64, request: &Request, error: &Error) {
-        match request.origin {
-            Origin::Client => {
+        match request.asker {
+            Asker::Client => {
                 let error = error.clone();
                 let error = if request.in_doubt { error.may_have_executed(true) } else { error };
                 self.out.push(Out::Heard(Heard::Failed { ticket: ticket(number), error }));
             }
-            Origin::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Err(error.clone())))),
-            Origin::Own(Own::Restore) => self.note(format!("could not restore the session: {error}")),
-            Origin::Own(Own::Initialize | Own::Ping) => {}
+            Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Err(error.clone())))),
+            Asker::Own(Own::Restore) => self.note(format!("could not restore the session: {error}")),
+            Asker::Own(Own::Initialize | Own::Ping) => {}
         }
     }
 
@@ -549,5 +543,5 @@ impl Legacy {
 }
 
 fn ticket(number: u64) -> Ticket {
-    Ticket { era: Era::Legacy, number }
+    Ticket { upstream: UpstreamKind::Legacy, number }
 }

@@ -9,12 +9,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::under_way::{Entry, Notice, Origin, Own, Request};
+use super::super::under_way::{Asker, Entry, Notice, Own, Request};
 use super::super::{Heard, Out};
 use super::{Legacy, ticket};
 use crate::error::{Error, Kind};
-use crate::protocol::bridge::Effect;
 use crate::protocol::driver::Fallback;
+use crate::protocol::effect::Effect;
 use crate::protocol::http::{ErrorFields, Head};
 use crate::protocol::message::{Message, quote};
 use crate::protocol::revision;
@@ -211,8 +211,8 @@ impl Legacy {
             return self.carry(number, Duration::ZERO);
         }
         let is_open = self.opened(&message);
-        match request.origin {
-            Origin::Client => {
+        match request.asker {
+            Asker::Client => {
                 self.out.push(Out::Heard(Heard::Answer {
                     ticket: ticket(number),
                     message: message.clone(),
@@ -226,9 +226,9 @@ impl Legacy {
                     self.confirm();
                 }
             }
-            Origin::Own(_) if is_open => self.confirm(),
-            Origin::Own(_) if self.words.params.is_none() && has_no_handshake(&message) => self.ready(),
-            Origin::Own(_) => self.refused(number, &message, status),
+            Asker::Own(_) if is_open => self.confirm(),
+            Asker::Own(_) if self.words.params.is_none() && has_no_handshake(&message) => self.ready(),
+            Asker::Own(_) => self.refused(number, &message, status),
         }
     }
 
@@ -265,7 +265,7 @@ impl Legacy {
                 self.table.remove(number);
                 continue;
             };
-            if request.origin == Origin::Client {
+            if request.asker == Asker::Client {
                 let message = message.clone();
                 self.out.push(Out::Heard(Heard::Answer { ticket: ticket(number), message, status }));
                 continue;

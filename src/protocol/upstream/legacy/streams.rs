@@ -9,11 +9,11 @@ use super::super::under_way::{Entry, Own};
 use super::session::{Listening, Phase};
 use super::{Legacy, ticket};
 use crate::error::{Error, Kind};
-use crate::protocol::bridge::{Effect, Transport};
 use crate::protocol::driver::{Failure, Fallback, Outcome, Processed};
+use crate::protocol::effect::Effect;
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::Message;
-use crate::protocol::wire::Wire;
+use crate::protocol::wire::{Wire, WireKind};
 
 impl Legacy {
     /// Opens the standalone stream, once (LEG-5).
@@ -59,7 +59,7 @@ impl Legacy {
             return self.stream_failed(&error);
         }
         if self.fallback == Fallback::Possible {
-            self.effect(Effect::Learned(Transport::Sse));
+            self.effect(Effect::Learned(WireKind::HttpSse));
         }
         self.refusal = None;
         self.fallback = Fallback::Excluded;
@@ -125,7 +125,7 @@ impl Legacy {
             return self.refusal_is_final(number, answer, failure);
         }
         if std::mem::take(&mut self.from_memory) {
-            self.effect(Effect::Learned(Transport::Http));
+            self.effect(Effect::Learned(WireKind::StreamableHttp));
             self.fallback = Fallback::Excluded;
             self.session.wire = Wire::streamable_http(self.settings.endpoint.clone());
             return self.carry(number, Duration::ZERO);

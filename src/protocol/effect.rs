@@ -1,0 +1,136 @@
+//! What the bridge wants done, and the names by which reports find back to it.
+//!
+//! Refuses to do any of it: `relay` does.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::{Advise, Error, Kind};
+use crate::protocol::Moment;
+use crate::protocol::driver::{Driver, Failure, Outcome, Processed};
+use crate::protocol::http::HttpCall;
+use crate::protocol::message::{Id, Message};
+use crate::protocol::request::Promise;
+use crate::protocol::wire::WireKind;
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Write this line to the client.
+    Deliver(Delivery),
+    /// The result of this response is too large for the client: keep it in a file, and give the shorter
+    /// response back with [`super::bridge::Bridge::spilled`].
+    Spill(Message, Spilled),
+    /// Run this driver.
+    Run(Tag, Box<Driver>),
+    /// Give up what is under way.
+    Abort(Ticket),
+    /// Call [`super::bridge::Bridge::alarm`] after this pause.
+    Alarm(Duration),
+    /// Make this last call and do not wait long for it.
+    Farewell(HttpCall),
+    /// Remember that the endpoint speaks this wire.
+    Learned(WireKind),
+    /// Write this into the log.
+    Note(String),
+}
+
+/// Says where the shorter response belongs that stands for a large one.
+#[derive(Clone, Copy, Debug)]
+pub struct Spilled {
+    pub(super) batch: Option<u64>,
+}
+
+/// One of the bridge's conversations with a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamKind {
+    /// With a session (`upstream/legacy`).
+    Legacy,
+    /// Without one (`upstream/modern`).
+    Modern,
+}
+
+/// Names what is under way to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// Which upstream has it.
+    pub upstream: UpstreamKind,
+    /// Its number there.
+    pub number: u64,
+}
+
+/// Names one driver of something under way, so that its reports find back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag {
+    /// What is under way.
+    pub ticket: Ticket,
+    /// Which driver of it.
+    pub attempt: u32,
+}
+
+/// What came of a driver, and what it has left of the promise.
+#[derive(Debug)]
+pub struct Ended {
+    /// Which driver.
+    pub tag: Tag,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What is left of the promise.
+    pub promise: Promise,
+}
+
+impl Ended {
+    /// Reports that a driver's task has crashed.
+    pub fn crashed(tag: Tag, moment: Moment) -> Self {
+        let error = Error::new(Kind::Bug, "asistry failed inside while it waited for the answer")
+            .hint("report this to the makers of asistry");
+        let failure = Failure { error, processed: Processed::Maybe, transient: false };
+        let promise = Promise::new(moment.now, None);
+        Self { tag, outcome: Outcome::Failed(Box::new(failure)), promise }
+    }
+}
+
+/// What a line for the client is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// It answers this request.
+    Answer(Id),
+    /// It came while this request was under way, on its stream.
+    During(Id),
+    /// Anything else.
+    Anyone,
+}
+
+/// Who says it.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// The service, in a reply of this status.
+    Service {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// asistry, because of this error.
+    Ours(Box<Error>),
+    /// asistry, in the course of the protocol.
+    Bridge,
+}
+
+/// A line for the client.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What it is about.
+    pub about: About,
+    /// The line, without its end.
+    pub text: Bytes,
+    /// Who says it; in-process clients go by this, never by the text.
+    pub origin: Origin,
+}
+
+impl Delivery {
+    /// Makes the answer to a request that failed here.
+    pub(super) fn failure(id: &Id, error: Error, advise: &Advise) -> Self {
+        let text = Message::failure(id, &error.clone().advised(advise)).text().clone();
+        Self { about: About::Answer(id.clone()), text, origin: Origin::Ours(Box::new(error)) }
+    }
+}

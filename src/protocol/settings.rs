@@ -1,0 +1,82 @@
+//! What one conversation is about, and its limits.
+//!
+//! Refuses behaviour beyond answering about itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::error::Advise;
+use crate::protocol::driver::Fallback;
+use crate::protocol::retry::RetryPolicy;
+use crate::protocol::revision::Era;
+use crate::protocol::tool_rules::ToolRules;
+use crate::protocol::wire::{Wire, WireKind};
+
+/// Which wire a person wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WireChoice {
+    /// Streamable HTTP, and HTTP+SSE where the service refuses the opening message (SSE-1).
+    #[default]
+    Auto,
+    /// This one only.
+    Only(WireKind),
+}
+
+/// What a conversation is about, and its limits.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The service's endpoint.
+    pub endpoint: Arc<Url>,
+    /// The service as it is named in errors.
+    pub place: Arc<str>,
+    /// Which wire to speak.
+    pub wire: WireChoice,
+    /// The wire that this endpoint was last seen to speak; only [`WireChoice::Auto`] asks.
+    pub remembered: Option<WireKind>,
+    /// The era that is forced upon the service, if any.
+    pub era: Option<Era>,
+    /// The service pushes on a standalone stream; where it does not, none is opened.
+    pub pushes: bool,
+    /// How long refusals are waited out.
+    pub retry: RetryPolicy,
+    /// The longest that one request may take, over all its attempts.
+    pub max_time: Option<Duration>,
+    /// The longest silence on a `tools/call`.
+    pub call_silence: Duration,
+    /// The longest silence on every other request.
+    pub silence: Duration,
+    /// What a client may see and call.
+    pub tools: ToolRules,
+    /// A larger result of a tool is handed out in a file (bytes).
+    pub max_result: Option<usize>,
+    /// Writes the remedies of errors for this client.
+    pub advise: Advise,
+    /// JSON of the `clientInfo` with which a session is opened where the client did not.
+    pub client_info: String,
+}
+
+impl Settings {
+    /// Returns the longest silence on a request of this method.
+    pub(super) fn silence_of(&self, method: &str) -> Duration {
+        if method == "tools/call" { self.call_silence } else { self.silence }
+    }
+
+    /// Returns the wire to begin with.
+    pub(super) fn first_wire(&self) -> Wire {
+        match self.is_remembered_as_sse() || self.wire == WireChoice::Only(WireKind::HttpSse) {
+            true => Wire::http_sse(self.endpoint.clone()),
+            false => Wire::streamable_http(self.endpoint.clone()),
+        }
+    }
+
+    /// Says whether HTTP+SSE is spoken only because it was last time.
+    pub(super) fn is_remembered_as_sse(&self) -> bool {
+        self.wire == WireChoice::Auto && self.remembered == Some(WireKind::HttpSse)
+    }
+
+    pub(super) fn fallback(&self) -> Fallback {
+        if self.wire == WireChoice::Auto { Fallback::Possible } else { Fallback::Excluded }
+    }
+}

@@ -1,0 +1,83 @@
+//! Which tools a client may see and call, as options, profile and service data say.
+//!
+//! Refuses to read lists: `client/tools.rs` applies the rules to them.
+
+use crate::error::{Error, Filter, Kind, Remedy};
+
+/// The rules about tools, from options and profile.
+#[derive(Clone, Debug, Default)]
+pub struct ToolRules {
+    /// Only these, if there are any.
+    pub allow: Vec<String>,
+    /// None of these, whatever is allowed.
+    pub deny: Vec<String>,
+    /// Tools that the service's data, or the profile, hides.
+    pub hidden: Vec<String>,
+    /// Only tools that say `readOnlyHint: true`.
+    pub read_only: bool,
+    /// Names match `^[a-zA-Z0-9_-]{1,64}$`.
+    pub safe_names: bool,
+}
+
+impl ToolRules {
+    pub(super) fn change_lists(&self) -> bool {
+        self.read_only
+            || self.safe_names
+            || !self.allow.is_empty()
+            || !self.deny.is_empty()
+            || !self.hidden.is_empty()
+    }
+
+    /// Says why a name is not let through.
+    pub fn refusal(&self, name: &str) -> Option<Error> {
+        let denied = |why: String| Some(Error::new(Kind::ToolDenied, why));
+        let filtered = |why: String, filter| denied(why).map(|e| e.remedy(Remedy::SeeFilter(filter)));
+        if self.deny.iter().any(|glob| matches_glob(glob, name)) {
+            return filtered(format!("the tool {name} is denied here"), Filter::Denied);
+        }
+        if !self.allow.is_empty() && !self.allow.iter().any(|glob| matches_glob(glob, name)) {
+            return filtered(format!("the tool {name} is not among the allowed ones"), Filter::Allowed);
+        }
+        if self.hidden.iter().any(|glob| matches_glob(glob, name)) {
+            return denied(format!(
+                "the service keeps the tool {name} for its own use: a key cannot call it"
+            ));
+        }
+        None
+    }
+}
+
+/// Matches a name against a pattern of `*` (any characters) and `?` (one character).
+pub(super) fn matches_glob(glob: &str, name: &str) -> bool {
+    let (glob, name): (Vec<char>, Vec<char>) = (glob.chars().collect(), name.chars().collect());
+    let (mut g, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        if g < glob.len() && (glob[g] == '?' || glob[g] == name[n]) && glob[g] != '*' {
+            (g, n) = (g + 1, n + 1);
+        } else if g < glob.len() && glob[g] == '*' {
+            star = Some((g, n));
+            g += 1;
+        } else if let Some((at, from)) = star {
+            star = Some((at, from + 1));
+            (g, n) = (at + 1, from + 1);
+        } else {
+            return false;
+        }
+    }
+    glob[g..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glob_knows_star_and_question_mark() {
+        assert!(
+            matches_glob("list_*", "list_tasks") && matches_glob("*", "") && matches_glob("a?c*", "abcd")
+        );
+        assert!(
+            !matches_glob("list_*", "relist_x") && !matches_glob("?", "") && matches_glob("*_*", "a_b_c")
+        );
+    }
+}
