@@ -349,4 +349,16 @@ mod tests {
         gate.news(opens, GateNews::Released);
         assert_eq!(gate.admit(opens, PATIENT), Admission::Go);
     }
+
+    #[test]
+    fn a_probe_without_a_reply_holds_the_gate_for_ten_seconds() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        gate.news(now, GateNews::Refused(Duration::from_secs(1)));
+        let opens = now + Duration::from_secs(1);
+        assert_eq!(gate.admit(opens, PATIENT), Admission::Go);
+        let polls = (1..40).map(|poll| opens + poll * PROBE_POLL);
+        assert!(polls.into_iter().all(|at| matches!(gate.admit(at, PATIENT), Admission::Wait(_))));
+        assert_eq!(gate.admit(opens + PROBE_TIMEOUT, PATIENT), Admission::Go, "the next probe");
+        assert!(matches!(gate.admit(opens + PROBE_TIMEOUT, PATIENT), Admission::Wait(_)));
+    }
 }

@@ -1,4 +1,4 @@
-//! Every script in `tests/conversations/`, on both stages.
+//! Every script in `tests/conversations/`, on both stages. `CONVERSATION=WORD` in the environment chooses some.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -23,6 +23,9 @@ fn scripts() -> Vec<PathBuf> {
         .collect();
     scripts.sort();
     assert!(scripts.len() > 20, "where are the scripts?");
+    if let Ok(one) = std::env::var("CONVERSATION") {
+        scripts.retain(|path| name_of(path).contains(&one));
+    }
     scripts
 }
 

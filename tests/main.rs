@@ -4,6 +4,7 @@ mod call;
 mod commands;
 mod completions;
 mod conversations;
+mod drivers;
 mod house;
 mod keys;
 mod options;

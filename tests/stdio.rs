@@ -4,5 +4,7 @@ mod ending;
 mod framing;
 mod load;
 mod logs;
+mod repeats;
 mod start;
+mod streams;
 mod tools;

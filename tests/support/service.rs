@@ -71,18 +71,19 @@ pub struct Reply {
     headers: Vec<(&'static str, String)>,
     parts: Vec<Bytes>,
     after: Option<Gate>,
+    ends: bool,
 }
 
 impl Reply {
     /// A status and a body of some type.
     pub fn status(status: u16, media: &str, body: impl Into<Bytes>) -> Self {
         let headers = vec![("content-type", media.to_owned())];
-        Self { status, headers, parts: vec![body.into()], after: None }
+        Self { status, headers, parts: vec![body.into()], after: None, ends: true }
     }
 
     /// Nothing but a status.
     pub fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), parts: Vec::new(), after: None }
+        Self { status, headers: Vec::new(), parts: Vec::new(), after: None, ends: true }
     }
 
     /// JSON in several parts, which are not copied; its length is announced.
@@ -90,7 +91,7 @@ impl Reply {
         let length = parts.iter().map(Bytes::len).sum::<usize>();
         let headers =
             vec![("content-type", "application/json".to_owned()), ("content-length", length.to_string())];
-        Self { status: 200, headers, parts, after: None }
+        Self { status: 200, headers, parts, after: None, ends: true }
     }
 
     /// A message as JSON.
@@ -112,6 +113,18 @@ impl Reply {
     /// Never comes.
     pub fn never() -> Self {
         Self::empty(200).after(&Gate::default())
+    }
+
+    /// A stream of events in several parts, which are not copied.
+    pub fn stream(parts: Vec<Bytes>) -> Self {
+        let headers = vec![("content-type", "text/event-stream".to_owned())];
+        Self { status: 200, headers, parts, after: None, ends: true }
+    }
+
+    /// After its parts nothing more comes, and it does not end.
+    #[must_use]
+    pub fn stalled(self) -> Self {
+        Self { ends: false, ..self }
     }
 
     /// Comes when the gate is open.
@@ -303,7 +316,8 @@ async fn reply(
     for (name, value) in &reply.headers {
         response = response.header(*name, value);
     }
-    let frames = stream::iter(reply.parts).map(move |part| {
+    let rest = if reply.ends { stream::empty().left_stream() } else { stream::pending().right_stream() };
+    let frames = stream::iter(reply.parts).chain(rest).map(move |part| {
         seen.taken.fetch_add(1, Ordering::Relaxed);
         Ok(Frame::data(part))
     });

@@ -7,9 +7,10 @@
 //! options ARG…                                      further arguments of `asistry bridge`
 //! client says LINE
 //! service receives LABEL METHOD BODY                any request not matched yet; names it LABEL
-//!   … with HEADER: VALUE; …  /  without HEADER      further conditions, at the end of the line
+//!   … with HEADER: VALUE; …  /  without HEADER      further conditions, at the end of the line; `path` is one too
 //! service replies LABEL STATUS HEADER: VALUE; …
 //! service replies LABEL body TEXT                   ends the reply
+//! service replies LABEL part TEXT                   breaks off within the body
 //! service replies LABEL event [id=…] [retry=…] [name=…] DATA
 //! service replies LABEL raw TEXT                    bytes of the stream; \n \r \xNN are escapes
 //! service replies LABEL end  /  reset
@@ -45,7 +46,14 @@ pub struct Received {
 pub enum Piece {
     Head(u16, Vec<(String, String)>),
     Body(Vec<u8>),
-    Event { id: Option<String>, retry: Option<u64>, name: Option<String>, data: String },
+    /// The beginning of a body whose rest never comes.
+    Part(Vec<u8>),
+    Event {
+        id: Option<String>,
+        retry: Option<u64>,
+        name: Option<String>,
+        data: String,
+    },
     Raw(Vec<u8>),
     End,
     Reset,
@@ -299,6 +307,7 @@ fn read_piece(rest: &str) -> Piece {
     let (what, text) = rest.split_once(' ').unwrap_or((rest, ""));
     match what {
         "body" => Piece::Body(unescaped(text)),
+        "part" => Piece::Part(unescaped(text)),
         "raw" => Piece::Raw(unescaped(text)),
         "end" => Piece::End,
         "reset" => Piece::Reset,

@@ -125,8 +125,9 @@ fn serve(stream: TcpStream, to_script: &Sender<(Received, Sender<Piece>)>) {
 fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Received> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
-    let method = line.split(' ').next()?.to_owned();
-    let mut headers = HashMap::new();
+    let mut words = line.split(' ');
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut headers = HashMap::from([("path".to_owned(), path)]);
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
@@ -156,6 +157,11 @@ fn reply(writer: &mut TcpStream, pieces: &Receiver<Piece>) -> bool {
         match piece {
             Piece::Body(body) => {
                 return write_head(writer, head, Some(body.len())) && writer.write_all(&body).is_ok();
+            }
+            Piece::Part(body) => {
+                let _ = write_head(writer, head, Some(body.len() + 1)) && writer.write_all(&body).is_ok();
+                let _ = writer.shutdown(std::net::Shutdown::Both);
+                return false;
             }
             Piece::End if chunked => return writer.write_all(b"0\r\n\r\n").is_ok(),
             Piece::End => return write_head(writer, head, Some(0)),

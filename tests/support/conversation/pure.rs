@@ -190,6 +190,7 @@ impl Pure {
                 None
             }
             Piece::Body(body) => Some(live.driver.body(Bytes::from(body), now)),
+            Piece::Part(_) => Some(live.driver.cut_off(now)),
             Piece::Event { .. } | Piece::Raw(_) => {
                 let bytes = super::peer::stream_bytes(&piece);
                 let guard = live.guard.as_mut().expect("a stream of events");
@@ -253,10 +254,12 @@ impl Stage for Pure {
 }
 
 fn received(call: &HttpCall) -> Received {
+    let path = (String::from("path"), call.url[url::Position::BeforePath..].to_owned());
     let headers = call
         .headers
         .iter()
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .chain([path])
         .collect();
     let body = String::from_utf8_lossy(&call.body).into_owned();
     Received { method: call.method.to_string(), headers, body }
