@@ -5,11 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use asistry::error::Kind;
 use asistry::protocol::Moment;
-use asistry::protocol::driver::{
-    Answers, Driver, Next, Outcome, Processed, Purpose, Repeat, Standing, Terms,
-};
+use asistry::protocol::driver::{Answers, Driver, Next, Outcome, Processed, Purpose, Standing, Terms};
 use asistry::protocol::http::HttpCall;
-use asistry::protocol::request::Promise;
+use asistry::protocol::request::{Promise, Repeat};
 use asistry::protocol::retry::{Admission, RetryPolicy};
 use bytes::Bytes;
 
