@@ -8,6 +8,7 @@ mod drivers;
 mod house;
 mod keys;
 mod options;
+mod pasted;
 mod profiles;
 mod rmcp_peer;
 mod sandbox;

@@ -161,11 +161,13 @@ fn a_profile_whose_keys_are_stored_stays() {
 fn where_nobody_can_be_asked_the_options_are_named() {
     let home = Home::new();
     let said = home.refuses(&["profiles", "add", "work", "--service", "task-tracking"], 2);
-    assert!(said.contains("--set base_url=… --set workspace_id=…"), "{said}");
+    assert!(said.contains("--set base_url=https://host.example --set workspace_id=1"), "{said}");
     assert!(home.refuses(&["profiles", "add", "work"], 2).contains("--service"));
     let home = Home::with(WORK);
     assert!(home.refuses(&["profiles", "remove", "work"], 2).contains("--yes"));
-    assert!(home.refuses(&["profiles", "add", "work", "--service", "zuko"], 3).contains("profiles set work"));
+    assert!(
+        home.refuses(&["profiles", "add", "work", "--service", "zuko"], 3).contains("profiles show work")
+    );
     assert!(
         home.refuses(&["profiles", "add", "zuko", "--service", "mcp", "--set", "url=https://h"], 2)
             .contains("another name")

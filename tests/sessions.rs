@@ -4,10 +4,11 @@
 //! The real binary, typed into a real shell, with nothing in its environment but a home of its own and the
 //! address of a stand-in service, which is shown as `[SERVICE]`. `ASISTRY_SESSIONS=overwrite` writes what came
 //! into the pages. On Linux only, whose words for failures of the system stand in the pages.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", feature = "sandbox"))]
 
 mod script;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 
 use self::script::{Came, Script};
 use crate::call;
+use crate::pasted::{commands, wrong_with};
 use crate::support::service::{Received, Reply, Service};
 
 /// A page whose commands speak to the embedded sandbox says so.
@@ -56,13 +58,14 @@ fn checked(page: &Path) -> Vec<String> {
     if text.starts_with(IN_THE_SANDBOX) && !cfg!(feature = "sandbox") {
         return Vec::new();
     }
-    let (script, came) = played(&text);
-    let differing = differing(&name, &script, &came);
+    let (script, came, wrong) = played(&text);
+    let mut differing = differing(&name, &script, &came);
     if std::env::var_os("ASISTRY_SESSIONS").is_some_and(|mode| mode == "overwrite") && !differing.is_empty() {
         std::fs::write(page, script.rewritten(&text, &came)).expect("a page that can be written");
         // A run that wrote has checked nothing.
         return vec![format!("{name} was rewritten: read what changed, and run again")];
     }
+    differing.extend(wrong.into_iter().map(|wrong| format!("{name}: {wrong}")));
     differing
 }
 
@@ -78,17 +81,36 @@ fn differing(name: &str, script: &Script, came: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Types every command of a page, one after the other, in one home.
-fn played(text: &str) -> (Script, Vec<String>) {
+/// Types every command of a page, one after the other, in one home; and pastes every command that a remedy names.
+/// Returns what came, and which of the pasted ones did not work.
+fn played(text: &str) -> (Script, Vec<String>, Vec<String>) {
     let script = Script::read(text);
     let home = tempfile::tempdir().expect("a directory");
     for (name, content) in &script.files {
         std::fs::write(home.path().join(name), content).expect("a file");
     }
     let service = (!text.starts_with(IN_THE_SANDBOX)).then(|| Service::start(answer));
-    let came = script.steps.iter().map(|step| typed(&step.command, home.path(), service.as_ref()).shown());
-    let came = came.collect();
-    (script, came)
+    let environment = match &service {
+        Some(service) => ("ASISTRY_URL", service.url()),
+        None => ("ASISTRY_PROFILE", "sandbox".to_owned()),
+    };
+    let (mut all, mut wrong, mut pasted) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for step in &script.steps {
+        let came = typed(&step.command, home.path(), service.as_ref());
+        all.push(came.shown());
+        for command in commands(&came.stderr) {
+            let command = match &service {
+                Some(service) => {
+                    command.replace("[SERVICE]", service.url().split('/').nth(2).unwrap_or_default())
+                }
+                None => command,
+            };
+            if pasted.insert(command.clone()) {
+                wrong.extend(wrong_with(&command, home.path(), std::slice::from_ref(&environment)));
+            }
+        }
+    }
+    (script, all, wrong)
 }
 
 fn typed(command: &str, home: &Path, service: Option<&Service>) -> Came {
@@ -179,7 +201,7 @@ x
     let differences = |from: &str, to: &str| {
         let page = PAGE.replacen(from, to, 1);
         assert!(from == to || page != PAGE, "{from} is not there");
-        let (script, came) = played(&page);
+        let (script, came, _) = played(&page);
         differing("page", &script, &came).len()
     };
     assert_eq!(differences("", ""), 0);

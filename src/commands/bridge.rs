@@ -9,9 +9,10 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use super::arguments::{self, Common};
 use super::environment::Environment;
 use super::profile_in_use::ProfileInUse;
+use super::remedy::Target;
 use crate::error::{Error, Kind};
 use crate::local::stdio::Stdio;
-use crate::profile::{self, Options, Takers, ToolNames};
+use crate::profile::{self, Config, Options, Takers, ToolNames};
 use crate::protocol::settings::Settings;
 use crate::relay::{Ending, Relay};
 
@@ -99,7 +100,8 @@ fn on_a_terminal(common: &Common) -> Error {
     Error::new(Kind::Usage, "a bridge talks to an MCP client on stdin, and this is a terminal").hint(format!(
         "put this into the client's configuration (Claude Desktop: claude_desktop_config.json):\n\
          {{\"mcpServers\": {{\"{profile}\": {{\"command\": {command}, \"args\": [\"bridge\", {target}]}}}}}}\n\
-         or call a tool from here: asistry call TOOL name=value"
+         or use the tools from here: asistry tools{}",
+        Target::of(common.profile.clone(), common.url.as_deref(), &Config::default()).options()
     ))
 }
 

@@ -29,11 +29,7 @@ pub const EXAMPLES: &[(&str, &str, &str)] = &[
     ("keys", "asistry keys add -p asistry", "Ask for a key and store it"),
     ("keys", "asistry keys add -p bob-studio --stdin <key.txt", "Store a key from a file"),
     ("keys", "asistry keys rotate -p asistry", "Replace a key"),
-    (
-        "profiles",
-        "asistry profiles add work --service task-tracking --set base_url=https://shop.example --set workspace_id=w-17",
-        "Add a profile",
-    ),
+    ("profiles", "asistry profiles add work --url https://host.example/mcp", "Add a profile"),
     ("profiles", "asistry profiles set work timeout=5m deny_tools='delete_*'", "Change a profile"),
     ("sandbox", "asistry sandbox --memory", "Serve without keeping any data"),
     ("man", "asistry man call | man -l -", "Show a manual page"),

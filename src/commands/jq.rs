@@ -23,7 +23,7 @@ const LONGEST: u64 = 10;
 const LARGEST: u64 = 8 << 30;
 /// What is secret stays out of the environment of another process.
 const SECRETS: [&str; 2] = ["ASISTRY_API_KEY", "ASISTRY_KEY_PASSPHRASE"];
-const WAY_ROUND: &str = "pipe the whole into jq itself: asistry … --json | jq EXPR";
+const WAY_ROUND: &str = "print all of it with --json, and pipe that into jq itself";
 
 /// Checks an expression, and runs nothing.
 ///

@@ -69,6 +69,7 @@ enum Command {
     /// Run an MCP server on stdio in front of a remote service
     Bridge(bridge::Arguments),
     /// Call a tool and print its result
+    #[command(long_about = call::FORMS)]
     Call(call::Arguments),
     /// List the tools, or show one
     Tools(tools::Arguments),

@@ -104,6 +104,11 @@ impl ProfileInUse {
         self.target.clone().advise(move || remote.key_source())
     }
 
+    /// Returns the options that choose this profile or URL, each after a space.
+    pub fn target_options(&self) -> String {
+        self.target.options()
+    }
+
     /// Returns the settings of a conversation with this profile.
     pub fn settings(&self) -> Settings {
         self.connection.settings(self.advise())

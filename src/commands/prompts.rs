@@ -9,7 +9,7 @@ use super::call::result::Outcome;
 use super::conversation::{Conversation, parsed_json};
 use super::environment::Environment;
 use super::output::Output;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Remedy};
 use crate::profile::nearest;
 use crate::protocol::message::quote;
 use crate::ui::json::Json;
@@ -101,7 +101,7 @@ async fn fill_in(
         let error = Error::new(Kind::Usage, format!("the service has no prompt named {name}"));
         return Err(match nearest(name, names()) {
             Some(near) => error.hint(format!("did you mean {near}?")),
-            None => error.hint("asistry prompts list shows them"),
+            None => error.remedy(Remedy::ListPrompts),
         });
     };
     let known = prompt["arguments"].as_array().cloned().unwrap_or_default();
@@ -113,17 +113,19 @@ async fn fill_in(
         if !known.iter().any(|argument| argument["name"] == key) {
             let error = Error::new(Kind::Usage, format!("{name} has no argument {key}"));
             let near = nearest(key, known.iter().filter_map(|argument| argument["name"].as_str()));
-            return Err(error.hint(
-                near.map_or("asistry prompts list shows them".into(), |near| format!("did you mean {near}?")),
-            ));
+            return Err(match near {
+                Some(near) => error.hint(format!("did you mean {near}?")),
+                None => error.remedy(Remedy::ListPrompts),
+            });
         }
         given.insert(key.to_owned(), value.into());
     }
     let required = known.iter().filter(|argument| argument["required"] == Value::Bool(true));
     let mut missing = required.filter_map(|argument| argument["name"].as_str());
     if let Some(missing) = missing.find(|missing| !given.contains_key(*missing)) {
+        let words = words.iter().cloned().chain([format!("{missing}=text")]).collect();
         return Err(Error::new(Kind::Usage, format!("{name} needs the argument {missing}"))
-            .hint(format!("asistry prompts get {name} {missing}=…")));
+            .remedy(Remedy::FillPrompt { prompt: name.to_owned(), words }));
     }
     let params = format!(r#"{{"name":{},"arguments":{}}}"#, quote(name), Value::Object(given));
     let answer = conversation.ask("prompts/get", &params, |_| {}).await?;

@@ -106,6 +106,40 @@ impl Target {
             Remedy::MendKeyring { cure } => format!(
                 "{cure}; or set ASISTRY_API_KEY, or use the encrypted file: asistry keys add{options} --store file"
             ),
+            Remedy::ListKeys => format!("list them: asistry keys list{options}"),
+            Remedy::RemoveKey { profile, name } => {
+                let of = Self { profile: Some(profile.clone()), url: None };
+                format!("remove it: {}", of.keys("remove", name))
+            }
+            Remedy::AddKeysAgain { path } => {
+                format!("move {path} away and add the keys again: asistry keys add{options}")
+            }
+            Remedy::SetFields { profile, settings } => {
+                format!("for example: asistry profiles set {profile}{}", words(settings))
+            }
+            Remedy::UnsetField { profile, field } => format!(
+                "correct it in config.toml, or remove it: asistry profiles set {profile} --unset {}",
+                shell_quoted(field)
+            ),
+            Remedy::MoveHeader { profile, header } => move_header(profile, header),
+            Remedy::ShowProfile { profile } => format!("see it: asistry profiles show {profile}"),
+            Remedy::ListPrompts => format!("list them: asistry prompts list{options}"),
+            Remedy::FillPrompt { prompt, words: given } => {
+                let prompt = shell_quoted(prompt);
+                format!("for example: asistry prompts get {prompt}{options}{}", words(given))
+            }
+            Remedy::ResumeBatch { calls, output, options: more } => match (calls, output) {
+                (Some(calls), Some(output)) => {
+                    let (calls, output) = (shell_quoted(calls), shell_quoted(output));
+                    format!(
+                        "the output says why; make the calls that have not run: asistry call{options} --batch {calls}{more} --resume {output} >>{output}"
+                    )
+                }
+                _ => "the output says why; --resume with a file of it makes the calls that have not run".into(),
+            },
+            Remedy::Both(first, then) => {
+                format!("{}\n  then: {}", self.line(first, source), self.line(then, source))
+            }
             Remedy::ListTools => format!("list them: asistry tools{options}"),
             Remedy::ShowArguments { tool } => {
                 format!("see its arguments: asistry call {}{options} --help", shell_quoted(tool))
@@ -185,6 +219,25 @@ impl Target {
             ),
         }
     }
+}
+
+fn move_header(profile: &str, header: &str) -> String {
+    let field = shell_quoted(&format!("headers.{header}")).into_owned();
+    let variable: String = header
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
+        .collect();
+    let setting = format!("headers.{header}=${{{variable}}}");
+    format!(
+        "store it as the key: asistry profiles set {profile} --unset {field} && asistry keys add -p {profile}\n  \
+         or read it from a variable: asistry profiles set {profile} {}",
+        shell_quoted(&setting)
+    )
+}
+
+/// Returns words as a shell takes them, each after a space.
+fn words(words: &[String]) -> String {
+    words.iter().map(|word| format!(" {}", shell_quoted(word))).collect()
 }
 
 fn named(name: &str) -> String {

@@ -11,6 +11,7 @@ use super::call::schema::{Schema, Work};
 use super::conversation::{Conversation, Filters, Tool};
 use super::environment::Environment;
 use super::output::Output;
+use super::remedy::shell_quoted;
 use crate::ui::{self, json::Json, table::wrapped};
 
 /// Options of `asistry tools`.
@@ -41,11 +42,12 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;
     let tools = conversation.tools().await;
-    let filters = conversation.filters();
-    Ok(conversation.end_with(tools, move |tools| show(&tools, &filters, &arguments)).await?)
+    let (filters, options) = (conversation.filters(), conversation.options());
+    let shown = move |tools: Vec<Tool>| show(&tools, &filters, &options, &arguments);
+    Ok(conversation.end_with(tools, shown).await?)
 }
 
-fn show(tools: &[Tool], filters: &Filters, arguments: &Arguments) -> crate::error::Result<u8> {
+fn show(tools: &[Tool], filters: &Filters, options: &str, arguments: &Arguments) -> crate::error::Result<u8> {
     let parsed = |tool: &Tool| Json::read(&tool.raw).unwrap_or_else(|_| Json::Text(tool.raw.clone()));
     let output = &arguments.output;
     match &arguments.action {
@@ -56,8 +58,8 @@ fn show(tools: &[Tool], filters: &Filters, arguments: &Arguments) -> crate::erro
         Some(Action::Show { tool }) => {
             let found = filters.find(tools, tool)?;
             match (&parsed(found), output.is_json()) {
-                (Json::Text(_), false) => ui::print(&described(found))?,
-                (whole, _) => output.print_json(whole, Some(&described(found)))?,
+                (Json::Text(_), false) => ui::print(&described(found, options))?,
+                (whole, _) => output.print_json(whole, Some(&described(found, options)))?,
             }
         }
     }
@@ -68,8 +70,8 @@ fn summary(tool: &Tool) -> Value {
     json!({"tool": tool.name, "about": tool.description.lines().next().unwrap_or_default()})
 }
 
-/// Returns what a tool is and takes, and a line that calls it.
-pub fn described(tool: &Tool) -> String {
+/// Returns what a tool is and takes, and a line that calls it with these options.
+pub fn described(tool: &Tool, options: &str) -> String {
     let mut text = format!("{}\n", tool.name);
     if !tool.description.is_empty() {
         let _ = writeln!(text, "{}\n", wrapped(&tool.description, width_of_text()).join("\n"));
@@ -96,33 +98,11 @@ pub fn described(tool: &Tool) -> String {
             let _ = writeln!(text, "  {name:width$}  {line}");
         }
     }
-    let _ = write!(text, "\nasistry call {}{}", tool.name, example(schema));
+    let _ = write!(text, "\nasistry call {}{options}{}", shell_quoted(&tool.name), schema.typed_example());
     text
 }
 
 /// Returns how wide a text is that is still easy to read.
 fn width_of_text() -> usize {
     ui::width().clamp(40, 100)
-}
-
-/// Returns the required arguments, else the first one, as they may be typed.
-fn example(schema: Schema<'_>) -> String {
-    let mut names = schema.required();
-    if names.is_empty() {
-        names.extend(schema.properties().first().map(|(name, _)| *name));
-    }
-    let argument = |name: &str| {
-        let property = schema.property(name);
-        let given = property.and_then(|property| property.word("default").map(Value::to_string));
-        let choice = property.and_then(|property| property.choices().into_iter().next());
-        let kind = property.map(Schema::shown).unwrap_or_default();
-        match (choice, given, kind.as_str()) {
-            (Some(choice), ..) => format!(" {name}={choice}"),
-            (_, Some(given), _) => format!(" {name}:='{given}'"),
-            (_, _, "integer" | "number") => format!(" {name}=1"),
-            (_, _, "object") => format!(" {name}:='{{}}'"),
-            _ => format!(" {name}='…'"),
-        }
-    };
-    names.into_iter().map(argument).collect()
 }

@@ -91,6 +91,66 @@ pub enum Remedy {
         /// What makes it usable.
         cure: &'static str,
     },
+    /// List the stored keys.
+    ListKeys,
+    /// Remove a key of a profile.
+    RemoveKey {
+        /// The profile.
+        profile: String,
+        /// The key's name.
+        name: String,
+    },
+    /// Move a damaged list of keys away, and add the keys again.
+    AddKeysAgain {
+        /// The list.
+        path: String,
+    },
+    /// Set fields of a profile, for example to these values.
+    SetFields {
+        /// The profile.
+        profile: String,
+        /// `name=value` each.
+        settings: Vec<String>,
+    },
+    /// Correct a field of a profile, or take it out.
+    UnsetField {
+        /// The profile.
+        profile: String,
+        /// The field.
+        field: String,
+    },
+    /// Take a credential out of a profile's headers: store it as the key, or read it from a variable.
+    MoveHeader {
+        /// The profile.
+        profile: String,
+        /// The header.
+        header: String,
+    },
+    /// See what a profile holds.
+    ShowProfile {
+        /// The profile.
+        profile: String,
+    },
+    /// See which prompts there are.
+    ListPrompts,
+    /// Give a prompt the arguments that it needs.
+    FillPrompt {
+        /// Its name.
+        prompt: String,
+        /// `name=value` each.
+        words: Vec<String>,
+    },
+    /// Go on with a batch.
+    ResumeBatch {
+        /// The file of calls; none where they came from a pipe.
+        calls: Option<String>,
+        /// The file that the output went into, as far as that is known.
+        output: Option<String>,
+        /// Options to repeat, each after a space.
+        options: String,
+    },
+    /// One remedy, then another.
+    Both(Box<Remedy>, Box<Remedy>),
     /// See which tools there are.
     ListTools,
     /// See the arguments of a tool.

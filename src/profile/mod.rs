@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
-use crate::error::{Error, Kind, Result};
-use crate::service::{Service, VariableKind, check_name, unknown};
+use crate::error::{Error, Kind, Remedy, Result};
+use crate::service::{Service, check_name, unknown};
 
 pub use crate::service::nearest;
 pub use change::{Change, apply};
@@ -105,8 +105,12 @@ impl Profile {
 
     fn configured(name: &str, entry: &toml::Table, config: &Config) -> Result<Self> {
         let wrong = |field: &str, why: &str| {
-            Error::new(Kind::Config, format!("{field} of the profile {name}: {why}"))
-                .hint(format!("asistry profiles set {name} {field}=…"))
+            let error = Error::new(Kind::Config, format!("{field} of the profile {name}: {why}"));
+            let profile = name.to_owned();
+            error.remedy(match field {
+                "service" => Remedy::SetFields { profile, settings: vec!["service=mcp".to_owned()] },
+                _ => Remedy::UnsetField { profile, field: field.to_owned() },
+            })
         };
         let service = entry.get("service").ok_or_else(|| wrong("service", "it is missing"))?;
         let service = service.as_str().ok_or_else(|| wrong("service", "it is the name of a service"))?;
@@ -148,10 +152,8 @@ impl Profile {
                         "the profile {} holds a literal value for {name}, and a configuration is no place for it",
                         self.name
                     );
-                    return Err(Error::new(Kind::Config, why).hint(format!(
-                        "store it: asistry keys add -p {0}\n  or name the variable that holds it: asistry profiles set {0} headers.{name}='${{VAR}}'",
-                        self.name
-                    )));
+                    let (profile, header) = (self.name.clone(), name.clone());
+                    return Err(Error::new(Kind::Config, why).remedy(Remedy::MoveHeader { profile, header }));
                 }
                 _ => {
                     self.headers.push((name.clone(), value));
@@ -198,14 +200,11 @@ impl Profile {
             if missing.is_empty() {
                 return error;
             }
-            let settings: Vec<String> = missing
+            let settings = missing
                 .iter()
-                .map(|(name, variable)| match variable.kind {
-                    VariableKind::Url => format!("{name}=https://…"),
-                    VariableKind::Segment => format!("{name}=…"),
-                })
+                .map(|(name, variable)| format!("{name}={}", variable.kind.example()))
                 .collect();
-            error.hint(format!("asistry profiles set {} {}", self.name, settings.join(" ")))
+            error.remedy(Remedy::SetFields { profile: self.name.clone(), settings })
         })
     }
 }

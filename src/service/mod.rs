@@ -137,6 +137,16 @@ pub enum VariableKind {
     Segment,
 }
 
+impl VariableKind {
+    /// Returns a value of this kind, to be shown in examples.
+    pub fn example(self) -> &'static str {
+        match self {
+            Self::Url => "https://host.example",
+            Self::Segment => "1",
+        }
+    }
+}
+
 /// Returns how the keys of the built-in services begin. Access tokens are left out: a cursor begins like a JWT.
 pub fn key_prefixes() -> &'static [String] {
     static ALL: LazyLock<Vec<String>> = LazyLock::new(|| {

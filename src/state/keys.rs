@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::{Durability, State, now};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::profile::StoreKind;
 
 const FILE: &str = "keys.json";
@@ -176,7 +176,7 @@ impl State {
         };
         let unreadable = |why: String| {
             Error::new(Kind::KeyStore, format!("the list of keys {} {why}", path.display()))
-                .hint("move it away and add the keys again: asistry keys add")
+                .remedy(Remedy::AddKeysAgain { path: path.display().to_string() })
         };
         #[derive(Deserialize)]
         struct Version {

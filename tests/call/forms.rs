@@ -120,7 +120,8 @@ fn a_tool_explains_itself() {
             "count     integer, default 3",
             "\"todo\" | \"in_progress\" | \"done\"",
             "array of string",
-            "asistry call echo title=",
+            "asistry call echo --url http",
+            " title=text",
         ] {
             assert!(help.contains(part), "{part}: {help}");
         }

@@ -14,7 +14,8 @@ use crate::profile::nearest;
 
 /// The option that takes all arguments at once.
 const ARGS: &str = "--args";
-const ARGS_HINT: &str = r#"--args '{"name": "value"}', --args @FILE, or --args - for standard input"#;
+const ARGS_HINT: &str =
+    r#"write --args '{"name": "value"}'; @ before a file name reads the file, - reads standard input"#;
 
 /// Reads what was typed for one tool.
 pub struct Reader<'a> {
@@ -113,7 +114,7 @@ impl Reader<'_> {
         let Some((name, value)) = word.split_once('=').filter(|(name, _)| !matches!(*name, "" | ":")) else {
             let why = format!("“{word}” is no argument of {}", self.tool);
             let example = self.schema.properties().first().map_or("name", |(name, _)| *name).to_owned();
-            return Err(Error::new(Kind::Usage, why).hint(format!("write {example}=value")));
+            return Err(Error::new(Kind::Usage, why).hint(format!("write {example}=text")));
         };
         let typed = match name.strip_suffix(':') {
             Some(name) => Typed { name: self.known(name)?, value: Raw::Json(value) },
@@ -143,7 +144,7 @@ impl Reader<'_> {
             Some((value, rest)) if !bare => Ok((Typed { name, value: Raw::Text(value) }, rest)),
             _ if bare => Ok((Typed { name, value: Raw::Bare }, after)),
             _ => Err(Error::new(Kind::Usage, format!("--{option} wants a value"))
-                .hint(format!("write --{option}=VALUE, or {name}=VALUE"))),
+                .hint(format!("write {name}=text"))),
         }
     }
 
@@ -284,7 +285,7 @@ impl Sources {
         if path != "-" {
             let hint = match name {
                 ARGS => ARGS_HINT.to_owned(),
-                _ => format!("a text that begins with @ is written {name}=@@…"),
+                _ => format!("a text that begins with @ is written with two: {name}=@@text"),
             };
             return std::fs::read_to_string(path).map_err(|e| fail(format!("{path}: {e}")).hint(hint));
         }
@@ -395,8 +396,8 @@ mod tests {
             (&["title=x", "numbers=a"], "t: numbers[0] wants integer, not “a”"),
             (&["limit=1"], "t: title wants string, and it is missing"),
             (&["title=x", "title=y"], "title is given twice"),
-            (&["title"], "“title” is no argument of t | write title=value"),
-            (&["--title"], "--title wants a value | write --title=VALUE"),
+            (&["title"], "“title” is no argument of t | write title=text"),
+            (&["--title"], "--title wants a value | write title=text"),
             (
                 &["--title", "--priority=high"],
                 "“--priority=high” looks like another argument | if it is the value, write title=--priority=high",
@@ -415,7 +416,7 @@ mod tests {
         }
         for (base, hint) in [("{", "--args '{"), ("[]", "--args '{"), ("@/no/such/file", "--args '{")] {
             let error = read_with(true, &[], Some(base)).unwrap_err();
-            assert!(error.advice().is_some_and(|told| told.starts_with(hint)), "{base}: {error:?}");
+            assert!(error.advice().is_some_and(|told| told.contains(hint)), "{base}: {error:?}");
         }
         assert!(read_with(true, &[], Some(r#"{"titel":1}"#)).is_err());
     }

@@ -28,8 +28,10 @@ use crate::ui::{self, json::Json};
 const INVALID_PARAMS: i64 = -32602;
 
 /// What the help begins with.
-const FORMS: &str = "\
+pub const FORMS: &str = "\
 Call one tool and print its result
+
+  asistry -p sandbox call create_task title=Tea labels=kitchen labels=home
 
 Arguments of the tool:
   title=Tea            text; becomes a number or true/false where the tool's schema says so
@@ -38,20 +40,12 @@ Arguments of the tool:
   body=@note.txt       the content of a file; @- reads standard input, @@ stands for one @
   --title Tea          the same as title=Tea, for every argument of the tool
   --args '{…}'         all arguments as one JSON object; also @FILE, or - for standard input
-
-Examples:
-  asistry call list_tasks --help                        the arguments of one tool
-  asistry call create_task title=Tea labels=a labels=b
-  asistry call list_tasks status=todo --jq '.[].title'
-  asistry call --batch calls.jsonl --jobs 4 >results.jsonl";
+  TOOL --help          the arguments of one tool";
 
 /// Options of `asistry call`.
 #[derive(Debug, Args)]
-#[command(
-    override_usage = "asistry call [OPTIONS] <TOOL> [NAME=VALUE]...\n       \
-    asistry call [OPTIONS] --batch <FILE>",
-    long_about = FORMS
-)]
+#[command(override_usage = "asistry call [OPTIONS] <TOOL> [NAME=VALUE]...\n       \
+    asistry call [OPTIONS] --batch <FILE>")]
 pub struct Arguments {
     /// Tool to call
     #[arg(required_unless_present = "batch")]
@@ -101,7 +95,8 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     }
     if arguments.jobs.is_some() || arguments.resume.is_some() {
         let why = "--jobs and --resume go with --batch";
-        return Err(Error::new(Kind::Usage, why).hint("asistry call --batch FILE --jobs 4").into());
+        let hint = "leave them out, or name a file of calls with --batch";
+        return Err(Error::new(Kind::Usage, why).hint(hint).into());
     }
     arguments.output.check()?;
     check_save(arguments.save.as_deref())?;
@@ -169,7 +164,7 @@ async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<
     let tools = conversation.tools().await?;
     let tool = filters.find(&tools, name)?;
     if arguments.tool_help {
-        ui::print(&tools::described(tool))?;
+        ui::print(&tools::described(tool, &conversation.options()))?;
         return Ok(None);
     }
     let given = arguments.given(tool, &mut sources)?;

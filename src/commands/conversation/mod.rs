@@ -306,6 +306,11 @@ impl Conversation {
         Ok(Some(kept.into_iter().filter_map(|raw| Tool::read(&raw).ok()).collect()))
     }
 
+    /// Returns the options that choose the profile or URL in use, each after a space.
+    pub fn options(&self) -> String {
+        self.in_use.target_options()
+    }
+
     /// Returns what keeps tools back here.
     pub fn filters(&self) -> Filters {
         Filters::new(self.in_use.settings().tools, self.in_use.advise())

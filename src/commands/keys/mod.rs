@@ -24,7 +24,7 @@ use super::profile_in_use;
 use super::remedy::Target;
 use crate::auth::form;
 use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, name_in_use};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Remedy};
 use crate::profile::{self, Profile, StoreKind};
 use crate::secret::Secret;
 use crate::state::keys::KeyList;
@@ -110,13 +110,13 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         () = super::bridge::stop_signal()? => match tokio::time::timeout(UNDOING, action).await {
             Ok(done) => done?,
             Err(_) => {
-                let why = "interrupted; asistry keys list shows what is stored";
-                return Err(Error::new(Kind::Interrupted, why).into());
+                let why = "interrupted; what was begun may be stored";
+                return Err(Error::new(Kind::Interrupted, why).remedy(Remedy::ListKeys).into());
             }
         },
     }
     if given {
-        crate::ui::say("note: ASISTRY_API_KEY is set, and stands over every stored key");
+        crate::ui::say("note: ASISTRY_API_KEY is set and overrides all stored keys");
     }
     Ok(0)
 }
@@ -195,8 +195,8 @@ impl Desk<'_> {
 /// A name is a part of the names in the store.
 fn check_name(name: &str) -> crate::error::Result<()> {
     if form::is_known(name) {
-        let why = "a key stands where the name of a key is wanted";
-        return Err(Error::new(Kind::Usage, why).hint("give the name: asistry keys list shows the names"));
+        let why = "a key was given instead of the name of a key";
+        return Err(Error::new(Kind::Usage, why).remedy(Remedy::ListKeys));
     }
     let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if fits && (1..=LONGEST_NAME).contains(&name.len()) && !name.starts_with('.') {

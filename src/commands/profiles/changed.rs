@@ -9,10 +9,10 @@ use crate::auth::keys::Keys;
 use crate::commands::arguments::Common;
 use crate::commands::ask::Asker;
 use crate::commands::environment::Environment;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{self, Change, Config, Document, Options, Profile};
-use crate::service::{Service, check_name, unknown};
+use crate::service::{Service, Variable, check_name, unknown};
 use crate::ui;
 
 /// The options whose files are looked at when they are set.
@@ -78,8 +78,14 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
     let profile = edit(environment, |document, config| {
         if config.has(&name) {
             let why = format!("there is a profile {name} already");
-            return Err(Error::new(Kind::Config, why)
-                .hint(format!("change it: asistry profiles set {name} FIELD=VALUE")));
+            let profile = name.clone();
+            // A header's value may be a secret.
+            let settings: Vec<String> =
+                set.iter().filter(|one| !one.starts_with("headers.")).cloned().collect();
+            return Err(Error::new(Kind::Config, why).remedy(match settings.is_empty() {
+                true => Remedy::ShowProfile { profile },
+                false => Remedy::SetFields { profile, settings },
+            }));
         }
         let profile = profile::apply(document, &name, &changes, &config.place)?;
         check_files(&profile, &changes)?;
@@ -104,11 +110,13 @@ fn url_of(service: &Service, url: &str) -> Result<Change> {
     if service.variables.contains_key("url") {
         return Ok(Change::set("url", url));
     }
-    let variables: Vec<String> = service.variables.keys().map(|name| format!("--set {name}=…")).collect();
+    let option =
+        |(name, variable): (&String, &Variable)| format!(" --set {name}={}", variable.kind.example());
+    let options: String = service.variables.iter().map(option).collect();
     let error = Error::new(Kind::Usage, format!("a profile of {} does not take a whole URL", service.name));
-    Err(error.hint(match variables.is_empty() {
+    Err(error.hint(match options.is_empty() {
         true => "leave --url out, or use --service mcp".to_owned(),
-        false => variables.join(" "),
+        false => format!("for example:{options}"),
     }))
 }
 
@@ -143,7 +151,7 @@ pub fn remove(common: &Common, arguments: &Remove, environment: &Environment) ->
     if !config.has(name) {
         Profile::find(name, &config)?;
         let why = format!("the profile {name} comes with its service and is not in the configuration");
-        return Err(Error::new(Kind::Config, why).hint("asistry profiles list"));
+        return Err(Error::new(Kind::Config, why).hint("list the profiles: asistry profiles list"));
     }
     let asker = environment.asker(common.no_input);
     check_unused(name, &environment.without_key().keys(&config, asker)?)?;
@@ -171,7 +179,8 @@ fn check_unused(name: &str, keys: &Keys) -> Result<()> {
     let names: Vec<&str> = list.of_profile(name).map(|record| record.name.as_str()).collect();
     let Some(first) = names.first() else { return Ok(()) };
     let why = format!("keys of the profile {name} are still stored: {}", names.join(", "));
-    Err(Error::new(Kind::Config, why).hint(format!("asistry keys remove -p {name} --name {first}")))
+    let (profile, name) = (name.to_owned(), (*first).to_owned());
+    Err(Error::new(Kind::Config, why).remedy(Remedy::RemoveKey { profile, name }))
 }
 
 /// Makes a profile the default.
@@ -220,14 +229,15 @@ fn ask_for_missing(name: &str, service: &Service, changes: &mut Vec<Change>, ask
     missing.retain(|(name, _)| !given(name) && !service.embedded);
     if !missing.is_empty() && !asker.is_allowed() {
         let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
-        let options: Vec<String> = names.iter().map(|name| format!("--set {name}=…")).collect();
+        let option = |(name, variable): &(_, &Variable)| format!(" --set {name}={}", variable.kind.example());
+        let options: String = missing.iter().map(option).collect();
         let why = format!("the profile {name} needs {}", names.join(" and "));
-        return Err(Error::new(Kind::Usage, why).hint(options.join(" ")));
+        return Err(Error::new(Kind::Usage, why).hint(format!("for example:{options}")));
     }
     for (name, variable) in missing {
         let question = format!("{name} ({})?", variable.about);
         let answer = loop {
-            let answer = asker.line(&question, &format!("--set {name}=…"))?;
+            let answer = asker.line(&question, &format!("--set {name}={}", variable.kind.example()))?;
             match variable.filled(name, &answer) {
                 Ok(_) => break answer,
                 Err(error) => ui::error(&error),

@@ -20,7 +20,7 @@ use crate::state::digits;
 const FIELDS: [&str; 2] = ["tool", "arguments"];
 /// So many lines are read ahead; each can be very long.
 const AHEAD: usize = 1;
-const SHAPE: &str = r#"write {"tool": "NAME", "arguments": {…}} on each line"#;
+const SHAPE: &str = r#"write one call per line, such as {"tool": "list_tasks", "arguments": {"limit": 5}}"#;
 
 /// One line.
 #[derive(Debug)]

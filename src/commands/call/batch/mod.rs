@@ -28,7 +28,7 @@ use super::{Arguments, INVALID_PARAMS, rate_limited_for};
 use crate::commands::arguments::Common;
 use crate::commands::conversation::{Conversation, Filters, Tool, parsed_json};
 use crate::commands::environment::Environment;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::protocol::message::{Id, quote};
 use crate::ui::{self, json::Json};
 
@@ -125,6 +125,28 @@ enum Tools {
 enum Event {
     Answered(Id, Result<String>),
     Line(Option<Line>),
+}
+
+impl Arguments {
+    /// Returns how to make the calls that have not run.
+    fn resume_remedy(&self) -> Remedy {
+        let shown = |path: &Path| path.display().to_string();
+        let earlier = self.resume.as_deref();
+        let is_output =
+            |path: &&Path| std::fs::File::open(path).is_ok_and(|file| stdout::is(&file).is_some());
+        let flags = [(self.full, " --full"), (self.no_check, " --no-check")];
+        let jobs = self.jobs.map(|jobs| format!(" --jobs {jobs}"));
+        Remedy::ResumeBatch {
+            calls: self.batch.as_deref().filter(|path| path.as_os_str() != "-").map(shown),
+            output: earlier.filter(is_output).map(shown).or_else(stdout::path),
+            options: flags
+                .iter()
+                .filter(|(given, _)| *given)
+                .map(|(_, flag)| *flag)
+                .chain(jobs.as_deref())
+                .collect(),
+        }
+    }
 }
 
 impl Batch<'_> {
@@ -363,7 +385,7 @@ impl Batch<'_> {
         if whole {
             self.record.forget(&self.earlier);
         }
-        self.tally.verdict(worked.err().or(self.stop))
+        self.tally.verdict(worked.err().or(self.stop), self.arguments.resume_remedy())
     }
 
     /// Says whether everything stands in the output at the end.

@@ -45,3 +45,19 @@ pub fn is_stdin() -> bool {
 pub fn is_stdin() -> bool {
     false
 }
+
+/// Returns the path of the file that stdout writes into, below the working directory without it.
+#[cfg(target_os = "linux")]
+pub fn path() -> Option<String> {
+    let path = std::fs::read_link("/proc/self/fd/1").ok()?;
+    // A file that was deleted, or that has another place in this namespace, is not there.
+    is(std::fs::File::open(&path).ok()?)?;
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| path.strip_prefix(here).ok().map(std::path::Path::to_owned));
+    Some(below.unwrap_or(path).display().to_string())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn path() -> Option<String> {
+    None
+}

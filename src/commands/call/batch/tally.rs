@@ -5,11 +5,10 @@
 use std::time::Instant;
 
 use super::entry::Fate;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 
 /// So many lines are named.
 const NAMED: usize = 10;
-const GO_ON: &str = "the output says why; asistry call --batch FILE --resume OUTPUT >>OUTPUT makes the calls that have not run";
 
 /// The count so far.
 #[derive(Debug)]
@@ -68,11 +67,11 @@ impl Tally {
         format!("{} done in {:.1} s{before}", calls(self.done), self.begun.elapsed().as_secs_f64())
     }
 
-    /// Says how it went; `stopped` is why it ended before the last line.
+    /// Says how it went; `stopped` is why it ended before the last line, `resume` how to go on.
     ///
     /// # Errors
     /// What stopped it, or what the failures have in common.
-    pub fn verdict(self, stopped: Option<Error>) -> Result<Self> {
+    pub fn verdict(self, stopped: Option<Error>, resume: Remedy) -> Result<Self> {
         let mut parts = Vec::new();
         if !self.failed.is_empty() {
             let lines = self.failed.iter().take(NAMED).map(|(line, _)| line.to_string()).collect::<Vec<_>>();
@@ -98,18 +97,18 @@ impl Tally {
                 Some(left) => format!("{} not made", calls(left)),
                 None => "the rest was not made".into(),
             });
-            let hint = match stopped.advice().map(str::to_owned) {
-                None => GO_ON.to_owned(),
-                Some(hint) if hint.contains("--resume") => hint,
-                Some(hint) => format!("{hint}; then go on with --resume"),
+            let remedy = match stopped.next_step().cloned() {
+                None => resume,
+                Some(first) if stopped.advice().is_some_and(|hint| hint.contains("--resume")) => first,
+                Some(first) => Remedy::Both(Box::new(first), Box::new(resume)),
             };
-            return Err(stopped.within(parts.join("; ")).hint(hint));
+            return Err(stopped.within(parts.join("; ")).remedy(remedy));
         }
         let Some((_, first)) = self.failed.first() else { return Ok(self) };
         let alike = self.failed.iter().all(|(_, kind)| kind == first);
         // Nothing was interrupted this time.
         let kind = if alike && *first != Kind::Interrupted { *first } else { Kind::ServiceError };
-        Err(Error::new(kind, parts.join("; ")).hint(GO_ON))
+        Err(Error::new(kind, parts.join("; ")).remedy(resume))
     }
 
     fn settled_lines(&self) -> u64 {
@@ -125,13 +124,15 @@ fn calls(count: u64) -> String {
 mod tests {
     use super::*;
 
+    const RESUME: Remedy = Remedy::advice("resume");
+
     fn failing(kinds: &[Kind]) -> Error {
         let mut tally = Tally::new(Some(5));
         tally.settled(1, None);
         for (at, kind) in kinds.iter().enumerate() {
             tally.settled(at + 2, Some(*kind));
         }
-        tally.verdict(None).unwrap_err()
+        tally.verdict(None, RESUME).unwrap_err()
     }
 
     #[test]
@@ -147,9 +148,11 @@ mod tests {
         let mut tally = Tally::new(Some(5));
         tally.settled(1, None);
         tally.settled(2, Some(Kind::AuthDenied));
-        let told = tally.verdict(Some(Error::new(Kind::AuthDenied, "rejected").hint("rotate"))).unwrap_err();
+        let told =
+            tally.verdict(Some(Error::new(Kind::AuthDenied, "rejected").hint("rotate")), RESUME).unwrap_err();
         assert_eq!(told.message(), "rejected; 1 of 2 calls failed (line 2); 3 calls not made");
-        assert_eq!(told.advice(), Some("rotate; then go on with --resume"));
+        let both = Remedy::Both(Box::new(Remedy::advice("rotate")), Box::new(RESUME));
+        assert_eq!(told.next_step(), Some(&both));
     }
 
     #[test]
@@ -158,7 +161,7 @@ mod tests {
         tally.earlier(Fate::Done, 1);
         assert!(tally.said().ends_with(", 1 answered before"), "{}", tally.said());
         tally.earlier(Fate::InDoubt, 2);
-        let told = tally.verdict(None).unwrap_err();
+        let told = tally.verdict(None, RESUME).unwrap_err();
         assert_eq!(told.message(), "1 of 2 calls failed, 1 of them in an earlier run (line 2)");
     }
 }
