@@ -184,6 +184,15 @@ impl StdError for Error {
     }
 }
 
+/// Whether a service may have executed a message that it did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Executed {
+    /// Proven not to.
+    No,
+    /// It cannot be excluded.
+    Maybe,
+}
+
 /// Holds the facts beside the sentence; absent ones are left out wherever they are shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
@@ -195,8 +204,8 @@ pub struct Details {
     pub retry_after: Option<Duration>,
     /// The service's own name for the failed request.
     pub trace_id: Option<Box<str>>,
-    /// Whether the call may have run all the same; `None` where nobody needs to ask.
-    pub may_have_executed: Option<bool>,
+    /// Whether the call may have run all the same; `None` for what only reads.
+    pub executed: Option<Executed>,
     /// What a call brought that was made, and cannot be shown as it was asked for.
     pub result: Option<Box<Value>>,
 }
@@ -262,10 +271,10 @@ impl Error {
         self
     }
 
-    /// Says whether the call may have run although no answer came.
+    /// Adds whether the call may have run although no answer came.
     #[must_use]
-    pub fn may_have_executed(mut self, maybe: bool) -> Self {
-        self.details.may_have_executed = Some(maybe);
+    pub fn executed(mut self, executed: Executed) -> Self {
+        self.details.executed = Some(executed);
         self
     }
 
@@ -279,7 +288,7 @@ impl Error {
     /// Leaves out whether it may have run: nobody needs to ask of what only reads.
     #[must_use]
     pub fn of_reading(mut self) -> Self {
-        self.details.may_have_executed = None;
+        self.details.executed = None;
         self
     }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use asistry::error::Kind;
+use asistry::error::{Executed, Kind};
 use asistry::protocol::Moment;
-use asistry::protocol::driver::{Answers, Driver, Next, Outcome, Processed, Purpose, Standing, Terms};
+use asistry::protocol::driver::{Answers, Driver, Next, Outcome, Purpose, Standing, Terms};
 use asistry::protocol::http::HttpCall;
 use asistry::protocol::request::{Promise, Repeat};
 use asistry::protocol::retry::{Admission, RetryPolicy};
@@ -18,8 +18,7 @@ fn at(now: Instant) -> Moment {
 /// The driver of a `tools/call`, which may wait for a minute.
 fn driver(promise: Promise) -> Driver {
     let url = Arc::new(url::Url::parse("http://h/mcp").unwrap());
-    let call =
-        HttpCall { method: http::Method::POST, url, headers: http::HeaderMap::new(), body: Bytes::new() };
+    let call = HttpCall { method: http::Method::POST, url, headers: Default::default(), body: Bytes::new() };
     let retry =
         RetryPolicy { max_wait: Duration::from_secs(60), unhinted_is_final: false, repeats_503: false };
     let terms = Terms {
@@ -42,7 +41,7 @@ fn a_deadline_met_while_a_rate_limit_is_waited_for_is_a_rate_limit() {
     assert!(matches!(driver.admitted(Admission::Wait(second), at(now)), Next::Rest));
     // The machine was asleep, or busy, when the wait was over.
     let Some(Next::Over(Outcome::Failed(failure))) = driver.tick(at(now + 3 * second)) else { panic!() };
-    assert_eq!((failure.error.kind(), failure.processed), (Kind::RateLimited, Processed::No));
+    assert_eq!((failure.error.kind(), failure.executed), (Kind::RateLimited, Executed::No));
 }
 
 #[test]

@@ -195,12 +195,13 @@ impl Authorizer {
         if call.url.origin() != self.origin {
             return Err(self.elsewhere(&call.url));
         }
+        let headers = Arc::make_mut(&mut call.headers);
         for (name, value) in &self.extra {
-            call.headers.insert(name.clone(), value.clone());
+            headers.insert(name.clone(), value.clone());
         }
         let drawn = self.drawn();
         if let Some((name, value)) = drawn.credential.clone() {
-            call.headers.insert(name, value);
+            headers.insert(name, value);
         }
         Ok(drawn.which)
     }
@@ -354,7 +355,7 @@ mod tests {
         let key = given(key);
         let authorizer = Authorizer::new(&profile, &Way::straight(&endpoint), key, ExtraHeaders::default())?;
         let mut call = crate::protocol::wire::Wire::streamable_http(endpoint.into()).listen();
-        authorizer.sign(&mut call).await.map(|_| call.headers)
+        authorizer.sign(&mut call).await.map(|_| Arc::unwrap_or_clone(call.headers))
     }
 
     #[tokio::test]

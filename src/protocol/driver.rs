@@ -6,25 +6,29 @@
 
 mod reply;
 mod terms;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind, Remedy};
+use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::exchange::resumption::Resumption;
-use crate::protocol::exchange::status::{self, Failing, failure_of};
-pub use crate::protocol::exchange::{Failure, Processed, Reach};
+use crate::protocol::exchange::status::{Failing, failure_of};
+pub use crate::protocol::exchange::{Cause, Failure, Reach};
 use crate::protocol::exchange::{redirect, unreachable};
 use crate::protocol::http::{Challenge, Head, HttpCall, Media};
-use crate::protocol::request::{Promise, Repeat};
-use crate::protocol::retry::{self, Admission, Ask, Verdict, seconds};
+use crate::protocol::request::Promise;
+use crate::protocol::retry::{self, seconds};
 use crate::protocol::sse::Event;
+use waiting::{Rest, Waits};
+
 pub use terms::{
     Again, Answers, Body, Fallback, GateNews, Item, Loss, Next, Outcome, Purpose, Standing, Terms,
 };
+pub use waiting::Pause;
 
 const MOST_REDIRECTS: u8 = 5;
 /// SSE-2: how long the stream of HTTP+SSE may be silent before it names its endpoint.
@@ -33,12 +37,6 @@ const ENDPOINT_WITHIN: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_millis(250);
 /// A stream that answers a notification is read for this long.
 const NOTICE_STREAM: Duration = Duration::from_secs(5);
-/// How soon a connection is tried again for which no descriptor was left.
-const NEXT_DESCRIPTOR: Duration = Duration::from_millis(50);
-/// Why a request waits for the service's word.
-pub const RATE_LIMITED: &str = "the service limits the rate";
-/// The client hears at this pace that a request waits for a rate limit.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
 enum State {
@@ -66,14 +64,6 @@ enum State {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rest {
-    /// Before a repetition or a resumption, or for a turn.
-    Pause,
-    /// The rate is limited; the client hears of it at `beat`.
-    RateLimit { beat: Instant },
-}
-
 /// One message on its way to the service.
 #[derive(Debug)]
 pub struct Driver {
@@ -91,14 +81,8 @@ pub struct Driver {
     answered: bool,
     /// When the message itself was last sent.
     sent: Option<Instant>,
-    /// Since when there has been no descriptor for its connection.
-    without_descriptor: Option<Instant>,
     news: Option<GateNews>,
-    waiting: Option<Duration>,
-    /// The turn that the gate has given.
-    turn: Option<Instant>,
-    /// When the client hears next of a wait for a rate limit.
-    beat: Option<Instant>,
+    waits: Waits,
     /// A refusal was waited out that does not prove that nothing ran (503).
     in_doubt: bool,
     items: Vec<Item>,
@@ -120,11 +104,8 @@ impl Driver {
             endpoint_named: false,
             answered: false,
             sent: None,
-            without_descriptor: None,
             news: None,
-            waiting: None,
-            turn: None,
-            beat: None,
+            waits: Waits::default(),
             in_doubt: false,
             items: Vec::new(),
         }
@@ -168,67 +149,14 @@ impl Driver {
         self.news.take()
     }
 
-    /// Takes how much longer the request waits for a rate limit, whenever the client should hear of it.
-    pub fn take_waiting(&mut self) -> Option<Duration> {
-        self.waiting.take()
-    }
-
-    /// Says whether there is something for [`Self::take_waiting`] to take.
-    pub fn has_waits_to_tell(&self) -> bool {
-        self.waiting.is_some()
-    }
-
-    /// Returns for how long nothing is sent, and why.
-    pub fn pause(&self, now: Instant) -> Option<(Duration, &'static str)> {
-        let State::Resting { until, why } = self.state else { return None };
-        let why = match why {
-            Rest::RateLimit { .. } => RATE_LIMITED,
-            Rest::Pause if self.resuming.is_some() => "before the stream is resumed",
-            Rest::Pause if self.turn.is_some() => "a burst is staggered",
-            Rest::Pause => "the last attempt failed",
-        };
-        Some((until.saturating_duration_since(now), why))
-    }
-
     /// Begins.
     pub fn start(&mut self) -> Next {
         if matches!(self.state, State::Resting { .. }) { Next::Rest } else { Next::Admit }
     }
 
-    /// Returns what to ask the gate.
-    pub fn ask(&self) -> Ask {
-        Ask { patience: self.promise.patience(&self.terms.retry), turn: self.turn }
-    }
-
-    /// The gate has answered.
-    pub fn admitted(&mut self, admission: Admission, moment: Moment) -> Next {
-        if self.is_limited() && self.promise.broken_at(moment.now).is_some() {
-            return self.deadline_met(moment.now);
-        }
-        self.turn = match admission {
-            Admission::Go => None,
-            Admission::Staggered(wait) | Admission::Wait(wait) => Some(moment.now + wait),
-        };
-        match admission {
-            Admission::Go => {
-                self.beat = None;
-                self.state = State::Exchanging { heard: moment.now };
-                if self.resuming.is_none() {
-                    self.sent = Some(moment.now);
-                }
-                Next::Exchange(self.resuming.as_ref().unwrap_or(&self.call).clone())
-            }
-            Admission::Staggered(wait) => self.rest(wait, moment.now),
-            Admission::Wait(wait) if self.promise.allows_wait(&self.terms.retry, wait, moment.now) => {
-                self.rest_limited(wait, moment.now)
-            }
-            Admission::Wait(wait) => self.rate_limited(wait),
-        }
-    }
-
     /// The exchange could not be signed or made ready: it was not sent.
     pub fn not_sent(&mut self, error: Error) -> Next {
-        self.fail(error, self.unanswered(), false)
+        self.fail(error, self.unanswered(), Cause::Permanent)
     }
 
     /// Something came from the service.
@@ -400,8 +328,8 @@ impl Driver {
         if self.answered {
             return Next::Over(Outcome::Done);
         }
-        if reach == Reach::NoDescriptor && self.waits_for_a_descriptor(moment.now) {
-            return self.rest(NEXT_DESCRIPTOR, moment.now);
+        if reach == Reach::NoDescriptor && self.may_wait_for_a_descriptor(moment.now) {
+            return self.rest_for_a_descriptor(moment.now);
         }
         if self.resumption.is_possible() {
             self.resumption.failed();
@@ -411,7 +339,8 @@ impl Driver {
             return self.lost(&format!("the connection broke before an answer came ({why})"));
         }
         let error = unreachable(&self.terms.place, why, reach, &self.call.url);
-        self.fail(error, self.unanswered(), reach == Reach::NotConnected)
+        let cause = if reach == Reach::NotConnected { Cause::Transient } else { Cause::Permanent };
+        self.fail(error, self.unanswered(), cause)
     }
 
     /// An answer grew past the limit.
@@ -421,7 +350,7 @@ impl Driver {
             format!("the answer is larger than {} MiB", super::MAX_MESSAGE >> 20),
         )
         .hint("ask the tool for less at once");
-        self.fail(error, Processed::Maybe, false)
+        self.fail(error, Executed::Maybe, Cause::Permanent)
     }
 }
 
@@ -445,50 +374,17 @@ impl Driver {
         self.resuming.as_ref().unwrap_or(&self.call)
     }
 
-    /// Nothing was sent; others give their connections back soon.
-    fn waits_for_a_descriptor(&mut self, now: Instant) -> bool {
-        if self.resuming.is_none() {
-            self.sent = None;
-        }
-        now < *self.without_descriptor.get_or_insert(now) + self.terms.silence
-    }
-
-    fn rest(&mut self, wait: Duration, now: Instant) -> Next {
-        self.state = State::Resting { until: now + wait, why: Rest::Pause };
-        Next::Rest
-    }
-
-    fn rest_limited(&mut self, wait: Duration, now: Instant) -> Next {
-        self.promise.waits(wait);
-        self.tell_wait(now + wait, now);
-        Next::Rest
-    }
-
-    fn tell_wait(&mut self, until: Instant, now: Instant) {
-        let beat = match self.beat.filter(|beat| *beat > now) {
-            Some(beat) => beat,
-            None => {
-                if matches!(self.purpose, Purpose::Request(_)) {
-                    self.waiting = Some(until.saturating_duration_since(now));
-                }
-                now + HEARTBEAT
-            }
-        };
-        self.beat = Some(beat);
-        self.state = State::Resting { until, why: Rest::RateLimit { beat } };
-    }
-
     /// Nothing was heard for the longest silence.
     fn silent(&mut self, silence: Duration) -> Next {
         let place = &self.terms.place;
         if self.purpose == Purpose::Stream {
             let why = format!("{place} named no endpoint on its stream within {}", seconds(silence));
             let error = Error::new(Kind::ProtocolViolation, why).remedy(Remedy::UseStreamableHttp);
-            return self.fail(error, Processed::No, false);
+            return self.fail(error, Executed::No, Cause::Permanent);
         }
         let error = Error::new(Kind::Timeout, format!("no answer from {place} within {}", seconds(silence)))
             .remedy(Remedy::AllowSilence(silence));
-        self.fail(error, Processed::Maybe, false)
+        self.fail(error, Executed::Maybe, Cause::Permanent)
     }
 
     /// `--max-time` has passed.
@@ -502,33 +398,23 @@ impl Driver {
             format!("no answer from {} within {}", self.terms.place, seconds(limit)),
         )
         .remedy(Remedy::AllowTime(limit));
-        let processed = if self.sent.is_some() { Processed::Maybe } else { self.unanswered() };
-        self.fail(error, processed, false)
+        let executed = if self.sent.is_some() { Executed::Maybe } else { self.unanswered() };
+        self.fail(error, executed, Cause::Permanent)
     }
 
-    fn rate_limited(&mut self, wait: Duration) -> Next {
-        let error = status::rate_limited(&self.terms.place, Some(wait));
-        self.fail(error, self.unanswered(), false)
-    }
-
-    fn fail(&self, error: Error, processed: Processed, transient: bool) -> Next {
-        Next::Over(Outcome::Failed(Box::new(Failure { error, processed, transient })))
+    fn fail(&self, error: Error, executed: Executed, cause: Cause) -> Next {
+        Next::Over(Outcome::Failed(Box::new(Failure { error, executed, cause })))
     }
 
     fn lost(&self, why: &str) -> Next {
         let error = Error::new(Kind::ConnectionLost, format!("{}: {why}", self.terms.place))
             .hint("check whether the call took effect before repeating it");
-        self.fail(error, Processed::Maybe, true)
+        self.fail(error, Executed::Maybe, Cause::Transient)
     }
 
     /// What is proven of the message when the exchange at hand was not made, or was refused.
-    fn unanswered(&self) -> Processed {
-        if self.resuming.is_some() || self.in_doubt { Processed::Maybe } else { Processed::No }
-    }
-
-    /// Section 6.1: gateways say 503 for what may be running; only who declares it says that it is not.
-    fn may_wait_out_503(&self) -> bool {
-        self.resuming.is_some() || self.terms.retry.repeats_503 || self.terms.repeat == Repeat::Harmless
+    fn unanswered(&self) -> Executed {
+        if self.resuming.is_some() || self.in_doubt { Executed::Maybe } else { Executed::No }
     }
 
     fn resume(&mut self, moment: Moment) -> Next {
@@ -563,31 +449,13 @@ impl Driver {
             }
             Ok(_) => {
                 let error = Error::new(Kind::UpstreamHttp, "the service redirects in a circle");
-                self.fail(error.remedy(Remedy::CheckUrl), self.unanswered(), false)
+                self.fail(error.remedy(Remedy::CheckUrl), self.unanswered(), Cause::Permanent)
             }
             // 307 and 308 hand the message back; the others may answer one that was processed.
             Err(error) if matches!(error.details().http_status, Some(307 | 308)) => {
-                self.fail(error, self.unanswered(), false)
+                self.fail(error, self.unanswered(), Cause::Permanent)
             }
-            Err(error) => self.fail(error, Processed::Maybe, false),
-        }
-    }
-
-    fn refused(&mut self, head: Head, body: Bytes, moment: Moment) -> Next {
-        let hint = retry::retry_after(&head.headers, moment.wall);
-        let verdict = self.promise.refused(&self.terms.retry, hint, moment);
-        self.state = State::Between;
-        self.in_doubt |= head.status == 503 && !self.terms.retry.repeats_503;
-        match verdict {
-            Verdict::Wait(wait) => {
-                self.sent = None;
-                self.news = Some(GateNews::Refused(wait));
-                Next::Admit
-            }
-            Verdict::GiveUp => {
-                self.news = hint.map(GateNews::Refused);
-                self.failing(&head, &body, moment)
-            }
+            Err(error) => self.fail(error, Executed::Maybe, Cause::Permanent),
         }
     }
 
@@ -607,13 +475,13 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::protocol::retry::RetryPolicy;
+    use crate::protocol::request::Repeat;
+    use crate::protocol::retry::{Admission, RetryPolicy};
 
     #[test]
     fn a_notification_that_is_answered_by_an_endless_stream_lets_its_connection_go() {
         let url = Arc::new(url::Url::parse("http://h/mcp").unwrap());
-        let call =
-            HttpCall { method: http::Method::POST, url, headers: http::HeaderMap::new(), body: Bytes::new() };
+        let call = HttpCall { method: http::Method::POST, url, headers: Arc::default(), body: Bytes::new() };
         let now = Instant::now();
         let terms = Terms {
             retry: RetryPolicy { max_wait: Duration::ZERO, unhinted_is_final: false, repeats_503: false },

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::{Advise, Error, Kind};
+use crate::error::{Advise, Error, Executed, Kind};
 use crate::protocol::Moment;
-use crate::protocol::driver::{Driver, Failure, Outcome, Processed};
+use crate::protocol::driver::{Cause, Driver, Failure, Outcome};
 use crate::protocol::http::HttpCall;
 use crate::protocol::message::{Id, Message};
 use crate::protocol::request::Promise;
@@ -85,7 +85,7 @@ impl Ended {
     pub fn crashed(tag: Tag, moment: Moment) -> Self {
         let error = Error::new(Kind::Bug, "asistry failed inside while it waited for the answer")
             .hint("report this to the makers of asistry");
-        let failure = Failure { error, processed: Processed::Maybe, transient: false };
+        let failure = Failure { error, executed: Executed::Maybe, cause: Cause::Permanent };
         let promise = Promise::new(moment.now, None);
         Self { tag, outcome: Outcome::Failed(Box::new(failure)), promise }
     }

@@ -19,7 +19,7 @@ pub struct HttpCall {
     /// Where to.
     pub url: Arc<Url>,
     /// Everything but the credential.
-    pub headers: HeaderMap,
+    pub headers: Arc<HeaderMap>,
     /// The body of a POST.
     pub body: Bytes,
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::error::Error;
+use crate::error::{Error, Executed};
 
 /// The largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
 const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
@@ -240,7 +240,7 @@ impl Message {
         add("httpStatus", details.http_status.map(|status| status.to_string()));
         add("retryAfterMs", details.retry_after.map(|wait| wait.as_millis().to_string()));
         add("traceId", details.trace_id.as_deref().map(quote));
-        add("mayHaveExecuted", details.may_have_executed.map(|maybe| maybe.to_string()));
+        add("mayHaveExecuted", details.executed.map(|executed| (executed == Executed::Maybe).to_string()));
         add("hint", error.advice().map(quote));
         data.push('}');
         let sentence = match error.advice() {

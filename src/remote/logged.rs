@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-use crate::protocol::driver::RATE_LIMITED;
+use crate::protocol::driver::Pause;
 use crate::protocol::http::{HttpCall, origin_and_path};
 
 /// Waits for a rate limit are logged under this name.
@@ -54,8 +54,8 @@ impl Exchange {
 }
 
 /// Says why nothing is sent for a while.
-pub(super) fn waits(wait: Duration, why: &str) {
-    if why == RATE_LIMITED {
+pub(super) fn waits(wait: Duration, why: Pause) {
+    if why == Pause::RateLimit {
         return tracing::info!(target: LIMITED, "waits {} ms: {why}", wait.as_millis());
     }
     tracing::info!("waits {} ms: {why}", wait.as_millis());

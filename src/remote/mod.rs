@@ -453,7 +453,7 @@ fn push_on_one_line(body: &mut Vec<u8>, chunk: &[u8]) {
 
 fn request(call: HttpCall) -> reqwest::Request {
     let mut request = reqwest::Request::new(call.method, (*call.url).clone());
-    *request.headers_mut() = call.headers;
+    *request.headers_mut() = Arc::unwrap_or_clone(call.headers);
     if !call.body.is_empty() {
         *request.body_mut() = Some(call.body.into());
     }

@@ -13,14 +13,14 @@ use std::io::{IsTerminal, Write};
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Executed, Kind, Result};
 pub use foreign::{clean, read_by_github_actions};
 pub use progress::Progress;
 
 /// Prints an error, whether the call may have run, and the hint on stderr.
 pub fn error(error: &Error) {
     let _ = writeln!(stderr::stderr(), "asistry: {}", error.message());
-    if error.details().may_have_executed == Some(true) {
+    if error.details().executed == Some(Executed::Maybe) {
         let _ = writeln!(stderr::stderr(), "  the call may have run: look before you repeat it");
     }
     if let Some(hint) = error.advice() {
@@ -53,7 +53,7 @@ pub fn failure_fields(error: &Error) -> Map<String, Value> {
         ("httpStatus", details.http_status.map(Value::from)),
         ("code", details.code.map(Value::from)),
         ("traceId", details.trace_id.as_deref().map(Value::from)),
-        ("mayHaveExecuted", details.may_have_executed.map(Value::from)),
+        ("mayHaveExecuted", details.executed.map(|executed| (executed == Executed::Maybe).into())),
     ];
     known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

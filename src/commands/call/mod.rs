@@ -20,7 +20,7 @@ use super::conversation::{Conversation, Reveals, Tool, parsed_json};
 use super::environment::Environment;
 use super::output::Output;
 use super::tools;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Executed, Kind, Result};
 use crate::protocol::client::RETRY_AFTER;
 use crate::protocol::message::{Message, quote};
 use crate::ui::{self, json::Json};
@@ -136,7 +136,7 @@ fn show(result: Json, arguments: &Arguments) -> Result<u8> {
 
 /// Says of what cannot be read or kept that the call was made.
 fn made(error: Error) -> Error {
-    error.may_have_executed(true)
+    error.executed(Executed::Maybe)
 }
 
 /// Returns the result; none where only help was wanted.

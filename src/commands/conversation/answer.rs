@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::error::{Error, Kind, Remedy, Result};
+use crate::error::{Error, Executed, Kind, Remedy, Result};
 use crate::protocol::effect::Origin;
 use crate::protocol::message::{Message, replace_lone_surrogates};
 use crate::ui::json::Json;
@@ -96,8 +96,8 @@ fn told(status: Option<u16>, code: i64, message: &str) -> Error {
     let told = match (kind, status) {
         (Kind::ServiceError, _) => told,
         // A status refuses the request before it runs; a code alone proves nothing.
-        (_, Some(_)) => told.may_have_executed(false),
-        (_, None) => told.may_have_executed(true),
+        (_, Some(_)) => told.executed(Executed::No),
+        (_, None) => told.executed(Executed::Maybe),
     };
     match remedy {
         Some(remedy) => told.remedy(remedy),

@@ -25,7 +25,7 @@ use super::environment::Environment;
 use super::form;
 use super::profile_in_use::ProfileInUse;
 use crate::auth::keys::Found;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Executed, Kind, Result};
 use crate::local::inside::{self, Client};
 use crate::profile::Options;
 use crate::protocol::effect::Origin;
@@ -255,7 +255,7 @@ impl Conversation {
         let seconds = self.max_time.unwrap_or_default().as_secs_f64();
         Error::new(Kind::Timeout, format!("{} is not done within {seconds} s", self.place()))
             .hint("allow more time with --max-time")
-            .may_have_executed(true)
+            .executed(Executed::Maybe)
     }
 
     /// Hears a service that repeats the credential as it is.
@@ -533,5 +533,5 @@ impl Conversation {
 /// What is under way is cancelled at the service when the conversation ends.
 fn interrupted() -> Error {
     Error::new(Kind::Interrupted, "interrupted; the request is cancelled at the service")
-        .may_have_executed(true)
+        .executed(Executed::Maybe)
 }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::error::{Error, Kind as ErrorKind};
+use crate::error::{Error, Executed, Kind as ErrorKind};
 use crate::protocol::MAX_MESSAGE;
 use crate::protocol::effect::{About, Delivery, Effect, Origin, Spilled, Ticket};
 use crate::protocol::message::{Frame, Id, Kind, Malformed, Message, cancelled_id, quote};
@@ -282,7 +282,7 @@ impl Client {
 
     fn deny(&mut self, asked: &Asked, error: Error) {
         if let Some(id) = asked.message.id() {
-            let error = error.may_have_executed(false);
+            let error = error.executed(Executed::No);
             self.answer(Delivery::failure(id, error, &self.settings.advise), asked.batch);
         }
     }

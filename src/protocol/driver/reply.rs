@@ -6,10 +6,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{
-    Answers, Driver, Failure, Fallback, Item, Loss, Next, Outcome, Processed, Purpose, Standing, State,
-};
-use crate::error::{Error, Kind};
+use super::{Answers, Cause, Driver, Failure, Fallback, Item, Loss, Next, Outcome, Purpose, Standing, State};
+use crate::error::{Error, Executed, Kind};
 use crate::protocol::Moment;
 use crate::protocol::http::{self, Head};
 use crate::protocol::message::{self, Frame, Malformed, Message};
@@ -53,7 +51,7 @@ impl Driver {
             .http_status(head.status)
             .trace_id(http::trace_id(head, &body))
             .hint("check that the URL is the MCP endpoint of the service");
-        self.fail(error, Processed::Maybe, false)
+        self.fail(error, Executed::Maybe, Cause::Permanent)
     }
 
     /// Takes a reply whose status is a failure, with all that HTTP says of it.

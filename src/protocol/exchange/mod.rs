@@ -10,4 +10,4 @@ pub(super) mod status;
 pub use reach::Reach;
 pub(super) use reach::unreachable;
 pub(super) use redirect::redirect;
-pub use status::{Failure, Processed};
+pub use status::{Cause, Failure};

@@ -2,6 +2,7 @@
 //!
 //! Refuses to send the message itself once more: a stream is resumed with a GET.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::http::HeaderValue;
@@ -136,11 +137,12 @@ impl Resumption {
         let mut call = original.clone();
         call.method = ::http::Method::GET;
         call.body = Bytes::new();
-        call.headers.remove(CONTENT_TYPE);
-        call.headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let headers = Arc::make_mut(&mut call.headers);
+        headers.remove(CONTENT_TYPE);
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         let id = self.last_event_id.as_ref().map(|id| HeaderValue::from_bytes(id.as_bytes()));
         if let Some(Ok(id)) = id {
-            call.headers.insert(LAST_EVENT_ID, id);
+            headers.insert(LAST_EVENT_ID, id);
         }
         call
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind, Remedy};
+use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::http::{self, Head};
 use crate::protocol::retry::{self, seconds};
 
@@ -16,18 +16,18 @@ pub struct Failure {
     /// What to tell the client.
     pub error: Error,
     /// Whether the service may have acted on the message.
-    pub processed: Processed,
-    /// Trying again may help.
-    pub transient: bool,
+    pub executed: Executed,
+    /// Whether trying again may help.
+    pub cause: Cause,
 }
 
-/// Whether the service may have acted on a message.
+/// How long the cause of a failure is likely to last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Processed {
-    /// It is proven that it has not.
-    No,
-    /// Nobody knows.
-    Maybe,
+pub enum Cause {
+    /// The same message may succeed soon.
+    Transient,
+    /// It would fail again.
+    Permanent,
 }
 
 /// A reply with a failing status.
@@ -40,14 +40,14 @@ pub struct Failing<'a> {
 
 struct Row {
     kind: Kind,
-    processed: Processed,
-    transient: bool,
+    executed: Executed,
+    cause: Cause,
     says: &'static str,
     remedy: Remedy,
 }
 
-fn row(kind: Kind, processed: Processed) -> Row {
-    Row { kind, processed, transient: false, says: "", remedy: Remedy::CheckUrl }
+fn row(kind: Kind, executed: Executed) -> Row {
+    Row { kind, executed, cause: Cause::Permanent, says: "", remedy: Remedy::CheckUrl }
 }
 
 fn says(row: Row, says: &'static str, remedy: Remedy) -> Row {
@@ -59,10 +59,10 @@ fn advice(line: &'static str) -> Remedy {
 }
 
 fn transient(row: Row) -> Row {
-    Row { transient: true, ..row }
+    Row { cause: Cause::Transient, ..row }
 }
 
-use Processed::{Maybe, No};
+use Executed::{Maybe, No};
 
 /// Returns what a failing status means (section 6.1).
 fn row_of(status: u16) -> Row {
@@ -120,7 +120,7 @@ pub fn failure_of(failing: &Failing<'_>) -> Failure {
     let hint = retry::retry_after(&failing.head.headers, failing.wall);
     if status == 429 {
         let error = rate_limited(failing.place, hint).http_status(status);
-        return Failure { error: traced(error, failing), processed: No, transient: false };
+        return Failure { error: traced(error, failing), executed: No, cause: Cause::Permanent };
     }
     let row = row_of(status);
     let mut said = format!("{} {} (HTTP {status})", failing.place, row.says);
@@ -132,7 +132,7 @@ pub fn failure_of(failing: &Failing<'_>) -> Failure {
     if let Some(wait) = hint {
         error = error.retry_after(wait);
     }
-    Failure { error: traced(error, failing), processed: row.processed, transient: row.transient }
+    Failure { error: traced(error, failing), executed: row.executed, cause: row.cause }
 }
 
 /// What is worth a wait where the service names no time.
@@ -150,7 +150,7 @@ pub fn rate_limited(place: &str, wait: Option<Duration>) -> Error {
         None => Error::new(Kind::RateLimited, format!("{place} limits the rate and names no time"))
             .remedy(Remedy::AllowWait(UNHINTED)),
     };
-    error.may_have_executed(false)
+    error.executed(Executed::No)
 }
 
 fn traced(error: Error, failing: &Failing<'_>) -> Error {

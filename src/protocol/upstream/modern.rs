@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::under_way::{Asker, Entry, Request, Sending, UnderWay, reissue_after};
 use super::{Heard, Out, Outgoing, Upstream};
-use crate::error::{Error, Kind as ErrorKind, Remedy};
+use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
-use crate::protocol::driver::{Answers, Driver, Failure, Item, Outcome, Processed, Purpose, Standing, Terms};
+use crate::protocol::driver::{Answers, Cause, Driver, Failure, Item, Outcome, Purpose, Standing, Terms};
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message};
 use crate::protocol::request::Class;
@@ -74,7 +74,7 @@ impl Upstream for Modern {
             Outcome::Failed(failure) => self.failed(number, *failure),
             _ => {
                 let why = format!("{} ended its reply without an answer", self.settings.place);
-                self.give_up(number, Error::new(ErrorKind::ProtocolViolation, why).may_have_executed(true));
+                self.give_up(number, Error::new(ErrorKind::ProtocolViolation, why).executed(Executed::Maybe));
             }
         }
     }
@@ -91,7 +91,7 @@ impl Upstream for Modern {
             self.out.push(Out::Do(Effect::Abort(ticket(number))));
             let error = Error::new(ErrorKind::Interrupted, "asistry ended before the answer came")
                 .remedy(Remedy::AllowDrain);
-            self.give_up(number, error.may_have_executed(true));
+            self.give_up(number, error.executed(Executed::Maybe));
         }
     }
 
@@ -143,14 +143,14 @@ impl Modern {
         let die = self.moment.die;
         let fresh = self.table.own_id();
         let Some(request) = self.table.request(number) else { return };
-        let class = if failure.processed == Processed::No { Class::A } else { request.class };
-        if !failure.transient || !class.may_reissue(request.reissues) {
-            let in_doubt = failure.processed == Processed::Maybe || request.in_doubt;
-            return self.give_up(number, failure.error.may_have_executed(in_doubt));
+        let class = if failure.executed == Executed::No { Class::A } else { request.class };
+        if failure.cause == Cause::Permanent || !class.may_reissue(request.reissues) {
+            let executed = if request.in_doubt { Executed::Maybe } else { failure.executed };
+            return self.give_up(number, failure.error.executed(executed));
         }
         let after = reissue_after(request.reissues, die);
         request.reissues += 1;
-        if failure.processed == Processed::Maybe {
+        if failure.executed == Executed::Maybe {
             request.upstream = fresh;
             request.in_doubt = true;
         }

@@ -56,13 +56,18 @@ impl HttpSse {
             headers.insert(VERSION, version.clone());
         }
         let url = self.endpoint.clone().unwrap_or_else(|| self.stream.clone());
-        HttpCall { method: http::Method::POST, url, headers, body }
+        HttpCall { method: http::Method::POST, url, headers: headers.into(), body }
     }
 
     pub(super) fn stream(&self) -> HttpCall {
         let mut headers = HeaderMap::with_capacity(2);
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        HttpCall { method: http::Method::GET, url: self.stream.clone(), headers, body: Bytes::new() }
+        HttpCall {
+            method: http::Method::GET,
+            url: self.stream.clone(),
+            headers: headers.into(),
+            body: Bytes::new(),
+        }
     }
 
     pub(super) fn opened(&mut self, version: Option<&str>) {

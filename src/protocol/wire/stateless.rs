@@ -76,7 +76,7 @@ impl Stateless {
                 headers.insert(header, value);
             }
         }
-        HttpCall { method: http::Method::POST, url: self.url.clone(), headers, body }
+        HttpCall { method: http::Method::POST, url: self.url.clone(), headers: headers.into(), body }
     }
 }
 

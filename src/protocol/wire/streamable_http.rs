@@ -17,7 +17,8 @@ const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 #[derive(Clone, Debug)]
 pub struct StreamableHttp {
     url: Arc<Url>,
-    post: HeaderMap,
+    /// Shared by all calls of a session.
+    post: Arc<HeaderMap>,
 }
 
 impl StreamableHttp {
@@ -26,7 +27,7 @@ impl StreamableHttp {
         let mut post = HeaderMap::with_capacity(8);
         post.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         post.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        Self { url, post }
+        Self { url, post: Arc::new(post) }
     }
 
     pub(super) fn post(&self, body: Bytes) -> HttpCall {
@@ -35,23 +36,34 @@ impl StreamableHttp {
 
     pub(super) fn open(&self, body: Bytes) -> HttpCall {
         let mut call = self.post(body);
-        call.headers.remove(SESSION);
-        call.headers.remove(VERSION);
+        let headers = Arc::make_mut(&mut call.headers);
+        headers.remove(SESSION);
+        headers.remove(VERSION);
         call
     }
 
     pub(super) fn listen(&self) -> HttpCall {
-        let mut headers = self.post.clone();
+        let mut headers = HeaderMap::clone(&self.post);
         headers.remove(CONTENT_TYPE);
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        HttpCall { method: http::Method::GET, url: self.url.clone(), headers, body: Bytes::new() }
+        HttpCall {
+            method: http::Method::GET,
+            url: self.url.clone(),
+            headers: headers.into(),
+            body: Bytes::new(),
+        }
     }
 
     pub(super) fn farewell(&self) -> Option<HttpCall> {
         self.has_session().then(|| {
-            let mut headers = self.post.clone();
+            let mut headers = HeaderMap::clone(&self.post);
             headers.remove(CONTENT_TYPE);
-            HttpCall { method: http::Method::DELETE, url: self.url.clone(), headers, body: Bytes::new() }
+            HttpCall {
+                method: http::Method::DELETE,
+                url: self.url.clone(),
+                headers: headers.into(),
+                body: Bytes::new(),
+            }
         })
     }
 
@@ -59,7 +71,7 @@ impl StreamableHttp {
     pub(super) fn opened(&mut self, head: Option<&Head>, version: Option<&str>) -> Option<String> {
         self.forget_session();
         if let Some(version) = version.and_then(|version| HeaderValue::from_str(version).ok()) {
-            self.post.insert(VERSION, version);
+            Arc::make_mut(&mut self.post).insert(VERSION, version);
         }
         let id = head?.headers.get(SESSION)?;
         if id.is_empty() || !id.as_bytes().iter().all(|byte| (0x21..=0x7e).contains(byte)) {
@@ -69,13 +81,14 @@ impl StreamableHttp {
         }
         let mut id = id.clone();
         id.set_sensitive(true);
-        self.post.insert(SESSION, id);
+        Arc::make_mut(&mut self.post).insert(SESSION, id);
         None
     }
 
     pub(super) fn forget_session(&mut self) {
-        self.post.remove(SESSION);
-        self.post.remove(VERSION);
+        let headers = Arc::make_mut(&mut self.post);
+        headers.remove(SESSION);
+        headers.remove(VERSION);
     }
 
     pub(super) fn has_session(&self) -> bool {

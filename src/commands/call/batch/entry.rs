@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::input::Wanted;
 use super::stdout;
 use crate::commands::call::result::Outcome;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Executed, Kind, Result};
 use crate::ui::{self, json::Json};
 
 /// How each line begins.
@@ -36,9 +36,9 @@ pub enum Fate {
 
 /// Says what became of a call whose failure is this.
 pub fn fate_of(error: &Error) -> Fate {
-    match (error.details().may_have_executed, error.kind()) {
-        (Some(false), _) => Fate::Open,
-        (Some(true), _) => Fate::InDoubt,
+    match (error.details().executed, error.kind()) {
+        (Some(Executed::No), _) => Fate::Open,
+        (Some(Executed::Maybe), _) => Fate::InDoubt,
         (None, kind) if kind.is_unsent() => Fate::Open,
         (None, Kind::ServiceError) => Fate::Failed,
         (None, _) => Fate::InDoubt,

@@ -28,7 +28,7 @@ use super::{Arguments, INVALID_PARAMS, rate_limited_for};
 use crate::commands::arguments::Common;
 use crate::commands::conversation::{Conversation, Filters, Tool, parsed_json};
 use crate::commands::environment::Environment;
-use crate::error::{Error, Kind, Remedy, Result};
+use crate::error::{Error, Executed, Kind, Remedy, Result};
 use crate::protocol::message::{Id, quote};
 use crate::ui::{self, json::Json};
 
@@ -289,7 +289,7 @@ impl Batch<'_> {
     fn read(&self, text: &str, line: usize) -> Result<Json> {
         let outcome = parsed_json("tools/call", text)
             .and_then(|result| Outcome::read(result, self.arguments.save.as_deref()))
-            .map_err(|error| error.may_have_executed(true))?;
+            .map_err(|error| error.executed(Executed::Maybe))?;
         if self.arguments.full {
             return Ok(outcome.whole);
         }
@@ -418,5 +418,5 @@ fn fits(tools: &[Tool], filters: &Filters, wanted: &Wanted, checked: bool) -> Re
 fn in_doubt(why: &str) -> Error {
     Error::new(Kind::Interrupted, why)
         .hint("look whether it has; to make it again take this line out of the earlier output")
-        .may_have_executed(true)
+        .executed(Executed::Maybe)
 }

@@ -8,8 +8,8 @@ use super::super::under_way::{Asker, Entry, Notice, Own, Sending, reissue_after}
 use super::super::{Heard, Out};
 use super::session::{Phase, loses_sessions};
 use super::{Legacy, ticket};
-use crate::error::{Error, Kind};
-use crate::protocol::driver::{Failure, Loss, Processed};
+use crate::error::{Error, Executed, Kind};
+use crate::protocol::driver::{Cause, Failure, Loss};
 use crate::protocol::effect::Effect;
 use crate::protocol::request::Class;
 
@@ -39,7 +39,7 @@ impl Legacy {
             let error =
                 Error::new(Kind::ConnectionLost, "the session of this call ended before its answer came")
                     .hint("check whether the call took effect before repeating it");
-            self.give_up(number, &error.may_have_executed(true));
+            self.give_up(number, &error.executed(Executed::Maybe));
             return self.session_lost(generation);
         }
         request.replayed = true;
@@ -71,8 +71,8 @@ impl Legacy {
                 }
             }
             None => {
-                let maybe = loss.after > PROMPT;
-                self.give_up(number, &loses_sessions().may_have_executed(maybe));
+                let executed = if loss.after > PROMPT { Executed::Maybe } else { Executed::No };
+                self.give_up(number, &loses_sessions().executed(executed));
             }
         }
     }
@@ -157,7 +157,7 @@ impl Legacy {
             return self.effect(Effect::Abort(ticket(number)));
         }
         self.effect(Effect::Abort(ticket(number)));
-        let failure = Failure { error: error.clone(), processed: Processed::Maybe, transient: false };
+        let failure = Failure { error: error.clone(), executed: Executed::Maybe, cause: Cause::Permanent };
         self.request_failed(number, failure);
     }
 }

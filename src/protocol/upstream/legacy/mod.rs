@@ -14,10 +14,10 @@ use bytes::Bytes;
 
 use super::under_way::{Asker, Entry, Notice, Own, Request, Sending, UnderWay, reissue_after};
 use super::{Heard, Out, Outgoing, Upstream};
-use crate::error::{Error, Kind as ErrorKind, Remedy};
+use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{
-    Answers, Driver, Failure, Fallback, Item, Outcome, Processed, Purpose, Standing, Terms,
+    Answers, Cause, Driver, Failure, Fallback, Item, Outcome, Purpose, Standing, Terms,
 };
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message, cancelled_id, quote};
@@ -157,7 +157,7 @@ impl Upstream for Legacy {
                 let why = format!("no answer from {place} within {}", seconds(limit));
                 let error = Error::new(ErrorKind::Timeout, why).remedy(Remedy::AllowTime(limit));
                 self.queue.retain(|waiting| *waiting != number);
-                let error = error.may_have_executed(false);
+                let error = error.executed(Executed::No);
                 self.give_up(number, &error);
                 self.opening_failed(number, &error);
             }
@@ -175,7 +175,7 @@ impl Upstream for Legacy {
             self.effect(Effect::Abort(ticket(number)));
             let error = Error::new(ErrorKind::Interrupted, "asistry ended before the answer came")
                 .remedy(Remedy::AllowDrain)
-                .may_have_executed(sent);
+                .executed(if sent { Executed::Maybe } else { Executed::No });
             self.dropped(number, &request, &error);
         }
         for session in std::mem::take(&mut self.retired) {
@@ -217,7 +217,7 @@ impl Legacy {
 
     /// Answers a held request with an error.
     pub(in crate::protocol) fn refuse(&mut self, ticket: Ticket, error: &Error) {
-        self.give_up(ticket.number, &error.clone().may_have_executed(false));
+        self.give_up(ticket.number, &error.clone().executed(Executed::No));
     }
 
     /// Takes the client's `initialize`.
@@ -460,36 +460,36 @@ impl Legacy {
             Outcome::Done | Outcome::NoStream | Outcome::StreamDenied => {
                 let why = format!("{} ended its reply without an answer", self.settings.place);
                 let error = Error::new(ErrorKind::ProtocolViolation, why);
-                self.give_up(number, &error.may_have_executed(true));
+                self.give_up(number, &error.executed(Executed::Maybe));
             }
         }
     }
 
     fn request_failed(&mut self, number: u64, failure: Failure) {
         let Some(request) = self.table.request(number) else { return };
-        let again = failure.transient
-            && match failure.processed {
+        let again = failure.cause == Cause::Transient
+            && match failure.executed {
                 // Nothing was sent: as often as what only asks.
-                Processed::No => Class::A.may_reissue(request.reissues),
-                Processed::Maybe => request.class.may_reissue(request.reissues),
+                Executed::No => Class::A.may_reissue(request.reissues),
+                Executed::Maybe => request.class.may_reissue(request.reissues),
             };
         if again {
-            return self.reissue(number, failure.processed);
+            return self.reissue(number, failure.executed);
         }
-        let error = failure.error.may_have_executed(failure.processed == Processed::Maybe);
+        let error = failure.error.executed(failure.executed);
         self.give_up(number, &error);
         self.opening_failed(number, &error);
     }
 
     /// Sends a request once more; under a new id if the service may know the old one.
-    fn reissue(&mut self, number: u64, processed: Processed) {
+    fn reissue(&mut self, number: u64, executed: Executed) {
         let fresh = self.table.own_id();
         let opening = self.session.opening() == Some(number);
         let die = self.moment.die;
         let Some(request) = self.table.request(number) else { return };
         let after = reissue_after(request.reissues, die);
         request.reissues += 1;
-        if processed == Processed::Maybe {
+        if executed == Executed::Maybe {
             request.upstream = fresh;
             request.in_doubt = true;
         }
@@ -515,7 +515,7 @@ impl Legacy {
         match request.asker {
             Asker::Client => {
                 let error = error.clone();
-                let error = if request.in_doubt { error.may_have_executed(true) } else { error };
+                let error = if request.in_doubt { error.executed(Executed::Maybe) } else { error };
                 self.out.push(Out::Heard(Heard::Failed { ticket: ticket(number), error }));
             }
             Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Err(error.clone())))),

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::super::under_way::{Asker, Entry, Notice, Own, Request};
 use super::super::{Heard, Out};
 use super::{Legacy, ticket};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Executed, Kind};
 use crate::protocol::driver::Fallback;
 use crate::protocol::effect::Effect;
 use crate::protocol::http::{ErrorFields, Head};
@@ -127,7 +127,7 @@ impl Legacy {
         if let Some(earlier) = self.session.opening() {
             self.effect(Effect::Abort(ticket(earlier)));
             let error = Error::new(Kind::Interrupted, "a second initialize replaced this one");
-            self.give_up(earlier, &error.may_have_executed(false));
+            self.give_up(earlier, &error.executed(Executed::No));
         }
         if !matches!(self.session.phase, Phase::New) {
             let next = Session::new(self.session.generation + 1, self.session.wire.clone().without_session());
@@ -324,7 +324,7 @@ impl Legacy {
     }
 
     pub(super) fn fail_queue(&mut self, error: &Error) {
-        let error = error.clone().may_have_executed(false);
+        let error = error.clone().executed(Executed::No);
         for number in std::mem::take(&mut self.queue) {
             self.give_up(number, &error);
             self.table.remove(number);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::super::under_way::{Entry, Own};
 use super::session::{Listening, Phase};
 use super::{Legacy, ticket};
-use crate::error::{Error, Kind};
-use crate::protocol::driver::{Failure, Fallback, Outcome, Processed};
+use crate::error::{Error, Executed, Kind};
+use crate::protocol::driver::{Cause, Failure, Fallback, Outcome};
 use crate::protocol::effect::Effect;
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::Message;
@@ -130,7 +130,7 @@ impl Legacy {
             self.session.wire = Wire::streamable_http(self.settings.endpoint.clone());
             return self.carry(number, Duration::ZERO);
         }
-        let failure = Failure { error: error.clone(), processed: Processed::No, transient: false };
+        let failure = Failure { error: error.clone(), executed: Executed::No, cause: Cause::Permanent };
         self.request_failed(number, failure);
     }
 }

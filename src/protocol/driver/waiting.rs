@@ -1,0 +1,182 @@
+//! The waits of a message: for its turn at the gate, for a rate limit, for a descriptor, before another attempt.
+//!
+//! Refuses to wait longer than the promise allows.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Cause, Driver, GateNews, Next, Purpose, State};
+use crate::protocol::Moment;
+use crate::protocol::exchange::status;
+use crate::protocol::http::Head;
+use crate::protocol::request::Repeat;
+use crate::protocol::retry::{self, Admission, Ask, Verdict};
+
+/// The interval between attempts to connect while no descriptor is free.
+const NEXT_DESCRIPTOR: Duration = Duration::from_millis(50);
+/// The interval at which the client hears that a request waits for a rate limit.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Why nothing is sent for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// The service limits the rate.
+    RateLimit,
+    /// A broken stream is resumed later.
+    Resumption,
+    /// The gate spreads out a burst.
+    Staggered,
+    /// The last attempt failed.
+    Backoff,
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RateLimit => "the service limits the rate",
+            Self::Resumption => "before the stream is resumed",
+            Self::Staggered => "a burst is staggered",
+            Self::Backoff => "the last attempt failed",
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Before another attempt or a resumption, or for a turn.
+    Pause,
+    /// The rate is limited; the client hears of it at `beat`.
+    RateLimit { beat: Instant },
+}
+
+/// What a driver knows of its own waits.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    /// The turn that the gate has given.
+    turn: Option<Instant>,
+    /// When the client hears next of a wait for a rate limit.
+    beat: Option<Instant>,
+    /// How much longer it waits, until the client was told.
+    untold: Option<Duration>,
+    /// Since when no descriptor was free for its connection.
+    without_descriptor: Option<Instant>,
+}
+
+impl Driver {
+    /// Takes how much longer the request waits for a rate limit, whenever the client should hear of it.
+    pub fn take_waiting(&mut self) -> Option<Duration> {
+        self.waits.untold.take()
+    }
+
+    /// Says whether there is something for [`Self::take_waiting`] to take.
+    pub fn has_waits_to_tell(&self) -> bool {
+        self.waits.untold.is_some()
+    }
+
+    /// Returns for how long nothing is sent, and why.
+    pub fn pause(&self, now: Instant) -> Option<(Duration, Pause)> {
+        let State::Resting { until, why } = self.state else { return None };
+        let why = match why {
+            Rest::RateLimit { .. } => Pause::RateLimit,
+            Rest::Pause if self.resuming.is_some() => Pause::Resumption,
+            Rest::Pause if self.waits.turn.is_some() => Pause::Staggered,
+            Rest::Pause => Pause::Backoff,
+        };
+        Some((until.saturating_duration_since(now), why))
+    }
+
+    /// Returns what to ask the gate.
+    pub fn ask(&self) -> Ask {
+        Ask { patience: self.promise.patience(&self.terms.retry), turn: self.waits.turn }
+    }
+
+    /// The gate has answered.
+    pub fn admitted(&mut self, admission: Admission, moment: Moment) -> Next {
+        if self.is_limited() && self.promise.broken_at(moment.now).is_some() {
+            return self.deadline_met(moment.now);
+        }
+        self.waits.turn = match admission {
+            Admission::Go => None,
+            Admission::Staggered(wait) | Admission::Wait(wait) => Some(moment.now + wait),
+        };
+        match admission {
+            Admission::Go => {
+                self.waits.beat = None;
+                self.state = State::Exchanging { heard: moment.now };
+                if self.resuming.is_none() {
+                    self.sent = Some(moment.now);
+                }
+                Next::Exchange(self.at_hand().clone())
+            }
+            Admission::Staggered(wait) => self.rest(wait, moment.now),
+            Admission::Wait(wait) if self.promise.allows_wait(&self.terms.retry, wait, moment.now) => {
+                self.promise.waits(wait);
+                self.tell_wait(moment.now + wait, moment.now);
+                Next::Rest
+            }
+            Admission::Wait(wait) => self.rate_limited(wait),
+        }
+    }
+
+    /// Says whether another attempt may be made once other exchanges have given their descriptors back.
+    pub(super) fn may_wait_for_a_descriptor(&mut self, now: Instant) -> bool {
+        if self.resuming.is_none() {
+            self.sent = None;
+        }
+        now < *self.waits.without_descriptor.get_or_insert(now) + self.terms.silence
+    }
+
+    pub(super) fn rest_for_a_descriptor(&mut self, now: Instant) -> Next {
+        self.rest(NEXT_DESCRIPTOR, now)
+    }
+
+    pub(super) fn rest(&mut self, wait: Duration, now: Instant) -> Next {
+        self.state = State::Resting { until: now + wait, why: Rest::Pause };
+        Next::Rest
+    }
+
+    pub(super) fn tell_wait(&mut self, until: Instant, now: Instant) {
+        let beat = match self.waits.beat.filter(|beat| *beat > now) {
+            Some(beat) => beat,
+            None => {
+                if matches!(self.purpose, Purpose::Request(_)) {
+                    self.waits.untold = Some(until.saturating_duration_since(now));
+                }
+                now + HEARTBEAT
+            }
+        };
+        self.waits.beat = Some(beat);
+        self.state = State::Resting { until, why: Rest::RateLimit { beat } };
+    }
+
+    pub(super) fn rate_limited(&mut self, wait: Duration) -> Next {
+        let error = status::rate_limited(&self.terms.place, Some(wait));
+        self.fail(error, self.unanswered(), Cause::Permanent)
+    }
+
+    /// Section 6.1: gateways say 503 for what may be running; only who declares it says that it is not.
+    pub(super) fn may_wait_out_503(&self) -> bool {
+        self.resuming.is_some() || self.terms.retry.repeats_503 || self.terms.repeat == Repeat::Harmless
+    }
+
+    /// The service refused the message (429, or a 503 that may be waited out).
+    pub(super) fn refused(&mut self, head: Head, body: Bytes, moment: Moment) -> Next {
+        let hint = retry::retry_after(&head.headers, moment.wall);
+        let verdict = self.promise.refused(&self.terms.retry, hint, moment);
+        self.state = State::Between;
+        self.in_doubt |= head.status == 503 && !self.terms.retry.repeats_503;
+        match verdict {
+            Verdict::Wait(wait) => {
+                self.sent = None;
+                self.news = Some(GateNews::Refused(wait));
+                Next::Admit
+            }
+            Verdict::GiveUp => {
+                self.news = hint.map(GateNews::Refused);
+                self.failing(&head, &body, moment)
+            }
+        }
+    }
+}
