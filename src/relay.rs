@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
-use crate::local::{Incoming, Port};
+use crate::local::{Incoming, Intake, Port};
 use crate::protocol::bridge::Bridge;
 use crate::protocol::driver::Driver;
 use crate::protocol::effect::{Delivery, Effect, Ended, Spilled, Tag, Ticket};
@@ -129,7 +129,7 @@ impl<P: Port> Relay<P> {
             let turn = tokio::select! {
                 biased;
                 () = &mut stop => return self.end(Turn::Ends, std::future::pending()).await,
-                turn = self.turn(true) => turn,
+                turn = self.turn(Intake::Open) => turn,
             };
             if turn != Turn::Goes {
                 return self.end(turn, stop).await;
@@ -138,10 +138,11 @@ impl<P: Port> Relay<P> {
     }
 
     /// Waits for one thing to happen, and does all that follows from it.
-    async fn turn(&mut self, reading: bool) -> Turn {
+    async fn turn(&mut self, intake: Intake) -> Turn {
         let room = !self.port.is_full();
         let (open, bytes) = self.bridge.open();
-        let reading = reading && room && open < MOST_OPEN.0 && bytes < MOST_OPEN.1;
+        let takes = room && open < MOST_OPEN.0 && bytes < MOST_OPEN.1;
+        let intake = if takes { intake } else { Intake::Paused };
         tokio::select! {
             biased;
             Some(report) = self.from_drivers.recv(), if room => {
@@ -157,7 +158,7 @@ impl<P: Port> Relay<P> {
             }
             Some(()) = self.from_alarms.recv() => self.bridge.alarm(moment()),
             Some(Ok((to, text))) = self.spills.join_next() => self.bridge.spilled(to, text, moment()),
-            incoming = self.port.next(reading) => match incoming {
+            incoming = self.port.next(intake) => match incoming {
                 Incoming::Line(line) => {
                     if let Some(trace) = &self.trace {
                         trace.line("client says", &line);
@@ -275,9 +276,11 @@ impl<P: Port> Relay<P> {
         tokio::pin!(stop);
         let until = Instant::now() + self.ending.drain;
         while turn == Turn::HangsUp || (turn != Turn::Breaks && self.owes_something()) {
+            // What it had said before it hung up is still taken.
+            let intake = if turn == Turn::HangsUp { Intake::Open } else { Intake::Paused };
             let next = tokio::select! {
                 () = &mut stop => break,
-                next = tokio::time::timeout_at(until, self.turn(turn == Turn::HangsUp)) => next,
+                next = tokio::time::timeout_at(until, self.turn(intake)) => next,
             };
             match next {
                 Ok(Turn::Goes) => {}
@@ -314,7 +317,7 @@ impl<P: Port> Relay<P> {
                 tokio::select! {
                     _ = self.farewells.join_next(), if !self.farewells.is_empty() => {}
                     Some(_) = self.from_drivers.recv() => {}
-                    incoming = self.port.next(false), if !written => broken |= incoming == Incoming::Broken,
+                    incoming = self.port.next(Intake::Paused), if !written => broken |= incoming == Incoming::Broken,
                 }
             };
             if tokio::time::timeout_at(last, step).await.is_err() {

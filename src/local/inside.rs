@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{Incoming, Port};
+use super::{Incoming, Intake, Port};
 use crate::protocol::effect::Delivery;
 
 /// The relay's end.
@@ -47,8 +47,8 @@ impl Client {
 }
 
 impl Port for Inside {
-    async fn next(&mut self, reading: bool) -> Incoming {
-        if !reading {
+    async fn next(&mut self, intake: Intake) -> Incoming {
+        if intake == Intake::Paused {
             return std::future::pending().await;
         }
         self.from_client.recv().await.map_or(Incoming::Closed, Incoming::Line)

@@ -7,6 +7,13 @@ use bytes::{Bytes, BytesMut};
 use super::Incoming;
 use crate::protocol::MAX_MESSAGE;
 
+/// Whether further input follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum More {
+    ToCome,
+    Ended,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     buffer: BytesMut,
@@ -19,11 +26,11 @@ impl Lines {
         self.buffer.extend_from_slice(chunk);
     }
 
-    /// Returns the next whole line; at the `end` of input also an unfinished one.
-    pub fn next_line(&mut self, end: bool) -> Option<Incoming> {
+    /// Returns the next whole line; at the end of input also an unfinished one.
+    pub fn next_line(&mut self, more: More) -> Option<Incoming> {
         loop {
             let found = memchr::memchr(b'\n', &self.buffer[self.scanned..]).map(|at| self.scanned + at);
-            let Some(line) = self.cut(found, end) else {
+            let Some(line) = self.cut(found, more) else {
                 return self.refuse_long();
             };
             if std::mem::take(&mut self.dropping) {
@@ -35,7 +42,7 @@ impl Lines {
         }
     }
 
-    fn cut(&mut self, found: Option<usize>, end: bool) -> Option<Bytes> {
+    fn cut(&mut self, found: Option<usize>, more: More) -> Option<Bytes> {
         match found {
             Some(at) => {
                 let mut line = self.buffer.split_to(at + 1);
@@ -43,7 +50,7 @@ impl Lines {
                 line.truncate(at);
                 Some(line.freeze())
             }
-            None if end && !self.buffer.is_empty() => {
+            None if more == More::Ended && !self.buffer.is_empty() => {
                 self.scanned = 0;
                 Some(self.buffer.split().freeze())
             }
@@ -81,11 +88,11 @@ mod tests {
             let mut got = Vec::new();
             for chunk in b"{\"a\":1}\r\n\n  \nb\nlast".chunks(size) {
                 lines.push(chunk);
-                while let Some(Incoming::Line(line)) = lines.next_line(false) {
+                while let Some(Incoming::Line(line)) = lines.next_line(More::ToCome) {
                     got.push(line);
                 }
             }
-            got.extend(match lines.next_line(true) {
+            got.extend(match lines.next_line(More::Ended) {
                 Some(Incoming::Line(line)) => Some(line),
                 _ => None,
             });
@@ -98,12 +105,12 @@ mod tests {
         let mut lines = Lines::default();
         let chunk = vec![b'x'; MAX_MESSAGE / 2 + 1];
         lines.push(&chunk);
-        assert_eq!(lines.next_line(false), None);
+        assert_eq!(lines.next_line(More::ToCome), None);
         lines.push(&chunk);
-        assert_eq!(lines.next_line(false), Some(Incoming::TooLong));
+        assert_eq!(lines.next_line(More::ToCome), Some(Incoming::TooLong));
         lines.push(&chunk);
-        assert_eq!(lines.next_line(false), None);
+        assert_eq!(lines.next_line(More::ToCome), None);
         lines.push(b"tail\nnext\n");
-        assert_eq!(lines.next_line(false), Some(Incoming::Line("next".into())));
+        assert_eq!(lines.next_line(More::ToCome), Some(Incoming::Line("next".into())));
     }
 }

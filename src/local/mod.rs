@@ -27,10 +27,19 @@ pub enum Incoming {
     Broken,
 }
 
+/// Whether lines of the client are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// They are read as they come.
+    Open,
+    /// They stay unread; that the client has gone is still noticed.
+    Paused,
+}
+
 /// One client's end of a conversation.
 pub trait Port {
-    /// Waits for what happens next; lines are read only if `reading`. Safe to cancel.
-    fn next(&mut self, reading: bool) -> impl Future<Output = Incoming> + Send;
+    /// Waits for what happens next. Safe to cancel.
+    fn next(&mut self, intake: Intake) -> impl Future<Output = Incoming> + Send;
 
     /// Takes one line for the client, without its end.
     fn deliver(&mut self, delivery: Delivery);

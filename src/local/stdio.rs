@@ -11,8 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
-use super::lines::Lines;
-use super::{Incoming, Port};
+use super::lines::{Lines, More};
+use super::{Incoming, Intake, Port};
 use crate::protocol::effect::Delivery;
 
 /// One read takes this much at the most.
@@ -62,7 +62,7 @@ impl Stdio {
 
     /// Returns the next whole line that was read already.
     fn buffered(&mut self) -> Option<Incoming> {
-        if let Some(line) = self.lines.next_line(self.ended) {
+        if let Some(line) = self.lines.next_line(if self.ended { More::Ended } else { More::ToCome }) {
             return Some(line);
         }
         (self.ended && !std::mem::replace(&mut self.told_closed, self.ended)).then_some(Incoming::Closed)
@@ -70,20 +70,21 @@ impl Stdio {
 }
 
 impl Port for Stdio {
-    async fn next(&mut self, reading: bool) -> Incoming {
-        if let Some(incoming) = reading.then(|| self.buffered()).flatten() {
+    async fn next(&mut self, intake: Intake) -> Incoming {
+        if intake == Intake::Open
+            && let Some(incoming) = self.buffered()
+        {
             return incoming;
         }
         loop {
-            let reads = reading && !self.ended;
-            let watches = !reading && !self.ended && !self.told_hung_up;
+            let waits = !self.ended && (intake == Intake::Open || !self.told_hung_up);
             tokio::select! {
                 biased;
                 () = self.writer.changed.notified() => {
                     return if self.writer.is_broken() { Incoming::Broken } else { Incoming::Drained };
                 }
-                ended = self.input.read_or_hang_up(&mut self.lines, reads), if reads || watches => {
-                    if !reads {
+                ended = self.input.read_or_hang_up(&mut self.lines, intake), if waits => {
+                    if intake == Intake::Paused {
                         self.told_hung_up = true;
                         return Incoming::HungUp;
                     }
@@ -160,8 +161,8 @@ impl Input {
     }
 
     /// Reads some more, or waits until the other end is closed; returns whether the input has ended.
-    async fn read_or_hang_up(&mut self, lines: &mut Lines, reads: bool) -> bool {
-        if reads {
+    async fn read_or_hang_up(&mut self, lines: &mut Lines, intake: Intake) -> bool {
+        if intake == Intake::Open {
             return self.read(lines).await;
         }
         self.hung_up().await;
