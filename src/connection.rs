@@ -1,6 +1,6 @@
-//! Everything one profile needs to talk: its endpoint, its credential, the way there, what is promised on it.
+//! Builds everything that one profile needs to connect: endpoint, credential, HTTP client, settings.
 //!
-//! Takes plain values. Refuses to read a command line, the environment or a terminal: `commands/profile_in_use.rs` does.
+//! Takes plain values; `commands/profile_in_use.rs` reads the command line and the environment.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::auth::{Authorizer, Credential, ExtraHeaders, Way, is_loopback};
-use crate::error::{Advise, Error, Kind, Result};
+use crate::auth::{Authorizer, Credential, ExtraHeaders, Route, is_loopback};
+use crate::error::{Error, Kind, RemedyWriter, Result};
 use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{Options, Profile, ToolNames};
 use crate::protocol::http::origin_and_path;
@@ -24,60 +24,60 @@ use crate::trace::Trace;
 const SILENCE: Duration = Duration::from_secs(60);
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// What a connection is made from.
-pub struct Given {
+/// The parts of a connection.
+pub struct ConnectionParts {
     /// The profile.
     pub profile: Profile,
-    /// What is asked of the connection, the profile's own options among it.
+    /// Options of the command line and the profile.
     pub options: Options,
-    /// Its key, or where that is found.
+    /// The key, or the key store to find it in.
     pub credential: Credential,
-    /// Headers that were asked for.
+    /// Extra request headers.
     pub extra: ExtraHeaders,
-    /// A proxy of its own.
+    /// The profile's proxy.
     pub proxy: Option<Url>,
-    /// Further roots, where the options name none.
+    /// `SSL_CERT_FILE`: root certificates used if the options name none.
     pub ca_file: Option<PathBuf>,
-    /// The file that the conversation is written into.
+    /// The `--trace` file.
     pub trace: Option<Arc<Trace>>,
-    /// Where things are remembered.
+    /// The state directory.
     pub state: Option<State>,
 }
 
-/// A profile with everything that is needed to talk to its service.
+/// A profile that is ready to connect.
 pub struct Connection {
     /// The profile.
     pub profile: Profile,
-    /// What is asked of the connection.
+    /// Options of the command line and the profile.
     pub options: Options,
-    /// Its service's endpoint.
+    /// The service's endpoint.
     pub endpoint: Url,
-    /// The way there.
+    /// Sends the requests.
     pub remote: Arc<Remote>,
-    /// The file that the conversation is written into.
+    /// The `--trace` file.
     pub trace: Option<Arc<Trace>>,
-    /// Where things are remembered.
+    /// The state directory.
     pub state: Option<State>,
 }
 
 impl Connection {
-    /// Makes everything ready; nothing is opened or sent yet.
+    /// Prepares a connection; opens and sends nothing yet.
     ///
     /// # Errors
-    /// What is wrong with the profile, or keeps its key from going to its endpoint.
-    pub fn new(given: Given) -> Result<Self> {
-        let Given { profile, options, credential, extra, proxy, ca_file, trace, state } = given;
+    /// [`Kind::Config`] for an invalid profile, or for a key that must not be sent to its endpoint.
+    pub fn new(parts: ConnectionParts) -> Result<Self> {
+        let ConnectionParts { profile, options, credential, extra, proxy, ca_file, trace, state } = parts;
         let endpoint = profile.endpoint()?;
         let allow_http = options.allow_http == Some(true);
-        let way = Way { endpoint: &endpoint, proxy: proxy.as_ref(), allow_http };
-        let authorizer = Authorizer::new(&profile, &way, credential, extra)?;
+        let route = Route { endpoint: &endpoint, proxy: proxy.as_ref(), allow_http };
+        let authorizer = Authorizer::new(&profile, &route, credential, extra)?;
         let net = Net::new(endpoint.clone(), tls_of(&options, ca_file), proxies_of(&endpoint, proxy));
         let remote = Arc::new(Remote::new(net, authorizer, trace.clone()));
         Ok(Self { profile, options, endpoint, remote, trace, state })
     }
 
-    /// Returns the settings of a conversation; `advise` writes remedies for whoever holds it.
-    pub fn settings(&self, advise: Advise) -> Settings {
+    /// Returns the settings of a conversation; `advise` formats its remedies.
+    pub fn settings(&self, advise: RemedyWriter) -> Settings {
         let (service, options) = (&self.profile.service, &self.options);
         let silence = options.timeout.unwrap_or(SILENCE);
         Settings {
@@ -110,10 +110,10 @@ impl Connection {
     }
 }
 
-/// Makes sure that this version speaks the wire of a profile's service.
+/// Checks that this version supports the wire of a profile's service.
 ///
 /// # Errors
-/// [`Kind::Config`] where it does not.
+/// [`Kind::Config`] if it does not.
 pub fn check_wire(profile: &Profile) -> Result<()> {
     let service = &profile.service;
     match service.wire {
@@ -121,7 +121,7 @@ pub fn check_wire(profile: &Profile) -> Result<()> {
         ServiceWire::AgentStack => Err(Error::new(
             Kind::Config,
             format!(
-                "{} speaks a wire of its own, which this version of asistry does not speak yet",
+                "{} uses its own protocol, which this version of asistry does not support yet",
                 service.title
             ),
         )
@@ -137,12 +137,12 @@ fn tls_of(options: &Options, ca_file: Option<PathBuf>) -> TlsOptions {
     }
 }
 
-/// A proxy of the environment has no part in plain `http` that stays on this machine: it would read a key that
-/// is allowed in the clear only because it stays here.
+/// Ignores the environment's proxy for plain `http` to this machine: it would read a key that may be sent
+/// unencrypted only because it stays here.
 fn proxies_of(endpoint: &Url, of_profile: Option<Url>) -> Proxies {
     match of_profile {
         Some(url) => Proxies::One(url),
-        None if endpoint.scheme() == "http" && is_loopback(endpoint) => Proxies::Avoided,
-        None => Proxies::OfTheEnvironment,
+        None if endpoint.scheme() == "http" && is_loopback(endpoint) => Proxies::None,
+        None => Proxies::Environment,
     }
 }

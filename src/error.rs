@@ -1,8 +1,7 @@
-//! What went wrong: a kind, one plain sentence, its cause, and a [`Remedy`].
+//! Errors: a kind, one plain sentence, the cause, and a [`Remedy`].
 //!
-//! Refuses to know who reads it: `commands` turns an [`Error`] into an exit code and a [`Remedy`] into a line,
-//! `protocol` makes a JSON-RPC error of it, `ui` text. The one table of this crate that maps a kind to both
-//! codes is [`TABLE`].
+//! [`TABLE`] alone maps a kind to its exit code and JSON-RPC code. Refuses to format for a reader: `commands` turns
+//! an [`Error`] into an exit code and a [`Remedy`] into a line, `protocol` into a JSON-RPC error, `ui` into text.
 
 mod remedy;
 
@@ -13,51 +12,51 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub use remedy::{Advise, Filter, KeyHome, Remedy};
+pub use remedy::{Filter, Remedy, RemedyWriter, UsableStores};
 
-/// Result with the crate's own [`Error`].
+/// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Names what kind of failure it was; every kind has one row in [`TABLE`].
+/// The kind of a failure; each has one row in [`TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The service, or one of its tools, said no.
+    /// The service or one of its tools reported an error.
     ServiceError,
     /// The command line or a tool's arguments are wrong.
     Usage,
     /// A profile, a service file or the configuration is wrong.
     Config,
-    /// A key is bound to another origin than the one it would be sent to.
+    /// A key is bound to another origin than the request's.
     OriginMismatch,
-    /// There is no key, or a login is needed.
+    /// No key, or a login is needed.
     AuthRequired,
     /// The service rejected the key or the login.
     AuthDenied,
-    /// The key store cannot be used.
+    /// The key store is unavailable.
     KeyStore,
-    /// The service limits the rate and the wait would pass `--max-wait`.
+    /// Rate limited for longer than `--max-wait`.
     RateLimited,
-    /// No connection could be made: nothing was sent.
+    /// No connection could be made; nothing was sent.
     Unreachable,
-    /// Nothing was heard for `--timeout`, or `--max-time` has passed.
+    /// The service was silent for `--timeout`, or `--max-time` has passed.
     Timeout,
-    /// The connection ended before the answer was whole.
+    /// The connection ended before the response was complete.
     ConnectionLost,
-    /// An HTTP status that is no answer of the protocol.
+    /// An HTTP status that the protocol does not provide for.
     UpstreamHttp,
-    /// The two parties have no protocol version in common.
+    /// Client and service have no protocol version in common.
     EraMismatch,
-    /// The answer made no sense.
+    /// The response was not valid.
     ProtocolViolation,
-    /// This side's own filters forbid the tool.
+    /// A local filter hides the tool.
     ToolDenied,
-    /// The result is there and cannot be written.
+    /// The call succeeded, but its result cannot be written.
     Output,
-    /// The person answered no.
+    /// The user answered no.
     Declined,
-    /// The person or the client stopped it.
+    /// The user or the client interrupted it.
     Interrupted,
-    /// A defect in asistry itself.
+    /// A bug in asistry.
     Bug,
 }
 
@@ -75,21 +74,21 @@ const fn row(kind: Kind, name: &'static str, exit: u8, json_rpc: i32) -> Row {
 }
 
 impl Row {
-    /// It comes before the call is sent, or is the service's word that the call did not run.
+    /// The call did not run: it was not sent, or the service says so.
     const fn unsent(self) -> Self {
         Self { unsent: true, ..self }
     }
 
-    /// The next call would meet it too.
+    /// The next call would fail in the same way.
     const fn lasting(self) -> Self {
         Self { lasting: true, ..self }
     }
 }
 
-/// Kind, name in `data.kind`, exit code, JSON-RPC code; what it says of the call, and of the next one.
+/// Kind, name in `data.kind`, exit code, JSON-RPC code, and the two flags above.
 ///
-/// `-32001` and `-32029` are the only codes of our own in the reserved range, because the services
-/// document them; everything else is `-32603`.
+/// `-32001` and `-32029` are the services' documented codes; every other kind is `-32603` (JSON-RPC 2.0, section
+/// 5.1, internal error).
 const TABLE: &[Row] = &[
     row(Kind::ServiceError, "service_error", 1, -32603),
     row(Kind::Usage, "usage", 2, -32603).unsent(),
@@ -112,7 +111,7 @@ const TABLE: &[Row] = &[
     row(Kind::Bug, "bug", 70, -32603).lasting(),
 ];
 
-/// Every exit code and what it means, for people.
+/// Every exit code and its meaning.
 pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "Done"),
     (1, "The service or the tool reported an error, or the result could not be written"),
@@ -131,13 +130,13 @@ impl Kind {
         TABLE.iter().find(|row| row.kind == self).unwrap_or(&TABLE[TABLE.len() - 1])
     }
 
-    /// Returns the word that stands for this kind in `data.kind` and in `--json` failures.
+    /// Returns the kind's name in `data.kind` and in `--json` failures.
     pub fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// Returns the kind of this name.
-    pub fn named(name: &str) -> Option<Self> {
+    /// Returns the kind with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.name == name).map(|row| row.kind)
     }
 
@@ -146,12 +145,12 @@ impl Kind {
         self.row().exit
     }
 
-    /// Says whether a failure of this kind, of which nothing else is known, means that the call did not run.
+    /// Returns whether a failure of this kind alone proves that the call did not run.
     pub fn is_unsent(self) -> bool {
         self.row().unsent
     }
 
-    /// Says whether the next call would fail in the same way.
+    /// Returns whether the next call would fail in the same way.
     pub fn is_lasting(self) -> bool {
         self.row().lasting
     }
@@ -162,7 +161,7 @@ impl Kind {
     }
 }
 
-/// Says what happened, why, and what to do next.
+/// A failure: what happened, why, and what to do next.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: Kind,
@@ -202,21 +201,21 @@ pub struct Details {
     pub code: Option<i64>,
     /// How long the service asked to wait.
     pub retry_after: Option<Duration>,
-    /// The service's own name for the failed request.
+    /// The service's id of the failed request.
     pub trace_id: Option<Box<str>>,
-    /// Whether the call may have run all the same; `None` for what only reads.
+    /// Whether the call may have run; `None` for requests that only read.
     pub executed: Option<Executed>,
     /// What a call brought that was made, and cannot be shown as it was asked for.
     pub result: Option<Box<Value>>,
 }
 
 impl Error {
-    /// Makes an error of one kind from one plain sentence without a full stop.
+    /// Creates an error from a kind and one plain sentence without a full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None, remedy: None, details: Details::default() }
     }
 
-    /// Keeps the cause; the sentence names it too, as far as it helps a person.
+    /// Adds the cause as `source`; the sentence names it too where that helps.
     #[must_use]
     pub fn caused_by(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
         self.source = Some(Arc::new(cause));
@@ -236,9 +235,9 @@ impl Error {
         self
     }
 
-    /// Writes the remedy out as the line that a person reads.
+    /// Replaces the remedy by its text.
     #[must_use]
-    pub fn advised(mut self, advise: &Advise) -> Self {
+    pub fn with_hint_text(mut self, advise: &RemedyWriter) -> Self {
         self.remedy = self.remedy.map(|remedy| Box::new(Remedy::Advice(advise.line(&remedy).into())));
         self
     }
@@ -264,35 +263,35 @@ impl Error {
         self
     }
 
-    /// Adds the service's own name for the failed request.
+    /// Adds the service's id of the failed request.
     #[must_use]
     pub fn trace_id(mut self, trace_id: Option<String>) -> Self {
         self.details.trace_id = trace_id.map(String::into_boxed_str);
         self
     }
 
-    /// Adds whether the call may have run although no answer came.
+    /// Sets whether the call may have run.
     #[must_use]
     pub fn executed(mut self, executed: Executed) -> Self {
         self.details.executed = Some(executed);
         self
     }
 
-    /// Adds what the call brought: it was made, and its result must not be lost.
+    /// Adds the result of a call that succeeded, so that it is not lost.
     #[must_use]
     pub fn with_result(mut self, result: Value) -> Self {
         self.details.result = Some(Box::new(result));
         self
     }
 
-    /// Leaves out whether it may have run: nobody needs to ask of what only reads.
+    /// Removes [`Details::may_have_executed`], which does not matter for requests that only read.
     #[must_use]
-    pub fn of_reading(mut self) -> Self {
+    pub fn without_execution_doubt(mut self) -> Self {
         self.details.executed = None;
         self
     }
 
-    /// Takes secrets out of everything that a service could have put there; a remedy that repeats one is dropped.
+    /// Masks secrets in all text that came from a service; drops a remedy that contains one.
     #[must_use]
     pub fn masked(mut self, mask: impl Fn(&str) -> String) -> Self {
         self.message = mask(&self.message);
@@ -305,16 +304,16 @@ impl Error {
         self
     }
 
-    /// Says the whole sentence anew, with what was being done around it.
+    /// Replaces the sentence.
     #[must_use]
-    pub fn within(mut self, sentence: String) -> Self {
+    pub fn with_message(mut self, sentence: String) -> Self {
         self.message = sentence;
         self
     }
 
-    /// Says that it is a failure of another kind, to whoever caused it.
+    /// Replaces the kind.
     #[must_use]
-    pub fn of_kind(mut self, kind: Kind) -> Self {
+    pub fn with_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }
@@ -324,12 +323,12 @@ impl Error {
         self.kind
     }
 
-    /// Returns the sentence alone.
+    /// Returns the sentence.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Returns what to do next, where that is a line of text already.
+    /// Returns the remedy's text, if it is [`Remedy::Advice`].
     pub fn advice(&self) -> Option<&str> {
         match self.remedy.as_deref() {
             Some(Remedy::Advice(line)) => Some(line),
@@ -342,7 +341,7 @@ impl Error {
         self.remedy.as_deref()
     }
 
-    /// Returns the facts beside the sentence.
+    /// Returns the machine-readable facts.
     pub fn details(&self) -> &Details {
         &self.details
     }

@@ -1,7 +1,6 @@
-//! Private files: made for their owner only, replaced as a whole, locked with a deadline.
+//! Private files: mode 0600, replaced atomically, locked with a deadline.
 //!
-//! Refuses to wait forever for a lock, to leave half a file behind, and to write into a file that others can read:
-//! it is made private first.
+//! Never waits forever for a lock, never leaves half a file, and makes a file private before writing to it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -9,42 +8,39 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A lock that another process holds is tried again after this time.
-const AGAIN: Duration = Duration::from_millis(10);
+/// How often to retry a lock that another process holds.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Holds the right to change something, until it is dropped or the process ends.
+/// A file lock, held until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
-/// Locks a file, which is made where there is none; `None` when another process still has it after `patience`.
+/// Locks a file and creates it if needed; `None` if another process still holds the lock after `timeout`.
 ///
 /// # Errors
-/// A directory or a file that cannot be made.
-pub async fn lock(path: &Path, patience: Duration) -> io::Result<Option<Lock>> {
-    let mut attempts = Attempts::begin(path, patience)?;
+/// The directory or the file cannot be created.
+pub async fn lock(path: &Path, timeout: Duration) -> io::Result<Option<Lock>> {
+    let mut attempts = Attempts::begin(path, timeout)?;
     loop {
         match attempts.next()? {
             Attempt::Locked(lock) => return Ok(Some(lock)),
-            Attempt::Again => tokio::time::sleep(AGAIN).await,
+            Attempt::Again => tokio::time::sleep(RETRY_INTERVAL).await,
             Attempt::TooLate => return Ok(None),
         }
     }
 }
 
-/// As [`lock`], and blocks the thread.
+/// As [`lock`], but blocks the thread.
 ///
 /// # Errors
 /// As [`lock`].
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the system tells nobody that a lock is free; there is a deadline"
-)]
-pub fn lock_blocking(path: &Path, patience: Duration) -> io::Result<Option<Lock>> {
-    let mut attempts = Attempts::begin(path, patience)?;
+#[expect(clippy::disallowed_methods, reason = "there is no event for a released lock; there is a deadline")]
+pub fn lock_blocking(path: &Path, timeout: Duration) -> io::Result<Option<Lock>> {
+    let mut attempts = Attempts::begin(path, timeout)?;
     loop {
         match attempts.next()? {
             Attempt::Locked(lock) => return Ok(Some(lock)),
-            Attempt::Again => std::thread::sleep(AGAIN),
+            Attempt::Again => std::thread::sleep(RETRY_INTERVAL),
             Attempt::TooLate => return Ok(None),
         }
     }
@@ -62,11 +58,11 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn begin(path: &Path, patience: Duration) -> io::Result<Self> {
+    fn begin(path: &Path, timeout: Duration) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
             private_directory(directory)?;
         }
-        Ok(Self { file: Some(private_file(path)?), until: Instant::now() + patience })
+        Ok(Self { file: Some(private_file(path)?), until: Instant::now() + timeout })
     }
 
     fn next(&mut self) -> io::Result<Attempt> {
@@ -80,22 +76,22 @@ impl Attempts {
     }
 }
 
-/// Whether a change must outlive a power cut.
+/// Whether a change must survive a power failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// It is on the disk when the call returns.
+    /// Synced to disk before the call returns.
     Durable,
-    /// The system writes it when it likes.
+    /// Written by the system later.
     Lazy,
 }
 
-/// Replaces a file as a whole: after a crash it holds the old content or the new one. Readable by its owner
-/// only. Whoever replaces it holds its lock, so what an interrupted replacement left is nobody's.
+/// Replaces a file atomically: after a crash it has the old content or the new one. Its mode is 0600. The caller
+/// holds the file's lock, so a leftover temporary file belongs to an interrupted replacement and is removed.
 ///
 /// # Errors
-/// What the file system says.
+/// Any IO error.
 pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
-    // Who keeps the file elsewhere and links to it goes on keeping it there.
+    // Follows a symbolic link, so that the link stays.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut name = OsString::from(".asistry-");
@@ -105,7 +101,7 @@ pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Resul
     {
         return Err(e);
     }
-    // A temporary file is 0600 from the beginning.
+    // tempfile creates it with mode 0600.
     let mut file = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempfile_in(directory)?;
     file.write_all(content)?;
     if durability == Durability::Durable {
@@ -119,10 +115,10 @@ pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Resul
     Ok(())
 }
 
-/// Opens a file for locking, and makes it where there is none; readable by its owner only.
+/// Opens a file for locking and creates it with mode 0600 if needed.
 ///
 /// # Errors
-/// What the file system says.
+/// Any IO error.
 pub fn private_file(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create(true).truncate(false);
@@ -131,10 +127,10 @@ pub fn private_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Makes a directory that only its owner may enter, and those above it.
+/// Creates a directory with mode 0700, and its parents.
 ///
 /// # Errors
-/// What the file system says.
+/// Any IO error.
 pub fn private_directory(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
@@ -142,15 +138,15 @@ pub fn private_directory(path: &Path) -> io::Result<()> {
     builder.recursive(true).create(path)
 }
 
-/// Opens a file to write at its end, 0600; returns whether it was open to others until now.
+/// Opens a file for appending, mode 0600; returns whether other users could read or write it before.
 ///
 /// # Errors
-/// What the system says; [`io::ErrorKind::PermissionDenied`] where it cannot be made private.
+/// Any IO error; [`io::ErrorKind::PermissionDenied`] if the file cannot be made private.
 pub fn append_private(path: &Path) -> io::Result<(File, bool)> {
     open_private(path, File::options().append(true))
 }
 
-/// Opens an emptied file to write, 0600; returns whether it was open to others until now.
+/// Truncates a file and opens it for writing, mode 0600; returns whether other users could read or write it before.
 ///
 /// # Errors
 /// As [`append_private`].
@@ -163,8 +159,8 @@ pub fn create_private(path: &Path) -> io::Result<(File, bool)> {
     Ok((file, mended))
 }
 
-/// Says what [`append_private`] and [`create_private`] have changed.
-pub fn mended(path: &Path) -> String {
+/// Returns the note for a file that [`append_private`] or [`create_private`] has made private.
+pub fn now_private(path: &Path) -> String {
     format!("note: {} was readable by other users; it is now readable by you only", path.display())
 }
 
@@ -176,7 +172,7 @@ fn open_private(path: &Path, options: &mut std::fs::OpenOptions) -> io::Result<(
     let is_open = metadata.is_file() && metadata.permissions().mode() & 0o077 != 0;
     if is_open {
         file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(|e| {
-            io::Error::new(e.kind(), format!("other users can read it, and it cannot be closed to them: {e}"))
+            io::Error::new(e.kind(), format!("other users can read it, and its mode cannot be changed: {e}"))
         })?;
     }
     Ok((file, is_open))
@@ -187,10 +183,10 @@ fn open_private(path: &Path, options: &mut std::fs::OpenOptions) -> io::Result<(
     Ok((options.create(true).open(path)?, false))
 }
 
-/// Returns the command that takes a file away from others, where they can read it.
+/// Returns the command that makes a file private, if other users can read it.
 ///
 /// # Errors
-/// What the file system says.
+/// Any IO error.
 pub fn remedy_for_shared(path: &Path) -> io::Result<Option<String>> {
     #[cfg(unix)]
     {

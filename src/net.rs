@@ -1,7 +1,7 @@
-//! The one configured HTTP client: TLS, proxies, pooling.
+//! The HTTP client: TLS, proxies, connection pool.
 //!
-//! Refuses redirects (the protocol decides about them) and to load the system's certificates where no
-//! TLS is spoken: that alone costs more than all the rest of the start.
+//! Follows no redirects (`protocol/exchange` decides about them), and does not load the system's certificates for a
+//! plain `http` endpoint: that takes 3 ms, most of the start-up time.
 
 pub mod descriptors;
 
@@ -20,31 +20,31 @@ use crate::error::{Error, Kind, Result};
 use crate::protocol::driver::Reach;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Node closes an idle connection after 5 s, and a request that crosses the close is in doubt.
+/// Node closes idle connections after 5 s; a request sent at that moment may or may not have run.
 const PLAIN_POOL_IDLE: Duration = Duration::from_secs(4);
-/// Load balancers close an idle connection after 60 s.
+/// Load balancers close idle connections after 60 s.
 const TLS_POOL_IDLE: Duration = Duration::from_secs(50);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// TLS beyond the system's trust store.
 #[derive(Clone, Debug, Default)]
 pub struct TlsOptions {
-    /// `--ca-file`: further roots, PEM.
+    /// `--ca-file`: additional root certificates, PEM.
     pub ca_file: Option<PathBuf>,
     /// `--client-cert`: certificate and private key in one PEM file.
     pub client_cert: Option<PathBuf>,
-    /// `--insecure`: no certificate is checked.
+    /// `--insecure`: certificates are not verified.
     pub insecure: bool,
 }
 
-/// The way to the endpoint.
+/// Which proxy to use.
 #[derive(Clone)]
 pub enum Proxies {
-    /// As the usual variables of the environment say.
-    OfTheEnvironment,
-    /// Straight, whatever they say.
-    Avoided,
-    /// By way of this one, which may have a password.
+    /// As `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    Environment,
+    /// None; the variables are ignored.
+    None,
+    /// This one; its URL may contain a password.
     One(Url),
 }
 
@@ -52,7 +52,7 @@ impl Proxies {
     fn one(&self) -> Option<&Url> {
         match self {
             Self::One(url) => Some(url),
-            Self::OfTheEnvironment | Self::Avoided => None,
+            Self::Environment | Self::None => None,
         }
     }
 }
@@ -60,14 +60,14 @@ impl Proxies {
 impl fmt::Debug for Proxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OfTheEnvironment => f.write_str("OfTheEnvironment"),
-            Self::Avoided => f.write_str("Avoided"),
+            Self::Environment => f.write_str("Environment"),
+            Self::None => f.write_str("None"),
             Self::One(url) => f.debug_tuple("One").field(&url.host_str()).finish(),
         }
     }
 }
 
-/// Builds the client when it is first needed, and once.
+/// An HTTP client that is built once, on first use.
 #[derive(Clone, Debug)]
 pub struct Net {
     inner: Arc<Inner>,
@@ -82,12 +82,12 @@ struct Inner {
 }
 
 impl Net {
-    /// Prepares a client for this endpoint; nothing is opened or read yet.
+    /// Configures a client for this endpoint; opens and reads nothing yet.
     pub fn new(endpoint: Url, tls: TlsOptions, proxies: Proxies) -> Self {
         Self { inner: Arc::new(Inner { endpoint, tls, proxies, client: OnceCell::new() }) }
     }
 
-    /// Builds a client to see whether that goes well.
+    /// Builds a client only to check the configuration.
     ///
     /// # Errors
     /// [`Kind::Config`] for certificates that cannot be read.
@@ -95,7 +95,7 @@ impl Net {
         build(&self.inner).map(drop)
     }
 
-    /// Returns the client; the first caller builds it, on another thread where that takes long.
+    /// Returns the client. The first call builds it, on another thread if certificates must be loaded.
     ///
     /// # Errors
     /// [`Kind::Config`] for certificates that cannot be read.
@@ -126,7 +126,7 @@ fn build(inner: &Inner) -> Result<reqwest::Client> {
         .http2_keep_alive_while_idle(true)
         .http2_adaptive_window(true)
         .pool_idle_timeout(if plain { PLAIN_POOL_IDLE } else { TLS_POOL_IDLE });
-    // Section 6.2: GOAWAY and REFUSED_STREAM are no proof that a call did not run, so nothing is sent again beneath us.
+    // Only `protocol` decides whether a request may be sent again; reqwest would repeat it after GOAWAY.
     builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
     if plain {
         builder = builder.tls_certs_only(std::iter::empty());
@@ -134,7 +134,7 @@ fn build(inner: &Inner) -> Result<reqwest::Client> {
         let pem = read(path, "the CA file")?;
         let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| unreadable(path, &cause(&e)))?;
         if roots.is_empty() {
-            return Err(unreadable(path, "there is no certificate in it"));
+            return Err(unreadable(path, "it contains no certificate"));
         }
         builder = builder.tls_certs_merge(roots);
     }
@@ -147,11 +147,11 @@ fn build(inner: &Inner) -> Result<reqwest::Client> {
         builder = builder.danger_accept_invalid_certs(true);
     }
     builder = match &inner.proxies {
-        Proxies::OfTheEnvironment => builder,
-        Proxies::Avoided => builder.no_proxy(),
+        Proxies::Environment => builder,
+        Proxies::None => builder.no_proxy(),
         Proxies::One(url) => {
             let unusable = |e: reqwest::Error| {
-                Error::new(Kind::Config, format!("the proxy of the profile cannot be used: {}", cause(&e)))
+                Error::new(Kind::Config, format!("the profile's proxy cannot be used: {}", cause(&e)))
             };
             builder.proxy(reqwest::Proxy::all(url.clone()).map_err(unusable)?)
         }
@@ -167,10 +167,10 @@ fn read(path: &Path, what: &str) -> Result<Vec<u8>> {
 }
 
 fn unreadable(path: &Path, why: &str) -> Error {
-    Error::new(Kind::Config, format!("{} holds no usable PEM: {why}", path.display()))
+    Error::new(Kind::Config, format!("{} contains no usable PEM: {why}", path.display()))
 }
 
-/// Says how far a call came that failed.
+/// Returns how far a failed request came.
 pub fn reach(error: &reqwest::Error) -> Reach {
     match error.is_connect() {
         false => Reach::Connected,
@@ -181,7 +181,7 @@ pub fn reach(error: &reqwest::Error) -> Reach {
     }
 }
 
-/// Returns what is wrong with the peer's certificate.
+/// Returns why the service's certificate was rejected.
 fn rejected_certificate(error: &reqwest::Error) -> Option<&CertificateError> {
     match find(error) {
         Some(rustls::Error::InvalidCertificate(why)) => Some(why),
@@ -189,13 +189,13 @@ fn rejected_certificate(error: &reqwest::Error) -> Option<&CertificateError> {
     }
 }
 
-/// Says whether the peer shows the certificate of an authority (CA:TRUE) as its own.
+/// Returns whether the service presents a CA certificate (CA:TRUE) as its own.
 fn shows_an_authority(error: &reqwest::Error) -> bool {
     let Some(CertificateError::Other(why)) = rejected_certificate(error) else { return false };
     matches!(why.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// Returns the innermost reason of a failure, which is the one that helps; it never holds a URL.
+/// Returns the innermost cause, the most specific one; it never contains a URL.
 pub fn cause(error: &reqwest::Error) -> String {
     if shows_an_authority(error) {
         return "its certificate is that of an authority (CA:TRUE), which no service may show as its own"
@@ -208,17 +208,17 @@ pub fn cause(error: &reqwest::Error) -> String {
     }
 }
 
-/// Returns the outermost cause of a type.
+/// Returns the outermost cause of type `T`.
 fn find<T: StdError + 'static>(error: &reqwest::Error) -> Option<&T> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// Returns an error and its causes, from the outside in.
+/// Iterates over an error and its causes, outermost first.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     std::iter::successors(Some(error as &(dyn StdError + 'static)), |error| cause_of(*error))
 }
 
-/// What an IO error wraps is its cause too.
+/// Returns the cause of an error, including one wrapped in an IO error.
 fn cause_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),

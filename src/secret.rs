@@ -1,26 +1,26 @@
 //! A value that cannot be printed, logged or serialised, and is zeroed when dropped.
 //!
-//! Refuses to be opened outside `auth/`: a test reads the tree for `.expose(`.
+//! Only `auth/` may open it: a test searches the source for `.expose(`.
 
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Holds a key, token or password; `Debug` shows only that there is one.
+/// A key, token or password; `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over; the caller keeps no other copy.
+    /// Takes ownership of the text; the caller must keep no copy.
     pub fn new(text: String) -> Self {
         Self::from(Zeroizing::new(text))
     }
 
-    /// Opens the secret. Only `auth/` may call this.
+    /// Returns the secret. Only `auth/` may call this.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Says whether there is nothing in it.
+    /// Returns whether the secret is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -45,7 +45,7 @@ impl From<Zeroizing<String>> for Secret {
     }
 }
 
-/// Keeps this process's memory out of core dumps and away from debuggers, from its first secret on.
+/// Disables core dumps and, on Linux, debugger access; called when the first secret is created.
 #[cfg(unix)]
 fn forbid_dumps() {
     use rustix::process::{Resource, getrlimit, setrlimit};

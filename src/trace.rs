@@ -1,7 +1,7 @@
-//! `--trace FILE`: the conversation as it passed, in the form that the tests replay.
+//! `--trace FILE`: records the conversation in the format that the tests replay.
 //!
-//! Recorded above the signing step, so no credential is in it; what looks like a key inside a message is
-//! masked all the same. Refuses to hold up the conversation: a file that cannot be written ends the trace.
+//! Records before requests are signed, so credentials are not included; also masks text in messages that looks like
+//! a key. A file that cannot be written ends the trace, never the conversation.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,10 +15,10 @@ use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::service::key_prefixes;
 
-/// How credentials begin that are not keys of a built-in service; what follows one of these is masked.
+/// Prefixes of credentials that no built-in service issues; the text after one is masked.
 const OTHER_PREFIXES: &[&str] = &["Bearer ", "sk-"];
 
-/// Writes a conversation down.
+/// A trace file.
 #[derive(Debug)]
 pub struct Trace {
     file: Mutex<Option<File>>,
@@ -26,28 +26,28 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Creates the file, readable by its owner only; `%p` in the name is the process id.
+    /// Creates the file with mode 0600; `%p` in the name becomes the process id.
     ///
     /// # Errors
-    /// [`Kind::Usage`] where it cannot be created.
+    /// [`Kind::Usage`] if it cannot be created.
     pub fn create(path: &str) -> Result<Self> {
         let path = path.replace("%p", &std::process::id().to_string());
         let fail =
             |e: std::io::Error| Error::new(Kind::Usage, format!("--trace {path} cannot be written: {e}"));
         let (mut file, mended) = files::create_private(Path::new(&path)).map_err(fail)?;
         if mended {
-            tracing::warn!("{}", files::mended(Path::new(&path)));
+            tracing::warn!("{}", files::now_private(Path::new(&path)));
         }
         writeln!(file, "# asistry {}", env!("CARGO_PKG_VERSION")).map_err(fail)?;
         Ok(Self { file: Mutex::new(Some(file)), signs: OnceLock::new() })
     }
 
-    /// Masks what this one signs with, wherever it comes back: not every key looks like one.
-    pub fn hide_what_signs(&self, authorizer: Arc<Authorizer>) {
+    /// Masks this authorizer's credentials as well: not every key has a known prefix.
+    pub fn mask_secrets_of(&self, authorizer: Arc<Authorizer>) {
         let _ = self.signs.set(authorizer);
     }
 
-    /// Writes one line: who does what, then the text on one line; keys in either are masked.
+    /// Writes one line: `who`, then the text with line breaks replaced; keys in both are masked.
     pub fn line(&self, who: &str, text: &[u8]) {
         let line = Bytes::from([who.as_bytes(), b" ", text].concat());
         let line = self.signs.get().map_or(line.clone(), |signs| signs.without_secrets(line.clone()));
@@ -60,7 +60,7 @@ impl Trace {
     }
 }
 
-/// Replaces what follows the beginning of a key.
+/// Masks the text after each known prefix of a key.
 fn masked(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

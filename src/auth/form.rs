@@ -1,19 +1,19 @@
-//! What a key looks like, before anything is stored or sent.
+//! Checks the form of a key before it is stored or sent.
 //!
-//! Refuses what cannot be the key of the chosen service, and says what it is instead where that is known.
-//! Never guesses a service from a key: a prefix is only held against the service that somebody chose.
+//! Refuses a key of another service or of a model provider and names its owner. Never chooses a service by a key's
+//! prefix.
 
 use crate::error::{Error, Kind};
 use crate::profile::Profile;
 use crate::secret::Secret;
 use crate::service::Service;
 
-/// No key or token is longer, in bytes.
+/// Maximum length of a key or token, in bytes.
 pub const LONGEST: usize = 8192;
-/// Fewer characters are masked wholly.
+/// Shorter keys are masked completely.
 const SHORTEST_WITH_END: usize = 20;
 const PREVIEW: &str = "is the masked preview of a key, not the key";
-/// Keys of model providers lie beside those of the services, on the same screens.
+/// Prefixes of model providers' keys, which are easily pasted by mistake.
 const MODEL_PROVIDERS: &[(&str, &str)] = &[
     ("sk-ant-", "Anthropic"),
     ("sk-or-", "OpenRouter"),
@@ -24,12 +24,12 @@ const MODEL_PROVIDERS: &[(&str, &str)] = &[
     ("hf_", "Hugging Face"),
 ];
 
-/// Why something is not taken for a key.
+/// Why a text is not accepted as a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfit {
-    /// The rest of a sentence that begins with “the key”.
+    /// The predicate of a sentence that begins with “the key”.
     pub why: String,
-    /// Whether `--force` takes it all the same.
+    /// Whether `--force` overrides it.
     pub can_be_forced: bool,
 }
 
@@ -42,16 +42,16 @@ impl Unfit {
         Self { why: why.into(), can_be_forced: true }
     }
 
-    /// Makes it an error; `source` says which key is meant.
-    pub fn told(&self, source: &dyn std::fmt::Display, profile: &Profile) -> Error {
+    /// Converts to an error; `source` says where the key is from.
+    pub fn into_error(&self, source: &dyn std::fmt::Display, profile: &Profile) -> Error {
         let page = &profile.service.auth.key_page;
         let whence = if page.is_empty() { String::new() } else { format!(" from {page}") };
         Error::new(Kind::AuthRequired, format!("the key {source} {}", self.why))
-            .hint(format!("take the whole key{whence}"))
+            .hint(format!("copy the whole key{whence}"))
     }
 }
 
-/// Takes off what comes along by copying: white space around it, and `Bearer `.
+/// Removes surrounding whitespace and a leading `Bearer `.
 pub fn trimmed(key: &Secret) -> Secret {
     let text = key.expose().trim_start_matches('\u{feff}').trim();
     let bare = match text.split_once(char::is_whitespace) {
@@ -61,35 +61,35 @@ pub fn trimmed(key: &Secret) -> Secret {
     Secret::new(bare.to_owned())
 }
 
-/// Checks what can be sent at all: some visible ASCII characters, not too many.
+/// Checks that a key can be sent: at least one visible ASCII character, at most [`LONGEST`] bytes.
 ///
 /// # Errors
-/// What is wrong, which nothing can force.
+/// [`Unfit`], which cannot be forced.
 pub fn sendable(key: &Secret) -> Result<(), Unfit> {
     let text = key.expose();
     if text.is_empty() || text.eq_ignore_ascii_case("bearer") {
         return Err(Unfit::never("is empty"));
     }
     if text.len() > LONGEST {
-        return Err(Unfit::never("is longer than any key: more than 8192 characters"));
+        return Err(Unfit::never("is longer than any key (8192 characters)"));
     }
     if text.chars().any(|c| c.is_control()) {
-        return Err(Unfit::never("has line breaks or other control characters in it"));
+        return Err(Unfit::never("contains line breaks or other control characters"));
     }
-    // A preview often holds `…` or `•`, which no header can carry either.
+    // A masked preview often contains `…` or `•`, which no header can carry.
     if !text.is_ascii() && is_preview(text) {
         return Err(Unfit::never(PREVIEW));
     }
     if !text.is_ascii() {
-        return Err(Unfit::never("has characters in it that no key has"));
+        return Err(Unfit::never("contains characters that no key has"));
     }
     Ok(())
 }
 
-/// Checks the form of a trimmed key by its service.
+/// Checks a trimmed key against its service's prefixes.
 ///
 /// # Errors
-/// What is wrong.
+/// [`Unfit`].
 pub fn checked(service: &Service, key: &Secret) -> Result<(), Unfit> {
     sendable(key)?;
     let text = key.expose();
@@ -97,10 +97,10 @@ pub fn checked(service: &Service, key: &Secret) -> Result<(), Unfit> {
         return Err(Unfit::unless_forced(PREVIEW));
     }
     if text.contains(char::is_whitespace) {
-        return Err(Unfit::unless_forced("has white space in it"));
+        return Err(Unfit::unless_forced("contains whitespace"));
     }
     if text.contains(['"', '\'', '`']) {
-        return Err(Unfit::unless_forced("has quotes in it"));
+        return Err(Unfit::unless_forced("contains quotes"));
     }
     let prefixes = &service.auth.key_prefixes;
     let matching = prefixes.iter().find(|prefix| text.starts_with(prefix.as_str()));
@@ -113,7 +113,7 @@ pub fn checked(service: &Service, key: &Secret) -> Result<(), Unfit> {
             let title = &service.title;
             Err(Unfit::unless_forced(match origin_of(text) {
                 Some(other) => format!("is {other}; keys of {title} begin with {wanted}"),
-                None => format!("is no key of {title}: those begin with {wanted}"),
+                None => format!("is not a key of {title}: those begin with {wanted}"),
             }))
         }
     }
@@ -123,16 +123,16 @@ fn is_preview(text: &str) -> bool {
     text.contains(['…', '•', '*', '●', '·']) || text.contains("...")
 }
 
-/// Says whether a text is as long as a key and begins like one of some service: then it is not repeated.
+/// Returns whether a text has the length and prefix of a key of any service, so that it must not be printed.
 pub fn is_known(text: &str) -> bool {
     text.len() >= SHORTEST_WITH_END && origin_of(text).is_some()
 }
 
-/// Says whose key has the form of another's; used for words only, never for a choice.
+/// Names the owner of a key's prefix; used for messages only.
 fn origin_of(text: &str) -> Option<String> {
     let provider = MODEL_PROVIDERS.iter().find(|(prefix, _)| text.starts_with(prefix));
     if let Some((_, name)) = provider {
-        return Some(format!("a key of {name}, a provider of models"));
+        return Some(format!("a key of {name}, a model provider"));
     }
     let services = Service::names().filter_map(Service::built_in).filter(|service| !service.embedded);
     let mut owners = services
@@ -142,7 +142,7 @@ fn origin_of(text: &str) -> Option<String> {
     Some(owners.fold(format!("a key of {first}"), |all, next| format!("{all} or {next}")))
 }
 
-/// Returns what may be shown of a key: how it begins, and its last four characters if it is long.
+/// Returns the key's prefix and, if it is long, its last four characters.
 pub fn masked(service: &Service, key: &Secret) -> String {
     let text = key.expose();
     let prefix = service.auth.key_prefixes.iter().find(|prefix| text.starts_with(prefix.as_str()));

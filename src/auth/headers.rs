@@ -1,6 +1,6 @@
-//! Extra headers: of the profile, of `--header` and of `--header-file`.
+//! Extra headers: the profile's, `--header` and `--header-file`.
 //!
-//! Refuses a secret on the command line, where every process can read it.
+//! Refuses literal secrets on the command line, where other processes can read them.
 
 use std::path::Path;
 
@@ -17,12 +17,12 @@ pub struct ExtraHeaders {
 }
 
 impl ExtraHeaders {
-    /// Reads `Name: value` lines, which stand over the profile's own headers: those of the command line, where
-    /// a literal credential is refused, and those of a file. `${VAR}` in a value is looked up with `lookup`.
+    /// Parses `Name: value` lines of the command line, where literal credentials are refused, and of the header file.
+    /// They override the profile's headers. `${VAR}` in a value is replaced by `lookup`.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a line that is no header, names one of ours, or carries a literal secret;
-    /// [`Kind::Config`] for a header of the profile that refers to nothing.
+    /// [`Kind::Usage`] for a malformed line, a header that asistry sets itself, or a literal secret; [`Kind::Config`]
+    /// for an undefined variable in a header of the profile.
     pub fn read(
         profile: &Profile,
         arguments: &[String],
@@ -33,10 +33,11 @@ impl ExtraHeaders {
         for line in arguments {
             let (name, value) = split(line)?;
             if headers::is_literal(value) && profile.is_credential(name) {
-                let why =
-                    format!("a literal value for {name} on the command line can be read by every process");
+                let why = format!(
+                    "don't pass the value of {name} on the command line: other processes can read it"
+                );
                 return Err(Error::new(Kind::Usage, why).hint(format!(
-                    "write --header '{name}: ${{VAR}}' with the value in the environment, or use --header-file"
+                    "use --header '{name}: ${{VAR}}' and set the variable, or use --header-file"
                 )));
             }
             extra.add(profile, (name, value), lookup)?;
@@ -49,7 +50,7 @@ impl ExtraHeaders {
             if !extra.headers.contains_key(name) {
                 extra.add(profile, (name, value), lookup).map_err(|error| {
                     let why = format!("{error} in the profile {}", profile.name);
-                    error.of_kind(Kind::Config).within(why)
+                    error.with_kind(Kind::Config).with_message(why)
                 })?;
             }
         }
@@ -64,15 +65,15 @@ impl ExtraHeaders {
     ) -> Result<()> {
         let header = headers::settable(name).map_err(|why| Error::new(Kind::Usage, why))?;
         let expanded = headers::expand(value, lookup).map_err(|missing| {
-            let why = format!("the environment has no {missing}, which the header {name} refers to");
+            let why = format!("the header {name} refers to the variable {missing}, which is not set");
             Error::new(Kind::Usage, why).hint(format!("export {missing}=…"))
         })?;
         let Ok(mut header_value) = HeaderValue::from_str(&expanded) else {
             return Err(Error::new(Kind::Usage, format!("the value of the header {name} cannot be sent")));
         };
-        // Whatever a user adds may be a secret: none of it is shown anywhere.
+        // Any added header may be a secret, so none is shown.
         header_value.set_sensitive(true);
-        // Other secrets may go along with the key; only what stands in its own place stands over it.
+        // Only a header with the key's own name replaces the key; others are sent with it.
         self.carries_credential |= header.as_str() == profile.service.auth.header_name();
         self.headers.insert(header, header_value);
         Ok(())
@@ -82,7 +83,7 @@ impl ExtraHeaders {
 /// Reads a header file.
 ///
 /// # Errors
-/// [`Kind::Usage`] where it cannot be read.
+/// [`Kind::Usage`] if it cannot be read.
 pub fn read_header_file(path: &Path) -> Result<String> {
     std::fs::read_to_string(path)
         .map_err(|e| Error::new(Kind::Usage, format!("--header-file {} cannot be read: {e}", path.display())))
@@ -91,7 +92,7 @@ pub fn read_header_file(path: &Path) -> Result<String> {
 fn split(line: &str) -> Result<(&str, &str)> {
     match line.split_once(':') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim(), value.trim())),
-        _ => Err(Error::new(Kind::Usage, "a header is written 'Name: value'")),
+        _ => Err(Error::new(Kind::Usage, "a header has the form 'Name: value'")),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Finds secrets in a text, however JSON escapes them, and masks them.
+//! Finds and masks secrets in text, however JSON escapes them.
 //!
-//! Prepared once per set of secrets; a search takes time linear in the text. Refuses to keep a second copy of a
-//! secret: it refers to the header values that are sent.
+//! Prepared once per set of secrets; a search is linear in the length of the text. Keeps no second copy of a secret:
+//! it refers to the header values that are sent.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,12 +10,12 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 use memchr::{memchr, memmem};
 
-/// A shorter header value is not masked: it occurs in ordinary text by chance.
+/// Shorter header values are not masked: they occur in ordinary text by chance.
 const SHORTEST_SECRET: usize = 8;
-/// No more secrets are remembered; the oldest are dropped first.
+/// Maximum number of secrets; the oldest are dropped first.
 const MOST: usize = 64;
 const MASKED: &[u8] = b"MASKED";
-/// Stands for every character outside ASCII; no header value contains this byte.
+/// Replaces every non-ASCII character; header values cannot contain this byte.
 const OTHER: u8 = 0xff;
 
 /// The secrets to mask.
@@ -25,7 +25,7 @@ pub(super) struct Mask {
 }
 
 impl Mask {
-    /// Adds a header value, and separately what follows the scheme in it (`Bearer`, `Basic`).
+    /// Adds a header value and, separately, the part after its scheme (`Bearer`, `Basic`).
     pub fn add(&mut self, value: &HeaderValue) {
         let behind_scheme = memchr(b' ', value.as_bytes()).map(|space| space + 1);
         for from in [Some(0), behind_scheme].into_iter().flatten() {
@@ -54,7 +54,7 @@ impl Mask {
         out.into()
     }
 
-    /// Returns the secrets that occur in the text: as it writes them, and as they are.
+    /// Returns the secrets that occur in the text, as written there and unescaped.
     pub fn repeated_in(&self, text: &[u8]) -> Vec<String> {
         let mut forms = BTreeSet::new();
         for needle in &self.needles {
@@ -66,7 +66,7 @@ impl Mask {
         forms.into_iter().map(|form| String::from_utf8_lossy(form).into_owned()).collect()
     }
 
-    /// Returns where secrets are, in order; overlapping ones as one range.
+    /// Returns the ranges of secrets in order, overlapping ones merged.
     fn found(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut all = Vec::new();
         self.needles.iter().for_each(|needle| needle.find(text, &mut all));
@@ -82,14 +82,14 @@ impl Mask {
     }
 }
 
-/// One secret, and what the search of Knuth, Morris and Pratt needs to know of it.
+/// One secret with its Knuth–Morris–Pratt table.
 #[derive(Clone)]
 struct Needle {
     value: HeaderValue,
     from: usize,
-    /// The secret without its own backslash escapes, where it has any.
+    /// The secret with its own backslash escapes removed, if it has any.
     unescaped: Option<Vec<u8>>,
-    /// For each length that has matched: the length that still matches when the next character does not.
+    /// KMP failure function.
     fallback: Vec<u32>,
 }
 
@@ -121,7 +121,7 @@ impl Needle {
         self.unescaped.as_deref().unwrap_or_else(|| self.text())
     }
 
-    /// Returns how much of the secret matches after one more character.
+    /// Returns the matched length after one more character.
     fn step(&self, mut matched: usize, unit: u8) -> usize {
         let units = self.units();
         loop {
@@ -135,11 +135,11 @@ impl Needle {
         }
     }
 
-    /// Adds each place where the secret is: as it is, and behind escapes.
+    /// Adds each occurrence of the secret, plain and escaped.
     fn find(&self, text: &[u8], found: &mut Vec<Range<usize>>) {
         let length = self.text().len();
         found.extend(memmem::find_iter(text, self.text()).map(|at| at..at + length));
-        // Without a backslash there are no escapes.
+        // No backslash, no escapes.
         if memchr(b'\\', text).is_some() {
             self.find_escaped(text, found);
         }
@@ -147,7 +147,7 @@ impl Needle {
 
     fn find_escaped(&self, text: &[u8], found: &mut Vec<Range<usize>>) {
         let length = self.units().len();
-        // Where the last characters began, in a ring: a match needs the start of its first one.
+        // A ring of the start offsets of the last characters: a match needs the start of its first one.
         let mut starts = vec![0; length];
         let (mut matched, mut count) = (0, 0);
         for (at, unit) in Units::of(text) {
@@ -162,8 +162,8 @@ impl Needle {
     }
 }
 
-/// The characters of a text with its JSON escapes decoded, each with its place. JSON inside a JSON string has
-/// several backslashes before an escape, so any number of them is taken as one.
+/// Iterates over the characters of a text with JSON escapes decoded. Any number of backslashes is taken as one,
+/// because JSON inside a JSON string is escaped more than once.
 struct Units<'a> {
     text: &'a [u8],
     at: usize,
@@ -174,7 +174,7 @@ impl<'a> Units<'a> {
         Self { text, at: 0 }
     }
 
-    /// Returns the character that an escape stands for, and how long the escape is behind its backslashes.
+    /// Decodes an escape after its backslashes; returns the character and the length.
     fn escaped(rest: &[u8]) -> (u8, usize) {
         match rest {
             [b'u', digits @ ..] if digits.len() >= 4 && digits[..4].iter().all(u8::is_ascii_hexdigit) => {
@@ -183,7 +183,7 @@ impl<'a> Units<'a> {
                 (u8::try_from(code).ok().filter(u8::is_ascii).unwrap_or(OTHER), 5)
             }
             [c @ (b'/' | b'"'), ..] => (*c, 1),
-            // Any other escape is a control character, which no secret contains, or a backslash.
+            // Any other escape is a backslash or a control character, which no secret contains.
             _ => (b'\\', 0),
         }
     }

@@ -1,15 +1,15 @@
-//! Credentials: which one goes along with a call, and to which origin it may go.
+//! Credentials: which one a request carries, and to which origin it may be sent.
 //!
-//! The only room that opens a [`Secret`]. Refuses every origin but the one a credential was made for,
-//! and plain `http` beyond this machine.
+//! The only room that opens a [`Secret`]. Refuses every origin but the one the credential is bound to, and plain
+//! `http` beyond this machine.
 
 pub mod form;
 mod headers;
 mod key;
 pub mod keys;
 mod mask;
+mod route;
 mod store;
-mod way;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -21,32 +21,32 @@ use url::{Origin, Url};
 
 pub use headers::{ExtraHeaders, read_header_file};
 pub use key::revealed;
+pub use route::{Route, is_loopback};
 pub use store::{Passphrase, PassphraseFor};
-pub use way::{Way, is_loopback};
 
-use crate::error::{Error, KeyHome, Kind, Remedy, Result};
+use crate::error::{Error, Kind, Remedy, Result, UsableStores};
 use crate::profile::Profile;
 use crate::protocol::http::{Challenge, HttpCall, origin_and_path};
 use crate::state::keys::Stamp;
 use key::{header_of, no_key};
-use keys::{Found, KeySource, Keys, Looked};
+use keys::{Found, KeySource, Keys, Lookup};
 use mask::Mask;
 
-/// That there is no key is believed for so long, unless the list of keys changes.
+/// How long a missing key is remembered, unless the key list changes.
 const MISSING: Duration = Duration::from_secs(60);
-/// A key store that failed is asked again after so long.
+/// How long a failure of the key store is remembered.
 const FAILED: Duration = Duration::from_secs(10);
 
 /// Where the key comes from.
 #[derive(Debug)]
 pub enum Credential {
-    /// From whoever started us.
+    /// Passed in by the caller.
     Given(Found),
     /// From the key store.
     Stored(Arc<Keys>),
 }
 
-/// Signs calls to one service with one credential.
+/// Signs requests to one service with one credential.
 #[derive(Debug)]
 pub struct Authorizer {
     origin: Origin,
@@ -54,29 +54,29 @@ pub struct Authorizer {
     extra: HeaderMap,
     profile: Profile,
     source: Source,
-    /// Why no credential may travel to the endpoint.
-    in_the_clear: Option<Error>,
-    drawn: RwLock<Drawn>,
+    /// The error if a credential would be sent unencrypted.
+    cleartext_error: Option<Error>,
+    state: RwLock<KeyState>,
     reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 enum Source {
-    /// It is given, or none is needed.
+    /// Passed in, or none is needed.
     Given,
     /// The key store.
     Stored(Arc<Keys>),
 }
 
-/// Says which credential a call was signed with: they are counted.
+/// Identifies the credential that signed a request, by a counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signed(u64);
 
-/// A refused call may be sent again.
+/// The rejected request may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Again;
 
-/// Tells credentials apart without giving them away: a key for caches and gates.
+/// A hash of a credential and its headers; a key for caches and gates.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity(String);
 
@@ -87,13 +87,13 @@ impl Identity {
     }
 }
 
-/// What the key store said: it is asked once, and again after a rejection.
+/// What the key store returned; it is read once, and again after a rejection.
 #[derive(Debug, Default)]
-struct Drawn {
+struct KeyState {
     which: Signed,
     credential: Option<(HeaderName, HeaderValue)>,
     came_from: Option<KeySource>,
-    /// Masks this credential and all before it: what was signed with them may still be answered.
+    /// Masks this credential and all former ones, whose responses may still arrive.
     mask: Mask,
     asked: bool,
     failed: Option<Failed>,
@@ -107,18 +107,18 @@ struct Failed {
 }
 
 impl Authorizer {
-    /// Binds a credential to the origin of the endpoint. A stored one is read when it is needed.
+    /// Binds a credential to the endpoint's origin. A stored one is read when it is first needed.
     ///
     /// # Errors
-    /// [`Kind::AuthRequired`] for a given key that cannot be right; [`Kind::Config`] for a credential that would
-    /// travel in the clear, where it is known already that there is one.
+    /// [`Kind::AuthRequired`] for a malformed key; [`Kind::Config`] if a credential known to exist would be sent
+    /// unencrypted.
     pub fn new(
         profile: &Profile,
-        way: &Way<'_>,
+        route: &Route<'_>,
         credential: Credential,
         extra: ExtraHeaders,
     ) -> Result<Self> {
-        let endpoint = way.endpoint;
+        let endpoint = route.endpoint;
         let shown_origin = endpoint.origin().ascii_serialization();
         let in_header = || KeySource::Header { name: profile.service.auth.header_name().to_owned() };
         let (source, given, came_from) = match credential {
@@ -130,31 +130,32 @@ impl Authorizer {
         let sent = extra.headers.values().chain(given.iter().map(|(_, value)| value));
         sent.filter(|value| value.is_sensitive()).for_each(|value| mask.add(value));
         let asked = matches!(source, Source::Given);
-        let drawn = Drawn { asked, credential: given, came_from, mask, ..Drawn::default() };
+        let state = KeyState { asked, credential: given, came_from, mask, ..KeyState::default() };
         let authorizer = Self {
             origin: endpoint.origin(),
             shown_origin,
             extra: extra.headers,
             profile: profile.clone(),
             source,
-            in_the_clear: way.check().err(),
-            drawn: RwLock::new(drawn),
+            cleartext_error: route.check().err(),
+            state: RwLock::new(state),
             reading: tokio::sync::Mutex::new(()),
         };
-        authorizer.check_way()?;
+        authorizer.check_route()?;
         Ok(authorizer)
     }
 
-    /// Refuses a credential that is known already and would travel in the clear.
-    fn check_way(&self) -> Result<()> {
+    /// Refuses to send a credential that is known to exist unencrypted.
+    fn check_route(&self) -> Result<()> {
         let known = match &self.source {
             Source::Given => self.has_secret_headers() || self.credential().is_some(),
             Source::Stored(keys) if self.profile.service.auth.optional => {
-                self.has_secret_headers() || keys.knows(&self.profile, &self.shown_origin).unwrap_or(false)
+                self.has_secret_headers()
+                    || keys.is_listed(&self.profile, &self.shown_origin).unwrap_or(false)
             }
             Source::Stored(_) => true,
         };
-        match &self.in_the_clear {
+        match &self.cleartext_error {
             Some(error) if known => Err(error.clone()),
             _ => Ok(()),
         }
@@ -164,32 +165,33 @@ impl Authorizer {
         self.extra.values().any(HeaderValue::is_sensitive)
     }
 
-    /// Gets the credential ready, so that the first call need not wait for it.
+    /// Reads the credential, so that the first request need not wait for it.
     ///
     /// # Errors
-    /// No key, or a key store that cannot be used. Neither is asked again for each call.
+    /// [`Kind::AuthRequired`] without a key, [`Kind::KeyStore`] if the store is unavailable; both are remembered for a
+    /// while.
     pub async fn ready(&self) -> Result<()> {
         let Source::Stored(keys) = &self.source else { return Ok(()) };
-        if self.drawn().asked {
+        if self.key_state().asked {
             return Ok(());
         }
         let _one_reader = self.reading.lock().await;
-        if self.drawn().asked {
+        if self.key_state().asked {
             return Ok(());
         }
-        if let Some(failed) = &self.drawn().failed {
+        if let Some(failed) = &self.key_state().failed {
             let believed = if failed.error.kind() == Kind::KeyStore { FAILED } else { MISSING };
             if failed.at.elapsed() < believed && failed.stamp == keys.stamp() {
                 return Err(failed.error.clone());
             }
         }
-        self.draw(keys).await
+        self.read_key(keys).await
     }
 
-    /// Adds the credential to the headers of a call, and says which one it was.
+    /// Adds the credential to a request's headers, and returns which one it was.
     ///
     /// # Errors
-    /// [`Kind::OriginMismatch`] for a call to any other origin, and what [`Self::ready`] says.
+    /// [`Kind::OriginMismatch`] for another origin, and the errors of [`Self::ready`].
     pub async fn sign(&self, call: &mut HttpCall) -> Result<Signed> {
         self.ready().await?;
         if call.url.origin() != self.origin {
@@ -199,14 +201,14 @@ impl Authorizer {
         for (name, value) in &self.extra {
             headers.insert(name.clone(), value.clone());
         }
-        let drawn = self.drawn();
-        if let Some((name, value)) = drawn.credential.clone() {
+        let state = self.key_state();
+        if let Some((name, value)) = state.credential.clone() {
             headers.insert(name, value);
         }
-        Ok(drawn.which)
+        Ok(state.which)
     }
 
-    /// Returns what tells this credential and these headers from others.
+    /// Returns a hash that identifies the credential and the extra headers.
     ///
     /// # Errors
     /// As [`Self::ready`].
@@ -227,18 +229,18 @@ impl Authorizer {
     fn elsewhere(&self, asked: &Url) -> Error {
         let (own, asked_origin) = (&self.shown_origin, asked.origin().ascii_serialization());
         let why = format!(
-            "the service sends us to {}, and the key is for {own}: it may not go to {asked_origin}",
+            "the service redirects to {}, but the key is bound to {own} and must not be sent to {asked_origin}",
             origin_and_path(asked)
         );
         let remedy = Remedy::Moved { url: origin_and_path(asked), origin: asked_origin };
         Error::new(Kind::OriginMismatch, why).remedy(remedy)
     }
 
-    /// Decides what follows a refused call (AUTH-1): it may be sent again where another key is stored by now than
-    /// the one it was signed with. The key store is read once for each refused key; a given key cannot change.
+    /// Handles a rejected request (AUTH-1): it may be sent again if another key has been stored since it was signed.
+    /// Reads the key store once per rejected key; a key that was passed in cannot change.
     ///
     /// # Errors
-    /// [`Kind::AuthDenied`] where no other key is there, and what [`Self::ready`] says.
+    /// [`Kind::AuthDenied`] if there is no other key, and the errors of [`Self::ready`].
     pub async fn rejected(&self, signed: Signed, challenge: &Challenge) -> Result<Again> {
         let denied =
             || Error::new(Kind::AuthDenied, "the service rejected the key").http_status(challenge.status);
@@ -247,39 +249,44 @@ impl Authorizer {
         }
         let Source::Stored(keys) = &self.source else { return Err(denied()) };
         let _one_reader = self.reading.lock().await;
-        // Of several calls with the same key, the first that is refused reads; the others come later.
-        if self.drawn().which == signed {
-            self.draw(keys).await?;
+        // Of several rejected requests with the same key, only the first reads the store.
+        if self.key_state().which == signed {
+            self.read_key(keys).await?;
         }
-        if self.drawn().which == signed {
+        if self.key_state().which == signed {
             return Err(denied());
         }
         Ok(Again)
     }
 
-    /// Returns where the key came from, once it was looked for.
+    /// Returns the source of the key, once it has been looked up.
     pub fn key_source(&self) -> Option<KeySource> {
-        let drawn = self.drawn();
-        drawn.asked.then(|| drawn.came_from.clone().unwrap_or(KeySource::Absent))
+        let state = self.key_state();
+        state.asked.then(|| state.came_from.clone().unwrap_or(KeySource::Absent))
     }
 
-    async fn draw(&self, keys: &Keys) -> Result<()> {
+    async fn read_key(&self, keys: &Keys) -> Result<()> {
         let stamp = keys.stamp();
         let found = self.found(keys).await;
-        let mut drawn = self.drawn.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match found {
             Ok(found) => {
                 let (credential, came_from) = found.unzip();
-                if drawn.credential != credential {
-                    drawn.which.0 += 1;
-                    credential.iter().for_each(|(_, value)| drawn.mask.add(value));
+                if state.credential != credential {
+                    state.which.0 += 1;
+                    credential.iter().for_each(|(_, value)| state.mask.add(value));
                 }
-                *drawn =
-                    Drawn { credential, came_from, asked: true, failed: None, ..std::mem::take(&mut *drawn) };
+                *state = KeyState {
+                    credential,
+                    came_from,
+                    asked: true,
+                    failed: None,
+                    ..std::mem::take(&mut *state)
+                };
                 Ok(())
             }
             Err(error) => {
-                drawn.failed = Some(Failed { error: error.clone(), stamp, at: Instant::now() });
+                state.failed = Some(Failed { error: error.clone(), stamp, at: Instant::now() });
                 Err(error)
             }
         }
@@ -287,47 +294,47 @@ impl Authorizer {
 
     async fn found(&self, keys: &Keys) -> Result<Option<((HeaderName, HeaderValue), KeySource)>> {
         let optional = self.profile.service.auth.optional;
-        // Where a key is not needed, no store is opened to look for one that nobody added.
-        if optional && !keys.knows(&self.profile, &self.shown_origin)? {
+        // An optional key is not worth opening a store for unless one is listed.
+        if optional && !keys.is_listed(&self.profile, &self.shown_origin)? {
             return Ok(None);
         }
         let found = match keys.current(&self.profile, &self.shown_origin).await? {
-            Looked::Found(found) => found,
-            Looked::Nothing | Looked::NobodyToAsk(_) if optional => return Ok(None),
-            Looked::Nothing => return Err(no_key(&self.profile, KeyHome::Any)),
-            Looked::NobodyToAsk(why) => {
-                let error = no_key(&self.profile, KeyHome::File);
+            Lookup::Found(found) => found,
+            Lookup::Nothing | Lookup::StoreUnavailable(_) if optional => return Ok(None),
+            Lookup::Nothing => return Err(no_key(&self.profile, UsableStores::Any)),
+            Lookup::StoreUnavailable(why) => {
+                let error = no_key(&self.profile, UsableStores::File);
                 let both = format!("{}, and {}", error.message(), why.message());
-                return Err(error.within(both));
+                return Err(error.with_message(both));
             }
         };
         let header = header_of(&self.profile, &found)?;
-        match &self.in_the_clear {
+        match &self.cleartext_error {
             Some(error) => Err(error.clone()),
             None => Ok(Some((header, found.source))),
         }
     }
 
     fn credential(&self) -> Option<(HeaderName, HeaderValue)> {
-        self.drawn().credential.clone()
+        self.key_state().credential.clone()
     }
 
-    fn drawn(&self) -> std::sync::RwLockReadGuard<'_, Drawn> {
-        self.drawn.read().unwrap_or_else(PoisonError::into_inner)
+    fn key_state(&self) -> std::sync::RwLockReadGuard<'_, KeyState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Masks the credential, former ones and extra headers in a text that is quoted or stored: some services
-    /// repeat the key that they refuse.
+    /// Masks the credential, former ones and extra headers in text that is shown or stored: some services repeat the
+    /// key that they reject.
     pub fn without_secrets(&self, text: Bytes) -> Bytes {
-        self.drawn().mask.masked(text)
+        self.key_state().mask.masked(text)
     }
 
-    /// Returns the secrets that a text repeats, as it writes them and as they are.
+    /// Returns the secrets that occur in a text, as written there and unescaped.
     pub fn repeated_in(&self, text: &[u8]) -> Vec<String> {
-        self.drawn().mask.repeated_in(text)
+        self.key_state().mask.repeated_in(text)
     }
 
-    /// As [`Self::without_secrets`], for the headers of a reply.
+    /// As [`Self::without_secrets`], for response headers.
     pub fn without_secrets_in(&self, headers: &mut HeaderMap) {
         for value in headers.values_mut() {
             let masked = self.without_secrets(Bytes::copy_from_slice(value.as_bytes()));
@@ -353,7 +360,8 @@ mod tests {
         let profile = Profile::find(profile, &Config::default())?;
         let endpoint = profile.endpoint()?;
         let key = given(key);
-        let authorizer = Authorizer::new(&profile, &Way::straight(&endpoint), key, ExtraHeaders::default())?;
+        let authorizer =
+            Authorizer::new(&profile, &Route::straight(&endpoint), key, ExtraHeaders::default())?;
         let mut call = crate::protocol::wire::Wire::streamable_http(endpoint.into()).listen();
         authorizer.sign(&mut call).await.map(|_| Arc::unwrap_or_clone(call.headers))
     }
@@ -377,7 +385,7 @@ mod tests {
         let endpoint = profile.endpoint().unwrap();
         let key = given("ask_1");
         let authorizer =
-            Authorizer::new(&profile, &Way::straight(&endpoint), key, ExtraHeaders::default()).unwrap();
+            Authorizer::new(&profile, &Route::straight(&endpoint), key, ExtraHeaders::default()).unwrap();
         let elsewhere = Url::parse("https://asistry.com:444/api/mcp/client").unwrap();
         let mut call = crate::protocol::wire::Wire::streamable_http(elsewhere.into()).listen();
         assert_eq!(authorizer.sign(&mut call).await.unwrap_err().kind(), Kind::OriginMismatch);
@@ -390,7 +398,7 @@ mod tests {
         let endpoint = profile.endpoint().unwrap();
         let key = given("ask_12345678");
         let authorizer =
-            Authorizer::new(&profile, &Way::straight(&endpoint), key, ExtraHeaders::default()).unwrap();
+            Authorizer::new(&profile, &Route::straight(&endpoint), key, ExtraHeaders::default()).unwrap();
         let told = authorizer.without_secrets("no: Bearer ask_12345678, ask_12345678!".into());
         assert_eq!(told, "no: MASKED, MASKED!");
     }

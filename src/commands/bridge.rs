@@ -64,7 +64,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let warm_up = tokio::spawn(async move {
         if let Err(error) = remote.warm_up().await {
             // Each request will say so too; this is for whoever reads the client's log.
-            crate::ui::error(&error.advised(&advise));
+            crate::ui::error(&error.with_hint_text(&advise));
         }
     });
     let ending = Ending { drain: prepared.options.drain.unwrap_or(DRAIN) };

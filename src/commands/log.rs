@@ -81,7 +81,7 @@ pub fn start(common: &Common, manner: Manner) -> Result<Log> {
                 |e| Error::new(Kind::Usage, format!("--log-file {} cannot be written: {e}", path.display()));
             let (file, mended) = files::append_private(path).map_err(wrong)?;
             if mended {
-                crate::ui::say(&files::mended(path));
+                crate::ui::say(&files::now_private(path));
             }
             match manner {
                 Manner::Directly => Out::File(Mutex::new(file)),

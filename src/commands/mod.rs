@@ -126,7 +126,7 @@ fn run_card() -> ExitCode {
         Err(error) => {
             let config = environment.config().unwrap_or_default();
             let advise = Target::of(profile, url.as_deref(), &config).advise(|| None);
-            let error = told(&error).advised(&advise);
+            let error = told(&error).with_hint_text(&advise);
             ui::failure(&error, json);
             if annotated && !json {
                 ui::annotation(&error);
@@ -142,7 +142,7 @@ fn run_card() -> ExitCode {
 /// defect.
 fn told(failure: &anyhow::Error) -> Error {
     match failure.downcast_ref::<Error>() {
-        Some(error) => error.clone().within(format!("{failure:#}")),
+        Some(error) => error.clone().with_message(format!("{failure:#}")),
         None => Error::new(Kind::Bug, format!("{failure:#}")),
     }
 }
@@ -228,7 +228,7 @@ fn no_runtime(cause: std::io::Error) -> Error {
 }
 
 /// Writes remedies for a profile and a URL, as the commands do that were given these.
-pub fn advise(profile: Option<String>, url: Option<&str>) -> crate::error::Advise {
+pub fn advise(profile: Option<String>, url: Option<&str>) -> crate::error::RemedyWriter {
     Target::of(profile, url, &crate::profile::Config::default()).advise(|| None)
 }
 

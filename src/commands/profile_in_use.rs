@@ -10,8 +10,8 @@ use super::environment::{Environment, variable};
 use super::remedy::Target;
 use crate::auth::keys::{Found, KeySource};
 use crate::auth::{Credential, ExtraHeaders, read_header_file};
-use crate::connection::{Connection, Given, check_wire};
-use crate::error::{Advise, Error, Kind, Result};
+use crate::connection::{Connection, ConnectionParts, check_wire};
+use crate::error::{Error, Kind, RemedyWriter, Result};
 use crate::profile::{self, Config, Options, Profile, headers};
 use crate::protocol::settings::Settings;
 #[cfg(feature = "sandbox")]
@@ -79,7 +79,7 @@ impl ProfileInUse {
             crate::ui::warn("--insecure: no certificate is checked; anyone on the way can read the key");
         }
         let trace = common.trace.as_deref().map(Trace::create).transpose()?.map(Arc::new);
-        let connection = Connection::new(Given {
+        let connection = Connection::new(ConnectionParts {
             profile,
             options,
             credential,
@@ -99,7 +99,7 @@ impl ProfileInUse {
     }
 
     /// Writes remedies for this profile, its URL and its key.
-    pub fn advise(&self) -> Advise {
+    pub fn advise(&self) -> RemedyWriter {
         let remote = self.remote.clone();
         self.target.clone().advise(move || remote.key_source())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::auth::keys::{DEFAULT, KeySource};
-use crate::error::{Advise, Filter, KeyHome, Remedy};
+use crate::error::{Filter, Remedy, RemedyWriter, UsableStores};
 use crate::profile::{self, Config};
 use crate::protocol::http::origin_and_path;
 
@@ -35,8 +35,8 @@ impl Target {
     }
 
     /// Writes remedies for this target; `source` says where the key came from, as far as that is known.
-    pub fn advise(self, source: impl Fn() -> Option<KeySource> + Send + Sync + 'static) -> Advise {
-        Advise::with(move |remedy| self.line(remedy, source().as_ref()))
+    pub fn advise(self, source: impl Fn() -> Option<KeySource> + Send + Sync + 'static) -> RemedyWriter {
+        RemedyWriter::new(move |remedy| self.line(remedy, source().as_ref()))
     }
 
     /// Returns the options that choose this target.
@@ -77,7 +77,7 @@ impl Target {
             Remedy::ReplaceKey => self.replace_key(source),
             Remedy::AddKey { page, home } => {
                 let whence = if page.is_empty() { String::new() } else { format!(" from {page}") };
-                let store = if *home == KeyHome::File { " --store file" } else { "" };
+                let store = if *home == UsableStores::File { " --store file" } else { "" };
                 format!("set ASISTRY_API_KEY, or store a key{whence}: asistry keys add{options}{store}")
             }
             Remedy::BindKey { name, origin } => {
@@ -103,8 +103,8 @@ impl Target {
                 "set ASISTRY_KEY_STORE={from}, or store it again: {} --store {to}",
                 self.keys("rotate", name)
             ),
-            Remedy::MendKeyring { cure } => format!(
-                "{cure}; or set ASISTRY_API_KEY, or use the encrypted file: asistry keys add{options} --store file"
+            Remedy::FixKeyring { fix } => format!(
+                "{fix}; or set ASISTRY_API_KEY, or use the encrypted file: asistry keys add{options} --store file"
             ),
             Remedy::ListKeys => format!("list them: asistry keys list{options}"),
             Remedy::RemoveKey { profile, name } => {
@@ -290,7 +290,7 @@ mod tests {
     fn commands_repeat_the_profile_and_the_url_in_use() {
         let line = |profile: Option<&str>, url: Option<&str>| {
             let target = Target { profile: profile.map(Into::into), url: url.map(Into::into) };
-            target.line(&Remedy::AddKey { page: String::new(), home: KeyHome::Any }, None)
+            target.line(&Remedy::AddKey { page: String::new(), home: UsableStores::Any }, None)
         };
         let told = "set ASISTRY_API_KEY, or store a key: asistry keys add";
         assert_eq!(line(Some("work"), None), format!("{told} -p work"));

@@ -1,36 +1,36 @@
 //! What to do about a failure, as data.
 //!
-//! Refuses to name an option, a command or a profile: `commands/remedy.rs` writes the line.
+//! Names no option, command or profile: `commands/remedy.rs` formats the line.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a person can do about a failure.
+/// What the user can do about a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// A line that is shown as it is.
+    /// A line to show verbatim.
     Advice(Cow<'static, str>),
-    /// Allow a longer silence than this one.
+    /// Raise the silence limit above this value.
     AllowSilence(Duration),
-    /// Allow more time for the request than this.
+    /// Raise the request's time limit above this value.
     AllowTime(Duration),
-    /// Allow at least this total wait for rate limits.
+    /// Raise the total wait for rate limits to at least this value.
     AllowWait(Duration),
-    /// Allow more time for answers after the client has gone.
+    /// Raise the time allowed for responses after the client has left.
     AllowDrain,
     /// Use `https`, or allow a credential over plain `http`.
     AllowHttp,
-    /// Name the authority that signed the peer's certificate.
+    /// Trust the CA that signed the service's certificate.
     TrustAuthority,
-    /// Look at the endpoint's URL.
+    /// Check the endpoint's URL.
     CheckUrl,
     /// Use this URL.
     UseUrl(String),
-    /// Choose Streamable HTTP.
+    /// Use Streamable HTTP.
     UseStreamableHttp,
-    /// Choose HTTP+SSE.
+    /// Use HTTP+SSE.
     UseHttpSse,
     /// The service has moved: use this URL; a stored key must be bound to its origin.
     Moved {
@@ -39,30 +39,30 @@ pub enum Remedy {
         /// Its origin.
         origin: String,
     },
-    /// Replace the key, which the service does not accept.
+    /// Replace the key, which the service rejects.
     ReplaceKey,
-    /// Store a key, or give one.
+    /// Store a key or pass one.
     AddKey {
-        /// Where the service shows its keys; empty where that is unknown.
+        /// URL of the service's page of keys; empty if unknown.
         page: String,
-        /// Which stores can take it.
-        home: KeyHome,
+        /// The stores that can take it.
+        home: UsableStores,
     },
-    /// Allow a stored key for another origin.
+    /// Bind a stored key to one more origin.
     BindKey {
         /// Its name.
         name: String,
         /// The other origin.
         origin: String,
     },
-    /// Look at the filter that keeps a tool back.
+    /// Check the filter that hides a tool.
     SeeFilter(Filter),
-    /// Put a stored key into use.
+    /// Make a stored key current.
     UseKey {
         /// Its name.
         name: String,
     },
-    /// Begin the rotation of a key.
+    /// Rotate a key.
     RotateKey {
         /// Its name.
         name: String,
@@ -72,24 +72,24 @@ pub enum Remedy {
         /// The key's name.
         name: String,
     },
-    /// Remove a key, and add it again.
+    /// Remove a key and add it again.
     AddAgain {
         /// Its name.
         name: String,
     },
-    /// Choose the store where a key lies, or move the key into the chosen one.
+    /// Switch to the store that holds the key, or move the key to the configured one.
     MoveKey {
         /// Its name.
         name: String,
-        /// The store where it lies.
+        /// The store that holds it.
         from: &'static str,
-        /// The chosen store.
+        /// The configured store.
         to: &'static str,
     },
     /// Make the keyring usable, or use the encrypted file.
-    MendKeyring {
-        /// What makes it usable.
-        cure: &'static str,
+    FixKeyring {
+        /// How to make it usable.
+        fix: &'static str,
     },
     /// List the stored keys.
     ListKeys,
@@ -153,58 +153,58 @@ pub enum Remedy {
     Both(Box<Remedy>, Box<Remedy>),
     /// See which tools there are.
     ListTools,
-    /// See the arguments of a tool.
+    /// Show a tool's arguments.
     ShowArguments {
         /// Its name.
         tool: String,
     },
 }
 
-/// Which stores can take a key.
+/// The stores that can take a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyHome {
-    /// The one in use.
+pub enum UsableStores {
+    /// Any store.
     Any,
-    /// The encrypted file only: no keyring can be used.
+    /// The encrypted file only; no keyring is available.
     File,
 }
 
-/// What can keep a tool back on this side.
+/// A local filter of tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// The tools that are allowed.
+    /// `allow_tools`.
     Allowed,
-    /// The tools that are denied.
+    /// `deny_tools`.
     Denied,
-    /// Only tools that say that they read.
+    /// `read_only`: only tools annotated `readOnlyHint: true`.
     ReadOnly,
 }
 
 impl Remedy {
-    /// Makes a line that is shown as it is.
+    /// Creates a line to show verbatim.
     pub const fn advice(line: &'static str) -> Self {
         Self::Advice(Cow::Borrowed(line))
     }
 }
 
-/// Writes a [`Remedy`] as one line, for the profile, URL and key in use.
+/// Formats a [`Remedy`] as one line, for the profile, URL and key in use.
 #[derive(Clone)]
-pub struct Advise(Arc<dyn Fn(&Remedy) -> String + Send + Sync>);
+pub struct RemedyWriter(Arc<dyn Fn(&Remedy) -> String + Send + Sync>);
 
-impl Advise {
-    /// Writes remedies with this function.
-    pub fn with(line: impl Fn(&Remedy) -> String + Send + Sync + 'static) -> Self {
+impl RemedyWriter {
+    /// Creates a writer from a function.
+    pub fn new(line: impl Fn(&Remedy) -> String + Send + Sync + 'static) -> Self {
         Self(Arc::new(line))
     }
 
-    /// Returns the line of a remedy.
+    /// Formats a remedy.
     pub fn line(&self, remedy: &Remedy) -> String {
         (self.0)(remedy)
     }
 }
 
-impl fmt::Debug for Advise {
+impl fmt::Debug for RemedyWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Advise")
+        f.write_str("RemedyWriter")
     }
 }

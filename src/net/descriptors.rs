@@ -1,8 +1,8 @@
-//! How many files and connections this process may hold open, and how many of them are free.
+//! The process's limit of open file descriptors, and how many are free.
 //!
-//! Refuses to hold any itself.
+//! Holds none open.
 
-/// Raises the limit as far as that is allowed.
+/// Raises the soft limit to the hard limit, at most to [`MOST`].
 #[cfg(unix)]
 pub fn raise_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,7 +11,7 @@ pub fn raise_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
 }
 
-/// Returns how many more can be opened: those from the lowest free one to the limit.
+/// Returns how many more descriptors can be opened: from the lowest free one to the limit.
 #[cfg(unix)]
 pub fn free() -> usize {
     use rustix::process::{Resource, getrlimit};
@@ -22,33 +22,33 @@ pub fn free() -> usize {
     usize::try_from(limit.saturating_sub(lowest)).unwrap_or_default()
 }
 
-/// No limit is raised further than this.
+/// Highest limit to set.
 #[cfg(unix)]
 const MOST: u64 = 65_536;
 
-/// There is no limit worth raising.
+/// Does nothing: there is no such limit.
 #[cfg(not(unix))]
 pub fn raise_limit() {}
 
-/// Returns how many more can be opened, as far as it matters.
+/// Returns a number larger than any use.
 #[cfg(not(unix))]
 pub fn free() -> usize {
     4096
 }
 
-/// Returns the error of the system where none is left.
+/// Returns the system's error for too many open files.
 #[cfg(unix)]
 pub fn none_left() -> std::io::Error {
     rustix::io::Errno::MFILE.into()
 }
 
-/// Returns the error of the system where none is left.
+/// Returns the system's error for too many open files.
 #[cfg(not(unix))]
 pub fn none_left() -> std::io::Error {
     std::io::Error::other("too many open files")
 }
 
-/// Says whether something failed because none was left, here or in the whole system.
+/// Returns whether an error means too many open files, in this process or in the system.
 #[cfg(unix)]
 pub fn are_used_up(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
@@ -56,7 +56,7 @@ pub fn are_used_up(error: &std::io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
 }
 
-/// Says whether something failed because none was left, here or in the whole system.
+/// Returns whether an error means too many open files, in this process or in the system.
 #[cfg(not(unix))]
 pub fn are_used_up(_error: &std::io::Error) -> bool {
     false

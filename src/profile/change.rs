@@ -74,7 +74,7 @@ pub fn apply(document: &mut Document, name: &str, changes: &[Change], place: &Pl
     let profile = Profile::find(name, &after).and_then(|profile| profile.check().map(|()| profile));
     profile.map_err(|error| match before {
         Err(known) if known.message() == error.message() => error,
-        _ => error.of_kind(Kind::Usage),
+        _ => error.with_kind(Kind::Usage),
     })
 }
 
@@ -86,7 +86,7 @@ fn service_of(name: &str, changes: &[Change], config: &Config, before: &Result<P
             let known = config.catalog.names();
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             let found = config.catalog.find(change.text())?;
-            found.ok_or_else(|| unknown("service", change.text(), &known).of_kind(Kind::Usage))
+            found.ok_or_else(|| unknown("service", change.text(), &known).with_kind(Kind::Usage))
         }
         (None, _, Ok(profile)) => Ok(profile.service.clone()),
         (None, Some(service), Err(error)) => config.catalog.find(service)?.ok_or_else(|| error.clone()),

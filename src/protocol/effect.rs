@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::{Advise, Error, Executed, Kind};
+use crate::error::{RemedyWriter, Error, Executed, Kind};
 use crate::protocol::Moment;
 use crate::protocol::driver::{Cause, Driver, Failure, Outcome};
 use crate::protocol::http::HttpCall;
@@ -129,8 +129,8 @@ pub struct Delivery {
 
 impl Delivery {
     /// Makes the answer to a request that failed here.
-    pub(super) fn failure(id: &Id, error: Error, advise: &Advise) -> Self {
-        let text = Message::failure(id, &error.clone().advised(advise)).text().clone();
+    pub(super) fn failure(id: &Id, error: Error, advise: &RemedyWriter) -> Self {
+        let text = Message::failure(id, &error.clone().with_hint_text(advise)).text().clone();
         Self { about: About::Answer(id.clone()), text, origin: Origin::Ours(Box::new(error)) }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::error::Advise;
+use crate::error::RemedyWriter;
 use crate::protocol::driver::Fallback;
 use crate::protocol::retry::RetryPolicy;
 use crate::protocol::revision::Era;
@@ -52,7 +52,7 @@ pub struct Settings {
     /// A larger result of a tool is handed out in a file (bytes).
     pub max_result: Option<usize>,
     /// Writes the remedies of errors for this client.
-    pub advise: Advise,
+    pub advise: RemedyWriter,
     /// JSON of the `clientInfo` with which a session is opened where the client did not.
     pub client_info: String,
 }

@@ -91,7 +91,7 @@ impl Remote {
     pub fn new(net: Net, authorizer: Authorizer, trace: Option<Arc<Trace>>) -> Self {
         let authorizer = Arc::new(authorizer);
         if let Some(trace) = &trace {
-            trace.hide_what_signs(authorizer.clone());
+            trace.mask_secrets_of(authorizer.clone());
         }
         let slots = most_connections();
         Self {

@@ -75,6 +75,6 @@ pub fn now() -> u64 {
 }
 
 /// Returns a short name for a text, which does not give it away.
-pub fn digits(text: &str) -> String {
+pub fn short_hash(text: &str) -> String {
     Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -11,7 +11,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Durability, State, digits, private_directory, private_file, replace};
+use super::{Durability, State, private_directory, private_file, replace, short_hash};
 
 const PREFIX: &str = "batch-";
 const HEAD: &str = "asistry batch 1";
@@ -22,21 +22,21 @@ const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// The record of the batch that runs now.
 #[derive(Debug)]
-pub struct Started {
+pub struct BatchRecord {
     path: PathBuf,
     file: File,
     /// Its last line may be half a line.
     torn: bool,
-    _alone: Alone,
+    _alone: ServiceLock,
 }
 
 /// The right to run a batch against a service, as long as it lives.
 #[derive(Debug)]
-struct Alone(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+struct ServiceLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
 /// What killed batches against the same service left behind.
 #[derive(Debug, Default)]
-pub struct Left {
+pub struct LeftoverBatches {
     records: Vec<Record>,
 }
 
@@ -52,10 +52,10 @@ impl State {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn begin_batch(&self, service: &str, goes_on: bool) -> io::Result<Option<Started>> {
+    pub fn begin_batch(&self, service: &str, resumes: bool) -> io::Result<Option<BatchRecord>> {
         private_directory(self.directory())?;
-        let lock = private_file(&self.directory().join(format!("batches-{}.lock", digits(service))))?;
-        match if goes_on { lock.try_lock() } else { lock.try_lock_shared() } {
+        let lock = private_file(&self.directory().join(format!("batches-{}.lock", short_hash(service))))?;
+        match if resumes { lock.try_lock() } else { lock.try_lock_shared() } {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(e)) => return Err(e),
@@ -68,7 +68,7 @@ impl State {
             .keep();
         let (mut file, path) = kept.map_err(|e| e.error)?;
         writeln!(file, "{HEAD}")?;
-        Ok(Some(Started { path, file, torn: false, _alone: Alone(lock) }))
+        Ok(Some(BatchRecord { path, file, torn: false, _alone: ServiceLock(lock) }))
     }
 
     /// Returns what killed batches against a service left behind, and forgets what is very old. `own` is the batch
@@ -76,8 +76,8 @@ impl State {
     ///
     /// # Errors
     /// A record that is there and cannot be read.
-    pub fn left_batches(&self, service: &str, own: &Started) -> io::Result<Left> {
-        let mut left = Left::default();
+    pub fn leftover_batches(&self, service: &str, own: &BatchRecord) -> io::Result<LeftoverBatches> {
+        let mut left = LeftoverBatches::default();
         for entry in fs::read_dir(self.directory())? {
             let entry = entry?;
             let path = entry.path();
@@ -103,7 +103,7 @@ impl State {
     }
 }
 
-impl Started {
+impl BatchRecord {
     /// Records that a call is about to be sent.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl Started {
     }
 
     /// Records that a call did not run after all. That it cannot be written is no failure: it stays in doubt.
-    pub fn did_not_run(&mut self, call: &str) {
+    pub fn mark_not_run(&mut self, call: &str) {
         self.torn |= self.file.write_all(format!("{UNDONE}{call}\n").as_bytes()).is_err();
     }
 
@@ -127,7 +127,7 @@ impl Started {
     }
 }
 
-impl Left {
+impl LeftoverBatches {
     /// Says whether a batch that was killed had begun this call.
     pub fn had_begun(&self, call: &str) -> bool {
         self.records.iter().any(|record| record.calls.contains(call))
@@ -150,21 +150,21 @@ impl Left {
 }
 
 fn beginning(service: &str) -> String {
-    format!("{PREFIX}{}-", digits(service))
+    format!("{PREFIX}{}-", short_hash(service))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn begun(state: &State) -> Started {
+    fn begun(state: &State) -> BatchRecord {
         state.begin_batch("s", false).unwrap().unwrap()
     }
 
     /// Goes on after a kill, and forgets what is settled.
     fn had_begun(state: &State, calls: &[&str], settled: impl Fn(&str) -> bool) -> Vec<bool> {
         let mine = state.begin_batch("s", true).unwrap().unwrap();
-        let left = state.left_batches("s", &mine).unwrap();
+        let left = state.leftover_batches("s", &mine).unwrap();
         let had = calls.iter().map(|call| left.had_begun(call)).collect();
         left.forget(settled);
         mine.forget();
@@ -179,11 +179,11 @@ mod tests {
         killed.add("a").unwrap();
         killed.add("b").unwrap();
         killed.add("d").unwrap();
-        killed.did_not_run("d");
+        killed.mark_not_run("d");
         drop(killed);
         assert_eq!(had_begun(&state, &["a", "b", "c", "d"], |call| call == "a"), [true, true, false, false]);
         let other = state.begin_batch("other", true).unwrap().unwrap();
-        assert!(!state.left_batches("other", &other).unwrap().had_begun("b"));
+        assert!(!state.leftover_batches("other", &other).unwrap().had_begun("b"));
         assert_eq!(had_begun(&state, &["a", "b"], |_| true), [false, true]);
         assert_eq!(had_begun(&state, &["b"], |_| true), [false]);
     }
@@ -229,7 +229,7 @@ mod tests {
         started.add("a").unwrap();
         let full = File::open(&started.path).unwrap(); // refuses to be written, as a full disk does
         let file = std::mem::replace(&mut started.file, full);
-        started.did_not_run("a");
+        started.mark_not_run("a");
         started.file = file;
         started.file.write_all(b"-half").unwrap();
         started.add("b").unwrap();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{Durability, State, digits, now, private_directory};
+use super::{Durability, State, now, private_directory, short_hash};
 use crate::protocol::http::origin_and_path;
 
 const VERSION: u32 = 1;
@@ -25,7 +25,7 @@ const MOST: usize = 50;
 
 /// Whose tools are meant.
 #[derive(Clone, Debug)]
-pub struct ToolsOf {
+pub struct ToolListKey {
     /// Where.
     pub endpoint: Url,
     /// With which credential and headers.
@@ -45,7 +45,7 @@ struct Kept {
 
 impl State {
     /// Returns the tools that were listed a short while ago.
-    pub fn fresh_tools(&self, of: &ToolsOf) -> Option<Vec<Box<RawValue>>> {
+    pub fn fresh_tools(&self, of: &ToolListKey) -> Option<Vec<Box<RawValue>>> {
         let kept = self.kept(&file_name(of))?;
         (now().saturating_sub(kept.at) < kept.fresh).then_some(kept.tools)
     }
@@ -63,7 +63,7 @@ impl State {
 
     /// Remembers what was listed; `ttl` is what the service says of it. That it cannot be written is no
     /// failure.
-    pub fn remember_tools(&self, of: &ToolsOf, tools: Vec<Box<RawValue>>, ttl: Option<Duration>) {
+    pub fn remember_tools(&self, of: &ToolListKey, tools: Vec<Box<RawValue>>, ttl: Option<Duration>) {
         let fresh = ttl.unwrap_or(FRESH).min(LONGEST).as_secs();
         let endpoint = origin_and_path(&of.endpoint);
         let kept = Kept { version: VERSION, endpoint, at: now(), fresh, tools };
@@ -90,21 +90,21 @@ impl State {
     }
 }
 
-fn file_name(of: &ToolsOf) -> String {
-    format!("{}{}.json", beginning(&of.endpoint), digits(&format!("{}\n{}", of.endpoint, of.fingerprint)))
+fn file_name(of: &ToolListKey) -> String {
+    format!("{}{}.json", beginning(&of.endpoint), short_hash(&format!("{}\n{}", of.endpoint, of.fingerprint)))
 }
 
 /// Returns how the names of an endpoint's files begin.
 fn beginning(endpoint: &Url) -> String {
-    format!("{PREFIX}{}-", digits(&origin_and_path(endpoint)))
+    format!("{PREFIX}{}-", short_hash(&origin_and_path(endpoint)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(url: &str, fingerprint: &str) -> ToolsOf {
-        ToolsOf { endpoint: Url::parse(url).unwrap(), fingerprint: fingerprint.into() }
+    fn of(url: &str, fingerprint: &str) -> ToolListKey {
+        ToolListKey { endpoint: Url::parse(url).unwrap(), fingerprint: fingerprint.into() }
     }
 
     fn tools(text: &str) -> Vec<Box<RawValue>> {

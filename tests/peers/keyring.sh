@@ -61,7 +61,7 @@ ask 1 tools/list
 hang_up
 check "a bridge uses it" '"id":1,"result"' 0 echo "$said"
 check "a second one of the name is refused" 'there is a key asistry/default already' 2 with "${keys[1]}" "${asistry[@]}" keys add --from-env KEY
-check "it does not go to another origin" 'is for .* and may not go to http://127.0.0.1:9' 3 "$binary" -p asistry --url http://127.0.0.1:9/mcp call x
+check "it does not go to another origin" 'is bound to .* and must not be sent to http://127.0.0.1:9' 3 "$binary" -p asistry --url http://127.0.0.1:9/mcp call x
 printf '%s\n' "${keys[1]}" >"$scratch/file"
 check "a second one of another name is added from a file" 'in use is still asistry/default' 0 "${asistry[@]}" keys add --name second --from-file "$scratch/file"
 same "both are in the keyring" "$item v1/asistry/second/$origin" "$(items | paste -sd' ')"
@@ -74,7 +74,7 @@ check "a key is rotated, and tried before" 'the new key is in use.* it works: [0
 same "the new one lies beside where the old one was" "${keys[2]}" "$(got "v1/asistry/default~b/$origin")"
 same "the old one is gone" "v1/asistry/default~b/$origin v1/asistry/second/$origin" "$(items | paste -sd' ')"
 check "call uses the new one" 'workspace_name' 0 "${call[@]}"
-check "a rotation does not try a key elsewhere" 'is for .* and may not go to http://127.0.0.1:9' 3 \
+check "a rotation does not try a key elsewhere" 'is bound to .* and must not be sent to http://127.0.0.1:9' 3 \
   with "${keys[0]}" "$binary" -p asistry --url http://127.0.0.1:9/mcp keys rotate --from-env KEY
 check "a rotation to itself is refused" 'the new key is the old one' 2 with "${keys[2]}" "${asistry[@]}" keys rotate --from-env KEY
 check "it is rotated back" 'the new key is in use' 0 with "${keys[0]}" "${asistry[@]}" keys rotate --from-env KEY

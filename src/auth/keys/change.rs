@@ -1,9 +1,11 @@
-//! Every change of the stored keys.
+//! Changes of the stored keys.
 //!
-//! An interruption at any point leaves the old key in use or the new one. Refuses to write over or to delete an
-//! item that the list names for another key.
+//! If interrupted at any point, the old key or the new one is current. Never overwrites or deletes an item that the
+//! list assigns to another key.
 
-use super::{KeyId, Keys, NewKey, Slot, check_sealed, edited, mark, mark_of, nothing_staged, unknown};
+use super::{
+    KeyId, Keys, NewKey, Slot, binding_item, binding_value, check_item_name, edited, nothing_staged, unknown,
+};
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::files::Lock;
 use crate::profile::StoreKind;
@@ -11,7 +13,7 @@ use crate::secret::Secret;
 use crate::state::keys::{Deposit, KeyList, KeyRecord, Place, Successor};
 use crate::state::now;
 
-/// The right to change keys, until it is dropped.
+/// The lock on the stored keys, until it is dropped.
 #[derive(Debug)]
 pub struct Change<'a> {
     keys: &'a Keys,
@@ -24,23 +26,23 @@ impl<'a> Change<'a> {
         Self { keys, list, _lock: lock }
     }
 
-    /// Returns the list as it is now.
+    /// Returns the current list.
     pub fn list(&self) -> &KeyList {
         &self.list
     }
 
-    /// Stores a key beside the one that counts; it does not count yet.
+    /// Stores a new key beside the current one, without using it yet.
     ///
     /// # Errors
-    /// [`Kind::KeyStore`]; the old key stays in use.
+    /// [`Kind::KeyStore`]; the old key stays current.
     pub async fn stage(&mut self, id: &KeyId, new: NewKey, rotation: bool) -> Result<()> {
         if let Some(deposit) =
             self.list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref())
         {
-            check_sealed(id, deposit)?;
+            check_item_name(id, deposit)?;
         }
-        self.settle(id, new.store).await?;
-        // Whatever record it is listed under: a record may have been edited.
+        self.undo_interrupted(id, new.store).await?;
+        // Any record counts, since the list may have been edited.
         let listed = |item: &str| {
             let deposits = self.list.keys.iter().filter_map(|record| record.deposit.as_ref());
             deposits.into_iter().any(|deposit| deposit.place.item == item)
@@ -60,7 +62,7 @@ impl<'a> Change<'a> {
         self.save()?;
         let written = self.keys.stores.write(&place, &new.secret).await;
         if written.is_err() {
-            // A store that did not answer may yet write it: it is deleted with the next change.
+            // A store that timed out may still write it, so the next change deletes it.
             let record = self.list.record(&id.profile, &id.name);
             record.next = None;
             record.retired.push(place);
@@ -69,10 +71,10 @@ impl<'a> Change<'a> {
         written
     }
 
-    /// Puts the staged key into use and deletes the old one.
+    /// Makes the staged key current and deletes the old one.
     ///
     /// # Errors
-    /// [`Kind::KeyStore`]; where the list cannot be written the old key stays in use.
+    /// [`Kind::KeyStore`]; if the list cannot be written, the old key stays current.
     pub async fn commit(&mut self, id: &KeyId) -> Result<()> {
         let record = self.list.record(&id.profile, &id.name);
         let Some(next) = record.next.take() else { return Err(nothing_staged(id)) };
@@ -81,15 +83,17 @@ impl<'a> Change<'a> {
         if let Some(old) = record.deposit.replace(next.deposit) {
             if record.deposit.as_ref().is_some_and(|new| new.origin != old.origin) && !next.rotation {
                 record.bound.clear();
-                record.retired.extend(bound.drain(..).map(|origin| mark_of(id, old.place.store, &origin)));
+                record
+                    .retired
+                    .extend(bound.drain(..).map(|origin| binding_item(id, old.place.store, &origin)));
             } else if store == old.place.store {
                 bound.clear();
             }
-            record.retired.extend(bound.iter().map(|origin| mark_of(id, old.place.store, origin)));
+            record.retired.extend(bound.iter().map(|origin| binding_item(id, old.place.store, origin)));
             record.retired.push(old.place);
         }
         for origin in &bound {
-            self.keys.stores.write(&mark_of(id, store, origin), &mark()).await?;
+            self.keys.stores.write(&binding_item(id, store, origin), &binding_value()).await?;
         }
         let record = self.list.record(&id.profile, &id.name);
         let retired = record.retired.clone();
@@ -99,7 +103,7 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// Deletes the staged key; the old one stays in use.
+    /// Deletes the staged key; the old one stays current.
     ///
     /// # Errors
     /// [`Kind::KeyStore`].
@@ -113,27 +117,27 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// Reads the staged key of a rotation; `None` when the interruption came before it was stored.
+    /// Reads the staged key of a rotation; `None` if it was interrupted before the key was stored.
     ///
     /// # Errors
-    /// [`Kind::Usage`] where no rotation waits.
+    /// [`Kind::Usage`] if there is no interrupted rotation.
     pub async fn staged(&self, id: &KeyId) -> Result<Option<Secret>> {
         let record = self.list.find(&id.profile, &id.name);
         match record.and_then(|record| record.next.as_ref()) {
             Some(next) => {
-                check_sealed(id, &next.deposit)?;
+                check_item_name(id, &next.deposit)?;
                 self.keys.stores.read(&next.deposit.place).await
             }
             None => Err(nothing_staged(id)),
         }
     }
 
-    /// Removes a key: from the moment the list says so, nobody finds it. A running bridge that has read it keeps
-    /// it until it is rejected.
+    /// Removes a key from the list and from its store. A running bridge that has read it keeps using it until the
+    /// service rejects it.
     ///
     /// # Errors
-    /// [`Kind::AuthRequired`] for an unknown key; [`Kind::KeyStore`], where it could not be deleted from its
-    /// store: then it is kept.
+    /// [`Kind::AuthRequired`] for an unknown key; [`Kind::KeyStore`] if it cannot be deleted from its store, in which
+    /// case it is kept.
     pub async fn remove(&mut self, id: &KeyId) -> Result<()> {
         let before = self.list.clone();
         if self.list.find(&id.profile, &id.name).is_none() {
@@ -144,9 +148,9 @@ impl<'a> Change<'a> {
             record.deposit.take().into_iter().chain(record.next.take().map(|next| next.deposit)).collect();
         for deposit in gone {
             let store = deposit.place.store;
-            record.retired.extend(record.bound.iter().map(|origin| mark_of(id, store, origin)));
-            // An edited name may be that of another key's item.
-            record.retired.extend(check_sealed(id, &deposit).is_ok().then_some(deposit.place));
+            record.retired.extend(record.bound.iter().map(|origin| binding_item(id, store, origin)));
+            // In an edited list the name may be that of another key's item.
+            record.retired.extend(check_item_name(id, &deposit).is_ok().then_some(deposit.place));
         }
         record.bound.clear();
         let places = record.retired.clone();
@@ -161,14 +165,14 @@ impl<'a> Change<'a> {
         }
         self.list.record(&id.profile, &id.name).retired.clear();
         self.list.tidy();
-        self.choose_only_one(&id.profile);
+        self.set_only_key_current(&id.profile);
         self.save()?;
         self.clean(&places).await;
         Ok(())
     }
 
-    /// Makes the only key that a profile has left its current one.
-    fn choose_only_one(&mut self, profile: &str) {
+    /// Makes the last remaining key of a profile current.
+    fn set_only_key_current(&mut self, profile: &str) {
         let mut left = self.list.of_profile(profile);
         if let (Some(only), None) = (left.next(), left.next()) {
             let name = only.name.clone();
@@ -177,11 +181,11 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// Makes a key the one that counts in its profile.
+    /// Makes a key its profile's current key.
     ///
     /// # Errors
     /// [`Kind::AuthRequired`] for an unknown key.
-    pub fn choose(&mut self, id: &KeyId) -> Result<()> {
+    pub fn set_current(&mut self, id: &KeyId) -> Result<()> {
         let known = self.list.of_profile(&id.profile).any(|record| record.name == id.name);
         if !known {
             return Err(unknown(&self.list, id));
@@ -190,17 +194,17 @@ impl<'a> Change<'a> {
         self.save()
     }
 
-    /// Allows a key for one more origin: the store holds a mark of it, which the list alone cannot replace.
+    /// Allows a key for one more origin and marks it in the key store, so that editing the list is not enough.
     ///
     /// # Errors
-    /// [`Kind::AuthRequired`] for an unknown key; [`Kind::KeyStore`] where the mark cannot be stored.
+    /// [`Kind::AuthRequired`] for an unknown key; [`Kind::KeyStore`] if the mark cannot be stored.
     pub async fn bind(&mut self, id: &KeyId, origin: &str) -> Result<()> {
         let record = self.list.find(&id.profile, &id.name);
         let Some(deposit) = record.and_then(|record| record.deposit.as_ref()) else {
             return Err(unknown(&self.list, id));
         };
-        check_sealed(id, deposit)?;
-        self.keys.stores.write(&mark_of(id, deposit.place.store, origin), &mark()).await?;
+        check_item_name(id, deposit)?;
+        self.keys.stores.write(&binding_item(id, deposit.place.store, origin), &binding_value()).await?;
         let record = self.list.record(&id.profile, &id.name);
         if !record.may_go_to(origin) {
             record.bound.push(origin.to_owned());
@@ -208,14 +212,14 @@ impl<'a> Change<'a> {
         self.save()
     }
 
-    /// Ends what interrupted changes left undone in a store. A rotation waits for a person.
-    async fn settle(&mut self, id: &KeyId, store: StoreKind) -> Result<()> {
+    /// Undoes interrupted changes in a store. A rotation is left to the user.
+    async fn undo_interrupted(&mut self, id: &KeyId, store: StoreKind) -> Result<()> {
         if self.list.find(&id.profile, &id.name).is_some_and(KeyRecord::is_rotating) {
-            let why = format!("a rotation of the key {id} was interrupted; the old key is still in use");
+            let why = format!("a rotation of the key {id} was interrupted; the old key is still current");
             let remedy = Remedy::EndRotation { name: id.name.clone() };
             return Err(Error::new(Kind::Usage, why).remedy(remedy));
         }
-        // The right to change keys is ours: nobody is in the middle of these.
+        // This process holds the lock, so these are leftovers of interrupted changes.
         for record in &mut self.list.keys {
             let left = record.next.take_if(|next| !next.rotation);
             record.retired.extend(left.map(|next| next.deposit.place));
@@ -223,8 +227,7 @@ impl<'a> Change<'a> {
         self.delete_retired(store).await
     }
 
-    /// Deletes what no longer counts in the stores of these places; what cannot be deleted now is deleted
-    /// with the next change.
+    /// Deletes retired items in the stores of these places; what cannot be deleted now is deleted by the next change.
     async fn clean(&mut self, places: &[Place]) {
         for store in [StoreKind::Keyring, StoreKind::File] {
             if places.iter().any(|place| place.store == store)

@@ -1,16 +1,15 @@
-//! The stored keys of all profiles: which one counts, where it may go, and every change of them.
+//! The stored keys of all profiles: which one is current, to which origins it may be sent, and changes of them.
 //!
-//! A change is made in an order that an interruption at any point leaves the old key in use or the new one:
-//! the new key is stored beside the old under a name of its own, then the list (one file, replaced as a
-//! whole) says that it counts, then the old one is deleted. Refuses every origin a key was not made for, and
-//! a store that nobody chose.
+//! A change stores the new key under a new item name, then replaces the list (one file, atomically), then deletes
+//! the old item; if interrupted at any point, the old key or the new one is current. Refuses every origin that a key
+//! is not bound to, and never falls back to a store that the user did not choose.
 
 mod change;
 
 use std::time::Duration;
 
 use super::store::{Passphrase, PassphraseFor, Stores};
-use crate::error::{Error, KeyHome, Kind, Remedy, Result};
+use crate::error::{Error, Kind, Remedy, Result, UsableStores};
 use crate::files::Lock;
 use crate::profile::{Profile, StoreKind};
 use crate::secret::Secret;
@@ -21,16 +20,16 @@ pub use change::Change;
 
 const LOCK: &str = "keys.lock";
 const PROBE_LOCK: &str = "probe.lock";
-/// Another process may be waiting for a service that verifies its new key.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The name of a key for which none was given.
+/// Another process may hold the lock while the service checks its new key.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
+/// The default name of a key.
 pub const DEFAULT: &str = "default";
-/// No name of a key is longer.
+/// Maximum length of a key's name.
 pub const LONGEST_NAME: usize = 64;
-/// A reader that finds its key gone looks so often whether another one counts by now.
-const LOOKS: usize = 10;
+/// How often to read a key again if the list changes meanwhile.
+const READ_ATTEMPTS: usize = 10;
 
-/// Names one key.
+/// Identifies a stored key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyId {
     /// The profile.
@@ -45,27 +44,27 @@ impl std::fmt::Display for KeyId {
     }
 }
 
-/// A key that is to be stored.
+/// A key to store.
 #[derive(Debug)]
 pub struct NewKey {
     /// The key itself.
     pub secret: Secret,
-    /// The origin that it is for.
+    /// The origin that it is bound to.
     pub origin: String,
     /// Where to store it.
     pub store: StoreKind,
     /// Its masked form.
     pub shown: String,
-    /// Its form is wrong, and somebody wants it all the same.
+    /// Whether `--force` overrode the check of its form.
     pub forced: bool,
 }
 
-/// A stored key, read.
+/// A key and where it was found.
 #[derive(Debug)]
 pub struct Found {
     /// The key itself.
     pub secret: Secret,
-    /// Its form is wrong, and somebody wanted it all the same.
+    /// Whether `--force` overrode the check of its form.
     pub forced: bool,
     /// Where it came from.
     pub source: KeySource,
@@ -83,16 +82,16 @@ pub enum KeySource {
         /// The store.
         store: StoreKind,
     },
-    /// A header that somebody added, in the place of a key.
+    /// An extra header that replaces the key.
     Header {
         /// The name of the header.
         name: String,
     },
-    /// There is none: the service was asked without a key.
+    /// None; the request carries no key.
     Absent,
-    /// It is about to be stored, and tried first.
+    /// A new key that is tried before it is stored.
     New,
-    /// The sandbox of this process.
+    /// The sandbox in this process.
     Sandbox,
 }
 
@@ -109,15 +108,15 @@ impl std::fmt::Display for KeySource {
     }
 }
 
-/// What a look for a key brought.
+/// The result of looking up a key.
 #[derive(Debug)]
-pub enum Looked {
+pub enum Lookup {
     /// A key.
     Found(Found),
-    /// There is none.
+    /// No key.
     Nothing,
-    /// None is listed, and the store where one might lie all the same cannot be asked.
-    NobodyToAsk(Error),
+    /// No key is listed, and the key store, which might have an unlisted one, is unavailable.
+    StoreUnavailable(Error),
 }
 
 /// All stored keys.
@@ -125,19 +124,19 @@ pub enum Looked {
 pub struct Keys {
     state: State,
     stores: Stores,
-    chosen: Option<StoreKind>,
+    configured: Option<StoreKind>,
 }
 
 impl Keys {
-    /// Keeps the list in `state` and the encrypted file in the directory of `data`; `chosen` is the store
-    /// that the environment or the configuration names.
+    /// Uses the key list in `state` and the encrypted file in the directory `data`; `configured` is the store set by
+    /// the environment or the configuration.
     pub fn new(
         state: State,
         data: std::path::PathBuf,
-        chosen: Option<StoreKind>,
+        configured: Option<StoreKind>,
         passphrase: Passphrase,
     ) -> Self {
-        Self { state, stores: Stores::new(data, passphrase), chosen }
+        Self { state, stores: Stores::new(data, passphrase), configured }
     }
 
     /// Returns the list of all keys.
@@ -153,20 +152,19 @@ impl Keys {
         self.state.key_uses().get(&id.to_string()).copied()
     }
 
-    /// Tells one state of the list from another.
+    /// Returns a stamp that changes when the list changes.
     pub fn stamp(&self) -> Stamp {
         self.state.keys_stamp()
     }
 
-    /// Returns the store for a new key: the one asked for, the one chosen, the one in which all
-    /// keys lie, else the keyring. It is tried,
-    /// so that what is wrong with it is known before anybody is asked for a key.
+    /// Returns the store for a new key, after checking that it works: `asked`, else the configured one, else the one
+    /// that holds all keys, else the keyring.
     ///
     /// # Errors
     /// [`Kind::KeyStore`] with what is wrong with the store.
     pub async fn store_for_new(&self, asked: Option<StoreKind>) -> Result<StoreKind> {
-        let kind = asked.or(self.chosen).or(self.only_store()).unwrap_or(StoreKind::Keyring);
-        // A store that is not there leaves nothing behind, not even a lock.
+        let kind = asked.or(self.configured).or(self.only_store()).unwrap_or(StoreKind::Keyring);
+        // Opened first, so that an unavailable store leaves no lock file.
         self.stores.open(kind, PassphraseFor::Creating).await?;
         let _alone = match kind {
             StoreKind::Keyring => Some(self.lock(PROBE_LOCK).await?),
@@ -176,7 +174,7 @@ impl Keys {
         Ok(kind)
     }
 
-    /// Returns the store in which all keys lie, if that is one.
+    /// Returns the store that holds all keys, if there is exactly one.
     fn only_store(&self) -> Option<StoreKind> {
         let list = self.list().ok()?;
         let mut stores = list.keys.iter().filter_map(|key| Some(key.deposit.as_ref()?.place.store));
@@ -184,111 +182,109 @@ impl Keys {
         stores.all(|store| store == first).then_some(first)
     }
 
-    /// Returns the store that was chosen, where that is another one.
-    pub fn chosen_instead_of(&self, store: StoreKind) -> Option<StoreKind> {
-        self.chosen.filter(|chosen| *chosen != store)
+    /// Returns the configured store if it differs from `store`.
+    pub fn configured_instead_of(&self, store: StoreKind) -> Option<StoreKind> {
+        self.configured.filter(|configured| *configured != store)
     }
 
-    /// Says whether a key is listed for a profile, or for the origin of a bare URL, without opening a store.
+    /// Returns whether a key is listed for a profile, or for the origin of a bare URL; opens no store.
     ///
     /// # Errors
     /// As [`Self::list`].
-    pub fn knows(&self, profile: &Profile, origin: &str) -> Result<bool> {
-        if self.chosen == Some(StoreKind::Env) {
+    pub fn is_listed(&self, profile: &Profile, origin: &str) -> Result<bool> {
+        if self.configured == Some(StoreKind::Env) {
             return Ok(false);
         }
         let list = self.list()?;
         Ok(if profile.bare {
-            wanted(&list, profile, origin).is_some()
+            current_record(&list, profile, origin).is_some()
         } else {
             list.of_profile(&profile.name).next().is_some()
         })
     }
 
-    /// Reads the key of a profile that counts.
+    /// Reads the current key of a profile.
     ///
     /// # Errors
-    /// [`Kind::OriginMismatch`] for a key of another origin, [`Kind::KeyStore`] for a store that cannot be
-    /// used, [`Kind::AuthRequired`] for a key that is listed and not there.
-    pub async fn current(&self, profile: &Profile, origin: &str) -> Result<Looked> {
-        if self.chosen == Some(StoreKind::Env) {
-            let why = "there is no key: the key store is set to env, and ASISTRY_API_KEY is not set";
+    /// [`Kind::OriginMismatch`] for a key bound to another origin, [`Kind::KeyStore`] for an unavailable store,
+    /// [`Kind::AuthRequired`] for a listed key that is missing in its store.
+    pub async fn current(&self, profile: &Profile, origin: &str) -> Result<Lookup> {
+        if self.configured == Some(StoreKind::Env) {
+            let why = "no key: the key store is set to env, and ASISTRY_API_KEY is not set";
             return Err(Error::new(Kind::AuthRequired, why).hint(
                 "set ASISTRY_API_KEY, or choose another ASISTRY_KEY_STORE or key_store: keyring or file",
             ));
         }
-        for _ in 0..LOOKS {
+        for _ in 0..READ_ATTEMPTS {
             let list = self.list()?;
-            let Some(record) = wanted(&list, profile, origin) else {
+            let Some(record) = current_record(&list, profile, origin) else {
                 if let Some(one) = list.of_profile(&profile.name).next().filter(|_| !profile.bare) {
                     return Err(none_in_use(one));
                 }
-                return Ok(self.unlisted(&list, profile, origin).await);
+                return Ok(self.find_unlisted(&list, profile, origin).await);
             };
-            let Some(deposit) = &record.deposit else { return Ok(Looked::Nothing) };
+            let Some(deposit) = &record.deposit else { return Ok(Lookup::Nothing) };
             let id = KeyId { profile: record.profile.clone(), name: record.name.clone() };
             self.check_origin(record, origin).await?;
             let place = &deposit.place;
             self.check_choice(&id, place)?;
-            let Some(secret) = self.read_steadily(&list, &id, place).await? else { continue };
+            let Some(secret) = self.read_listed(&list, &id, place).await? else { continue };
             let source = KeySource::Stored { name: id.name.clone(), store: place.store };
             let (state, profile, name) = (self.state.clone(), id.profile, id.name);
             tokio::task::spawn_blocking(move || state.key_used(&profile, &name));
-            return Ok(Looked::Found(Found { secret, forced: deposit.forced, source }));
+            return Ok(Lookup::Found(Found { secret, forced: deposit.forced, source }));
         }
         Err(unsteady(&profile.name))
     }
 
-    /// Checks that a key may go to an origin. The list can be edited by hand, so the names of the items decide,
-    /// which the store seals.
+    /// Checks that a key may be sent to an origin. Users can edit the list, so the item names in the key store decide.
     ///
     /// # Errors
-    /// [`Kind::OriginMismatch`] for another origin; [`Kind::KeyStore`] for a list that was edited.
+    /// [`Kind::OriginMismatch`] for another origin; [`Kind::KeyStore`] for an edited list.
     pub async fn check_origin(&self, record: &KeyRecord, origin: &str) -> Result<()> {
         let Some(deposit) = &record.deposit else { return Ok(()) };
         let id = KeyId { profile: record.profile.clone(), name: record.name.clone() };
-        check_sealed(&id, deposit)?;
+        check_item_name(&id, deposit)?;
         if deposit.origin == origin {
             return Ok(());
         }
         if !record.may_go_to(origin) {
             return Err(other_origin(&id, &deposit.origin, origin));
         }
-        let mark = mark_of(&id, deposit.place.store, origin);
+        let mark = binding_item(&id, deposit.place.store, origin);
         match self.stores.read(&mark).await? {
             Some(_) => Ok(()),
             None => Err(other_origin(&id, &deposit.origin, origin)),
         }
     }
 
-    /// Reads one key, wherever it may go.
+    /// Reads one key without checking an origin.
     ///
     /// # Errors
     /// As [`Self::current`]; [`Kind::AuthRequired`] where there is none of this name.
     pub async fn secret(&self, id: &KeyId) -> Result<Secret> {
-        for _ in 0..LOOKS {
+        for _ in 0..READ_ATTEMPTS {
             let list = self.list()?;
             let record = list.find(&id.profile, &id.name);
             let deposit =
                 record.and_then(|record| record.deposit.as_ref()).ok_or_else(|| unknown(&list, id))?;
-            check_sealed(id, deposit)?;
-            if let Some(secret) = self.read_steadily(&list, id, &deposit.place).await? {
+            check_item_name(id, deposit)?;
+            if let Some(secret) = self.read_listed(&list, id, &deposit.place).await? {
                 return Ok(secret);
             }
         }
         Err(unsteady(&id.profile))
     }
 
-    /// Reads what a place of the list holds; `None` where another process has just put another key in its
-    /// place, which the next look at the list shows.
-    async fn read_steadily(&self, list: &KeyList, id: &KeyId, place: &Place) -> Result<Option<Secret>> {
+    /// Reads a listed item; `None` if another process has just replaced the key, so that the list must be read again.
+    async fn read_listed(&self, list: &KeyList, id: &KeyId, place: &Place) -> Result<Option<Secret>> {
         match self.stores.read(place).await {
             Ok(Some(secret)) => Ok(Some(secret)),
-            // A store can also fail for an item that vanishes while it is read.
+            // A store may also report an error for an item deleted during the read.
             _ if self.list()? != *list => Ok(None),
             Ok(None) if place.store == StoreKind::File && !self.stores.has_file()? => {
                 let why = format!(
-                    "the key {id} lies in an encrypted file, and {} is not there",
+                    "the key {id} is stored in the encrypted file {}, which does not exist",
                     self.stores.file().display()
                 );
                 Err(Error::new(Kind::KeyStore, why)
@@ -299,10 +295,10 @@ impl Keys {
         }
     }
 
-    /// A list can be lost, and a key be put into the keyring by hand: the first key of a profile is found by
-    /// its name alone. What the list calls deleted is not, even while it is still there.
-    async fn unlisted(&self, list: &KeyList, profile: &Profile, origin: &str) -> Looked {
-        let store = self.chosen.unwrap_or(StoreKind::Keyring);
+    /// Finds the default key by its item name alone, in case the list was lost or the key was added to the keyring by
+    /// hand. Ignores items that the list marks as deleted.
+    async fn find_unlisted(&self, list: &KeyList, profile: &Profile, origin: &str) -> Lookup {
+        let store = self.configured.unwrap_or(StoreKind::Keyring);
         let id = KeyId { profile: profile.name.clone(), name: default_name(profile, origin) };
         for slot in Slot::ALL {
             let place = Place { store, item: slot.item(&id, origin) };
@@ -312,46 +308,49 @@ impl Keys {
             match self.stores.read(&place).await {
                 Ok(Some(secret)) => {
                     let source = KeySource::Stored { name: id.name, store };
-                    return Looked::Found(Found { secret, forced: false, source });
+                    return Lookup::Found(Found { secret, forced: false, source });
                 }
                 Ok(None) => {}
-                Err(error) => return Looked::NobodyToAsk(error),
+                Err(error) => return Lookup::StoreUnavailable(error),
             }
         }
-        Looked::Nothing
+        Lookup::Nothing
     }
 
     fn check_choice(&self, id: &KeyId, place: &Place) -> Result<()> {
-        match self.chosen {
-            Some(chosen) if chosen != place.store => {
-                let (chosen, there) = (chosen.name(), place.store);
-                let why =
-                    format!("the key {id} lies in {}, and the key store is set to {chosen}", there.about());
-                let remedy = Remedy::MoveKey { name: id.name.clone(), from: there.name(), to: chosen };
+        match self.configured {
+            Some(configured) if configured != place.store => {
+                let (configured, there) = (configured.name(), place.store);
+                let why = format!(
+                    "the key {id} is stored in {}, but the key store is set to {configured}",
+                    there.about()
+                );
+                let remedy = Remedy::MoveKey { name: id.name.clone(), from: there.name(), to: configured };
                 Err(Error::new(Kind::KeyStore, why).remedy(remedy))
             }
             _ => Ok(()),
         }
     }
 
-    /// Takes the right to change keys, and ends what an interrupted change left undone.
+    /// Locks the keys for a change and completes an interrupted one.
     ///
     /// # Errors
-    /// [`Kind::KeyStore`] when another process keeps it, or the list cannot be read or written.
+    /// [`Kind::KeyStore`] if another process holds the lock, or if the list cannot be read or written.
     pub async fn change(&self) -> Result<Change<'_>> {
         let lock = self.lock(LOCK).await?;
         Ok(Change::begin(self, self.list()?, lock))
     }
 
     async fn lock(&self, name: &str) -> Result<Lock> {
-        let lock = self.state.lock(name, PATIENCE).await.map_err(|e| self.state.unwritable(&e))?;
+        let lock = self.state.lock(name, LOCK_TIMEOUT).await.map_err(|e| self.state.unwritable(&e))?;
         lock.ok_or_else(|| {
-            Error::new(Kind::KeyStore, "another asistry is changing keys").hint("try again when it is done")
+            Error::new(Kind::KeyStore, "another asistry process is changing keys")
+                .hint("try again when it is done")
         })
     }
 }
 
-/// A key and its successor lie in two items, in turn.
+/// Which of two item names a key uses; a key and its successor alternate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
     First,
@@ -361,35 +360,35 @@ enum Slot {
 impl Slot {
     const ALL: [Self; 2] = [Self::First, Self::Second];
 
-    /// The names of items are a format, version 1: `v1/PROFILE/NAME/ORIGIN`, and `v1/PROFILE/NAME~b/ORIGIN`.
+    /// Item names are a stored format, version 1: `v1/PROFILE/NAME/ORIGIN`, and `v1/PROFILE/NAME~b/ORIGIN`.
     fn item(self, id: &KeyId, origin: &str) -> String {
         let mark = if self == Self::First { "" } else { "~b" };
         format!("v1/{}/{}{mark}/{origin}", id.profile, id.name)
     }
 }
 
-/// Returns the item that marks a key as allowed for one more origin: `v1/PROFILE/NAME+bound/ORIGIN`. No name of
-/// a key has a `+`.
-fn mark_of(id: &KeyId, store: StoreKind, origin: &str) -> Place {
+/// Returns the item that marks a key as bound to one more origin: `v1/PROFILE/NAME+bound/ORIGIN`. Key names cannot
+/// contain `+`.
+fn binding_item(id: &KeyId, store: StoreKind, origin: &str) -> Place {
     Place { store, item: format!("v1/{}/{}+bound/{origin}", id.profile, id.name) }
 }
 
-fn mark() -> Secret {
+fn binding_value() -> Secret {
     Secret::new("bound".into())
 }
 
-/// Checks what the list says of a key against the name of its item.
-fn check_sealed(id: &KeyId, deposit: &Deposit) -> Result<()> {
+/// Checks a list entry against the name of its item.
+fn check_item_name(id: &KeyId, deposit: &Deposit) -> Result<()> {
     let is_own = |slot: Slot| deposit.place.item == slot.item(id, &deposit.origin);
     if Slot::ALL.into_iter().any(is_own) { Ok(()) } else { Err(edited(id)) }
 }
 
 fn edited(id: &KeyId) -> Error {
-    let why = format!("the list of keys was edited: what it says of {id} is not what the store says");
+    let why = format!("the key list was edited: its entry for {id} does not match the key store");
     Error::new(Kind::KeyStore, why).remedy(Remedy::AddAgain { name: id.name.clone() })
 }
 
-/// Returns the name of a key for which none was given: `default`, or the host of a bare URL.
+/// Returns the default name of a key: `default`, or the host of a bare URL.
 pub fn default_name(profile: &Profile, origin: &str) -> String {
     match origin.split_once("://") {
         Some((scheme, host)) if profile.bare => {
@@ -402,40 +401,45 @@ pub fn default_name(profile: &Profile, origin: &str) -> String {
     }
 }
 
-/// Returns the name of the key that counts, or would if there were one.
-pub fn name_in_use(list: &KeyList, profile: &Profile, origin: &str) -> String {
-    wanted(list, profile, origin).map_or_else(|| default_name(profile, origin), |key| key.name.clone())
+/// Returns the name of the current key, or the name it would have.
+pub fn current_name(list: &KeyList, profile: &Profile, origin: &str) -> String {
+    current_record(list, profile, origin)
+        .map_or_else(|| default_name(profile, origin), |key| key.name.clone())
 }
 
-/// Finds the key that counts: the chosen one of the profile; for a bare URL the one of its origin.
-fn wanted<'a>(list: &'a KeyList, profile: &Profile, origin: &str) -> Option<&'a KeyRecord> {
-    let chosen = list.current.get(&profile.name).and_then(|name| list.find(&profile.name, name));
+/// Finds the current key: the profile's chosen one; for a bare URL, the one bound to its origin.
+fn current_record<'a>(list: &'a KeyList, profile: &Profile, origin: &str) -> Option<&'a KeyRecord> {
+    let configured = list.current.get(&profile.name).and_then(|name| list.find(&profile.name, name));
     if !profile.bare {
-        return chosen;
+        return configured;
     }
     let fits = |key: &&KeyRecord| key.profile == profile.name && key.may_go_to(origin);
-    chosen.filter(fits).or_else(|| list.keys.iter().find(fits))
+    configured.filter(fits).or_else(|| list.keys.iter().find(fits))
 }
 
-/// Returns the error of a key that would go to an origin it is not for.
+/// Returns the error for a key that would be sent to an origin it is not bound to.
 pub fn other_origin(id: &KeyId, own: &str, asked: &str) -> Error {
-    Error::new(Kind::OriginMismatch, format!("the key {id} is for {own}, and may not go to {asked}"))
-        .remedy(Remedy::BindKey { name: id.name.clone(), origin: asked.to_owned() })
+    Error::new(
+        Kind::OriginMismatch,
+        format!("the key {id} is bound to {own} and must not be sent to {asked}"),
+    )
+    .remedy(Remedy::BindKey { name: id.name.clone(), origin: asked.to_owned() })
 }
 
 fn none_in_use(record: &KeyRecord) -> Error {
     let KeyRecord { profile, name, .. } = record;
-    Error::new(Kind::AuthRequired, format!("the profile {profile} has keys, and none of them is in use"))
+    Error::new(Kind::AuthRequired, format!("the profile {profile} has keys, but none of them is current"))
         .remedy(Remedy::UseKey { name: name.clone() })
 }
 
 fn lost(id: &KeyId, place: &Place) -> Error {
-    let why = format!("the key {id} is no longer in {}: somebody deleted it there", place.store.about());
+    let why = format!("the key {id} is no longer in {}: it was deleted there", place.store.about());
     Error::new(Kind::AuthRequired, why).remedy(Remedy::AddAgain { name: id.name.clone() })
 }
 
 fn unsteady(profile: &str) -> Error {
-    Error::new(Kind::KeyStore, format!("the keys of {profile} change all the time")).hint("try again")
+    Error::new(Kind::KeyStore, format!("the keys of {profile} kept changing while they were read"))
+        .hint("try again")
 }
 
 fn nothing_staged(id: &KeyId) -> Error {
@@ -447,7 +451,7 @@ fn unknown(list: &KeyList, id: &KeyId) -> Error {
     let names: Vec<&str> = list.of_profile(&id.profile).map(|record| record.name.as_str()).collect();
     let error = Error::new(Kind::AuthRequired, format!("there is no stored key {id}"));
     match names.as_slice() {
-        [] => error.remedy(Remedy::AddKey { page: String::new(), home: KeyHome::Any }),
+        [] => error.remedy(Remedy::AddKey { page: String::new(), home: UsableStores::Any }),
         names => error.hint(format!("the keys of {} are: {}", id.profile, names.join(", "))),
     }
 }

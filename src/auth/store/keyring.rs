@@ -151,8 +151,8 @@ fn is_volatile(_entry: &Entry) -> bool {
 }
 
 /// Returns the error of a keyring that cannot be used, with the command that mends it.
-fn unusable(why: &str, cure: &'static str) -> Error {
-    Error::new(Kind::KeyStore, format!("the system's keyring {why}")).remedy(Remedy::MendKeyring { cure })
+fn unusable(why: &str, fix: &'static str) -> Error {
+    Error::new(Kind::KeyStore, format!("the system's keyring {why}")).remedy(Remedy::FixKeyring { fix })
 }
 
 const UNLOCK: &str = if SECRET_SERVICE {
@@ -162,7 +162,7 @@ const UNLOCK: &str = if SECRET_SERVICE {
 };
 
 /// Returns the error of a keyring that has not answered in time.
-pub fn silent() -> Error {
+pub fn timed_out() -> Error {
     unusable(
         "did not answer within 3 s: it is locked and waits for somebody to unlock it, or it hangs",
         UNLOCK,

@@ -152,7 +152,7 @@ impl Stores {
     /// # Errors
     /// As [`Self::read`]; the secret may be stored all the same where the store did not answer.
     pub async fn write(&self, place: &Place, secret: &Secret) -> Result<()> {
-        let _alone = self.alone(place.store).await?;
+        let _lock = self.lock_file(place.store).await?;
         let store = self.open(place.store, PassphraseFor::Creating).await?;
         let (item, secret) = (place.item.clone(), secret.clone());
         self.call(place.store, move || store.write(&item, &secret)).await
@@ -166,7 +166,7 @@ impl Stores {
         if place.store == StoreKind::File && !self.has_file()? {
             return Ok(());
         }
-        let _alone = self.alone(place.store).await?;
+        let _lock = self.lock_file(place.store).await?;
         let store = self.open(place.store, PassphraseFor::Opening).await?;
         let item = place.item.clone();
         self.call(place.store, move || store.delete(&item)).await
@@ -195,12 +195,12 @@ impl Stores {
         // A person may take their time for it.
         let ask = self.passphrase.clone();
         let asked = tokio::task::spawn_blocking(move || ask(why));
-        let passphrase = asked.await.map_err(|e| broken(StoreKind::File, &e))??;
+        let passphrase = asked.await.map_err(|e| panicked(StoreKind::File, &e))??;
         Ok(Arc::new(bounded(StoreKind::File, move || EncryptedFile::open(path, &passphrase)).await?))
     }
 
     /// Two processes that change the file at once would lose a key; a keyring sees to that itself.
-    async fn alone(&self, kind: StoreKind) -> Result<Option<Lock>> {
+    async fn lock_file(&self, kind: StoreKind) -> Result<Option<Lock>> {
         if kind != StoreKind::File {
             return Ok(None);
         }
@@ -243,20 +243,20 @@ async fn bounded<T: Send + 'static>(
 ) -> Result<T> {
     match tokio::time::timeout(DEADLINE, tokio::task::spawn_blocking(work)).await {
         Ok(Ok(done)) => done,
-        Ok(Err(e)) => Err(broken(kind, &e)),
-        Err(_) => Err(silent(kind)),
+        Ok(Err(e)) => Err(panicked(kind, &e)),
+        Err(_) => Err(timed_out(kind)),
     }
 }
 
-fn silent(kind: StoreKind) -> Error {
+fn timed_out(kind: StoreKind) -> Error {
     match kind {
-        StoreKind::Keyring => keyring::silent(),
+        StoreKind::Keyring => keyring::timed_out(),
         _ => Error::new(Kind::KeyStore, "the file of keys could not be read or written within 3 s")
             .hint("look whether its disk answers"),
     }
 }
 
-fn broken(kind: StoreKind, e: &tokio::task::JoinError) -> Error {
+fn panicked(kind: StoreKind, e: &tokio::task::JoinError) -> Error {
     Error::new(Kind::Bug, format!("the key store {} broke off: {e}", kind.name()))
 }
 

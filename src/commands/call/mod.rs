@@ -123,7 +123,7 @@ fn show(result: Json, arguments: &Arguments) -> Result<u8> {
         Kind::Usage => {
             let why = format!("{}; the call was made, and this is its result", error.message());
             let result = if arguments.full { &outcome.whole } else { &outcome.value };
-            error.within(why).of_kind(Kind::Output).with_result(result.clone().into_value())
+            error.with_message(why).with_kind(Kind::Output).with_result(result.clone().into_value())
         }
         _ => error,
     })?;

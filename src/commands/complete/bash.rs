@@ -1,23 +1,23 @@
-//! A command line of bash: its words without their quotes, and the part that readline replaces.
+//! Splits a bash command line into words and finds the part that readline replaces.
 //!
-//! bash splits words at `=` and `:` too (`COMP_WORDBREAKS`) and replaces only what stands after the last of
-//! them, so we read the line ourselves. Refuses to expand anything.
+//! bash also splits words at `=` and `:` (`COMP_WORDBREAKS`) and replaces only the text after the last of them,
+//! so this reads the line itself. Expands nothing.
 
-/// A line of bash, up to the cursor.
+/// A bash command line up to the cursor.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    /// The words before the typed one.
+    /// The words before the typed one, unquoted.
     pub words: Vec<String>,
-    /// The word at the cursor.
+    /// The word at the cursor, unquoted.
     pub typed: String,
-    /// How many bytes of it readline leaves as they are.
+    /// Length in bytes of the part of `typed` that readline keeps.
     kept: usize,
-    /// The quote that is still open.
+    /// The quote that is still open at the cursor.
     quote: Option<char>,
 }
 
 impl Line {
-    /// Reads it; `breaks` are the characters at which readline begins a new word.
+    /// Parses a line; `breaks` is `COMP_WORDBREAKS`.
     pub fn read(line: &str, breaks: &str) -> Self {
         let mut read = Self::default();
         let mut is_word = false;
@@ -51,7 +51,7 @@ impl Line {
                     read.typed.push(letter);
                     is_word = true;
                     if breaks.contains(letter) {
-                        // The word begins after the break, but with a @ itself (readline's special prefix).
+                        // readline starts the new word after a break character, but at an @.
                         read.kept = if letter == '@' { before } else { read.typed.len() };
                     }
                 }
@@ -60,14 +60,14 @@ impl Line {
         read
     }
 
-    /// Returns what readline puts in the place of the typed word, for a word that begins like it.
+    /// Returns the text that readline inserts to complete `word`; `None` if `word` does not start with the typed text.
     pub fn completed(&self, word: &str, open: bool) -> Option<String> {
         if !word.starts_with(&self.typed) {
             return None;
         }
         let rest = &word[self.kept..];
         match self.quote {
-            // readline closes the quote itself.
+            // readline adds the closing quote.
             Some('\'') => Some(rest.to_owned()).filter(|rest| !rest.contains('\'')),
             Some(_) => Some(escaped(rest, |c| "\"\\$`".contains(c))),
             None => {

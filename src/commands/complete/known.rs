@@ -1,6 +1,6 @@
-//! The names that are known without the network: profiles, the tools of the last list, stored keys.
+//! Looks up names for completion without the network: profiles, services, tools of the last list, stored keys.
 //!
-//! Refuses to open a key store, and to fail: what cannot be read is not known.
+//! Never opens a key store and never fails: what cannot be read is left out.
 
 use super::Candidate;
 use super::place::{Place, Want};
@@ -11,7 +11,7 @@ use crate::profile::{DEFAULT, Profile};
 use crate::protocol::http::origin_and_path;
 use crate::state::keys::KeyRecord;
 
-/// What is known; only what the place wants is looked up.
+/// The names found; only the kinds that the place wants are looked up.
 #[derive(Debug, Default)]
 pub struct Known {
     pub profiles: Vec<Candidate>,
@@ -21,7 +21,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// Looks up what can be typed at a place.
+    /// Looks up the names that a place wants.
     pub fn at(place: &Place<'_>, environment: &Environment) -> Self {
         let mut known = Self::default();
         let name = place.profile.clone().or_else(|| variable("ASISTRY_PROFILE"));
@@ -31,7 +31,7 @@ impl Known {
                 Want::Profiles => known.profiles = profiles(environment),
                 Want::Keys => known.keys = keys(name.as_deref(), url.as_deref(), environment),
                 Want::Services => known.services = services(environment),
-                Want::Tools | Want::OfTool { .. } if known.tools.is_empty() => {
+                Want::Tools | Want::ToolArgument { .. } if known.tools.is_empty() => {
                     known.tools = tools(name.as_deref(), url.as_deref(), environment).unwrap_or_default();
                 }
                 _ => {}
@@ -59,8 +59,8 @@ fn services(environment: &Environment) -> Vec<Candidate> {
     named.map(|name| Candidate::new(name.as_str(), &title(&name).unwrap_or_default())).collect()
 }
 
-/// Returns the tools that were last listed at the endpoint, whoever asked: to know whose key it would be, a
-/// key store would have to be opened.
+/// Returns the tools last listed at the endpoint with any key: to find out which key is current, a key store
+/// would have to be opened.
 fn tools(name: Option<&str>, url: Option<&str>, environment: &Environment) -> Option<Vec<Tool>> {
     let profile = find_named(name, url, &environment.config().unwrap_or_default()).ok()?;
     #[cfg(feature = "sandbox")]

@@ -1,8 +1,12 @@
-//! What a shell asks on TAB: `asistry __complete SHELL …`, as the scripts in `completions/` do.
+//! Answers `asistry __complete SHELL …`, which the scripts in `completions/` call on TAB.
 //!
-//! From the words before the cursor (`shells`, `bash`) to the place where it stands (`place`, `tool`), to the
-//! names that are known without the network (`known`), to candidates. Refuses the network, key stores and
-//! logs; what cannot be read is no candidate, and no message ever gets in front of the person who types.
+//! `shells` and `bash` parse the request, `place` and `tool` find what can be typed at the cursor, `known` looks
+//! names up without the network. Refuses the network, key stores and logs; unreadable input yields no candidates
+//! and no message.
+//!
+//! Why not `clap_complete::engine`: its bash script passes words split at `=` and `:` (`COMP_WORDBREAKS`), so
+//! `status=to<TAB>` completes nothing (tried with 4.6.11; zsh and fish work), and its completers do not see the
+//! words before the cursor, which select the tool and the endpoint.
 
 mod bash;
 mod known;
@@ -19,19 +23,19 @@ use self::place::{Place, Want};
 use super::environment::Environment;
 use crate::ui;
 
-/// The word behind which a shell asks; no command that a person types.
+/// The hidden subcommand that completion scripts call.
 const WORD: &str = "__complete";
-/// Longer explanations are cut off.
+/// Maximum length of a description, in characters.
 const LONGEST: usize = 80;
 
-/// What may follow the typed word, or take its place.
+/// One completion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// What stands instead of the typed word, after the part of it that stays.
+    /// Replaces the typed word after its first [`Answer::prefix_len`] bytes.
     text: String,
-    /// What it is, for people; may be empty.
+    /// Description; may be empty.
     about: String,
-    /// The word goes on after it: `status=`.
+    /// Whether no space follows, as after `status=`.
     open: bool,
 }
 
@@ -44,7 +48,7 @@ impl Candidate {
         Self { open: true, ..self }
     }
 
-    /// Names come from services: a control character could do harm in a terminal, a long text has no room.
+    /// Drops names with control characters, which services could send, and shortens the description to one line.
     fn cleaned(self) -> Option<Self> {
         if self.text.is_empty() || self.text.chars().any(char::is_control) {
             return None;
@@ -58,17 +62,17 @@ impl Candidate {
     }
 }
 
-/// All that fits at one place.
+/// All completions at one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// How many bytes of the typed word stay: `status=`, `--profile=`.
-    stays: usize,
+    /// Length in bytes of the part of the typed word to keep: `status=`, `--profile=`.
+    prefix_len: usize,
     candidates: Vec<Candidate>,
-    /// The shell knows best which files there are.
+    /// Whether the shell should add file names.
     files: bool,
 }
 
-/// Answers a shell, if one asks.
+/// Prints completions if the arguments are a completion request; returns whether they were.
 pub fn answer(words: &[OsString], card: impl FnOnce() -> Command) -> bool {
     if words.get(1).is_none_or(|word| word != WORD) {
         return false;
@@ -89,10 +93,9 @@ fn found(before: &[String], typed: &str, card: &Command) -> Answer {
     offered(&place, typed, &known)
 }
 
-/// Returns what fits at a place. Which of it begins like the typed word, the shells decide: some know more
-/// than one way to be alike.
+/// Returns all completions at a place. Shells filter them by the typed word, each with its own matching rules.
 fn offered(place: &Place<'_>, typed: &str, known: &Known) -> Answer {
-    let mut answer = Answer { stays: place.stays, ..Answer::default() };
+    let mut answer = Answer { prefix_len: place.prefix_len, ..Answer::default() };
     for want in &place.wants {
         match want {
             Want::Subcommands(command) => answer.candidates.extend(subcommands(command)),
@@ -105,10 +108,10 @@ fn offered(place: &Place<'_>, typed: &str, known: &Known) -> Answer {
                 let about = |tool: &super::conversation::Tool| Candidate::new(&tool.name, &tool.description);
                 answer.candidates.extend(known.tools.iter().map(about));
             }
-            Want::OfTool { tool, words, ours } => {
+            Want::ToolArgument { tool, words, own_options } => {
                 if let Some(tool) = known.tools.iter().find(|known| known.name == *tool) {
-                    let more = tool::words(tool, words, typed, ours);
-                    answer.stays = answer.stays.max(more.stays);
+                    let more = tool::words(tool, words, typed, own_options);
+                    answer.prefix_len = answer.prefix_len.max(more.prefix_len);
                     answer.files |= more.files;
                     answer.candidates.extend(more.candidates);
                 }
@@ -180,10 +183,11 @@ mod tests {
         let typed = words.pop().unwrap();
         let place = Place::of(&words, &typed, &card);
         let answer = super::offered(&place, &typed, &known());
-        let stays = &typed[..answer.stays];
-        let texts = answer.candidates.iter().filter(|found| found.text.starts_with(&typed[answer.stays..]));
-        let mut all: Vec<String> = texts.map(|found| format!("{stays}{}", found.text)).collect();
-        all.extend(answer.files.then(|| format!("{stays}FILE")));
+        let prefix = &typed[..answer.prefix_len];
+        let texts =
+            answer.candidates.iter().filter(|found| found.text.starts_with(&typed[answer.prefix_len..]));
+        let mut all: Vec<String> = texts.map(|found| format!("{prefix}{}", found.text)).collect();
+        all.extend(answer.files.then(|| format!("{prefix}FILE")));
         all.join(" ")
     }
 

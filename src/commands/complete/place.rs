@@ -1,7 +1,6 @@
-//! Where the cursor stands on a command line: which command, behind which option, and so what can be typed.
+//! Finds what can be typed at the cursor: which command, which option's value, which argument.
 //!
-//! Pure: it knows what clap knows of our commands. Refuses nothing: of what is wrong with the words before
-//! the cursor, whoever reads the whole line tells later.
+//! Pure; uses only clap's description of the commands. Ignores errors in the words before the cursor.
 
 use clap::{Arg, Command, ValueHint};
 
@@ -16,52 +15,52 @@ pub enum Want<'c> {
     Options(&'c Command),
     /// One of the values that the argument lists.
     Values(&'c Arg),
-    /// The name of a profile.
+    /// A profile name.
     Profiles,
-    /// The name of a tool.
+    /// A tool name.
     Tools,
     /// The name of a stored key.
     Keys,
-    /// The name of a service.
+    /// A service name.
     Services,
-    /// An argument of a tool, after these words of it; `ours` are the long options that stand over the tool's.
-    OfTool { tool: String, words: Vec<String>, ours: Vec<&'c str> },
+    /// An argument of `tool` after these words; `own_options` are asistry's long options, which take precedence.
+    ToolArgument { tool: String, words: Vec<String>, own_options: Vec<&'c str> },
     /// A file or a directory.
     Files,
 }
 
-/// The place of the cursor.
+/// Describes the cursor position.
 #[derive(Debug, Default)]
 pub struct Place<'c> {
     /// What can be typed.
     pub wants: Vec<Want<'c>>,
-    /// How many bytes of the typed word stay.
-    pub stays: usize,
-    /// The profile that the words name.
+    /// Length in bytes of the part of the typed word to keep.
+    pub prefix_len: usize,
+    /// The profile named by `-p`.
     pub profile: Option<String>,
-    /// The URL that the words name.
+    /// The URL named by `--url`.
     pub url: Option<String>,
 }
 
-/// Names that a value can be, where clap knows only that it is a text.
+/// What a value names, where clap only knows that it is a string.
 #[derive(Clone, Copy, Debug)]
 enum Names {
     Profiles,
     Tools,
     Keys,
     Services,
-    /// A file after `@`.
-    Attached,
-    /// The words of a command.
+    /// `@FILE`.
+    AtFile,
+    /// A command path, such as `keys rotate`.
     Command,
 }
 
-/// The command (none: any), the argument's id, what its value names.
+/// Command (`None`: any), argument id, what its value names.
 const NAMES: &[(Option<&str>, &str, Names)] = &[
     (None, "profile", Names::Profiles),
     (Some("bridge"), "allow-tool", Names::Tools),
     (Some("bridge"), "deny-tool", Names::Tools),
-    (Some("call"), "args", Names::Attached),
+    (Some("call"), "args", Names::AtFile),
     (Some("call"), "tool", Names::Tools),
     (Some("help"), "command", Names::Command),
     (Some("keys"), "name", Names::Keys),
@@ -72,54 +71,58 @@ const NAMES: &[(Option<&str>, &str, Names)] = &[
 ];
 
 impl<'c> Place<'c> {
-    /// Finds it: `before` are the words between the name of asistry and the typed one, `card` is built.
+    /// Parses the words between the program name and the typed one; `card` must be built.
     pub fn of(before: &[String], typed: &str, card: &'c Command) -> Self {
-        let mut walk = Walk {
+        let mut parser = Parser {
             card,
             command: card,
             first: None,
             positionals: Vec::new(),
             pending: None,
-            plain: false,
+            options_ended: false,
             place: Self::default(),
         };
-        before.iter().for_each(|word| walk.pass(word));
-        walk.stop(typed);
-        walk.place
+        before.iter().for_each(|word| parser.read_word(word));
+        parser.read_typed(typed);
+        parser.place
     }
 }
 
-/// The way along the words before the cursor.
-struct Walk<'c> {
+/// Parser state.
+struct Parser<'c> {
     card: &'c Command,
     command: &'c Command,
-    /// The subcommand of asistry itself.
+    /// The top-level subcommand.
     first: Option<&'c str>,
     positionals: Vec<String>,
-    /// The option whose value comes next.
+    /// The option that takes the next word as its value.
     pending: Option<&'c Arg>,
-    /// After `--` nothing is an option.
-    plain: bool,
+    /// Whether `--` was read.
+    options_ended: bool,
     place: Place<'c>,
 }
 
-impl<'c> Walk<'c> {
-    fn pass(&mut self, word: &str) {
+impl<'c> Parser<'c> {
+    fn read_word(&mut self, word: &str) {
         if let Some(argument) = self.pending.take() {
             return self.note(argument, word);
         }
-        if word == "--" && !self.plain {
-            self.plain = true;
+        if word == "--" && !self.options_ended {
+            self.options_ended = true;
             return;
         }
-        if let Some(option) = option_in(word, self.command).filter(|_| !self.plain) {
+        if let Some(option) = option_in(word, self.command).filter(|_| !self.options_ended) {
             self.pending = Some(option.argument).filter(|_| option.takes_more);
             return option.value.into_iter().for_each(|value| self.note(option.argument, value));
         }
-        if word.starts_with('-') && word.len() > 1 && !self.plain && !self.is_in_tool() {
+        if word.starts_with('-') && word.len() > 1 && !self.options_ended && !self.is_in_tool() {
             return;
         }
-        match self.command.find_subcommand(word).filter(|_| self.positionals.is_empty() && !self.plain) {
+        match self
+            .command
+            .find_subcommand(word)
+            .filter(|_| self.positionals.is_empty() && !self.options_ended)
+        {
             Some(subcommand) => {
                 self.first = self.first.or(Some(subcommand.get_name()));
                 self.command = subcommand;
@@ -136,30 +139,34 @@ impl<'c> Walk<'c> {
         }
     }
 
-    /// Behind the tool of `call`, what is no option of ours is the tool's.
+    /// Returns whether unknown options belong to the tool of `call`.
     fn is_in_tool(&self) -> bool {
         self.first == Some("call") && !self.positionals.is_empty()
     }
 
-    fn stop(&mut self, typed: &str) {
+    fn read_typed(&mut self, typed: &str) {
         if let Some(argument) = self.pending {
             return self.value_of(argument, typed);
         }
-        let option = option_in(typed, self.command).filter(|_| !self.plain);
+        let option = option_in(typed, self.command).filter(|_| !self.options_ended);
         if let Some((argument, value)) = option.and_then(|option| Some((option.argument, option.value?))) {
-            self.place.stays = typed.len() - value.len();
+            self.place.prefix_len = typed.len() - value.len();
             return self.value_of(argument, value);
         }
-        if typed.starts_with('-') && !typed.contains('=') && !self.plain {
+        if typed.starts_with('-') && !typed.contains('=') && !self.options_ended {
             self.place.wants.push(Want::Options(self.command));
         }
         if self.is_in_tool() {
             let long = self.command.get_arguments().filter_map(Arg::get_long);
-            let ours = if self.plain { Vec::new() } else { long.collect() };
+            let own_options = if self.options_ended { Vec::new() } else { long.collect() };
             let words = self.positionals[1..].to_vec();
-            self.place.wants.push(Want::OfTool { tool: self.positionals[0].clone(), words, ours });
-        } else if self.plain || !typed.starts_with('-') {
-            if self.positionals.is_empty() && !self.plain {
+            self.place.wants.push(Want::ToolArgument {
+                tool: self.positionals[0].clone(),
+                words,
+                own_options,
+            });
+        } else if self.options_ended || !typed.starts_with('-') {
+            if self.positionals.is_empty() && !self.options_ended {
                 self.place.wants.push(Want::Subcommands(self.command));
             }
             let mut open = self.command.get_positionals().skip(self.positionals.len());
@@ -184,7 +191,7 @@ impl<'c> Walk<'c> {
         let is_meant = |(command, id, _): &&(Option<&str>, &str, Names)| {
             argument.get_id() == *id && (command.is_none() || *command == first)
         };
-        // What is added has a new name.
+        // `add` creates a new name.
         if argument.get_id() == "name" && self.command.get_name() == "add" {
             return;
         }
@@ -193,8 +200,8 @@ impl<'c> Walk<'c> {
             Some(Names::Tools) => self.place.wants.push(Want::Tools),
             Some(Names::Keys) => self.place.wants.push(Want::Keys),
             Some(Names::Services) => self.place.wants.push(Want::Services),
-            Some(Names::Attached) if value.starts_with('@') => {
-                self.place.stays += 1;
+            Some(Names::AtFile) if value.starts_with('@') => {
+                self.place.prefix_len += 1;
                 self.place.wants.push(Want::Files);
             }
             Some(Names::Command) => {
@@ -202,7 +209,7 @@ impl<'c> Walk<'c> {
                 let command = self.positionals.iter().try_fold(self.card, below);
                 self.place.wants.extend(command.map(Want::Subcommands));
             }
-            Some(Names::Attached) | None => {}
+            Some(Names::AtFile) | None => {}
         }
     }
 }

@@ -1,24 +1,24 @@
-//! How each shell tells us what was typed, and how it hears what fits.
+//! Parses each shell's completion request and formats its answer.
 //!
-//! bash: the line up to the cursor and its word breaks. The others: the place of the cursor's word, and the
-//! words with the name of asistry first; an empty last word may be missing. The first line of an answer says
-//! whether files fit, each further one is a candidate. Refuses to hand over a text that a shell would take for
-//! more than a word: bash and PowerShell get it quoted, the others quote by themselves.
+//! bash sends the line up to the cursor and its word breaks. The other shells send the index of the cursor's
+//! word, then all words, the program name first; an empty last word may be missing. The first line of an answer
+//! says whether to add file names, each further line is a candidate. Candidates are quoted for bash and
+//! PowerShell; the other shells quote by themselves.
 
 use super::bash::Line;
 use super::{Answer, Candidate};
 use crate::commands::completions::Shell;
 
-/// What a shell asks.
+/// A completion request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
-    /// In the words of bash.
+    /// From bash.
     Bash(Line),
-    /// In those of any other shell.
+    /// From any other shell.
     Other { shell: Shell, before: Vec<String>, typed: String },
 }
 
-/// Reads the words behind `__complete`.
+/// Parses the words after `__complete`; `None` if they are malformed.
 pub fn read(words: &[String]) -> Option<Request> {
     let (shell, rest) = words.split_first()?;
     let shell = <Shell as clap::ValueEnum>::from_str(shell, false).ok()?;
@@ -30,13 +30,13 @@ pub fn read(words: &[String]) -> Option<Request> {
     let index: usize = index.parse().ok()?;
     let typed = words.get(index).cloned().unwrap_or_default();
     let before = words.get(..index)?;
-    // fish counts what stands before the command: NAME=value asistry …
+    // fish includes assignments before the command: NAME=value asistry …
     let begin = before.iter().position(|word| !word.contains('=') || word.contains('/'))?;
     Some(Request::Other { shell, before: before[begin + 1..].to_vec(), typed })
 }
 
 impl Request {
-    /// Returns the words between the name of asistry and the typed one.
+    /// Returns the words between the program name and the typed one.
     pub fn before(&self) -> &[String] {
         match self {
             Self::Bash(line) => line.words.get(1..).unwrap_or_default(),
@@ -52,10 +52,10 @@ impl Request {
         }
     }
 
-    /// Writes an answer as the shell reads it.
+    /// Formats an answer for the shell.
     pub fn written(&self, answer: &Answer) -> String {
-        let stays = self.typed().get(..answer.stays).unwrap_or_default();
-        let whole = |found: &Candidate| format!("{stays}{}", found.text);
+        let prefix = self.typed().get(..answer.prefix_len).unwrap_or_default();
+        let whole = |found: &Candidate| format!("{prefix}{}", found.text);
         let kind = if answer.files { "files" } else { "words" };
         let candidates = answer.candidates.iter();
         let mut lines = Vec::new();
@@ -65,7 +65,7 @@ impl Request {
                 lines.extend(candidates.filter_map(|found| line.completed(&whole(found), found.open)));
             }
             Self::Other { shell: Shell::Zsh, .. } => {
-                lines.push(format!("{} {kind}", stays.chars().count()));
+                lines.push(format!("{} {kind}", prefix.chars().count()));
                 let escaped = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
                 lines.extend(candidates.map(|found| {
                     let mark = if found.open { '+' } else { '.' };
@@ -74,16 +74,16 @@ impl Request {
                 }));
             }
             Self::Other { shell: Shell::Fish, .. } => {
-                lines.push(format!("{kind} {stays}"));
+                lines.push(format!("{kind} {prefix}"));
                 lines.extend(candidates.map(|found| format!("{}\t{}", whole(found), found.about)));
             }
             Self::Other { shell: Shell::Elvish, .. } => {
-                lines.push(format!("{kind} {stays}"));
+                lines.push(format!("{kind} {prefix}"));
                 let end = |found: &Candidate| if found.open { "" } else { " " };
                 let line = |found: &Candidate| format!("{}\t{}\t{}", whole(found), end(found), found.about);
                 lines.extend(candidates.map(line));
             }
-            // Takes what it is given as it is, and shows nothing without an explanation.
+            // PowerShell inserts a candidate verbatim, and shows none without a description.
             Self::Other { typed, .. } => {
                 lines.push(kind.to_owned());
                 let fits = candidates.filter(|found| whole(found).starts_with(typed.as_str()));
@@ -97,13 +97,13 @@ impl Request {
     }
 }
 
-/// Quotes what PowerShell would not take for one word.
+/// Quotes a word for PowerShell if needed.
 fn powershell_quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '=' | '+');
     if word.chars().all(plain) {
         return word.to_owned();
     }
-    // Typographic quotes end a text there too.
+    // PowerShell also treats typographic quotes as string delimiters.
     let doubled = |c: char| match c {
         '\'' | '\u{2018}' | '\u{2019}' | '\u{201a}' | '\u{201b}' => format!("{c}{c}"),
         c => c.to_string(),
@@ -122,7 +122,7 @@ mod tests {
     fn answer() -> Answer {
         let named = |text: &str| Candidate::new(text, "");
         Answer {
-            stays: 2,
+            prefix_len: 2,
             candidates: vec![named("to do;x"), named("a:'b"), Candidate::new("n=", "name").open()],
             files: false,
         }

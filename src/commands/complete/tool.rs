@@ -1,19 +1,19 @@
-//! What can be typed behind a tool: `name=`, `--name`, and the values that its schema lists.
+//! Completes the arguments of a tool: `name=`, `--name`, and the values that its schema lists.
 //!
-//! Pure. Follows the same rules as `call/given.rs`, which reads the whole line.
+//! Pure. Follows the same rules as `call/given.rs`, which parses the whole line.
 
 use super::{Answer, Candidate};
 use crate::commands::call::given::is_argument;
 use crate::commands::call::schema::{Schema, Work};
 use crate::commands::conversation::Tool;
 
-/// Returns what fits after these words of a tool; `ours` are the long options that stand over the tool's.
-pub fn words(tool: &Tool, before: &[String], typed: &str, ours: &[&str]) -> Answer {
+/// Returns completions after these words; `own_options` are asistry's long options, which take precedence.
+pub fn words(tool: &Tool, before: &[String], typed: &str, own_options: &[&str]) -> Answer {
     let work = Work::default();
     let schema = Schema::new(&tool.input_schema, &work);
-    let mut walk = Walk { schema, given: Vec::new(), pending: None };
-    before.iter().for_each(|word| walk.pass(word));
-    if let Some(name) = walk.pending {
+    let mut parser = Parser { schema, given: Vec::new(), pending: None };
+    before.iter().for_each(|word| parser.read_word(word));
+    if let Some(name) = parser.pending {
         let property = schema.property(name);
         let bare = property.is_some_and(Schema::is_boolean);
         if !bare {
@@ -21,7 +21,7 @@ pub fn words(tool: &Tool, before: &[String], typed: &str, ours: &[&str]) -> Answ
         }
         if !typed.starts_with('-') && !typed.contains('=') {
             let mut answer = value(property, typed, 0);
-            answer.candidates.extend(walk.names());
+            answer.candidates.extend(parser.names());
             return answer;
         }
     }
@@ -32,7 +32,7 @@ pub fn words(tool: &Tool, before: &[String], typed: &str, ours: &[&str]) -> Answ
                 let property = property.and_then(|name| schema.property(name));
                 value_typed(property, name.ends_with(':'), text, typed.len() - text.len())
             }
-            None => Answer { candidates: walk.options(ours), ..Answer::default() },
+            None => Answer { candidates: parser.options(own_options), ..Answer::default() },
         };
     }
     match typed.split_once('=') {
@@ -40,21 +40,23 @@ pub fn words(tool: &Tool, before: &[String], typed: &str, ours: &[&str]) -> Answ
             let property = schema.property(name.strip_suffix(':').unwrap_or(name));
             value_typed(property, name.ends_with(':'), text, typed.len() - text.len())
         }
-        None if typed.starts_with('-') => Answer { candidates: walk.options(ours), ..Answer::default() },
-        None => Answer { candidates: walk.names(), ..Answer::default() },
+        None if typed.starts_with('-') => {
+            Answer { candidates: parser.options(own_options), ..Answer::default() }
+        }
+        None => Answer { candidates: parser.names(), ..Answer::default() },
     }
 }
 
-/// The way along the words of a tool.
-struct Walk<'a> {
+/// Parser state.
+struct Parser<'a> {
     schema: Schema<'a>,
     given: Vec<&'a str>,
-    /// The property whose value comes next.
+    /// The property that takes the next word as its value.
     pending: Option<&'a str>,
 }
 
-impl<'a> Walk<'a> {
-    fn pass(&mut self, word: &str) {
+impl<'a> Parser<'a> {
+    fn read_word(&mut self, word: &str) {
         if let Some(name) = self.pending.take() {
             let bare = self.schema.property(name).is_some_and(Schema::is_boolean);
             let is_value =
@@ -73,7 +75,7 @@ impl<'a> Walk<'a> {
         self.given.extend(name);
     }
 
-    /// Returns the properties that are still to be given; an array takes one more item.
+    /// Returns the properties not given yet; an array can be given again.
     fn open(&self) -> impl Iterator<Item = (&'a str, Schema<'a>)> {
         let is_open =
             |(name, property): &(&'a str, Schema<'a>)| !self.given.contains(name) || property.is_array();
@@ -85,9 +87,9 @@ impl<'a> Walk<'a> {
         named.map(|(name, property)| Candidate::new(format!("{name}="), &about(property)).open()).collect()
     }
 
-    fn options(&self, ours: &[&str]) -> Vec<Candidate> {
+    fn options(&self, own_options: &[&str]) -> Vec<Candidate> {
         let dashed = self.open().map(|(name, property)| (name.replace('_', "-"), property));
-        let free = dashed.filter(|(name, _)| !ours.contains(&name.as_str()) && !name.contains('='));
+        let free = dashed.filter(|(name, _)| !own_options.contains(&name.as_str()) && !name.contains('='));
         free.map(|(name, property)| Candidate::new(format!("--{name}"), &about(property))).collect()
     }
 }
@@ -97,26 +99,26 @@ fn about(property: Schema<'_>) -> String {
     described.map_or_else(|| property.shown(), str::to_owned)
 }
 
-/// Returns what fits behind `name=`, or behind `name:=`, where JSON is typed.
-fn value_typed(property: Option<Schema<'_>>, json: bool, text: &str, stays: usize) -> Answer {
+/// Completes the value after `name=`, or after `name:=`, where JSON is typed.
+fn value_typed(property: Option<Schema<'_>>, json: bool, text: &str, prefix_len: usize) -> Answer {
     match property {
         Some(property) if json && !property.is_boolean() && !text.starts_with('@') => Answer::default(),
-        property => value(property, text, stays),
+        property => value(property, text, prefix_len),
     }
 }
 
-fn value(property: Option<Schema<'_>>, text: &str, stays: usize) -> Answer {
+fn value(property: Option<Schema<'_>>, text: &str, prefix_len: usize) -> Answer {
     if text.starts_with('@') && !text.starts_with("@@") {
-        return Answer { stays: stays + 1, files: true, ..Answer::default() };
+        return Answer { prefix_len: prefix_len + 1, files: true, ..Answer::default() };
     }
     let choices = property.map(Schema::choices).unwrap_or_default();
     let default = property.and_then(|property| property.word("default"));
     let candidate = |choice: String| {
         let is_default = default.is_some_and(|default| default.as_str() == Some(choice.as_str()));
         let about = if is_default { "default" } else { "" };
-        // One @ would name a file.
+        // A single @ would name a file.
         let text = if choice.starts_with('@') { format!("@{choice}") } else { choice };
         Candidate::new(text, about)
     };
-    Answer { stays, candidates: choices.into_iter().map(candidate).collect(), files: false }
+    Answer { prefix_len, candidates: choices.into_iter().map(candidate).collect(), files: false }
 }

@@ -34,7 +34,7 @@ use crate::protocol::message::{Id, Kind as MessageKind, Message, quote};
 use crate::protocol::revision::NEWEST_LEGACY;
 use crate::relay::{Ending, Relay};
 use crate::state::State;
-use crate::state::tools::ToolsOf;
+use crate::state::tools::ToolListKey;
 use crate::ui::{self, json::Json};
 
 const NOT_FOUND: i32 = -32601;
@@ -159,12 +159,12 @@ impl Conversation {
         let id = self.say(method, params);
         loop {
             let (message, origin) = self.hear().await.map_err(|error| match error.kind() {
-                Kind::Timeout if method != "tools/call" => error.of_reading(),
+                Kind::Timeout if method != "tools/call" => error.without_execution_doubt(),
                 _ => error,
             })?;
             match self.take(&message, &origin, &mut progress).await {
                 Some((of, answer)) if of == id && method == "tools/call" => return answer,
-                Some((of, answer)) if of == id => return answer.map_err(Error::of_reading),
+                Some((of, answer)) if of == id => return answer.map_err(Error::without_execution_doubt),
                 Some(early) => self.early.push_back(early),
                 None => {}
             }
@@ -283,7 +283,7 @@ impl Conversation {
         match message.kind() {
             MessageKind::Response => {
                 let answer = answered(message, origin);
-                let answer = answer.map_err(|error| error.advised(&self.in_use.advise()));
+                let answer = answer.map_err(|error| error.with_hint_text(&self.in_use.advise()));
                 let answer = if self.leaving { Err(interrupted()) } else { answer };
                 return message.id().map(|id| (id.clone(), answer));
             }
@@ -463,10 +463,10 @@ impl Conversation {
         }
     }
 
-    async fn cache(&self) -> Result<Option<(State, ToolsOf)>> {
+    async fn cache(&self) -> Result<Option<(State, ToolListKey)>> {
         let Some(cache) = self.in_use.cache.clone() else { return Ok(None) };
         let fingerprint = self.in_use.remote.identity().await?.as_str().to_owned();
-        Ok(Some((cache, ToolsOf { endpoint: self.in_use.endpoint.clone(), fingerprint })))
+        Ok(Some((cache, ToolListKey { endpoint: self.in_use.endpoint.clone(), fingerprint })))
     }
 
     /// Shows what came of it, and ends the conversation. A pipe that nobody empties holds up neither the service

@@ -6,7 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::{nonsense, read};
-use crate::error::{Advise, Error, Filter, Kind, Remedy, Result};
+use crate::error::{Error, Filter, Kind, Remedy, RemedyWriter, Result};
 use crate::profile::nearest;
 use crate::protocol::tool_rules::ToolRules;
 
@@ -53,11 +53,11 @@ impl Tool {
 /// What keeps tools back here: it is named instead of "no such tool".
 pub struct Filters {
     rules: ToolRules,
-    advise: Advise,
+    advise: RemedyWriter,
 }
 
 impl Filters {
-    pub(super) fn new(rules: ToolRules, advise: Advise) -> Self {
+    pub(super) fn new(rules: ToolRules, advise: RemedyWriter) -> Self {
         Self { rules, advise }
     }
 
@@ -67,7 +67,7 @@ impl Filters {
     /// [`Kind::ToolDenied`] with the filter that keeps it back, [`Kind::Usage`] with the nearest name.
     pub fn find<'a>(&self, tools: &'a [Tool], name: &str) -> Result<&'a Tool> {
         let found = tools.iter().find(|tool| tool.name == name);
-        found.ok_or_else(|| self.missing(tools, name).advised(&self.advise))
+        found.ok_or_else(|| self.missing(tools, name).with_hint_text(&self.advise))
     }
 
     fn missing(&self, tools: &[Tool], name: &str) -> Error {

@@ -73,7 +73,7 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     change.stage(&id, new, false).await?;
     change.commit(&id).await?;
     ui::say(&format!("stored {id} ({shown}) in {}, for {origin} only; {tried}", store.about()));
-    if let Some(chosen) = desk.keys.chosen_instead_of(store) {
+    if let Some(chosen) = desk.keys.configured_instead_of(store) {
         let (chosen, store) = (chosen.name(), store.name());
         ui::say(&format!(
             "the key store is set to {chosen}: this key is used where ASISTRY_KEY_STORE={store}"
@@ -94,7 +94,10 @@ fn refused(failure: anyhow::Error, profile: &Profile) -> anyhow::Error {
             let why = format!("{}; nothing was stored", error.message());
             let page = &profile.service.auth.key_page;
             let whence = if page.is_empty() { String::new() } else { format!(" from {page}") };
-            error.within(why).hint(format!("take a valid key{whence}; --no-verify stores it untried")).into()
+            error
+                .with_message(why)
+                .hint(format!("take a valid key{whence}; --no-verify stores it untried"))
+                .into()
         }
         Ok(error) => error.into(),
         Err(failure) => failure,

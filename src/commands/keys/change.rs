@@ -42,7 +42,7 @@ pub struct RemoveArguments {
 pub async fn choose(desk: &Desk<'_>, name: String) -> Result<()> {
     check_name(&name)?;
     let id = KeyId { profile: desk.profile_name()?, name };
-    desk.keys.change().await?.choose(&id)?;
+    desk.keys.change().await?.set_current(&id)?;
     ui::say(&format!("in use is {id} now; a running bridge changes when its key is rejected, or restarts"));
     Ok(())
 }

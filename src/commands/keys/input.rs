@@ -84,7 +84,7 @@ impl Source {
         if unfit.can_be_forced && self.force {
             return Ok(Given { secret, forced: true });
         }
-        let error = unfit.told(&place, profile);
+        let error = unfit.into_error(&place, profile);
         let mut hint = error.advice().unwrap_or_default().to_owned();
         if unfit.can_be_forced {
             hint.push_str("; --force stores it all the same");

@@ -23,7 +23,7 @@ use super::output::Output;
 use super::profile_in_use;
 use super::remedy::Target;
 use crate::auth::form;
-use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, name_in_use};
+use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, current_name};
 use crate::error::{Error, Kind, Remedy};
 use crate::profile::{self, Profile, StoreKind};
 use crate::secret::Secret;
@@ -172,7 +172,7 @@ impl Desk<'_> {
             (Some(name), ..) => name,
             (None, None, Some(_)) => {
                 let (profile, origin) = self.profile()?;
-                name_in_use(list, &profile, &origin)
+                current_name(list, &profile, &origin)
             }
             (None, ..) => list.current.get(&profile).cloned().unwrap_or_else(|| DEFAULT.to_owned()),
         };

@@ -11,7 +11,7 @@ use super::verify::{Verdict, verify};
 use super::{Desk, Store};
 use crate::auth::form;
 use crate::auth::keys::{Change, KeyId, NewKey};
-use crate::error::{Error, KeyHome, Kind, Remedy};
+use crate::error::{Error, Kind, Remedy, UsableStores};
 use crate::ui;
 
 /// Options of `asistry keys rotate`.
@@ -135,12 +135,12 @@ fn undecided(desk: &Desk<'_>, id: &KeyId, error: Error) -> Error {
     let way = desk.target().keys("rotate", &id.name);
     let why =
         format!("the new key of {id} is stored and could not be tried, the old one stays in use: {error}");
-    error.within(why).hint(format!(
+    error.with_message(why).hint(format!(
         "finish it later (without a test: --no-verify): {way} --resume\n  or give it up: {way} --undo"
     ))
 }
 
 fn gone(id: &KeyId) -> Error {
     Error::new(Kind::AuthRequired, format!("there is no stored key {id}"))
-        .remedy(Remedy::AddKey { page: String::new(), home: KeyHome::Any })
+        .remedy(Remedy::AddKey { page: String::new(), home: UsableStores::Any })
 }

@@ -60,7 +60,7 @@ pub struct Remove {
 /// Adds a profile, and asks for what is missing where somebody can be asked.
 pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result<()> {
     let Add { name, service, set, use_ } = arguments;
-    check_name(&name).map_err(|error| error.of_kind(Kind::Usage))?;
+    check_name(&name).map_err(|error| error.with_kind(Kind::Usage))?;
     let config = Config::read(environment.config_place()?)?;
     let asker = environment.asker(common.no_input);
     // A URL alone means any MCP service.
@@ -218,7 +218,7 @@ fn chosen_service(told: Option<String>, name: &str, config: &Config, asker: Aske
     catalog.find(&told)?.ok_or_else(|| {
         let known = catalog.names();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        unknown("service", &told, &known).of_kind(Kind::Usage)
+        unknown("service", &told, &known).with_kind(Kind::Usage)
     })
 }
 
@@ -257,5 +257,5 @@ fn check_files(profile: &Profile, changes: &[Change]) -> Result<()> {
     let tls = TlsOptions { ca_file, client_cert, insecure: false };
     // Certificates are read for https alone, whatever this profile's endpoint is.
     let Ok(somewhere) = Url::parse("https://localhost") else { return Ok(()) };
-    Net::new(somewhere, tls, Proxies::OfTheEnvironment).check().map_err(|error| error.of_kind(Kind::Usage))
+    Net::new(somewhere, tls, Proxies::Environment).check().map_err(|error| error.with_kind(Kind::Usage))
 }

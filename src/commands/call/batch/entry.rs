@@ -202,7 +202,7 @@ fn read_fate(entry: &Written) -> Fate {
                 Fate::Open
             }
         }
-        (_, None, kind) => match kind.and_then(Kind::named) {
+        (_, None, kind) => match kind.and_then(Kind::from_name) {
             Some(kind) => fate_of(&Error::new(kind, "")),
             None => Fate::InDoubt,
         },

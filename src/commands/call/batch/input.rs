@@ -15,7 +15,7 @@ use super::stdout;
 use crate::error::{Error, Kind, Result};
 use crate::profile::nearest;
 use crate::protocol::MAX_MESSAGE;
-use crate::state::digits;
+use crate::state::short_hash;
 
 const FIELDS: [&str; 2] = ["tool", "arguments"];
 /// So many lines are read ahead; each can be very long.
@@ -140,7 +140,7 @@ impl Wanted {
         let Ok(Value::Object(given)) = serde_json::from_str(arguments) else {
             return Err(wrong("the arguments are no JSON object".into()));
         };
-        let call = digits(&format!("{tool}\n{}", canonical(&Value::Object(given.clone()))));
+        let call = short_hash(&format!("{tool}\n{}", canonical(&Value::Object(given.clone()))));
         Ok(Self { tool, arguments: arguments.to_owned(), given, call })
     }
 }

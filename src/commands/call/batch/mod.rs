@@ -315,7 +315,7 @@ impl Batch<'_> {
         if let (Some(wanted), Err(error)) = (&place.wanted, &became)
             && fate_of(error) == Fate::Open
         {
-            self.record.did_not_run(&wanted.call);
+            self.record.mark_not_run(&wanted.call);
         }
         self.show();
         Ok(())

@@ -7,12 +7,12 @@ use std::collections::HashSet;
 use super::entry::{Earlier, Fate};
 use crate::error::{Error, Kind, Result};
 use crate::state::State;
-use crate::state::started::{Left, Started};
+use crate::state::started::{BatchRecord, LeftoverBatches};
 
 /// Both records; none where nothing may be remembered.
 pub struct Record {
-    started: Option<Started>,
-    left: Left,
+    started: Option<BatchRecord>,
+    left: LeftoverBatches,
     /// Calls whose doubt is told by this run.
     told: HashSet<String>,
 }
@@ -23,12 +23,12 @@ impl Record {
     /// # Errors
     /// [`Kind::Config`] where it cannot be kept, [`Kind::Usage`] where another batch is in the way.
     pub fn begin(state: Option<State>, service: &str, goes_on: bool) -> Result<Self> {
-        let mut record = Self { started: None, left: Left::default(), told: HashSet::new() };
+        let mut record = Self { started: None, left: LeftoverBatches::default(), told: HashSet::new() };
         let Some(state) = state else { return Ok(record) };
         let started = state.begin_batch(service, goes_on).map_err(|e| unrecorded(&e))?;
         let started = started.ok_or_else(|| in_the_way(goes_on))?;
         if goes_on {
-            record.left = state.left_batches(service, &started).map_err(|e| unrecorded(&e))?;
+            record.left = state.leftover_batches(service, &started).map_err(|e| unrecorded(&e))?;
         }
         record.started = Some(started);
         Ok(record)
@@ -57,9 +57,9 @@ impl Record {
     }
 
     /// Records that a call did not run after all.
-    pub fn did_not_run(&mut self, call: &str) {
+    pub fn mark_not_run(&mut self, call: &str) {
         if let Some(started) = &mut self.started {
-            started.did_not_run(call);
+            started.mark_not_run(call);
         }
     }
 

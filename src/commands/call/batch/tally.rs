@@ -102,7 +102,7 @@ impl Tally {
                 Some(first) if stopped.advice().is_some_and(|hint| hint.contains("--resume")) => first,
                 Some(first) => Remedy::Both(Box::new(first), Box::new(resume)),
             };
-            return Err(stopped.within(parts.join("; ")).remedy(remedy));
+            return Err(stopped.with_message(parts.join("; ")).remedy(remedy));
         }
         let Some((_, first)) = self.failed.first() else { return Ok(self) };
         let alike = self.failed.iter().all(|(_, kind)| kind == first);

@@ -1,6 +1,6 @@
-//! The way that a credential takes: to the endpoint, perhaps through a proxy.
+//! Checks the route of a credential: the endpoint and an optional proxy.
 //!
-//! Refuses plain `http` beyond this machine, unless that is allowed.
+//! Refuses plain `http` beyond this machine unless it is allowed.
 
 use url::{Host, Url};
 
@@ -9,20 +9,20 @@ use crate::protocol::http::origin_and_path;
 
 /// Where a credential is sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Way<'a> {
+pub struct Route<'a> {
     /// The endpoint.
     pub endpoint: &'a Url,
-    /// The proxy in between.
+    /// The proxy, if any.
     pub proxy: Option<&'a Url>,
     /// Whether plain `http` is allowed beyond this machine.
     pub allow_http: bool,
 }
 
-impl Way<'_> {
-    /// Checks that nobody beyond this machine can read along.
+impl Route<'_> {
+    /// Checks that the credential is encrypted on every hop beyond this machine.
     ///
     /// # Errors
-    /// [`Kind::Config`] with the option that allows it.
+    /// [`Kind::Config`] with the option that allows plain `http`.
     pub(super) fn check(&self) -> Result<()> {
         check_cleartext(self.endpoint, self.allow_http)?;
         self.proxy.map_or(Ok(()), |proxy| check_proxy(self.endpoint, proxy, self.allow_http))
@@ -30,7 +30,7 @@ impl Way<'_> {
 }
 
 #[cfg(test)]
-impl<'a> Way<'a> {
+impl<'a> Route<'a> {
     pub(super) fn straight(endpoint: &'a Url) -> Self {
         Self { endpoint, proxy: None, allow_http: false }
     }
@@ -42,26 +42,29 @@ fn check_cleartext(endpoint: &Url, allow_http: bool) -> Result<()> {
         return Ok(());
     }
     let shown = origin_and_path(endpoint);
-    let why = format!("a key would travel in the clear to {shown}");
+    let why = format!("refusing to send a key over plain http to {shown}");
     Err(Error::new(Kind::Config, why).remedy(Remedy::AllowHttp))
 }
 
-/// A proxy beyond this machine reads what is plain `http`, even on its way to this machine.
+/// Refuses a remote proxy for plain `http`: it reads the key even if the endpoint is on this machine.
 fn check_proxy(endpoint: &Url, proxy: &Url, allow_http: bool) -> Result<()> {
     if endpoint.scheme() != "http" || allow_http || is_loopback(proxy) {
         return Ok(());
     }
-    let why = format!("a key would travel in the clear by way of {}", proxy.host_str().unwrap_or_default());
+    let why = format!(
+        "refusing to send a key over plain http through the proxy {}",
+        proxy.host_str().unwrap_or_default()
+    );
     Err(Error::new(Kind::Config, why).remedy(Remedy::AllowHttp))
 }
 
-/// Says whether a URL stays on this machine.
+/// Returns whether a URL's host is a loopback address or `localhost`.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         Some(Host::Domain(name)) => {
-            // The address of a socks proxy is read as a name.
+            // url parses the address of a socks proxy as a domain.
             let address = name.parse::<std::net::IpAddr>();
             name == "localhost" || address.is_ok_and(|a| a.is_loopback())
         }
