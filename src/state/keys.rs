@@ -1,7 +1,7 @@
-//! The list of stored keys: whose they are, where each lies, to which origins it may go. Never a key.
+//! The list of stored keys: profile, name, store item, origins. Never a key.
 //!
-//! The list says which item of a store counts, so a change of it is one replaced file: after a crash the old
-//! key counts or the new one. Refuses to overwrite a list that it cannot read.
+//! The list decides which store item is current, so a change replaces one file atomically: after a crash the old key
+//! or the new one is current. Never overwrites a list that it cannot read.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::profile::StoreKind;
 const FILE: &str = "keys.json";
 const USED: &str = "used.json";
 const VERSION: u32 = 1;
-/// A use is written down when the last one written is older than this, in seconds.
+/// Minimum interval between two records of a key's use, in seconds.
 const USE_GRAIN: u64 = 300;
 
 /// All stored keys.
@@ -25,10 +25,10 @@ const USE_GRAIN: u64 = 300;
 #[serde(deny_unknown_fields)]
 pub struct KeyList {
     version: u32,
-    /// The name of the key that counts, for each profile.
+    /// The name of each profile's current key.
     #[serde(default)]
     pub current: BTreeMap<String, String>,
-    /// In the order in which they came.
+    /// In order of creation.
     #[serde(default)]
     pub keys: Vec<KeyRecord>,
 }
@@ -41,44 +41,44 @@ pub struct KeyRecord {
     pub profile: String,
     /// Its name among the keys of the profile.
     pub name: String,
-    /// Where it lies; absent while the first one is being stored, and while it is being removed.
+    /// The stored key; absent while the first one is being stored and while it is being removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deposit: Option<Deposit>,
-    /// Its successor, stored and not in use yet.
+    /// A new key that is stored but not yet current.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Successor>,
-    /// Items that no longer count and are to be deleted.
+    /// Former items to delete.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired: Vec<Place>,
-    /// Further origins that `keys bind` allowed.
+    /// Additional origins from `keys bind`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bound: Vec<String>,
 }
 
-/// A stored key, without the key.
+/// Describes a stored key, without its secret.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deposit {
-    /// Where it lies.
+    /// The store item.
     pub place: Place,
-    /// The origin that it was added for.
+    /// The origin that it is bound to.
     pub origin: String,
     /// Its masked form.
     pub shown: String,
     /// When it was stored, in seconds since 1970.
     pub added: u64,
-    /// It was stored although its form is wrong.
+    /// Whether `--force` overrode the check of its form.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forced: bool,
 }
 
-/// A key that is to take another's place.
+/// A key that is to replace another.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Successor {
-    /// Where it lies.
+    /// The store item.
     pub deposit: Deposit,
-    /// A rotation, which a person ends; anything else that was interrupted is undone by itself.
+    /// Whether it is a rotation, which the user finishes or undoes; other interrupted changes are undone automatically.
     pub rotation: bool,
 }
 
@@ -86,13 +86,13 @@ pub struct Successor {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
-    /// In which store.
+    /// The store.
     pub store: StoreKind,
-    /// Its name there.
+    /// The item's name.
     pub item: String,
 }
 
-/// Tells one state of the list from another.
+/// Modification time and length of the list; changes when the list changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp(Option<(SystemTime, u64)>);
 
@@ -102,7 +102,7 @@ impl KeyList {
         self.keys.iter().find(|record| record.profile == profile && record.name == name)
     }
 
-    /// Finds a key by profile and name, or makes its empty record.
+    /// Finds a key by profile and name, or inserts an empty record.
     pub fn record(&mut self, profile: &str, name: &str) -> &mut KeyRecord {
         let found = self.keys.iter().position(|record| record.profile == profile && record.name == name);
         let at = found.unwrap_or_else(|| {
@@ -117,12 +117,12 @@ impl KeyList {
         self.keys.iter().filter(move |record| record.profile == profile && record.deposit.is_some())
     }
 
-    /// Says whether a key is the one that counts in its profile.
+    /// Returns whether a key is its profile's current key.
     pub fn is_current(&self, record: &KeyRecord) -> bool {
         self.current.get(&record.profile) == Some(&record.name)
     }
 
-    /// Forgets records in which nothing is left, and choices that lead nowhere.
+    /// Removes empty records, and current keys that do not exist.
     pub fn tidy(&mut self) {
         self.keys
             .retain(|record| record.deposit.is_some() || record.next.is_some() || !record.retired.is_empty());
@@ -145,20 +145,20 @@ impl KeyRecord {
         }
     }
 
-    /// Says whether the key may go to an origin.
+    /// Returns whether the key is bound to an origin.
     pub fn may_go_to(&self, origin: &str) -> bool {
         self.deposit.as_ref().is_some_and(|deposit| deposit.origin == origin)
             || self.bound.iter().any(|bound| bound == origin)
     }
 
-    /// Says whether a rotation of it waits for its end.
+    /// Returns whether a rotation of the key was interrupted.
     pub fn is_rotating(&self) -> bool {
         self.next.as_ref().is_some_and(|next| next.rotation)
     }
 }
 
 impl State {
-    /// Reads the list of stored keys; there may be none.
+    /// Reads the list of stored keys; a missing file is an empty list.
     ///
     /// # Errors
     /// [`Kind::KeyStore`] for a list that cannot be read.
@@ -170,8 +170,8 @@ impl State {
                 return Ok(KeyList { version: VERSION, ..KeyList::default() });
             }
             Err(e) => {
-                let why = format!("the list of keys {} cannot be read: {e}", path.display());
-                return Err(Error::new(Kind::KeyStore, why).hint("mend the permissions of the file"));
+                let why = format!("the key list {} cannot be read: {e}", path.display());
+                return Err(Error::new(Kind::KeyStore, why).hint("fix the file's permissions"));
             }
         };
         let unreadable = |why: String| {
@@ -187,29 +187,29 @@ impl State {
         if version != VERSION {
             return Err(Error::new(
                 Kind::KeyStore,
-                format!("the list of keys {} is of version {version}", path.display()),
+                format!("the key list {} has the unknown version {version}", path.display()),
             )
             .hint("use the asistry that wrote it, or a newer one"));
         }
         serde_json::from_slice(&text).map_err(|e| unreadable(format!("is damaged: {e}")))
     }
 
-    /// Replaces the list of stored keys; whoever changes it holds the lock.
+    /// Replaces the list of stored keys; the caller holds its lock.
     ///
     /// # Errors
-    /// [`Kind::KeyStore`] where it cannot be written.
+    /// [`Kind::KeyStore`] if it cannot be written.
     pub fn save_keys(&self, list: &KeyList) -> Result<()> {
         self.write(FILE, list, Durability::Durable).map_err(|e| self.unwritable(&e))
     }
 
-    /// Returns the error of a state directory that cannot be written to.
+    /// Returns the error for a state directory that is not writable.
     pub fn unwritable(&self, e: &io::Error) -> Error {
         let directory = self.directory().display();
-        Error::new(Kind::KeyStore, format!("the list of keys in {directory} cannot be written: {e}"))
+        Error::new(Kind::KeyStore, format!("the key list in {directory} cannot be written: {e}"))
             .hint("make the directory writable, or name another one in ASISTRY_STATE_DIR")
     }
 
-    /// Tells the present state of the list from any other, without reading it.
+    /// Returns a stamp that changes when the list changes; does not read the list.
     pub fn keys_stamp(&self) -> Stamp {
         let metadata = fs::metadata(self.directory().join(FILE)).ok();
         Stamp(metadata.and_then(|metadata| Some((metadata.modified().ok()?, metadata.len()))))
@@ -220,7 +220,7 @@ impl State {
         self.read(USED).unwrap_or_default()
     }
 
-    /// Writes down that a key is in use; that this fails is no reason to fail.
+    /// Records that a key is used; ignores errors.
     pub fn key_used(&self, profile: &str, name: &str) {
         let key = format!("{profile}/{name}");
         let recent = |last: &u64| now().saturating_sub(*last) < USE_GRAIN;

@@ -1,7 +1,7 @@
-//! What is remembered between runs: one JSON file for each subject.
+//! State kept between runs: one JSON file per subject.
 //!
-//! Versioned, 0600, replaced as a whole under a lock. Refuses secrets, and to overwrite what it cannot read
-//! where forgetting would do harm.
+//! Files are versioned, 0600, replaced atomically under a lock. Refuses secrets, and never overwrites an unreadable
+//! file whose loss would do harm.
 
 pub mod keys;
 pub mod started;
@@ -19,14 +19,14 @@ use sha2::{Digest, Sha256};
 
 use crate::files::{self, Durability, Lock, private_directory, private_file, replace};
 
-/// The directory in which things are remembered.
+/// The state directory.
 #[derive(Clone, Debug)]
 pub struct State {
     directory: PathBuf,
 }
 
 impl State {
-    /// Remembers in this directory, which is made when it is first written to.
+    /// Uses this directory, which is created when it is first written to.
     pub fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
@@ -36,16 +36,15 @@ impl State {
         &self.directory
     }
 
-    /// Waits at most `patience` for the right to change what this name stands for; `None` when another
-    /// process still has it.
+    /// Locks the file `name`, waiting at most `timeout`; `None` if another process still holds the lock.
     ///
     /// # Errors
-    /// A directory or a file that cannot be made.
-    pub async fn lock(&self, name: &str, patience: Duration) -> io::Result<Option<Lock>> {
-        files::lock(&self.directory.join(name), patience).await
+    /// The directory or the file cannot be created.
+    pub async fn lock(&self, name: &str, timeout: Duration) -> io::Result<Option<Lock>> {
+        files::lock(&self.directory.join(name), timeout).await
     }
 
-    /// Changes a file whose loss does no harm: what cannot be read is begun anew.
+    /// Changes a file whose loss does no harm; an unreadable one starts empty.
     fn change<T>(&self, name: &str, change: impl FnOnce(&mut T)) -> io::Result<()>
     where
         T: Default + DeserializeOwned + Serialize,
@@ -74,7 +73,7 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Returns a short name for a text, which does not give it away.
+/// Returns a 16-digit hexadecimal hash of a text, for file names.
 pub fn short_hash(text: &str) -> String {
     Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

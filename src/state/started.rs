@@ -1,9 +1,8 @@
-//! Which calls a batch has begun: a killed one leaves its record behind, so that what may have run is not called
-//! again.
+//! Records which calls a batch has started, so that a call that may have run is not repeated after the batch was
+//! killed.
 //!
-//! One file for each running batch, removed when it ends. Refuses secrets: a call is known by its digest. Refuses
-//! a batch that goes on from an earlier output while another one runs against the same service: either could make
-//! a call that the other has just made.
+//! One file per running batch, deleted when it ends. Contains no secrets: a call is identified by its hash. Refuses to
+//! resume a batch while another one runs against the same service, since both could make the same call.
 
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
@@ -15,26 +14,26 @@ use super::{Durability, State, private_directory, private_file, replace, short_h
 
 const PREFIX: &str = "batch-";
 const HEAD: &str = "asistry batch 1";
-/// Stands before a call that did not run after all.
+/// Prefix of a call that did not run.
 const UNDONE: char = '-';
-/// What nobody has come back for in this time is forgotten.
+/// Records older than this are deleted.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// The record of the batch that runs now.
+/// The record of the running batch.
 #[derive(Debug)]
 pub struct BatchRecord {
     path: PathBuf,
     file: File,
-    /// Its last line may be half a line.
+    /// Whether the last line may be incomplete.
     torn: bool,
     _alone: ServiceLock,
 }
 
-/// The right to run a batch against a service, as long as it lives.
+/// The lock on batches against a service.
 #[derive(Debug)]
 struct ServiceLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
-/// What killed batches against the same service left behind.
+/// The records of killed batches against the same service.
 #[derive(Debug, Default)]
 pub struct LeftoverBatches {
     records: Vec<Record>,
@@ -47,11 +46,11 @@ struct Record {
 }
 
 impl State {
-    /// Begins the record of a batch against a service; `None` where another one runs, and one of the two goes on
-    /// from an earlier output.
+    /// Starts the record of a batch against a service; `None` if another batch is running and either of the two resumes
+    /// an earlier output.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any IO error.
     pub fn begin_batch(&self, service: &str, resumes: bool) -> io::Result<Option<BatchRecord>> {
         private_directory(self.directory())?;
         let lock = private_file(&self.directory().join(format!("batches-{}.lock", short_hash(service))))?;
@@ -60,7 +59,7 @@ impl State {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(e)) => return Err(e),
         }
-        // 0600 from the beginning, and under a name that nobody else has.
+        // tempfile creates it with mode 0600 and a unique name.
         let kept = tempfile::Builder::new()
             .prefix(&beginning(service))
             .suffix(".calls")
@@ -71,11 +70,11 @@ impl State {
         Ok(Some(BatchRecord { path, file, torn: false, _alone: ServiceLock(lock) }))
     }
 
-    /// Returns what killed batches against a service left behind, and forgets what is very old. `own` is the batch
-    /// that goes on, so no other one runs.
+    /// Returns the records of killed batches against a service and deletes very old ones. `own` is the running batch;
+    /// its lock ensures that no other one runs.
     ///
     /// # Errors
-    /// A record that is there and cannot be read.
+    /// A record that cannot be read.
     pub fn leftover_batches(&self, service: &str, own: &BatchRecord) -> io::Result<LeftoverBatches> {
         let mut left = LeftoverBatches::default();
         for entry in fs::read_dir(self.directory())? {
@@ -107,34 +106,33 @@ impl BatchRecord {
     /// Records that a call is about to be sent.
     ///
     /// # Errors
-    /// What the file system says; then it must not be sent.
+    /// Any IO error; the call must not be sent then.
     pub fn add(&mut self, call: &str) -> io::Result<()> {
-        // One write: a kill leaves the whole line or nothing.
+        // A single write, so that a kill leaves the whole line or nothing.
         let before = if std::mem::take(&mut self.torn) { "\n" } else { "" };
         self.file.write_all(format!("{before}{call}\n").as_bytes())?;
-        // Power may fail between the call and its answer.
+        // Must survive a power failure before the answer.
         self.file.sync_data()
     }
 
-    /// Records that a call did not run after all. That it cannot be written is no failure: it stays in doubt.
+    /// Records that a call did not run. Ignores errors: the call then counts as possibly executed.
     pub fn mark_not_run(&mut self, call: &str) {
         self.torn |= self.file.write_all(format!("{UNDONE}{call}\n").as_bytes()).is_err();
     }
 
-    /// Ends the record: every call that was begun has its answer written.
+    /// Deletes the record: all answers have been written.
     pub fn forget(self) {
         let _ = fs::remove_file(&self.path);
     }
 }
 
 impl LeftoverBatches {
-    /// Says whether a batch that was killed had begun this call.
+    /// Returns whether a killed batch had started this call.
     pub fn had_begun(&self, call: &str) -> bool {
         self.records.iter().any(|record| record.calls.contains(call))
     }
 
-    /// Forgets the calls whose fate stands in the output by now. That it cannot be written is no failure: they
-    /// stay in doubt.
+    /// Removes calls whose answer is in the output. Ignores errors: the calls then still count as possibly executed.
     pub fn forget(self, settled: impl Fn(&str) -> bool) {
         for mut record in self.records {
             let before = record.calls.len();

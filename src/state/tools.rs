@@ -1,8 +1,7 @@
-//! The tools that a service last listed, for each endpoint and credential: a call needs no second list, and a
-//! shell completes without the network.
+//! Caches the tools that a service last listed, per endpoint and credential, for calls and for completion.
 //!
-//! Refuses secrets: a credential is known by a fingerprint, an endpoint by scheme, host, port and path. What
-//! cannot be read is as good as forgotten.
+//! Contains no secrets: a credential is identified by its hash, an endpoint by scheme, host, port and path. Unreadable
+//! files are ignored.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -16,19 +15,19 @@ use crate::protocol::http::origin_and_path;
 
 const VERSION: u32 = 1;
 const PREFIX: &str = "tools-";
-/// Without a word of the service a list is fresh for ten minutes.
+/// How long a list is fresh if the service does not say.
 const FRESH: Duration = Duration::from_secs(600);
-/// No service's word counts for longer.
+/// Longest accepted lifetime.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-/// No more lists than this are kept.
+/// Maximum number of lists.
 const MOST: usize = 50;
 
-/// Whose tools are meant.
+/// Identifies a list of tools.
 #[derive(Clone, Debug)]
 pub struct ToolListKey {
-    /// Where.
+    /// The endpoint.
     pub endpoint: Url,
-    /// With which credential and headers.
+    /// Hash of credential and headers.
     pub fingerprint: String,
 }
 
@@ -38,22 +37,22 @@ struct Kept {
     endpoint: String,
     /// Seconds since 1970.
     at: u64,
-    /// For how many seconds it is fresh.
+    /// Lifetime in seconds.
     fresh: u64,
     tools: Vec<Box<RawValue>>,
 }
 
 impl State {
-    /// Returns the tools that were listed a short while ago.
+    /// Returns the cached tools if they are fresh.
     pub fn fresh_tools(&self, of: &ToolListKey) -> Option<Vec<Box<RawValue>>> {
         let kept = self.kept(&file_name(of))?;
         (now().saturating_sub(kept.at) < kept.fresh).then_some(kept.tools)
     }
 
-    /// Returns the tools that were last listed at an endpoint, whoever asked, however long ago.
+    /// Returns the tools last listed at an endpoint with any credential, however old.
     pub fn last_tools(&self, endpoint: &Url) -> Option<Vec<Box<RawValue>>> {
         let wanted = origin_and_path(endpoint);
-        // The newest first, and none of another endpoint: a shell that completes waits for this.
+        // Newest first, only of this endpoint: a shell waits for this.
         let mut files = self.kept_files();
         files.retain(|(_, name)| name.starts_with(&beginning(endpoint)));
         files.sort();
@@ -61,8 +60,7 @@ impl State {
         kept.filter(|kept| kept.endpoint == wanted).map(|kept| kept.tools).next()
     }
 
-    /// Remembers what was listed; `ttl` is what the service says of it. That it cannot be written is no
-    /// failure.
+    /// Caches a list of tools; `ttl` is the lifetime given by the service. Ignores errors.
     pub fn remember_tools(&self, of: &ToolListKey, tools: Vec<Box<RawValue>>, ttl: Option<Duration>) {
         let fresh = ttl.unwrap_or(FRESH).min(LONGEST).as_secs();
         let endpoint = origin_and_path(&of.endpoint);
@@ -94,7 +92,7 @@ fn file_name(of: &ToolListKey) -> String {
     format!("{}{}.json", beginning(&of.endpoint), short_hash(&format!("{}\n{}", of.endpoint, of.fingerprint)))
 }
 
-/// Returns how the names of an endpoint's files begin.
+/// Returns the file name prefix of an endpoint.
 fn beginning(endpoint: &Url) -> String {
     format!("{PREFIX}{}-", short_hash(&origin_and_path(endpoint)))
 }

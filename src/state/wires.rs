@@ -1,7 +1,7 @@
-//! Which wire an endpoint speaks (SSE-5, PROBE 1).
+//! Remembers which wire an endpoint speaks (SSE-5, PROBE 1).
 //!
-//! Refuses secrets: an endpoint is remembered by scheme, host, port and path, never by its query.
-//! Forgetting is harmless, so a failure here is not reported.
+//! Contains no secrets: an endpoint is identified by scheme, host, port and path, never by its query. Errors are
+//! ignored, since a lost entry does no harm.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::protocol::wire::WireKind;
 
 const FILE: &str = "wires.json";
 const VERSION: u32 = 1;
-/// An upgraded service keeps answering in the old way: it is asked again after a day (T-34).
+/// Lifetime of an entry: an upgraded service may still accept the old wire, so it is probed again (T-34).
 const VALID: Duration = Duration::from_secs(24 * 60 * 60);
-/// No more endpoints than this are remembered.
+/// Maximum number of endpoints.
 const MOST: usize = 200;
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -34,7 +34,7 @@ struct Verdict {
 }
 
 impl State {
-    /// Returns the wire that an endpoint was last seen to speak.
+    /// Returns the wire that an endpoint last spoke.
     pub fn wire_of(&self, endpoint: &Url) -> Option<WireKind> {
         let verdicts = self.verdicts();
         let verdict = verdicts.endpoints.get(&origin_and_path(endpoint))?;
@@ -42,8 +42,7 @@ impl State {
         valid.then_some(verdict.wire)
     }
 
-    /// Remembers the wire that an endpoint speaks; Streamable HTTP is what everybody is expected to speak,
-    /// so it only takes another verdict back.
+    /// Remembers the wire that an endpoint speaks. Streamable HTTP is the default, so it only removes an entry.
     pub fn remember_wire(&self, endpoint: &Url, wire: WireKind) {
         let _ = self.change(FILE, |verdicts: &mut Verdicts| {
             if verdicts.version != VERSION {

@@ -153,5 +153,5 @@ fn for_fifty_calls_the_store_is_read_once() {
     bridge.close();
     assert_eq!(bridge.exit_code(), 0);
     let log = std::fs::read_to_string(log).unwrap();
-    assert_eq!(log.matches("the key store is read").count(), 1, "{log}");
+    assert_eq!(log.matches("reading the key store").count(), 1, "{log}");
 }

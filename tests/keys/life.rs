@@ -240,7 +240,7 @@ fn removing_the_key_in_use_puts_the_one_that_is_left_into_use() {
     add("third");
     let said = home.run(&["keys", "remove", "--yes"]).succeeds().says(&["asistry has no current key"]);
     let refused =
-        home.run(&["-p", "asistry", "--url", NOWHERE, "tools"]).fails(4).says(&["none of them is in use"]);
+        home.run(&["-p", "asistry", "--url", NOWHERE, "tools"]).fails(4).says(&["none of them is current"]);
     assert_eq!(said.commands(), refused.commands());
     typed(&home, &refused.commands()[0], &[]).succeeds();
     home.run(&["-p", "asistry", "--url", NOWHERE, "tools"]).fails(6);

@@ -173,12 +173,12 @@ fn a_key_does_not_travel_in_the_clear_unless_that_is_allowed() {
     let add = |url: &str, more: &[&str]| {
         home.told(&[&["keys", "add", "-p", "asistry", "--url", url, "--stdin"], more].concat(), OLD)
     };
-    add(&beyond(&never.url()), &[]).fails(3).says(&["in the clear", "--allow-http"]);
+    add(&beyond(&never.url()), &[]).fails(3).says(&["over plain http", "--allow-http"]);
     assert!(home.files().is_empty(), "{:?}", home.files());
     add(&beyond(&service.url()), &["--allow-http"]).succeeds().says(&["it works"]);
     let tools =
         |url: &str, more: &[&str]| home.run(&[&["-p", "asistry", "--url", url, "tools"], more].concat());
-    tools(&beyond(&service.url()), &[]).fails(3).says(&["in the clear", "--allow-http"]);
+    tools(&beyond(&service.url()), &[]).fails(3).says(&["over plain http", "--allow-http"]);
     tools(&beyond(&service.url()), &["--allow-http"]).succeeds();
     let headers = home.write("headers", "Authorization: Bearer marked\n");
     let bare = ["--url", &beyond(&never.url()), "tools", "--header-file", &headers];
@@ -233,7 +233,7 @@ fn an_origin_that_was_edited_into_the_list_is_not_believed() {
     // An origin that was never bound is not in the store.
     let name = "\"name\": \"default\",";
     edit_list(&home, name, &format!("{name} \"bound\": [\"{there}\"],"));
-    home.run(&tools).fails(3).says(&["may not go to"]);
+    home.run(&tools).fails(3).says(&["must not be sent to"]);
     std::fs::write(home.file("state/keys.json"), &list).unwrap();
     home.run(&["-p", "asistry", "--url", &service.url(), "tools"]).succeeds();
 }
@@ -267,5 +267,5 @@ fn a_name_below_localhost_is_not_this_machine() {
     home.told(&[&add[..], &["http://a.localhost:9/mcp"]].concat(), OLD).succeeds();
     home.run(&["-p", "asistry", "--url", "http://a.localhost:9/mcp", "tools"])
         .fails(3)
-        .says(&["in the clear"]);
+        .says(&["over plain http"]);
 }

@@ -115,7 +115,7 @@ fn a_file_of_keys_that_cannot_be_read_is_told_and_kept() {
         ("garbage\n".into(), "damaged"),
         (good[..good.len() - 20].to_owned(), "damaged"),
         (good.replacen("\"version\":1", "\"version\":2", 1), "version 2"),
-        (good.replacen("argon2id", "argon3", 1), "does not do"),
+        (good.replacen("argon2id", "argon3", 1), "does not support"),
     ];
     for (text, word) in cases {
         assert_ne!(text, good);
@@ -222,7 +222,7 @@ fn a_key_in_another_store_than_the_chosen_one_is_not_used_in_silence() {
         Ran::of(command.env("ASISTRY_KEY_STORE", store).env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere"))
     };
     tools("keyring").fails(4).says(&[
-        "lies in the encrypted file",
+        "is stored in the encrypted file",
         "set to keyring",
         "ASISTRY_KEY_STORE=file",
     ]);
@@ -240,7 +240,7 @@ fn with_the_environment_as_the_store_nothing_is_stored_but_where_that_is_asked_f
         let mut command = home.command([&ADD[..], more].concat());
         Ran::of(command.env("ASISTRY_KEY_STORE", "env").write_stdin(NEW))
     };
-    add(&[]).fails(4).says(&["nothing is stored", "--store file"]);
+    add(&[]).fails(4).says(&["stores nothing", "--store file"]);
     assert!(home.files().is_empty(), "{:?}", home.files());
     // The hint is followed, and what is still missing is said.
     add(&["--store", "file"]).succeeds().says(&["set to env", "ASISTRY_KEY_STORE=file"]);
@@ -336,7 +336,7 @@ fn a_directory_that_cannot_be_looked_into_is_reported() {
     let mut command = home.command(["keys", "show", "-p", "asistry", "--reveal", "--yes"]);
     let ran = Ran::of(command.env("ASISTRY_DATA_DIR", &file)).fails(4);
     assert!(
-        !ran.stderr.contains("is not there") && ran.stderr.contains("cannot be looked for"),
+        !ran.stderr.contains("does not exist") && ran.stderr.contains("cannot check for"),
         "{}",
         ran.stderr
     );

@@ -26,7 +26,7 @@ check "an empty keyring is told, with the command that helps" 'no key for the pr
 printf %s "${keys[0]}" | put "v1/asistry/default/http://127.0.0.1:9"
 check "a key of another origin is not found" 'no key for' 4 "${call[@]}"
 printf 'not a key' | put "$item"
-check "what cannot be a key is refused" 'white space' 4 "${call[@]}"
+check "what cannot be a key is refused" 'whitespace' 4 "${call[@]}"
 printf %s "${keys[0]}" | put "$item"
 check "a key put there by hand is used" 'workspace_name' 0 "${call[@]}"
 check "a key in the environment stands over it" 'begin with ask_' 4 env ASISTRY_API_KEY=bsk_1 "${call[@]}"
@@ -158,7 +158,7 @@ bridge
 for n in {1..50}; do ask "$n" tools/call '{"name":"hello","arguments":{}}'; done
 same "fifty calls took place" 50 "$(grep -c 'hello there' "$scratch/out")"
 same "for fifty calls the keyring is read once" 1 "$(($(reads) - before))"
-same "… which the log says" 1 "$(grep -c 'the key store is read' "$scratch/log")"
+same "… which the log says" 1 "$(grep -c 'reading the key store' "$scratch/log")"
 echo ask_two00000000000000 >"$accepted"
 before=$(reads)
 ask 51 tools/list
@@ -169,7 +169,7 @@ before=$(reads)
 ask 52 tools/list
 check "a running bridge picks a rotated key up" '"id":52,"result"' 0 echo "$said"
 same "… with one more" 1 "$(($(reads) - before))"
-same "and the log knows of three" 3 "$(grep -c 'the key store is read' "$scratch/log")"
+same "and the log knows of three" 3 "$(grep -c 'reading the key store' "$scratch/log")"
 hang_up
 
 kill "$monitor" "$service"

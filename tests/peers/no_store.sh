@@ -47,7 +47,7 @@ check "a keyring that never answers: a bridge" '-32603.*did not answer within 3 
 ((SECONDS - begun <= 4)) || fault "a bridge took $((SECONDS - begun)) s to say so"
 
 stop_keyring
-refused "a bus without a keyring" 'keyring is not there' 'keyring is not there'
+refused "a bus without a keyring" 'keyring was not found' 'keyring was not found'
 no_bus=(env DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent/bus)
 refused "no bus" 'keyring cannot be reached: there is no D-Bus' 'keyring cannot be reached: there is no D-Bus' "${no_bus[@]}"
 start_keyring

@@ -49,7 +49,7 @@ fn headers_go_along_with_what_the_environment_adds_and_the_command_line_stands_o
     assert_eq!(list.header("x-project-id"), Some("p-7"));
     assert_eq!(list.header("x-other"), Some("mine"));
     assert_eq!(list.header("authorization"), Some("Bearer t0"));
-    assert!(home.fails(&["tools"], 3).contains("the environment has no"));
+    assert!(home.fails(&["tools"], 3).contains("is not set"));
     let shown = home.asistry(&["profiles", "show"]).env("T", "t0").assert().success();
     assert!(!String::from_utf8_lossy(&shown.get_output().stdout).contains("t0"));
     let elsewhere = ["-p", "work", "--url", "http://127.0.0.1:9/mcp", "tools"];
@@ -140,7 +140,7 @@ fn a_key_does_not_travel_in_the_clear_by_way_of_a_proxy() {
         let home = home(&service, &format!("proxy = '{proxy}'"));
         let said = home.asistry(&["tools"]).env("ASISTRY_API_KEY", "k1").assert().code(3);
         let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
-        assert!(said.contains("by way of 192.0.2.1") && said.contains("--allow-http"), "{said}");
+        assert!(said.contains("proxy 192.0.2.1") && said.contains("--allow-http"), "{said}");
     }
 }
 

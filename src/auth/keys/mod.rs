@@ -101,7 +101,7 @@ impl std::fmt::Display for KeySource {
             Self::Environment => f.write_str("in ASISTRY_API_KEY"),
             Self::Stored { store, .. } => write!(f, "in {}", store.about()),
             Self::Header { name } => write!(f, "in the header {name}"),
-            Self::Absent => f.write_str("that is not there"),
+            Self::Absent => f.write_str("that is missing"),
             Self::New => f.write_str("to be tried"),
             Self::Sandbox => f.write_str("of the sandbox"),
         }

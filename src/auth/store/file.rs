@@ -1,9 +1,9 @@
-//! A file of keys for machines without a keyring: argon2id makes the passphrase a key, XChaCha20-Poly1305
-//! seals all items together.
+//! The encrypted key file, for machines without a keyring: argon2id derives a key from the passphrase,
+//! XChaCha20-Poly1305 encrypts all items together.
 //!
-//! The first line is a header in JSON, which the seal covers; the second is the sealed JSON object of all
-//! items in base64. 0600, replaced as a whole; whoever changes it holds the lock. Refuses a header of another
-//! version, and costs that would hold the machine up.
+//! Line 1 is a JSON header, authenticated as associated data; line 2 is the encrypted JSON object of all items, in
+//! base64. Mode 0600, replaced atomically, changed under a lock. Refuses a header of another version and argon2
+//! parameters above [`HIGHEST`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +26,7 @@ use crate::secret::Secret;
 const VERSION: u32 = 1;
 /// RFC 9106, section 4, second recommendation, with one lane: 64 MiB, three passes.
 const COST: Cost = Cost { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
-/// A file that asks for more was not written by us.
+/// Highest accepted parameters; asistry never writes higher ones.
 const HIGHEST: Cost = Cost { memory_kib: 1024 * 1024, passes: 16, lanes: 16 };
 const SALT: usize = 16;
 const NONCE: usize = 24;
@@ -35,7 +35,7 @@ const NONCE: usize = 24;
 #[derive(Debug)]
 pub struct EncryptedFile {
     path: PathBuf,
-    /// Made once from the passphrase, which is not kept.
+    /// Derived once from the passphrase, which is not kept.
     derived: Derived,
 }
 
@@ -74,16 +74,16 @@ struct Cost {
 type Items = BTreeMap<String, Zeroizing<String>>;
 
 impl EncryptedFile {
-    /// Opens the file, or prepares a new one, which is written with its first item.
+    /// Opens the file; a missing one is created when the first item is written.
     ///
     /// # Errors
-    /// [`Kind::KeyStore`] for a wrong passphrase, a damaged file, one of another version.
+    /// [`Kind::KeyStore`] for a wrong passphrase, a damaged file, or another version.
     pub fn open(path: PathBuf, passphrase: &Secret) -> Result<Self> {
         if passphrase.is_empty() {
-            return Err(Error::new(Kind::KeyStore, "the passphrase of the file of keys is empty")
+            return Err(Error::new(Kind::KeyStore, "the passphrase of the key file is empty")
                 .hint("set ASISTRY_KEY_PASSPHRASE or ASISTRY_KEY_PASSPHRASE_FILE"));
         }
-        // Looked at once: another process may make the file meanwhile.
+        // Read once: another process may create the file meanwhile.
         let text = read(&path)?;
         let (salt, cost) = match &text {
             Some(text) => {
@@ -107,7 +107,7 @@ impl EncryptedFile {
         let (first, sealed) = text.split_once('\n').ok_or_else(damaged)?;
         let header = header(&self.path, first)?;
         if !self.derived.is_of(&header) {
-            return Err(fail(&self.path, "was made anew meanwhile: open it again"));
+            return Err(fail(&self.path, "was recreated by another process: try again"));
         }
         let nonce = decoded(&self.path, &header.nonce)?;
         let sealed = decoded(&self.path, sealed.trim_end())?;
@@ -153,9 +153,9 @@ impl Derived {
     }
 }
 
-/// Makes a key from a passphrase, which takes a tenth of a second.
+/// Derives a key from a passphrase; takes about 0.1 s.
 fn derived(path: &Path, passphrase: &Secret, (salt, cost): (&[u8], Cost)) -> Result<Zeroizing<[u8; 32]>> {
-    let unfit = |e: argon2::Error| fail(path, &format!("asks for what cannot be done: {e}"));
+    let unfit = |e: argon2::Error| fail(path, &format!("has invalid argon2 parameters: {e}"));
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32)).map_err(unfit)?;
     let mut key = Zeroizing::new([0; 32]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
@@ -192,14 +192,14 @@ fn header(path: &Path, line: &str) -> Result<Header> {
         return Err(damaged(path));
     }
     if any.version != VERSION {
-        let why = format!("is of version {}: use the asistry that wrote it, or a newer one", any.version);
+        let why = format!("has the unknown version {}: use the asistry that wrote it, or a newer one", any.version);
         return Err(fail(path, &why));
     }
     let header: Header = serde_json::from_str(line).map_err(|_| damaged(path))?;
     let Cost { memory_kib, passes, lanes } = header.cost;
     let high = memory_kib > HIGHEST.memory_kib || passes > HIGHEST.passes || lanes > HIGHEST.lanes;
     if high || header.kdf != "argon2id" || header.cipher != "xchacha20poly1305" {
-        return Err(fail(path, "asks for what this version does not do"));
+        return Err(fail(path, "uses parameters that this version does not support"));
     }
     Ok(header)
 }
@@ -210,23 +210,24 @@ fn decoded(path: &Path, text: &str) -> Result<Vec<u8>> {
 
 fn random<const LENGTH: usize>(path: &Path) -> Result<[u8; LENGTH]> {
     let mut bytes = [0; LENGTH];
-    getrandom::fill(&mut bytes).map_err(|e| fail(path, &format!("got no random numbers: {e}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|e| fail(path, &format!("needs random numbers, but the system returned none: {e}")))?;
     Ok(bytes)
 }
 
 fn damaged(path: &Path) -> Error {
-    fail(path, "is damaged, or no file of keys")
+    fail(path, "is damaged or not a key file")
 }
 
 fn fail(path: &Path, why: &str) -> Error {
-    Error::new(Kind::KeyStore, format!("the file of keys {} {why}", path.display()))
-        .hint("choose the keyring (--store keyring), or set ASISTRY_API_KEY")
+    Error::new(Kind::KeyStore, format!("the key file {} {why}", path.display()))
+        .hint("use the keyring (--store keyring) or set ASISTRY_API_KEY")
 }
 
 fn wrong_passphrase(path: &Path) -> Error {
     let why = format!("the passphrase does not open {}, or the file is damaged", path.display());
     Error::new(Kind::KeyStore, why)
-        .hint("check ASISTRY_KEY_PASSPHRASE, ASISTRY_KEY_PASSPHRASE_FILE or what was typed")
+        .hint("check ASISTRY_KEY_PASSPHRASE, ASISTRY_KEY_PASSPHRASE_FILE or your typing")
 }
 
 impl KeyStore for EncryptedFile {

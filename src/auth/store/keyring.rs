@@ -1,7 +1,7 @@
 //! The operating system's keyring: Secret Service, Keychain, Credential Manager.
 //!
-//! Our items carry service `asistry`. Refuses to guess what is wrong: no bus, no keyring on it, a locked one
-//! and a silent one are told apart.
+//! Items have the service name `asistry`. Reports a missing D-Bus session, a missing keyring, a locked one and a
+//! timeout as different errors.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::secret::Secret;
 
 const SERVICE: &str = "asistry";
 const SECRET_SERVICE: bool = cfg!(all(unix, not(target_os = "macos")));
-/// Windows holds 2560 bytes in an item, some of them its own.
+/// Windows limits an item to 2560 bytes including its own data.
 const LONGEST: usize = if cfg!(windows) { 2400 } else { usize::MAX };
 
 /// The keyring of the system.
@@ -24,16 +24,16 @@ const LONGEST: usize = if cfg!(windows) { 2400 } else { usize::MAX };
 pub struct SystemKeyring {
     store: Arc<dyn CredentialStoreApi + Send + Sync>,
     longest: usize,
-    /// Items have a label for people, as in the Secret Service.
+    /// Whether items have a label, as in the Secret Service.
     labelled: bool,
 }
 
 impl SystemKeyring {
-    /// Connects to it. Unlike the crate's own default, a failure is not remembered: a bridge that lives for
-    /// weeks must notice a keyring that came later.
+    /// Connects. Unlike the keyring crate's default store, a failure is not cached: a bridge that runs for weeks must
+    /// notice a keyring that was started later.
     ///
     /// # Errors
-    /// [`Kind::KeyStore`] with what is missing.
+    /// [`Kind::KeyStore`] with the cause.
     pub fn open() -> Result<Self> {
         let store = connect().map_err(|fault| not_there(&fault))?;
         Ok(Self { store, longest: LONGEST, labelled: SECRET_SERVICE })
@@ -51,7 +51,7 @@ impl SystemKeyring {
         match self.entry(item)?.get_secret() {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Ok(Some(Secret::new(text))),
-                Err(_) => Err(damaged("holds something that is no key")),
+                Err(_) => Err(damaged("contains something that is not a key")),
             },
             Err(Fault::NoEntry) => Ok(None),
             Err(fault) => Err(failed(&fault)),
@@ -65,7 +65,7 @@ impl SystemKeyring {
     fn delete_item(&self, item: &str) -> Result<()> {
         match self.entry(item)?.delete_credential() {
             Ok(()) | Err(Fault::NoEntry) => Ok(()),
-            // Somebody put another one beside ours; what is deleted must be gone.
+            // Another program added an item with the same name; delete all of them.
             Err(Fault::Ambiguous(all)) => {
                 all.iter().try_for_each(|one| one.delete_credential()).map_err(|fault| failed(&fault))
             }
@@ -73,7 +73,7 @@ impl SystemKeyring {
         }
     }
 
-    /// Reads the manifest of an item that may be one; a keyring that takes any length holds none.
+    /// Reads an item's manifest, if it is split into parts; only needed where items have a maximum length.
     fn manifest(&self, item: &str) -> Result<Option<Manifest>> {
         if self.longest == usize::MAX {
             return Ok(None);
@@ -111,7 +111,7 @@ impl KeyStore for SystemKeyring {
                 self.write_item(item, &manifest.text())?;
             }
         }
-        // Nobody reads these any more.
+        // No manifest refers to the old parts any more.
         old.iter().flat_map(|old| old.items(item)).try_for_each(|name| self.delete_item(&name))
     }
 
@@ -136,7 +136,7 @@ fn connect() -> Result<Arc<dyn CredentialStoreApi + Send + Sync>, Fault> {
     keyring_core::get_default_store().map(|store| store as _).ok_or(Fault::NoDefaultStore)
 }
 
-/// Says whether an item lies where the Secret Service keeps nothing beyond the session.
+/// Returns whether an item is in the Secret Service's session collection, which is deleted at logout.
 #[cfg(all(unix, not(target_os = "macos")))]
 fn is_volatile(entry: &Entry) -> bool {
     use zbus_secret_service_keyring_store::cred::Wrapper;
@@ -150,7 +150,7 @@ fn is_volatile(_entry: &Entry) -> bool {
     false
 }
 
-/// Returns the error of a keyring that cannot be used, with the command that mends it.
+/// Returns the error for an unusable keyring, with the command that fixes it.
 fn unusable(why: &str, fix: &'static str) -> Error {
     Error::new(Kind::KeyStore, format!("the system's keyring {why}")).remedy(Remedy::FixKeyring { fix })
 }
@@ -161,18 +161,15 @@ const UNLOCK: &str = if SECRET_SERVICE {
     "unlock it"
 };
 
-/// Returns the error of a keyring that has not answered in time.
+/// Returns the error for a keyring that did not answer in time.
 pub fn timed_out() -> Error {
-    unusable(
-        "did not answer within 3 s: it is locked and waits for somebody to unlock it, or it hangs",
-        UNLOCK,
-    )
+    unusable("did not answer within 3 s: it is locked and waiting to be unlocked, or it hangs", UNLOCK)
 }
 
 fn not_there(fault: &Fault) -> Error {
     let reason = reason(fault);
     if reason.contains("ServiceUnknown") || reason.contains("not provided by any") {
-        let why = "is not there: no program on this D-Bus session offers a Secret Service";
+        let why = "was not found: no program on this D-Bus session provides a Secret Service";
         unusable(why, "start one: gnome-keyring-daemon --start --components=secrets, KWallet or KeePassXC")
     } else if SECRET_SERVICE {
         let why = format!("cannot be reached: there is no D-Bus session ({reason})");
@@ -185,9 +182,9 @@ fn not_there(fault: &Fault) -> Error {
 fn failed(fault: &Fault) -> Error {
     match fault {
         Fault::NoStorageAccess(e) if e.to_string().contains("result not returned") => {
-            unusable("has no collection to put keys into yet", UNLOCK)
+            unusable("has no collection for keys yet", UNLOCK)
         }
-        Fault::NoStorageAccess(e) => unusable(&format!("is locked, and nobody unlocked it ({e})"), UNLOCK),
+        Fault::NoStorageAccess(e) => unusable(&format!("is locked and was not unlocked ({e})"), UNLOCK),
         Fault::Ambiguous(_) => unusable("holds more than one key of this name", "delete one there"),
         Fault::TooLong(..) => unusable("does not take a key of this length", "check the key"),
         fault => unusable(&format!("failed ({})", reason(fault)), "try again"),
@@ -198,7 +195,7 @@ fn damaged(why: &str) -> Error {
     unusable(why, "remove the key and add it again")
 }
 
-/// Faults of the keyring hold names and reasons, never a secret; only the variants with raw data could.
+/// Formats a fault. Only variants with raw data could contain a secret; they are not printed.
 fn reason(fault: &Fault) -> String {
     match fault {
         Fault::BadEncoding(_) | Fault::BadDataFormat(..) => "unreadable data".into(),

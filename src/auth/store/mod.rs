@@ -1,7 +1,7 @@
-//! Where keys lie: the system's keyring, or an encrypted file.
+//! Key stores: the system's keyring and an encrypted file.
 //!
-//! One store is used because somebody chose it, never because another failed. Refuses to hang: every call
-//! has [`DEADLINE`], and a store that missed it is opened anew.
+//! A store is used because the user chose it, never because another failed. Every call has [`DEADLINE`]; a store
+//! that misses it is opened again for the next call.
 
 mod file;
 mod keyring;
@@ -23,15 +23,15 @@ use crate::state::keys::Place;
 use self::file::EncryptedFile;
 use self::keyring::SystemKeyring;
 
-/// No call to a store may take longer: a locked one can wait for a person who is not there.
+/// Time limit of one call: a locked keyring waits for a user who may not be there.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// An item that holds no key, and is deleted at once. It has one name: the next probe takes along what one
-/// that was interrupted left.
+/// A test item without a key, deleted at once. Its name is fixed, so a leftover of an interrupted probe is
+/// overwritten by the next one.
 const PROBE: &str = "v1/probe";
 const FILE: &str = "keys.enc";
 const FILE_LOCK: &str = "keys.enc.lock";
 
-/// A place for secrets. Calls block.
+/// Stores secrets by item name. Calls block.
 pub(super) trait KeyStore: fmt::Debug + Send + Sync {
     /// Returns the secret of an item, if there is such an item.
     ///
@@ -39,42 +39,42 @@ pub(super) trait KeyStore: fmt::Debug + Send + Sync {
     /// [`Kind::KeyStore`] with what is wrong with the store.
     fn read(&self, item: &str) -> Result<Option<Secret>>;
 
-    /// Stores a secret, in place of what the item held.
+    /// Stores a secret, replacing the item's previous one.
     ///
     /// # Errors
     /// As [`Self::read`].
     fn write(&self, item: &str, secret: &Secret) -> Result<()>;
 
-    /// Deletes an item; none is as good.
+    /// Deletes an item; a missing one is no error.
     ///
     /// # Errors
     /// As [`Self::read`].
     fn delete(&self, item: &str) -> Result<()>;
 
-    /// Says whether the store must be opened again: another process has made it anew.
+    /// Returns whether another process has recreated the store, so that it must be opened again.
     fn is_stale(&self) -> bool {
         false
     }
 
-    /// Says whether an item will be forgotten at the end of the session.
+    /// Returns whether an item is lost at the end of the session.
     fn is_volatile(&self, _item: &str) -> bool {
         false
     }
 }
 
-/// What a passphrase is asked for.
+/// The purpose of a passphrase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassphraseFor {
-    /// A file that is there.
+    /// To open an existing file.
     Opening,
-    /// A file that is to be made.
+    /// To create a file.
     Creating,
 }
 
-/// Finds the passphrase of the encrypted file: in the environment, in a file, or by asking.
+/// Returns the passphrase of the encrypted file: from the environment, from a file, or from the user.
 pub type Passphrase = Arc<dyn Fn(PassphraseFor) -> Result<Secret> + Send + Sync>;
 
-/// The stores, each opened when it is first needed.
+/// The stores, each opened on first use.
 pub(super) struct Stores {
     directory: PathBuf,
     passphrase: Passphrase,
@@ -82,16 +82,16 @@ pub(super) struct Stores {
 }
 
 impl Stores {
-    /// The encrypted file lies in this directory.
+    /// Uses the encrypted file in this directory.
     pub fn new(directory: PathBuf, passphrase: Passphrase) -> Self {
         Self { directory, passphrase, opened: Mutex::default() }
     }
 
-    /// Tries whether a store takes keys: only a write shows that a keyring is locked. Two at once would
-    /// delete each other's item.
+    /// Checks that a store accepts keys: only a write shows that a keyring is locked. The caller holds a lock, because
+    /// two probes would delete each other's item.
     ///
     /// # Errors
-    /// [`Kind::KeyStore`] with what is wrong and the way on.
+    /// [`Kind::KeyStore`] with the cause and a remedy.
     pub async fn probe(&self, kind: StoreKind) -> Result<()> {
         let store = self.open(kind, PassphraseFor::Creating).await?;
         if kind == StoreKind::Keyring {
@@ -99,7 +99,7 @@ impl Stores {
                 store.write(PROBE, &Secret::new("probe".into()))?;
                 if store.is_volatile(PROBE) {
                     tracing::warn!(
-                        "the keyring's default collection is that of the session: it forgets keys at logout"
+                        "the keyring's default collection is the session collection, which is deleted at logout"
                     );
                 }
                 store.delete(PROBE)
@@ -112,7 +112,7 @@ impl Stores {
     /// Opens a store.
     ///
     /// # Errors
-    /// [`Kind::KeyStore`] with what is wrong and the way on.
+    /// [`Kind::KeyStore`] with the cause and a remedy.
     pub async fn open(&self, kind: StoreKind, why: PassphraseFor) -> Result<Arc<dyn KeyStore>> {
         let opened = self.opened().get(&kind).cloned();
         if let Some(store) = opened.filter(|store| !store.is_stale()) {
@@ -127,20 +127,20 @@ impl Stores {
         Ok(store)
     }
 
-    /// Returns the secret that lies in a place, if there is one.
+    /// Returns the secret stored at a place, if any.
     ///
     /// # Errors
-    /// [`Kind::KeyStore`] with what is wrong and the way on.
+    /// [`Kind::KeyStore`] with the cause and a remedy.
     pub async fn read(&self, place: &Place) -> Result<Option<Secret>> {
         if place.store == StoreKind::File && !self.has_file()? {
             return Ok(None);
         }
-        tracing::debug!(store = place.store.name(), "the key store is read");
+        tracing::debug!(store = place.store.name(), "reading the key store");
         let mut store = self.open(place.store, PassphraseFor::Opening).await?;
         loop {
             let (item, asked) = (place.item.clone(), store.clone());
             match self.call(place.store, move || asked.read(&item)).await {
-                // Another process has made it since it was opened.
+                // Another process has created the file since it was opened.
                 Err(_) if store.is_stale() => store = self.open(place.store, PassphraseFor::Opening).await?,
                 read => return read,
             }
@@ -150,7 +150,7 @@ impl Stores {
     /// Stores a secret.
     ///
     /// # Errors
-    /// As [`Self::read`]; the secret may be stored all the same where the store did not answer.
+    /// As [`Self::read`]; after a timeout the secret may be stored nevertheless.
     pub async fn write(&self, place: &Place, secret: &Secret) -> Result<()> {
         let _lock = self.lock_file(place.store).await?;
         let store = self.open(place.store, PassphraseFor::Creating).await?;
@@ -158,7 +158,7 @@ impl Stores {
         self.call(place.store, move || store.write(&item, &secret)).await
     }
 
-    /// Deletes what lies in a place.
+    /// Deletes the secret at a place.
     ///
     /// # Errors
     /// As [`Self::write`].
@@ -172,19 +172,19 @@ impl Stores {
         self.call(place.store, move || store.delete(&item)).await
     }
 
-    /// Says whether there is an encrypted file at all.
+    /// Returns whether the encrypted file exists.
     ///
     /// # Errors
-    /// [`Kind::KeyStore`] for a directory that cannot be looked into.
+    /// [`Kind::KeyStore`] if the directory cannot be read.
     pub fn has_file(&self) -> Result<bool> {
         self.file().try_exists().map_err(|e| {
-            let why = format!("the file of keys {} cannot be looked for: {e}", self.file().display());
+            let why = format!("cannot check for the key file {}: {e}", self.file().display());
             Error::new(Kind::KeyStore, why)
                 .hint("make the directory readable, or name another one in ASISTRY_DATA_DIR")
         })
     }
 
-    /// Returns where the encrypted file is looked for.
+    /// Returns the path of the encrypted file.
     pub fn file(&self) -> PathBuf {
         self.directory.join(FILE)
     }
@@ -192,19 +192,19 @@ impl Stores {
     async fn open_file(&self, why: PassphraseFor) -> Result<Arc<dyn KeyStore>> {
         let path = self.file();
         let why = if self.has_file()? { PassphraseFor::Opening } else { why };
-        // A person may take their time for it.
+        // No deadline: the user may take time to type.
         let ask = self.passphrase.clone();
         let asked = tokio::task::spawn_blocking(move || ask(why));
         let passphrase = asked.await.map_err(|e| panicked(StoreKind::File, &e))??;
         Ok(Arc::new(bounded(StoreKind::File, move || EncryptedFile::open(path, &passphrase)).await?))
     }
 
-    /// Two processes that change the file at once would lose a key; a keyring sees to that itself.
+    /// Locks the encrypted file, which two processes must not change at once; a keyring does so itself.
     async fn lock_file(&self, kind: StoreKind) -> Result<Option<Lock>> {
         if kind != StoreKind::File {
             return Ok(None);
         }
-        let fail = |why: String| Error::new(Kind::KeyStore, format!("the file of keys {why}"));
+        let fail = |why: String| Error::new(Kind::KeyStore, format!("the key file {why}"));
         match State::new(self.directory.clone()).lock(FILE_LOCK, DEADLINE).await {
             Ok(Some(lock)) => Ok(Some(lock)),
             Ok(None) => Err(fail("is being changed by another process".into()).hint("try again")),
@@ -220,7 +220,7 @@ impl Stores {
     ) -> Result<T> {
         let done = bounded(kind, work).await;
         if done.is_err() {
-            // A connection that failed, or hangs, is of no use to the next call.
+            // Drops a connection that failed or hangs.
             self.opened().remove(&kind);
         }
         done
@@ -251,16 +251,16 @@ async fn bounded<T: Send + 'static>(
 fn timed_out(kind: StoreKind) -> Error {
     match kind {
         StoreKind::Keyring => keyring::timed_out(),
-        _ => Error::new(Kind::KeyStore, "the file of keys could not be read or written within 3 s")
-            .hint("look whether its disk answers"),
+        _ => Error::new(Kind::KeyStore, "the key file could not be read or written within 3 s")
+            .hint("check that its disk responds"),
     }
 }
 
 fn panicked(kind: StoreKind, e: &tokio::task::JoinError) -> Error {
-    Error::new(Kind::Bug, format!("the key store {} broke off: {e}", kind.name()))
+    Error::new(Kind::Bug, format!("the key store {} panicked: {e}", kind.name()))
 }
 
 fn nothing_stored() -> Error {
-    Error::new(Kind::KeyStore, "the key store is the environment: nothing is stored")
+    Error::new(Kind::KeyStore, "the key store is set to env, which stores nothing")
         .hint("set ASISTRY_API_KEY, or choose a store: --store keyring or --store file")
 }

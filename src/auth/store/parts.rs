@@ -1,13 +1,13 @@
-//! A secret that is longer than an item may be: its parts, and the manifest that names them.
+//! Splits a secret that is longer than an item may be, and describes the parts in a manifest.
 //!
-//! Parts are written first and the manifest last, under a random generation, so that a reader finds the old
-//! secret or the new one. Refuses parts that do not make up what the manifest promised.
+//! Parts are written first and the manifest last, under a random generation number, so that a reader finds the old
+//! secret or the new one. Refuses parts whose total length differs from the manifest.
 
 use crate::secret::Secret;
 
 const MARK: &str = "asistry-parts-v1";
 
-/// What stands in the item itself where the secret lies in parts.
+/// The content of the item itself if the secret is split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     generation: u64,
@@ -16,7 +16,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Cuts a secret that is longer than `limit` bytes; `None` for one that fits.
+    /// Splits a secret longer than `limit` bytes; `None` if it fits.
     pub fn cut(secret: &Secret, limit: usize, generation: u64) -> Option<(Self, Vec<Secret>)> {
         let mut rest = secret.expose();
         let length = rest.len();
@@ -34,7 +34,7 @@ impl Manifest {
         Some((Self { generation, parts: parts.len(), length }, parts))
     }
 
-    /// Reads a manifest; `None` for what is a secret itself.
+    /// Parses a manifest; `None` if the text is a secret.
     pub fn read(text: &Secret) -> Option<Self> {
         let mut words = text.expose().split(':');
         let manifest = Self {
@@ -56,7 +56,7 @@ impl Manifest {
         (0..self.parts).map(move |part| format!("{item}#{generation}.{part}"))
     }
 
-    /// Puts the parts together; `None` where they are not what was cut.
+    /// Joins the parts; `None` if their total length is wrong.
     pub fn join(&self, parts: &[Secret]) -> Option<Secret> {
         let mut whole = String::with_capacity(self.length);
         parts.iter().for_each(|part| whole.push_str(part.expose()));
