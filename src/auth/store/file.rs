@@ -192,7 +192,8 @@ fn header(path: &Path, line: &str) -> Result<Header> {
         return Err(damaged(path));
     }
     if any.version != VERSION {
-        let why = format!("has the unknown version {}: use the asistry that wrote it, or a newer one", any.version);
+        let why =
+            format!("has the unknown version {}: use the asistry that wrote it, or a newer one", any.version);
         return Err(fail(path, &why));
     }
     let header: Header = serde_json::from_str(line).map_err(|_| damaged(path))?;
