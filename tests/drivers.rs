@@ -12,7 +12,7 @@ use asistry::protocol::retry::{Admission, RetryPolicy};
 use bytes::Bytes;
 
 fn at(now: Instant) -> Moment {
-    Moment { now, wall: SystemTime::now(), die: 0.0 }
+    Moment { now, wall: SystemTime::now(), random: 0.0 }
 }
 
 /// The driver of a `tools/call`, which may wait for a minute.

@@ -97,7 +97,7 @@ impl Bridge {
         self.settle(moment);
     }
 
-    /// Takes the response that stands for one that was too large.
+    /// Takes the shortened response of a result that went into a file.
     pub fn spilled(&mut self, to: Spilled, text: Bytes, moment: Moment) {
         self.client.spilled(text, to.batch);
         self.settle(moment);

@@ -492,7 +492,7 @@ mod tests {
             place: "http://h/mcp".into(),
         };
         let mut driver = Driver::new(call, Purpose::Notice, terms, Promise::new(now, None));
-        let at = |now| Moment { now, wall: SystemTime::now(), die: 0.0 };
+        let at = |now| Moment { now, wall: SystemTime::now(), random: 0.0 };
         assert!(matches!(driver.admitted(Admission::Go, at(now)), Next::Exchange(_)));
         let mut headers = http::HeaderMap::new();
         headers.insert("content-type", http::HeaderValue::from_static("text/event-stream"));

@@ -36,7 +36,7 @@ pub enum Effect {
     Note(String),
 }
 
-/// Says where the shorter response belongs that stands for a large one.
+/// Names the batch that a shortened result belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct Spilled {
     pub(super) batch: Option<u64>,

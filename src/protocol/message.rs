@@ -135,7 +135,7 @@ fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&
 
 impl Frame {
     /// Reads a line or a body; surrounding white space and a byte-order mark are dropped and raw
-    /// line breaks between tokens become spaces, so that the text can stand on one line (STD-1).
+    /// line breaks between tokens become spaces, so that the text fits on one line (STD-1).
     ///
     /// # Errors
     /// [`Malformed`] where the text is no JSON, or JSON of another shape.
@@ -172,7 +172,7 @@ impl Message {
             });
         }
         let shape: Shape = serde_json::from_str(all).map_err(|e| match e.classify() {
-            serde_json::error::Category::Data => Malformed::Shape(None, "a field stands there twice"),
+            serde_json::error::Category::Data => Malformed::Shape(None, "a field occurs twice"),
             _ => Malformed::Json(e.to_string()),
         })?;
         let at = |raw: &RawValue| span(all, raw.get());
@@ -227,7 +227,7 @@ impl Message {
         Self::ours(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.json()))
     }
 
-    /// Makes the response that tells a client of an [`Error`] of ours (shared table of codes in
+    /// Makes the response that carries one of our own errors (shared table of codes in
     /// `error.rs`, fields of `data` as the command-line contract lists them).
     pub fn failure(id: &Id, error: &Error) -> Self {
         let details = error.details();
@@ -422,7 +422,7 @@ fn utf8(text: &Bytes) -> Result<&str, Malformed> {
         .map_err(|e| Malformed::Json(format!("invalid UTF-8 at byte {}", e.valid_up_to())))
 }
 
-/// Returns where `part`, a slice of `all`, stands in it.
+/// Returns the range of `part`, a slice of `all`, in it.
 fn span(all: &str, part: &str) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(all.as_ptr() as usize);
     debug_assert!(start + part.len() <= all.len());
@@ -439,7 +439,7 @@ fn trim(mut text: Bytes) -> Bytes {
     text.slice(start..end)
 }
 
-/// Line breaks can stand in JSON only between tokens, where a space means the same.
+/// JSON allows raw line breaks only between tokens, where a space means the same.
 fn on_one_line(text: Bytes) -> Bytes {
     let Some(first) = memchr::memchr2(b'\n', b'\r', &text) else { return text };
     let mut text = text.try_into_mut().unwrap_or_else(|shared| bytes::BytesMut::from(&shared[..]));

@@ -1,9 +1,9 @@
 //! The protocol itself, as plain values: bytes, headers and `now` come in, values go out.
 //!
-//! Refuses every kind of IO: no sockets, files, clock, environment or dice; a test reads this folder
+//! Refuses every kind of IO: no sockets, files, clock, environment or random numbers; a test reads this folder
 //! for them. What needs them is handed in.
 //!
-//! The modules below stand in the order of their imports, which `tests/house.rs` checks: a module imports only from
+//! The modules below are listed in the order of their imports, which `tests/house.rs` checks: a module imports only from
 //! those above it.
 //!
 //! # What comes next, and where it goes
@@ -50,7 +50,7 @@ pub mod bridge;
 /// The longest message taken from either side, in bytes (STD-4 asks for at least 64 MiB).
 pub const MAX_MESSAGE: usize = 128 * 1024 * 1024;
 
-/// The instant of an event, and one throw of the dice in 0..1.
+/// The instant of an event, and a random number in 0..1.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     /// The monotonic clock.
@@ -58,5 +58,5 @@ pub struct Moment {
     /// The wall clock, for dates in headers.
     pub wall: SystemTime,
     /// For jitter.
-    pub die: f64,
+    pub random: f64,
 }

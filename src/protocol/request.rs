@@ -40,7 +40,7 @@ impl Promise {
 
     /// Decides about a refusal (429, or a 503 that may be waited out) and counts it.
     pub fn refused(&mut self, policy: &RetryPolicy, hint: Option<Duration>, moment: Moment) -> Verdict {
-        let verdict = policy.after_refusal(hint, self.waited, self.refusals, moment.die);
+        let verdict = policy.after_refusal(hint, self.waited, self.refusals, moment.random);
         self.refusals += 1;
         match verdict {
             Verdict::Wait(wait) if self.outlasts(moment.now, wait) => Verdict::GiveUp,

@@ -1,6 +1,6 @@
 //! When to wait and when to give up: 429 and 503 answers.
 //!
-//! Refuses to look at a clock or to throw dice: `now` and the die are handed in. No hint of a service
+//! Refuses to look at a clock or to draw random numbers: both are passed in. No hint of a service
 //! is believed beyond its cap, since a hostile header could otherwise stop everything for years.
 
 use std::time::{Duration, Instant, SystemTime};
@@ -12,7 +12,7 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// Section 6.1: no request is sent more often than this, whatever is hinted.
 const MOST_ATTEMPTS: u32 = 10;
-/// Without a hint no more than this many waits, however small the dice fall.
+/// Without a hint no more than this many waits, however short they are.
 const MOST_UNHINTED: u32 = 8;
 /// A hinted wait is spread over this much more, so that callers do not come back at one instant.
 const SPREAD: Duration = Duration::from_millis(100);
@@ -38,18 +38,18 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Decides for one answer: `spent` is what the request has waited so far, `waits` how often, `die`
+    /// Decides for one answer: `spent` is what the request has waited so far, `waits` how often, `random`
     /// lies in 0..1. A wait follows the hint exactly or longer; without a hint it is full jitter.
-    pub fn after_refusal(&self, hint: Option<Duration>, spent: Duration, waits: u32, die: f64) -> Verdict {
+    pub fn after_refusal(&self, hint: Option<Duration>, spent: Duration, waits: u32, random: f64) -> Verdict {
         if waits + 1 >= MOST_ATTEMPTS {
             return Verdict::GiveUp;
         }
         // A service that says 0 again and again is not asked ten times a second.
         let hint = hint.map(|hint| hint.max(backoff(SPREAD, waits, FIRST_BACKOFF)));
         let wait = match hint {
-            Some(hint) => hint.saturating_add(SPREAD.mul_f64(die)),
+            Some(hint) => hint.saturating_add(SPREAD.mul_f64(random)),
             None if self.unhinted_is_final || waits >= MOST_UNHINTED => return Verdict::GiveUp,
-            None => backoff(FIRST_BACKOFF, waits, LONGEST_BACKOFF).mul_f64(die),
+            None => backoff(FIRST_BACKOFF, waits, LONGEST_BACKOFF).mul_f64(random),
         };
         // The spread is ours, not the service's: it may not make a wait fail that just fits.
         let asked = hint.unwrap_or(wait);
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn without_a_hint_the_wait_is_full_jitter_or_final() {
-        let wait = |waits, die| POLICY.after_refusal(None, Duration::ZERO, waits, die);
+        let wait = |waits, random| POLICY.after_refusal(None, Duration::ZERO, waits, random);
         assert_eq!(wait(0, 0.5), Verdict::Wait(Duration::from_millis(500)));
         assert_eq!(wait(3, 0.5), Verdict::Wait(Duration::from_secs(4)));
         assert_eq!(wait(MOST_UNHINTED, 0.0), Verdict::GiveUp);

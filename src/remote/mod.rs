@@ -460,9 +460,9 @@ fn request(call: HttpCall) -> reqwest::Request {
     request
 }
 
-/// Returns the present instant, with one throw of the dice.
+/// Returns the present instant, with a random number.
 pub fn moment() -> Moment {
-    Moment { now: Instant::now(), wall: SystemTime::now(), die: fastrand::f64() }
+    Moment { now: Instant::now(), wall: SystemTime::now(), random: fastrand::f64() }
 }
 
 /// Each exchange over HTTP/1 needs a connection: a few descriptors are left for everything else.

@@ -13,7 +13,7 @@ use crate::protocol::message::Message;
 
 /// What marks our errors.
 const OURS: &str = "asistry";
-/// What stands there instead for an error of the service.
+/// The value that replaces it in an error of the service.
 const THEIRS: &str = r#""service:asistry""#;
 
 /// An error with more marks than this loses its `data`.
@@ -39,7 +39,7 @@ fn without_data(message: &Message, error: &[(Cow<'_, str>, &RawValue)]) -> Optio
     Message::read(message.with_part(data.get(), "null")).ok()
 }
 
-/// Finds the value that marks an error as ours; a name may stand there twice, or be escaped.
+/// Finds the value that marks an error as ours; a name may occur twice, or be escaped.
 fn mark(message: &Message) -> Option<&str> {
     let error = fields(message.error_text()?);
     let data = error.into_iter().filter(|(name, _)| name == "data").flat_map(|(_, data)| fields(data.get()));

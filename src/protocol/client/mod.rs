@@ -32,8 +32,8 @@ const METHOD_NOT_FOUND: i32 = -32601;
 /// No more questions of a service wait for the client at once.
 const MOST_QUESTIONS: usize = 4_096;
 
-/// Milliseconds until a request that waits for a rate limit goes out again, in the `_meta` of a progress
-/// notification of ours.
+/// Milliseconds until a request that waits for a rate limit goes out again, in the `_meta` of our
+/// own progress notifications.
 pub const RETRY_AFTER: &str = "com.asistry/retryAfterMs";
 
 /// What a message of the client wants.
@@ -251,7 +251,7 @@ impl Client {
                 let answer = message.under_id(&question.by_service);
                 self.said.push(Said::Answers(answer, question.generation));
             }
-            None => self.note("dropped an answer of the client to a question that nobody asked"),
+            None => self.note("dropped a response of the client to no known request"),
         }
     }
 
@@ -425,7 +425,7 @@ impl Client {
         self.effects.push(Effect::Deliver(delivery));
     }
 
-    /// A result that was too large stands in a file; `text` tells the client so.
+    /// A large result was written to a file; `text` is the shortened response.
     pub(super) fn spilled(&mut self, text: Bytes, batch: Option<u64>) {
         let origin = Origin::Service { status: 200 };
         self.answer(Delivery { about: About::Anyone, text, origin }, batch);
@@ -512,7 +512,7 @@ impl Client {
             Some(_) => {
                 let error =
                     Error::new(ErrorKind::ProtocolViolation, "the service's list of tools has no end");
-                ToolsPage::Known(Err(error.hint("report this to whoever runs the service")))
+                ToolsPage::Known(Err(error.hint("report this to the operator of the service")))
             }
             None => ToolsPage::Known(Ok(())),
         }

@@ -1,6 +1,6 @@
 //! Tool names in the form that every client takes: `^[a-zA-Z0-9_-]{1,64}$` (`--tool-names safe`).
 //!
-//! Made from the whole list, whatever its order: a name that fits keeps itself; in others `_` stands for each other
+//! Made from the whole list, whatever its order: a name that fits stays; in others `_` replaces each other
 //! character; where two would meet, or past 64 characters, a suffix is made from a hash of the whole original.
 
 use std::collections::{BTreeSet, HashMap};

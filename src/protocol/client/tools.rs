@@ -95,7 +95,8 @@ impl Tools {
         if harmless { Class::B } else { Class::C }
     }
 
-    /// Notes that a page is asked for, after one of so many bytes; false when that would go on for ever.
+    /// Notes the cursor of the next page and the size of the last one (bytes); false past the limits or where the cursor
+    /// came before.
     pub fn is_new_page(&mut self, cursor: &str, bytes: usize) -> bool {
         self.bytes += bytes;
         self.cursors.len() < MOST_PAGES && self.bytes <= MOST_BYTES && self.cursors.insert(cursor.to_owned())

@@ -51,14 +51,14 @@ pub(super) enum Rest {
     RateLimit { beat: Instant },
 }
 
-/// What a driver knows of its own waits.
+/// The state of a driver's waits.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     /// The turn that the gate has given.
     turn: Option<Instant>,
     /// When the client hears next of a wait for a rate limit.
     beat: Option<Instant>,
-    /// How much longer it waits, until the client was told.
+    /// The remaining wait, to be reported to the client.
     untold: Option<Duration>,
     /// Since when no descriptor was free for its connection.
     without_descriptor: Option<Instant>,

@@ -28,7 +28,7 @@ const HEALTHY: Duration = Duration::from_secs(60);
 /// LEG-5: the one retry of a standalone stream that exists already (409).
 const STREAM_EXISTS: Duration = Duration::from_secs(30);
 
-/// Where a stream was left, and how often it was taken up in vain.
+/// The last event of a stream, and the number of failed resumptions.
 #[derive(Debug, Default)]
 pub struct Resumption {
     last_event_id: Option<String>,
@@ -61,7 +61,7 @@ impl Resumption {
         self.retry = event.retry.or(self.retry);
     }
 
-    /// A message came: the stream is worth resuming.
+    /// A message came: failed resumptions no longer count.
     pub fn message(&mut self) {
         self.idle = 0;
         self.quiet_since = None;
@@ -117,7 +117,7 @@ impl Resumption {
         }
         let pause = retry::backoff(BACKOFF.0, self.idle, BACKOFF.1);
         self.idle += 1;
-        self.retry.unwrap_or_default().max(pause.mul_f64(0.5 + moment.die / 2.0)).max(SHORTEST)
+        self.retry.unwrap_or_default().max(pause.mul_f64(0.5 + moment.random / 2.0)).max(SHORTEST)
     }
 
     /// Returns the wait before a refused standalone stream is asked for again, `None` where that is vain.
@@ -132,7 +132,7 @@ impl Resumption {
         }
     }
 
-    /// Draws the GET that opens or resumes a stream (LEG-6).
+    /// Returns the GET that opens or resumes a stream (LEG-6).
     pub fn call(&self, original: &HttpCall) -> HttpCall {
         let mut call = original.clone();
         call.method = ::http::Method::GET;
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     fn at(now: Instant) -> Moment {
-        Moment { now, wall: SystemTime::now(), die: 0.0 }
+        Moment { now, wall: SystemTime::now(), random: 0.0 }
     }
 
     fn named(retry: u64) -> Resumption {

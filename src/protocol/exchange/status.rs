@@ -135,7 +135,7 @@ pub fn failure_of(failing: &Failing<'_>) -> Failure {
     Failure { error: traced(error, failing), executed: row.executed, cause: row.cause }
 }
 
-/// What is worth a wait where the service names no time.
+/// The `--max-wait` to suggest where the service names no time.
 const UNHINTED: Duration = Duration::from_secs(300);
 
 /// Returns the error of a request that was not sent, or was refused, because of a rate limit.

@@ -134,13 +134,13 @@ impl Modern {
     fn answered(&mut self, tag: Tag, message: Message, status: u16) {
         let found = message.id().and_then(|id| self.table.by_upstream_id(id, tag.ticket.number));
         let Some(number) = found.filter(|number| self.table.remove_request(*number).is_some()) else {
-            return self.note("dropped an answer of the service to a question that nobody asked");
+            return self.note("dropped a response of the service to no known request");
         };
         self.out.push(Out::Heard(Heard::Answer { ticket: ticket(number), message, status }));
     }
 
     fn failed(&mut self, number: u64, failure: Failure) {
-        let die = self.moment.die;
+        let random = self.moment.random;
         let fresh = self.table.own_id();
         let Some(request) = self.table.request(number) else { return };
         let class = if failure.executed == Executed::No { Class::A } else { request.class };
@@ -148,7 +148,7 @@ impl Modern {
             let executed = if request.in_doubt { Executed::Maybe } else { failure.executed };
             return self.give_up(number, failure.error.executed(executed));
         }
-        let after = reissue_after(request.reissues, die);
+        let after = reissue_after(request.reissues, random);
         request.reissues += 1;
         if failure.executed == Executed::Maybe {
             request.upstream = fresh;

@@ -69,7 +69,7 @@ pub struct Request {
     pub class: Class,
     /// What is promised, over all attempts.
     pub promise: Promise,
-    /// Counts drivers, so that reports of an abandoned one are told apart.
+    /// Number of the current driver; reports of earlier ones are ignored.
     pub attempt: u32,
     /// How often it was issued anew.
     pub reissues: u32,
@@ -253,7 +253,7 @@ impl UnderWay {
         }
     }
 
-    /// Some services answer `"1"` to `1`: both at once cannot be told apart.
+    /// Some services answer `"1"` to `1`, so both must not be in flight at once.
     fn is_ambiguous(&self, id: &Id) -> bool {
         let may_be = match id {
             Id::Integer(_) => self.numeric_texts > 0,
@@ -270,9 +270,9 @@ fn looks_like_a_number(id: &Id) -> bool {
 }
 
 /// 0.25 s, 1 s, each with jitter.
-pub fn reissue_after(reissues: u32, die: f64) -> Duration {
+pub fn reissue_after(reissues: u32, random: f64) -> Duration {
     let step = retry::backoff(Duration::from_millis(250), reissues * 2, Duration::from_secs(1));
-    step.mul_f64(0.75 + die / 2.0)
+    step.mul_f64(0.75 + random / 2.0)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! HTTP+SSE of 2024-11-05: one GET stream for all that the service says, POSTs to the endpoint that
 //! its first event names (SSE-2…SSE-4).
 //!
-//! Refuses an endpoint of another origin, which would hand the credential to somebody else.
+//! Refuses an endpoint of another origin, which would send the credential there.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl HttpSse {
 
     pub(super) fn endpoint(&mut self, text: &str) -> Result<(), Error> {
         let refuse = |why: String| {
-            Error::new(Kind::ProtocolViolation, why).hint("check the URL with whoever runs the service")
+            Error::new(Kind::ProtocolViolation, why).hint("ask the operator of the service for the URL")
         };
         let url = self
             .stream

@@ -55,7 +55,7 @@ impl Stateless {
         Self { url, post }
     }
 
-    /// Draws the POST of a request; `body` is its text under the id that the service sees.
+    /// Returns the POST of a request; `body` is its text under the id that the service sees.
     pub fn post(&self, message: &Message, body: Bytes) -> HttpCall {
         let params: Params =
             message.params().and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();

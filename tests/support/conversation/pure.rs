@@ -213,7 +213,7 @@ impl Pure {
 }
 
 fn moment(now: Instant) -> Moment {
-    Moment { now, wall: SystemTime::now(), die: 0.0 }
+    Moment { now, wall: SystemTime::now(), random: 0.0 }
 }
 
 impl Stage for Pure {

@@ -81,8 +81,8 @@ impl Legacy {
         let generation = notice.generation;
         // Neither an answer nor a cancellation means anything in another session.
         let method = notice.message.method();
-        let worth = !matches!(method, "" | "notifications/cancelled" | "notifications/progress");
-        if worth && !notice.replayed && !notice.confirms_session {
+        let survives = !matches!(method, "" | "notifications/cancelled" | "notifications/progress");
+        if survives && !notice.replayed && !notice.confirms_session {
             let is_current = generation == self.session.generation;
             // It belongs to the next session now.
             let next = if is_current { generation + 1 } else { self.session.generation };
@@ -129,7 +129,7 @@ impl Legacy {
         if self.words.params.is_some() || !self.queue.is_empty() {
             let number = self.ask_to_open();
             self.session.phase = Phase::Opening { number, head: None };
-            let after = reissue_after(self.lost_in_a_row, self.moment.die);
+            let after = reissue_after(self.lost_in_a_row, self.moment.random);
             self.open_stream(after);
         }
     }

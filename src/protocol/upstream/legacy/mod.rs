@@ -1,6 +1,6 @@
 //! A service with a handshake: one session at a time, opened by the client's own `initialize`, or by ours.
 //!
-//! Refuses to send anything but the handshake before the session is open, and answers that nobody asked for (HTTP-12).
+//! Refuses to send anything but the handshake before the session is open, and responses to no request (HTTP-12).
 
 mod loss;
 mod session;
@@ -387,7 +387,7 @@ impl Legacy {
         let Some((number, request)) =
             found.and_then(|number| Some((number, self.table.remove_request(number)?)))
         else {
-            return self.note("dropped an answer of the service to a question that nobody asked");
+            return self.note("dropped a response of the service to no known request");
         };
         if number != tag.ticket.number {
             self.effect(Effect::Abort(ticket(number)));
@@ -485,9 +485,9 @@ impl Legacy {
     fn reissue(&mut self, number: u64, executed: Executed) {
         let fresh = self.table.own_id();
         let opening = self.session.opening() == Some(number);
-        let die = self.moment.die;
+        let random = self.moment.random;
         let Some(request) = self.table.request(number) else { return };
-        let after = reissue_after(request.reissues, die);
+        let after = reissue_after(request.reissues, random);
         request.reissues += 1;
         if executed == Executed::Maybe {
             request.upstream = fresh;
@@ -510,7 +510,7 @@ impl Legacy {
         self.dropped(number, &request, error);
     }
 
-    /// Tells whoever wanted the answer that none comes.
+    /// Reports that a request gets no answer.
     fn dropped(&mut self, number: u64, request: &Request, error: &Error) {
         match request.asker {
             Asker::Client => {

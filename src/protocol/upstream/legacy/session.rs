@@ -206,7 +206,7 @@ impl Legacy {
         let (message, status) = answer;
         if let Some(lower) = lower_version(&request.message, &message) {
             self.table.put_back(number, Entry::Request(Request { message: lower, ..request }));
-            // The session is open as far as HTTP goes: over HTTP+SSE the stream stands, and names no endpoint again.
+            // Over HTTP+SSE the stream is open already and does not name its endpoint again.
             self.session.phase = Phase::Opening { number, head: None };
             return self.carry(number, Duration::ZERO);
         }
@@ -254,7 +254,7 @@ impl Legacy {
         true
     }
 
-    /// The service's own words go to everybody who waited for the session.
+    /// The service refused to open a session: every request that waited for it gets the service's answer.
     fn refused(&mut self, number: u64, message: &Message, status: u16) {
         if self.session.opening().is_some_and(|opening| opening != number) {
             return;
@@ -369,7 +369,7 @@ fn lower_version(request: &Message, answer: &Message) -> Option<Message> {
     Message::read(request.with_part(params.version.get(), &quote(next.date))).ok()
 }
 
-/// Says whether the service could ever have something to say on a stream of its own.
+/// Says whether the service could send anything on the standalone stream.
 fn could_push(capabilities: &Value, client_params: Option<&str>) -> bool {
     let flag = |area: &str, name: &str| capabilities[area][name] == Value::Bool(true);
     let service = flag("tools", "listChanged")

@@ -1,4 +1,4 @@
-//! The streams on which a service speaks of its own accord: the standalone stream of Streamable HTTP
+//! The streams that belong to no request: the standalone stream of Streamable HTTP
 //! (LEG-5) and the one stream of HTTP+SSE (SSE-1…SSE-6).
 //!
 //! Refuses to open one for a service that has nothing to say there.
