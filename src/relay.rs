@@ -4,7 +4,7 @@
 //! Refuses to wait for anyone: a slow call, a slow service or a client that does not read holds up only
 //! what belongs to it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
 const MOST_SPILLS: usize = 2;
 /// What the farewell to a service may take of the end.
 const FAREWELL: Duration = Duration::from_millis(300);
+/// What it gets at the least.
+const SHORTEST_FAREWELL: Duration = Duration::from_millis(50);
 /// What a client gets of a result that is too large for it.
 const HEAD_OF_RESULT: usize = 2_000;
 
@@ -60,8 +62,8 @@ pub struct Relay<P> {
     from_drivers: mpsc::Receiver<Report>,
     crashes: mpsc::UnboundedSender<Tag>,
     from_crashes: mpsc::UnboundedReceiver<Tag>,
-    alarms: mpsc::UnboundedSender<()>,
-    from_alarms: mpsc::UnboundedReceiver<()>,
+    /// When the bridge wants to be woken.
+    alarms: BTreeSet<Instant>,
     drivers: HashMap<Ticket, (Tag, AbortHandle)>,
     spills: tokio::task::JoinSet<(Spilled, Bytes)>,
     spill_turns: Arc<Semaphore>,
@@ -84,7 +86,6 @@ impl<P: Port> Relay<P> {
     pub fn new(port: P, remote: Arc<Remote>, settings: Settings, ending: Ending) -> Self {
         let (reports, from_drivers) = mpsc::channel(REPORTS);
         let (crashes, from_crashes) = mpsc::unbounded_channel();
-        let (alarms, from_alarms) = mpsc::unbounded_channel();
         Self {
             port,
             remote,
@@ -96,8 +97,7 @@ impl<P: Port> Relay<P> {
             from_drivers,
             crashes,
             from_crashes,
-            alarms,
-            from_alarms,
+            alarms: BTreeSet::new(),
             drivers: HashMap::new(),
             spills: tokio::task::JoinSet::new(),
             spill_turns: Arc::new(Semaphore::new(MOST_SPILLS)),
@@ -143,8 +143,8 @@ impl<P: Port> Relay<P> {
         let (open, bytes) = self.bridge.open();
         let takes = room && open < MOST_OPEN.0 && bytes < MOST_OPEN.1;
         let intake = if takes { intake } else { Intake::Paused };
+        // In no fixed order: a flood of one kind must not hold up the others.
         tokio::select! {
-            biased;
             Some(report) = self.from_drivers.recv(), if room => {
                 let mut taken = self.report(report);
                 while taken < TURN {
@@ -153,10 +153,17 @@ impl<P: Port> Relay<P> {
                 }
             }
             Some(tag) = self.from_crashes.recv() => {
+                // What it reported before goes first.
+                while let Ok(report) = self.from_drivers.try_recv() {
+                    self.report(report);
+                }
                 self.forget(tag);
                 self.bridge.ended(Ended::crashed(tag, moment()), moment());
             }
-            Some(()) = self.from_alarms.recv() => self.bridge.alarm(moment()),
+            now = first_of(&self.alarms) => {
+                self.alarms.retain(|at| *at > now);
+                self.bridge.alarm(moment());
+            }
             Some(Ok((to, text))) = self.spills.join_next() => self.bridge.spilled(to, text, moment()),
             incoming = self.port.next(intake) => match incoming {
                 Incoming::Line(line) => {
@@ -227,11 +234,7 @@ impl<P: Port> Relay<P> {
                     }
                 }
                 Effect::Alarm(after) => {
-                    let alarms = self.alarms.clone();
-                    tokio::spawn(async move {
-                        tokio::time::sleep(after).await;
-                        let _ = alarms.send(());
-                    });
+                    self.alarms.insert(Instant::now() + after);
                 }
                 Effect::Farewell(call) => {
                     let remote = self.remote.clone();
@@ -290,7 +293,9 @@ impl<P: Port> Relay<P> {
         }
         self.bridge.close(moment());
         self.perform();
-        let broken = self.part(turn == Turn::Breaks).await;
+        // Many answers and cancellations take their time too: the farewell waits so much less.
+        let last = (until + FAREWELL).max(Instant::now() + SHORTEST_FAREWELL).min(Instant::now() + FAREWELL);
+        let broken = self.part(turn == Turn::Breaks, last).await;
         match (self.port.undelivered(), self.spills.len()) {
             _ if broken => Ok(()),
             (0, 0) => Ok(()),
@@ -304,8 +309,7 @@ impl<P: Port> Relay<P> {
     }
 
     /// Gives the farewells and the last answers a moment; returns whether the client's end is broken.
-    async fn part(&mut self, mut broken: bool) -> bool {
-        let last = Instant::now() + FAREWELL;
+    async fn part(&mut self, mut broken: bool, last: Instant) -> bool {
         let mut parting: Vec<_> = self.drivers.drain().map(|(_, (_, handle))| handle).collect();
         while Instant::now() < last {
             let written = broken || self.port.undelivered() == 0;
@@ -326,6 +330,15 @@ impl<P: Port> Relay<P> {
         }
         broken
     }
+}
+
+/// Sleeps until the first of these instants; returns the present one.
+async fn first_of(alarms: &BTreeSet<Instant>) -> Instant {
+    match alarms.first() {
+        Some(at) => tokio::time::sleep_until(*at).await,
+        None => std::future::pending().await,
+    }
+    Instant::now()
 }
 
 /// Reports a task that panics, so that its request is answered all the same.

@@ -75,7 +75,7 @@ fn through_the_binary(path: &Path) {
 }
 
 /// What the scripts' options mean without a command line.
-fn settings(options: &[String]) -> Settings {
+pub fn settings(options: &[String]) -> Settings {
     let mut settings = Settings {
         endpoint: Arc::new("http://127.0.0.1:1/mcp".parse().expect("a URL")),
         place: "http://127.0.0.1:1/mcp".into(),
@@ -123,6 +123,26 @@ fn settings(options: &[String]) -> Settings {
 
 fn seconds(text: &str) -> Duration {
     Duration::from_secs(text.trim_end_matches('s').parse().expect("seconds"))
+}
+
+/// A service that loses each session is given time between two of them.
+#[test]
+fn sessions_that_are_lost_in_a_row_are_opened_after_a_pause() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations");
+    let (_, lines) = read(&folder.join("a_service_that_loses_every_session.txt"));
+    let mut stage = Pure::new(settings(&[]));
+    play("a pause", &lines, &mut stage);
+    let took = stage.elapsed();
+    assert!(took >= Duration::from_millis(700) && took < Duration::from_secs(5), "{took:?}");
+}
+
+/// LEG-10: nothing runs in a session that was lost before the call was sent. In virtual time only: the moment between two
+/// attempts is short.
+#[test]
+fn a_call_that_was_sent_after_its_session_was_lost_goes_again() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations/support");
+    let (_, lines) = read(&folder.join("sent_after_its_session_was_lost.script"));
+    play("sent after", &lines, &mut Pure::new(settings(&[])));
 }
 
 /// What `--trace` writes is a script: it passes again, between pure values.

@@ -1,15 +1,19 @@
-//! One driver, alone in virtual time: rules that no conversation can show.
+//! One driver, or one bridge, alone in virtual time: rules that no conversation can show.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use asistry::error::{Executed, Kind};
 use asistry::protocol::Moment;
+use asistry::protocol::bridge::Bridge;
 use asistry::protocol::driver::{Answers, Driver, Next, Outcome, Purpose, Standing, Terms};
+use asistry::protocol::effect::Effect;
 use asistry::protocol::http::HttpCall;
 use asistry::protocol::request::{Promise, Repeat};
 use asistry::protocol::retry::{Admission, RetryPolicy};
 use bytes::Bytes;
+
+use crate::conversations::settings;
 
 fn at(now: Instant) -> Moment {
     Moment { now, wall: SystemTime::now(), random: 0.0 }
@@ -45,6 +49,25 @@ fn a_deadline_met_while_a_rate_limit_is_waited_for_is_a_rate_limit() {
 }
 
 #[test]
+fn a_turn_that_comes_too_late_names_the_limit_that_decides() {
+    let (now, second) = (Instant::now(), Duration::from_secs(1));
+    let refused = |driver: &mut Driver, wait| {
+        let Next::Over(Outcome::Failed(failure)) = driver.admitted(Admission::Wait(wait), at(now)) else {
+            panic!()
+        };
+        let error = failure.error.with_hint_text(&settings(&[]).advise);
+        assert_eq!((error.kind(), error.details().executed), (Kind::RateLimited, Some(Executed::No)));
+        assert!(error.message().contains("would have its turn in"), "{}", error.message());
+        error.advice().unwrap_or_default().to_owned()
+    };
+    let mut bound_by_time = driver(Promise::new(now, Some(2 * second)));
+    assert_eq!(refused(&mut bound_by_time, 30 * second), "add --max-time 1m to allow more time");
+    let mut bound_by_wait = driver(Promise::new(now, None));
+    assert!(matches!(bound_by_wait.admitted(Admission::Wait(50 * second), at(now)), Next::Rest));
+    assert!(refused(&mut bound_by_wait, 30 * second).contains("--max-wait 81s"), "what it waited counts too");
+}
+
+#[test]
 fn a_wait_for_a_rate_limit_is_reported_each_15_seconds_however_often_the_gate_is_asked() {
     let (mut now, poll) = (Instant::now(), Duration::from_millis(250));
     let mut driver = driver(Promise::new(now, None));
@@ -56,4 +79,18 @@ fn a_wait_for_a_rate_limit_is_reported_each_15_seconds_however_often_the_gate_is
         assert!(matches!(driver.tick(at(now)), Some(Next::Admit)));
     }
     assert_eq!(reports, 3, "in 40 s");
+}
+
+#[test]
+fn only_a_request_that_waits_for_the_session_needs_an_alarm() {
+    let now = Instant::now();
+    let options = ["--max-time".to_owned(), "2s".to_owned()];
+    let mut bridge = Bridge::new(settings(&options), at(now));
+    let mut alarms = |line: &str| {
+        bridge.from_client(Bytes::from(line.to_owned()), at(now));
+        bridge.effects().filter(|effect| matches!(effect, Effect::Alarm(_))).count()
+    };
+    let initialize = r#"{"id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
+    assert_eq!(alarms(initialize), 0, "its driver knows the deadline");
+    assert_eq!(alarms(r#"{"id":2,"method":"tools/list"}"#), 1);
 }

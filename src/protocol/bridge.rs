@@ -192,7 +192,7 @@ impl Bridge {
             Heard::Told { during, message, generation } => self.client.told(&message, during, generation),
             Heard::Waits { ticket, remaining } => self.client.waits(ticket, remaining),
             Heard::Tools(page) => match self.client.tools_page(page.as_ref()) {
-                ToolsPage::Next(cursor) => self.legacy.list_tools(Some(&cursor), moment),
+                ToolsPage::Next(cursor) => self.legacy.list_tools(cursor.as_deref(), moment),
                 ToolsPage::Known(known) => self.tools_are_known(known.err().as_ref()),
             },
         }

@@ -390,7 +390,7 @@ impl Driver {
     /// `--max-time` has passed.
     fn deadline_met(&mut self, now: Instant) -> Next {
         if let State::Resting { until, why: Rest::RateLimit { .. } } = self.state {
-            return self.rate_limited(until.saturating_duration_since(now));
+            return self.no_turn(until.saturating_duration_since(now), now);
         }
         let limit = self.promise.broken_at(now).unwrap_or_default();
         let error = Error::new(
@@ -465,7 +465,11 @@ impl Driver {
             return self.lost(&format!("the stream cannot be resumed (HTTP {})", head.status));
         }
         let failing = Failing { head, body, wall: moment.wall, place: &self.terms.place };
-        let failure = failure_of(&failing);
+        let mut failure = failure_of(&failing);
+        if let (429, Some(wait)) = (head.status, failure.error.details().retry_after) {
+            let remedy = self.promise.remedy(&self.terms.retry, wait, moment.now);
+            failure.error = failure.error.remedy(remedy);
+        }
         self.unsuccessful(head.status, body, failure, moment)
     }
 }

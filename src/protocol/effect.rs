@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::{RemedyWriter, Error, Executed, Kind};
+use crate::error::{Error, Executed, Kind, RemedyWriter};
 use crate::protocol::Moment;
 use crate::protocol::driver::{Cause, Driver, Failure, Outcome};
 use crate::protocol::http::HttpCall;

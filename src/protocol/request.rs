@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::error::Remedy;
 use crate::protocol::Moment;
 use crate::protocol::retry::{RetryPolicy, Verdict};
 
@@ -51,6 +52,17 @@ impl Promise {
     /// Says whether the request may wait this much longer for a rate limit (`--max-wait`, `--max-time`).
     pub fn allows_wait(&self, policy: &RetryPolicy, wait: Duration, now: Instant) -> bool {
         self.waited.saturating_add(wait) <= policy.max_wait && !self.outlasts(now, wait)
+    }
+
+    /// Returns what would allow a wait that [`Self::allows_wait`] refuses.
+    pub fn remedy(&self, policy: &RetryPolicy, wait: Duration, now: Instant) -> Remedy {
+        let total = self.waited.saturating_add(wait);
+        match self.deadline {
+            Some((at, limit)) if total <= policy.max_wait && self.outlasts(now, wait) => {
+                Remedy::AllowTime(limit + (now + wait).saturating_duration_since(at))
+            }
+            _ => Remedy::AllowWait(Duration::from_secs(total.as_secs() + 1)),
+        }
     }
 
     /// Returns how much longer the request may wait for a rate limit.

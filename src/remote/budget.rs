@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,6 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const SMALL: usize = 64 * 1024;
 /// Past this many bytes in large answers, one grows at a time.
 const LIMIT: usize = 32 * 1024 * 1024;
+/// An answer of which nothing comes for this long gives its turn to the next one.
+const STALL: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -70,6 +73,18 @@ impl Lease {
         if bytes == 0 {
             self.turn = None;
         }
+    }
+
+    /// Waits for a part of an answer; one that stalls holds up no other large answer.
+    pub async fn part<T>(&mut self, part: impl Future<Output = T>) -> T {
+        tokio::pin!(part);
+        if self.turn.is_some() {
+            match tokio::time::timeout(STALL, &mut part).await {
+                Ok(part) => return part,
+                Err(_) => self.turn = None,
+            }
+        }
+        part.await
     }
 
     /// Ties budget and turn to the bytes themselves: both are given back when the last slice of them is gone.

@@ -36,6 +36,8 @@ use events::Events;
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 /// At most this many items in one report.
 const MOST_ITEMS: usize = 64;
+/// LEG-12: the longest time for the farewell to a session.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// No failing reply is read further than this.
 const LONGEST_REFUSAL: usize = 1 << 20;
 /// At most this many connections at once.
@@ -163,7 +165,7 @@ impl Remote {
         if self.authorizer.sign(&mut call).await.is_ok()
             && let Ok(client) = self.net.client().await
         {
-            let _ = client.execute(request(call)).await;
+            let _ = tokio::time::timeout(FAREWELL, client.execute(request(call))).await;
         }
     }
 
@@ -288,7 +290,7 @@ impl Remote {
             if flight.driver.items() > 0 {
                 flight.report(None).await;
             }
-            match until_wake(&mut flight.driver, reply.chunk()).await {
+            match until_wake(&mut flight.driver, lease.part(reply.chunk())).await {
                 Ok(Ok(Some(chunk))) => {
                     events.push(&chunk);
                     let now = Instant::now();
@@ -332,7 +334,7 @@ impl Remote {
         }
         let mut body: Vec<u8> = Vec::new();
         let whole = loop {
-            match until_wake(&mut flight.driver, reply.chunk()).await {
+            match until_wake(&mut flight.driver, lease.part(reply.chunk())).await {
                 Ok(Ok(Some(chunk))) if body.is_empty() && chunk.len() >= expected && expected > 0 => {
                     break chunk;
                 }

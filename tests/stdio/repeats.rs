@@ -61,7 +61,7 @@ fn no_error_and_no_line_of_the_log_shows_the_key() {
 
 #[test]
 fn an_endpoint_that_repeats_the_key_is_refused_without_it() {
-    for endpoint in [format!("http://127.0.0.1:1/x/{KEY}")] {
+    for endpoint in [format!("http://127.0.0.1:1/x/{KEY}"), format!("http://{KEY}.example/x")] {
         let event = Arc::new(Mutex::new(format!("event: endpoint\ndata: {endpoint}\n\n")));
         let service = Service::start(move |r| {
             let event = event.lock().unwrap().clone();

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use crate::support::bridge::{Bridge, bridge};
 use crate::support::service::{Reply, Service};
 use bytes::Bytes;
+use serde_json::json;
 
+const PATIENCE: Duration = Duration::from_secs(10);
 const SHUTDOWN: Duration = Duration::from_millis(1500);
 
 /// The same piece of a stream again and again, far longer than a test.
@@ -50,4 +52,34 @@ fn a_flood_of_notifications_holds_up_neither_a_ping_nor_the_end() {
     bridge.close();
     let took = bridge.ends(0, since, SHUTDOWN);
     println!("the end took {took:?}");
+}
+
+/// The beginning of an event past the memory that large answers may hold at once.
+fn stopped() -> Reply {
+    let mib = Bytes::from(vec![b'x'; 1 << 20]);
+    let mut parts = vec![Bytes::from_static(b"data: ")];
+    parts.extend(std::iter::repeat_n(mib, 34));
+    Reply::stream(parts).stalled()
+}
+
+#[test]
+fn a_large_event_that_stops_in_the_middle_holds_up_no_other_answer() {
+    let service = Service::start(|r| match r.tool().as_str() {
+        "stops" => Some(stopped()),
+        "large" => Some(Reply::result(r, json!({"t": "y".repeat(200_000)}))),
+        _ => None,
+    });
+    let mut bridge = bridge(&service, &[]).spawn();
+    bridge.open("2025-06-18");
+    bridge.call("\"stops\"", "stops");
+    service.awaits_call("stops");
+    service.awaits_quiet(Duration::from_millis(300));
+    let since = Instant::now();
+    for id in 0..3 {
+        bridge.call(id, "large");
+    }
+    for id in 0..3 {
+        assert!(bridge.answer(id)["result"].is_object());
+    }
+    assert!(since.elapsed() < PATIENCE, "{:?}", since.elapsed());
 }

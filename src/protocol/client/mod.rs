@@ -298,6 +298,9 @@ impl Client {
 
     /// A tool call waits under this ticket for the list of tools.
     pub(super) fn held(&mut self, ticket: Ticket, asked: Asked) {
+        if self.held.is_empty() {
+            self.tools.begin();
+        }
         self.held.push(ticket);
         self.opened(ticket, asked);
     }
@@ -327,7 +330,7 @@ impl Client {
             None => message.text_with_id(id),
         };
         match open.message.method() {
-            "tools/list" => text = self.list_for_client(message, id).unwrap_or(text),
+            "tools/list" => text = self.list_for_client(&open.message, message, id).unwrap_or(text),
             "tools/call" if self.is_too_large(message) => {
                 let spill = message.under_id(id);
                 return self.effects.push(Effect::Spill(spill, Spilled { batch: open.batch }));
@@ -439,8 +442,8 @@ impl Client {
         self.effects.push(Effect::Deliver(Delivery { about, text, origin }));
     }
 
-    fn list_for_client(&mut self, message: &Message, id: &Id) -> Option<Bytes> {
-        let page = self.tools.page(message);
+    fn list_for_client(&mut self, request: &Message, message: &Message, id: &Id) -> Option<Bytes> {
+        let page = self.tools.page_for_client(request, message);
         for warning in page.warnings {
             self.note(warning);
         }
@@ -503,17 +506,20 @@ impl Client {
             }
             Err(error) => return ToolsPage::Known(Err(error.clone())),
         };
-        let page = self.tools.page(message);
+        let page = self.tools.own_page(message);
         for warning in page.warnings {
             self.note(warning);
         }
         match page.next_cursor {
-            Some(cursor) if self.tools.is_new_page(&cursor, message.text().len()) => ToolsPage::Next(cursor),
+            Some(cursor) if self.tools.is_new_page(&cursor, message.text().len()) => {
+                ToolsPage::Next(Some(cursor))
+            }
             Some(_) => {
                 let error =
                     Error::new(ErrorKind::ProtocolViolation, "the service's list of tools has no end");
                 ToolsPage::Known(Err(error.hint("report this to the operator of the service")))
             }
+            None if self.tools.begins_again() => ToolsPage::Next(None),
             None => ToolsPage::Known(Ok(())),
         }
     }
@@ -548,8 +554,8 @@ type Decided = (Ticket, Result<(Message, Class), Error>);
 /// What a page of the list of tools leads to.
 #[derive(Debug)]
 pub(super) enum ToolsPage {
-    /// The page behind this cursor (JSON text) is to be asked for.
-    Next(String),
+    /// The page behind this cursor (JSON text) is to be asked for; the first one without a cursor.
+    Next(Option<String>),
     /// The list is known, or cannot be.
     Known(Result<(), Error>),
 }

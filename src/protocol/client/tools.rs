@@ -18,6 +18,8 @@ use crate::protocol::tool_rules::{ToolRules, matches_glob};
 /// No list of tools is read further than this many pages and bytes on our own account.
 const MOST_PAGES: usize = 1_000;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// A list that changes while it is read is begun again so often.
+const MOST_RESTARTS: u32 = 3;
 
 /// What a tool says about itself; only hints (specification, "Tool annotations").
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -37,6 +39,11 @@ pub(super) struct Tools {
     warned: bool,
     /// The pages asked for since the list was last begun, and the bytes that came.
     cursors: HashSet<String>,
+    /// The page with which the client would go on reading the list (JSON text of its cursor).
+    next_of_client: Option<String>,
+    /// The tools have changed since we began to read the list.
+    changed: bool,
+    restarts: u32,
     bytes: usize,
 }
 
@@ -60,6 +67,13 @@ impl Tool<'_> {
     fn name(&self) -> Option<String> {
         serde_json::from_str(self.name.get()).ok()
     }
+}
+
+/// Whether a page continues a list that was read from its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    InOrder,
+    Apart,
 }
 
 /// What a page of `tools/list` turned into.
@@ -116,6 +130,25 @@ impl Tools {
     pub fn changed(&mut self) {
         self.seen.clear();
         self.complete = false;
+        self.next_of_client = None;
+        self.changed = true;
+    }
+
+    /// The list is read on our own account, from its beginning.
+    pub fn begin(&mut self) {
+        self.changed = false;
+        self.restarts = 0;
+    }
+
+    /// Says whether the list must be read again because it changed meanwhile.
+    pub fn begins_again(&mut self) -> bool {
+        let again = self.changed && self.restarts < MOST_RESTARTS;
+        if again {
+            self.changed = false;
+            self.restarts += 1;
+            self.cursors.clear();
+        }
+        again
     }
 
     /// The list was read, or given up.
@@ -152,8 +185,26 @@ impl Tools {
         Ok(if *original == *shown { Permit::Go } else { Permit::Renamed(renamed_call(call, original)) })
     }
 
-    /// Learns from a page of `tools/list`, and applies the rules to it.
-    pub fn page(&mut self, message: &Message) -> Page {
+    /// Learns from a page of `tools/list` that the client asked for, and applies the rules to it.
+    pub fn page_for_client(&mut self, request: &Message, message: &Message) -> Page {
+        let asked = cursor_of(request);
+        let place = match asked.is_none() || asked == self.next_of_client.as_deref() {
+            true => Place::InOrder,
+            false => Place::Apart,
+        };
+        let page = self.page(message, place);
+        if place == Place::InOrder {
+            self.next_of_client.clone_from(&page.next_cursor);
+        }
+        page
+    }
+
+    /// Learns from a page that was asked for on our own account.
+    pub fn own_page(&mut self, message: &Message) -> Page {
+        self.page(message, if self.changed { Place::Apart } else { Place::InOrder })
+    }
+
+    fn page(&mut self, message: &Message, place: Place) -> Page {
         let mut page = Page { text: None, next_cursor: None, warnings: Vec::new() };
         let Some(Ok(list)) = message.result_text().map(serde_json::from_str::<ListResult>) else {
             return page;
@@ -167,7 +218,7 @@ impl Tools {
         for entry in &entries {
             self.note(entry.get());
         }
-        self.complete |= page.next_cursor.is_none();
+        self.complete |= place == Place::InOrder && page.next_cursor.is_none();
         if self.rules.safe_names && self.complete {
             self.names = Names::of(self.seen.keys().map(String::as_str));
         }
@@ -243,6 +294,16 @@ pub(super) fn tool_name(call: &Message) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Params>(call.params()?).ok().map(|params| params.name)
 }
 
+/// Returns the JSON text of the cursor that a `tools/list` asks for.
+fn cursor_of(request: &Message) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        cursor: Option<&'a RawValue>,
+    }
+    serde_json::from_str::<Params>(request.params()?).ok()?.cursor.map(RawValue::get)
+}
+
 fn renamed_call(call: &Message, name: &str) -> Message {
     #[derive(Deserialize)]
     struct Params<'a> {
@@ -279,7 +340,7 @@ mod tests {
     fn a_denied_tool_is_neither_listed_nor_called() {
         let mut tools =
             Tools::new(ToolRules { deny: vec!["delete_*".into(), "none*".into()], ..Default::default() });
-        let page = tools.page(&list(&["list_a", "delete_a"]));
+        let page = tools.own_page(&list(&["list_a", "delete_a"]));
         let text = page.text.unwrap();
         assert_eq!(
             text,
@@ -294,7 +355,7 @@ mod tests {
     fn read_only_needs_to_see_the_list_first() {
         let mut tools = Tools::new(ToolRules { read_only: true, ..Default::default() });
         assert!(matches!(tools.permit(&call("list_a")), Ok(Permit::ListFirst)));
-        tools.page(&list(&["list_a", "delete_a"]));
+        tools.own_page(&list(&["list_a", "delete_a"]));
         assert!(matches!(tools.permit(&call("list_a")), Ok(Permit::Go)));
         assert!(tools.permit(&call("delete_a")).is_err());
         assert!(tools.permit(&call("unheard_of")).is_err());

@@ -74,6 +74,7 @@ impl Driver {
             return Next::Over(Outcome::SessionLost(Box::new(Loss {
                 answer: error_message,
                 failure,
+                sent: self.sent,
                 after,
             })));
         }

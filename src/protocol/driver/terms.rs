@@ -3,7 +3,7 @@
 //! Refuses behaviour: these are plain values.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Failure;
 use crate::protocol::http::{Head, HttpCall};
@@ -109,6 +109,8 @@ pub struct Loss {
     pub answer: Option<Message>,
     /// Ours, where it sent none.
     pub failure: Failure,
+    /// When the message was sent.
+    pub sent: Option<Instant>,
     /// How long after the sending it came (LEG-10).
     pub after: Duration,
 }

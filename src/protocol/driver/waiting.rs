@@ -116,7 +116,7 @@ impl Driver {
                 self.tell_wait(moment.now + wait, moment.now);
                 Next::Rest
             }
-            Admission::Wait(wait) => self.rate_limited(wait),
+            Admission::Wait(wait) => self.no_turn(wait, moment.now),
         }
     }
 
@@ -151,8 +151,10 @@ impl Driver {
         self.state = State::Resting { until, why: Rest::RateLimit { beat } };
     }
 
-    pub(super) fn rate_limited(&mut self, wait: Duration) -> Next {
-        let error = status::rate_limited(&self.terms.place, Some(wait));
+    /// Its turn at the gate would come later than it may wait.
+    pub(super) fn no_turn(&mut self, wait: Duration, now: Instant) -> Next {
+        let remedy = self.promise.remedy(&self.terms.retry, wait, now);
+        let error = status::no_turn(&self.terms.place, wait).remedy(remedy);
         self.fail(error, self.unanswered(), Cause::Permanent)
     }
 

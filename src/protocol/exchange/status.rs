@@ -138,8 +138,14 @@ pub fn failure_of(failing: &Failing<'_>) -> Failure {
 /// The `--max-wait` to suggest where the service names no time.
 const UNHINTED: Duration = Duration::from_secs(300);
 
-/// Returns the error of a request that was not sent, or was refused, because of a rate limit.
-pub fn rate_limited(place: &str, wait: Option<Duration>) -> Error {
+/// Returns the error of a request that was not sent: its turn behind a rate limit comes too late.
+pub fn no_turn(place: &str, wait: Duration) -> Error {
+    let why = format!("{place} limits the rate: this request would have its turn in {}", seconds(wait));
+    Error::new(Kind::RateLimited, why).retry_after(wait).executed(Executed::No)
+}
+
+/// Returns the error of a request that was refused because of a rate limit.
+fn rate_limited(place: &str, wait: Option<Duration>) -> Error {
     let error = match wait {
         Some(wait) => Error::new(
             Kind::RateLimited,

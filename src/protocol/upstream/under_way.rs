@@ -2,7 +2,7 @@
 //!
 //! Refuses to send.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::protocol::message::{Id, Message};
@@ -11,6 +11,8 @@ use crate::protocol::retry;
 
 /// How the ids of our own requests begin.
 const OWN_ID: &str = "asistry-";
+/// No more ids are kept that a late answer may bear; after that many every request gets an id of our own.
+const MOST_SPENT: usize = 4_096;
 
 /// Who wants the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +137,10 @@ pub struct UnderWay {
     bytes: usize,
     /// Requests whose id is a text that looks like a number.
     numeric_texts: usize,
+    /// Requests of the client whose id looks like one of our own.
+    own_texts: usize,
+    /// Ids that an answer may still bear although its request is gone.
+    spent: HashSet<Id>,
 }
 
 impl UnderWay {
@@ -168,6 +174,22 @@ impl UnderWay {
         }
     }
 
+    /// Removes a request that the service may still answer: its id is not used again (LEG-8).
+    pub fn abandon(&mut self, number: u64) -> Option<Request> {
+        let request = self.remove_request(number)?;
+        if request.sending == Sending::Sent {
+            self.spend(request.upstream.clone());
+        }
+        Some(request)
+    }
+
+    /// Keeps an id from being used again.
+    pub fn spend(&mut self, id: Id) {
+        if self.spent.len() < MOST_SPENT {
+            self.spent.insert(id);
+        }
+    }
+
     fn measure(&mut self, entry: &Entry, sign: isize) {
         let (requests, notices, bytes) = match entry {
             Entry::Request(Request { message, asker: Asker::Client, .. }) => (1, 0, message.text().len()),
@@ -180,6 +202,9 @@ impl UnderWay {
         self.bytes = add(self.bytes, bytes);
         let numeric = matches!(entry, Entry::Request(r) if r.message.id().is_some_and(looks_like_a_number));
         self.numeric_texts = add(self.numeric_texts, usize::from(numeric));
+        let is_own = |r: &Request| r.asker == Asker::Client && r.message.id().is_some_and(looks_like_our_own);
+        let own = matches!(entry, Entry::Request(r) if is_own(r));
+        self.own_texts = add(self.own_texts, usize::from(own));
     }
 
     /// Returns an entry.
@@ -234,10 +259,11 @@ impl UnderWay {
     }
 
     /// Returns the id under which the service sees a request: the client's own, unless a service may hand that back
-    /// changed, or would confuse it with another one under way.
+    /// changed, or would confuse it with another one that is or was under way.
     pub fn id_for(&mut self, id: Option<&Id>) -> Id {
+        let is_fresh = |id: &Id| self.spent.len() < MOST_SPENT && !self.spent.contains(id);
         match id {
-            Some(id) if id.is_portable() && !self.is_ambiguous(id) => id.clone(),
+            Some(id) if id.is_portable() && is_fresh(id) && !self.is_ambiguous(id) => id.clone(),
             _ => self.own_id(),
         }
     }
@@ -247,7 +273,8 @@ impl UnderWay {
         loop {
             self.own_ids += 1;
             let id = Id::Text(format!("{OWN_ID}{}", self.own_ids).into());
-            if !self.is_ambiguous(&id) {
+            let is_taken = self.spent.contains(&id) || (self.own_texts > 0 && self.is_ambiguous(&id));
+            if !is_taken {
                 return id;
             }
         }
@@ -257,12 +284,16 @@ impl UnderWay {
     fn is_ambiguous(&self, id: &Id) -> bool {
         let may_be = match id {
             Id::Integer(_) => self.numeric_texts > 0,
-            Id::Text(text) => text.starts_with(OWN_ID) || looks_like_a_number(id),
+            Id::Text(_) => looks_like_our_own(id) || looks_like_a_number(id),
             Id::Odd(_) => true,
         };
         may_be
             && self.all.values().any(|entry| matches!(entry, Entry::Request(r) if r.upstream.resembles(id)))
     }
+}
+
+fn looks_like_our_own(id: &Id) -> bool {
+    matches!(id, Id::Text(text) if text.starts_with(OWN_ID))
 }
 
 fn looks_like_a_number(id: &Id) -> bool {
@@ -288,5 +319,21 @@ mod tests {
         assert_eq!(table.open(), (1, length));
         table.remove(number);
         assert_eq!(table.open(), (0, 0));
+    }
+
+    #[test]
+    fn an_id_of_our_own_needs_no_look_at_all_that_is_under_way() {
+        let mut table = UnderWay::default();
+        let promise = Promise::new(std::time::Instant::now(), None);
+        for number in 0..20_000 {
+            let message = Message::read(format!(r#"{{"id":{number},"method":"x/y"}}"#)).unwrap();
+            let id = table.id_for(message.id());
+            table.insert(Entry::Request(Request::new(message, id, Asker::Client, (Class::C, promise))));
+        }
+        let since = std::time::Instant::now();
+        for _ in 0..20_000 {
+            table.own_id();
+        }
+        assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
     }
 }

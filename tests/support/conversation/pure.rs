@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Pure {
     bridge: Bridge,
     gate: Gate,
+    begun: Instant,
     now: Instant,
     alarms: Vec<Instant>,
     live: HashMap<Tag, Live>,
@@ -41,6 +42,7 @@ impl Pure {
         Self {
             bridge: Bridge::new(settings, moment(now)),
             gate: Gate::default(),
+            begun: now,
             now,
             alarms: Vec::new(),
             live: HashMap::new(),
@@ -49,6 +51,11 @@ impl Pure {
             lines: VecDeque::new(),
             up: true,
         }
+    }
+
+    /// The virtual time that has passed.
+    pub fn elapsed(&self) -> Duration {
+        self.now - self.begun
     }
 
     fn perform(&mut self) {

@@ -2,7 +2,7 @@
 //!
 //! Refuses to send again what may have run: a 404 is evidence, not proof.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::under_way::{Asker, Entry, Notice, Own, Sending, reissue_after};
 use super::super::{Heard, Out};
@@ -18,11 +18,23 @@ const MOST_REOPENINGS: u32 = 3;
 /// LEG-10: a refusal that comes later than this may be about a call that ran.
 const PROMPT: Duration = Duration::from_secs(1);
 
+/// No more lost sessions are remembered.
+const MOST_LOST: usize = 64;
+
+/// A session that the service has lost.
+#[derive(Debug)]
+pub(super) struct Lost {
+    generation: u64,
+    /// When that was first heard.
+    at: Instant,
+    /// Another session was opened since.
+    replaced: bool,
+}
+
 impl Legacy {
     /// A request was refused because its session is gone: it goes again in the next one, once, if that is safe.
     pub(super) fn lost_under(&mut self, number: u64, loss: Loss) {
         let current = self.session.generation;
-        let follows = self.session.follows;
         let Some(request) = self.table.request(number) else { return };
         let generation = request.generation;
         if request.asker == Asker::Own(Own::Restore) {
@@ -33,7 +45,10 @@ impl Legacy {
         if request.replayed {
             return self.pass_through(number, loss);
         }
-        let was_ours = generation == current || follows == Some(generation);
+        // Nothing runs in a session that was lost before the call was sent.
+        let is_proof = |lost: &Lost| !lost.replaced || loss.sent.is_some_and(|sent| sent > lost.at);
+        let lost = self.lost.iter().find(|lost| lost.generation == generation);
+        let was_ours = generation == current || lost.is_some_and(is_proof);
         let is_safe = request.class != Class::C || (was_ours && loss.after <= PROMPT);
         if !is_safe {
             let error =
@@ -48,7 +63,7 @@ impl Legacy {
         if generation < current {
             return self.submit(number);
         }
-        self.queue.push_back(number);
+        self.enqueue(number);
         self.session_lost(generation);
     }
 
@@ -104,7 +119,8 @@ impl Legacy {
         self.lost_in_a_row += 1;
         let streams = self.session.wire.answers_elsewhere();
         self.forget_session();
-        self.session.follows = Some(generation);
+        self.lost.truncate(MOST_LOST - 1);
+        self.lost.insert(0, Lost { generation, at: self.moment.now, replaced: false });
         if streams {
             let error = Error::new(Kind::ConnectionLost, "the service has ended the session")
                 .hint("check whether the call took effect before repeating it");
@@ -114,7 +130,16 @@ impl Legacy {
             self.lost_in_a_row = 0;
             return self.fail_queue(&loses_sessions());
         }
-        self.open_ourselves();
+        let after = match self.lost_in_a_row {
+            0 | 1 => Duration::ZERO,
+            again => reissue_after(again - 2, self.moment.random),
+        };
+        self.open_ourselves(after);
+    }
+
+    /// Another session is open now.
+    pub(super) fn lost_are_replaced(&mut self) {
+        self.lost.iter_mut().for_each(|lost| lost.replaced = true);
     }
 
     /// The stream of HTTP+SSE ended: the session is gone with it (SSE-4).
@@ -150,10 +175,11 @@ impl Legacy {
         }
         if request.class.may_reissue(request.reissues) {
             request.reissues += 1;
-            request.upstream = fresh;
+            let earlier = std::mem::replace(&mut request.upstream, fresh);
             request.in_doubt = true;
             request.sending = Sending::Waiting;
-            self.queue.push_back(number);
+            self.table.spend(earlier);
+            self.enqueue(number);
             return self.effect(Effect::Abort(ticket(number)));
         }
         self.effect(Effect::Abort(ticket(number)));

@@ -25,6 +25,7 @@ use crate::protocol::request::{Class, Promise};
 use crate::protocol::retry::seconds;
 use crate::protocol::settings::Settings;
 
+use loss::Lost;
 use session::{ClientWords, Listening, Phase, Session};
 
 /// No more notices for the service wait at once before its further questions are dropped.
@@ -49,6 +50,8 @@ pub struct Legacy {
     from_memory: bool,
     /// Sessions lost since the last answer.
     lost_in_a_row: u32,
+    /// The sessions that the service has lost, and when that was first heard.
+    lost: Vec<Lost>,
     out: Vec<Out>,
 }
 
@@ -65,6 +68,7 @@ impl Legacy {
             fallback: settings.fallback(),
             from_memory: settings.is_remembered_as_sse(),
             lost_in_a_row: 0,
+            lost: Vec::new(),
             out: Vec::new(),
             settings,
         }
@@ -73,7 +77,7 @@ impl Legacy {
 
 impl Upstream for Legacy {
     fn request(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
-        let ticket = self.hold(outgoing, moment);
+        let ticket = self.register(outgoing, moment);
         self.submit(ticket.number);
         ticket
     }
@@ -84,7 +88,7 @@ impl Upstream for Legacy {
         if self.table.request(ticket.number).is_some_and(|r| r.message.method() == "initialize") {
             return false;
         }
-        let Some(request) = self.table.remove_request(ticket.number) else { return false };
+        let Some(request) = self.table.abandon(ticket.number) else { return false };
         self.effect(Effect::Abort(ticket));
         if request.sending == Sending::Sent
             && let Some((raw, _)) = cancelled_id(notification)
@@ -198,19 +202,24 @@ impl Upstream for Legacy {
 impl Legacy {
     /// Takes a request of the client that waits for [`Self::release`].
     pub(in crate::protocol) fn hold(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
+        let ticket = self.register(outgoing, moment);
+        self.alarm_for(ticket.number);
+        ticket
+    }
+
+    fn register(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
         self.moment = moment;
         let Outgoing { message, class, promise } = outgoing;
         let upstream = self.table.id_for(message.id());
         let request = Request::new(message, upstream, Asker::Client, (class, promise));
-        self.alarm_for(&promise);
-        self.ticket(Entry::Request(request))
+        ticket(self.table.insert(Entry::Request(request)))
     }
 
     /// Sends a held request, with the message that it became.
     pub(in crate::protocol) fn release(&mut self, ticket: Ticket, message: Message, class: Class) {
-        if let Some(request) = self.table.request(ticket.number) {
-            request.message = message;
-            request.class = class;
+        // The table measures what it holds, and the message may have another length now.
+        if let Some(request) = self.table.remove_request(ticket.number) {
+            self.table.put_back(ticket.number, Entry::Request(Request { message, class, ..request }));
             self.submit(ticket.number);
         }
     }
@@ -222,7 +231,7 @@ impl Legacy {
 
     /// Takes the client's `initialize`.
     pub(in crate::protocol) fn opens(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
-        let ticket = self.hold(outgoing, moment);
+        let ticket = self.register(outgoing, moment);
         self.client_opens(ticket.number);
         ticket
     }
@@ -255,10 +264,6 @@ impl Legacy {
         self.submit(number);
     }
 
-    fn ticket(&mut self, entry: Entry) -> Ticket {
-        ticket(self.table.insert(entry))
-    }
-
     fn effect(&mut self, effect: Effect) {
         self.out.push(Out::Do(effect));
     }
@@ -267,10 +272,17 @@ impl Legacy {
         self.effect(Effect::Note(note.into()));
     }
 
-    fn alarm_for(&mut self, promise: &Promise) {
-        if let Some(deadline) = promise.deadline() {
+    /// Asks for an alarm at the deadline of a request that waits: no driver looks at it yet.
+    fn alarm_for(&mut self, number: u64) {
+        if let Some(deadline) = self.table.request(number).and_then(|request| request.promise.deadline()) {
             self.effect(Effect::Alarm(deadline.saturating_duration_since(self.moment.now)));
         }
+    }
+
+    /// Lets a message wait until the session is open.
+    fn enqueue(&mut self, number: u64) {
+        self.queue.push_back(number);
+        self.alarm_for(number);
     }
 
     /// Sends what may go now, and queues what must wait for the session.
@@ -279,9 +291,9 @@ impl Legacy {
             self.stamp(number);
             return self.carry(number, Duration::ZERO);
         }
-        self.queue.push_back(number);
+        self.enqueue(number);
         match self.session.phase {
-            Phase::New => self.open_ourselves(),
+            Phase::New => self.open_ourselves(Duration::ZERO),
             // The client speaks before it has confirmed: we confirm in its place (ERA-7).
             Phase::Opened => self.confirm(),
             _ => {}
@@ -410,7 +422,7 @@ impl Legacy {
         self.words.learn(&request.message, &message);
         self.out.push(Out::Heard(Heard::Answer { ticket: ticket(number), message, status }));
         let lists = request.message.method().ends_with("/list");
-        if lists || self.session.listening == Listening::Denied {
+        if lists || matches!(self.session.listening, Listening::Denied { .. }) {
             self.listen();
         }
     }
@@ -490,11 +502,14 @@ impl Legacy {
         let after = reissue_after(request.reissues, random);
         request.reissues += 1;
         if executed == Executed::Maybe {
-            request.upstream = fresh;
+            let earlier = std::mem::replace(&mut request.upstream, fresh);
             request.in_doubt = true;
+            self.table.spend(earlier);
         }
         if !matches!(self.session.phase, Phase::Ready) && !opening {
-            request.sending = Sending::Waiting;
+            if let Some(request) = self.table.request(number) {
+                request.sending = Sending::Waiting;
+            }
             return self.submit(number);
         }
         self.carry(number, after);
@@ -502,7 +517,10 @@ impl Legacy {
 
     /// Answers a request with an error and forgets it.
     fn give_up(&mut self, number: u64, error: &Error) {
-        let Some(request) = self.table.remove_request(number) else { return };
+        let may_be_answered = error.details().executed != Some(Executed::No);
+        let removed =
+            if may_be_answered { self.table.abandon(number) } else { self.table.remove_request(number) };
+        let Some(request) = removed else { return };
         let opens = request.message.method() == "initialize";
         if error.kind() == ErrorKind::Timeout && request.sending == Sending::Sent && !opens {
             self.cancel_at_service(&request, "timeout");

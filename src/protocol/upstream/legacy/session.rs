@@ -3,7 +3,7 @@
 //!
 //! Refuses to end a session that requests are still under way in: it is retired first (LEG-10).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -48,7 +48,10 @@ pub(super) enum Listening {
     /// It is open under this number.
     On(u64),
     /// The credential was rejected there: it is opened again once a request was answered.
-    Denied,
+    Denied {
+        /// Not before this instant.
+        until: Instant,
+    },
 }
 
 #[derive(Debug)]
@@ -60,13 +63,13 @@ pub(super) struct Session {
     pub listening: Listening,
     /// The number of the stream of HTTP+SSE.
     pub stream: Option<u64>,
-    /// The service has lost the session of this generation, and the present one is not open yet.
-    pub follows: Option<u64>,
+    /// How often its standalone stream was denied.
+    pub denials: u32,
 }
 
 impl Session {
     pub fn new(generation: u64, wire: Wire) -> Self {
-        Self { generation, phase: Phase::New, wire, listening: Listening::Vain, stream: None, follows: None }
+        Self { generation, phase: Phase::New, wire, listening: Listening::Vain, stream: None, denials: 0 }
     }
 
     /// Says whether the service has opened it: answers to its questions may go, confirmed or not.
@@ -136,7 +139,7 @@ impl Legacy {
             self.settle_retired();
         }
         self.words = ClientWords { params, ..ClientWords::default() };
-        self.send_opening(number);
+        self.send_opening(number, Duration::ZERO);
     }
 
     /// Leaves the retired sessions in which nothing is under way any more (LEG-10, LEG-12).
@@ -178,9 +181,9 @@ impl Legacy {
     }
 
     /// Opens a session on our own account, with the client's words where it had some.
-    pub(super) fn open_ourselves(&mut self) {
+    pub(super) fn open_ourselves(&mut self, after: Duration) {
         let number = self.ask_to_open();
-        self.send_opening(number);
+        self.send_opening(number, after);
     }
 
     pub(super) fn ask_to_open(&mut self) -> u64 {
@@ -192,13 +195,14 @@ impl Legacy {
         self.ask(Own::Initialize, "initialize", Some(&params))
     }
 
-    fn send_opening(&mut self, number: u64) {
+    fn send_opening(&mut self, number: u64, after: Duration) {
         self.session.phase = Phase::Opening { number, head: None };
         if self.session.wire.answers_elsewhere() {
             // The stream comes first: it names the endpoint.
-            return self.open_stream(Duration::ZERO);
+            self.alarm_for(number);
+            return self.open_stream(after);
         }
-        self.carry(number, Duration::ZERO);
+        self.carry(number, after);
     }
 
     /// The opening message was answered.
@@ -246,7 +250,7 @@ impl Legacy {
         if let Some(warning) = self.session.wire.opened(head.as_ref(), version.as_deref()) {
             self.note(warning);
         }
-        self.session.follows = None;
+        self.lost_are_replaced();
         self.out.push(Out::Heard(Heard::Opened(version.as_deref().and_then(revision::named))));
         let could_push = read.is_none_or(|read| could_push(&read.capabilities, self.words.params.as_deref()));
         let listens = could_push && self.settings.pushes && !self.session.wire.answers_elsewhere();

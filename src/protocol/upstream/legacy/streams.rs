@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::super::under_way::{Entry, Own};
+use super::super::under_way::{Entry, Own, Sending};
 use super::session::{Listening, Phase};
 use super::{Legacy, ticket};
 use crate::error::{Error, Executed, Kind};
@@ -13,12 +13,20 @@ use crate::protocol::driver::{Cause, Failure, Fallback, Outcome};
 use crate::protocol::effect::Effect;
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::Message;
+use crate::protocol::retry;
 use crate::protocol::wire::{Wire, WireKind};
+
+/// Section 6.5: a standalone stream that was denied is asked for again after this long, and twice that the next time.
+const DENIED: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 impl Legacy {
     /// Opens the standalone stream, once (LEG-5).
     pub(super) fn listen(&mut self) {
-        let opens = matches!(self.session.listening, Listening::Worthwhile | Listening::Denied);
+        let opens = match self.session.listening {
+            Listening::Worthwhile => true,
+            Listening::Denied { until } => until <= self.moment.now,
+            Listening::Vain | Listening::On(_) => false,
+        };
         if opens && matches!(self.session.phase, Phase::Ready) {
             let number = self.table.insert(Entry::Listen);
             self.session.listening = Listening::On(number);
@@ -32,7 +40,11 @@ impl Legacy {
             return;
         }
         self.session.listening = match outcome {
-            Outcome::StreamDenied => Listening::Denied,
+            Outcome::StreamDenied => {
+                let pause = retry::backoff(DENIED.0, self.session.denials, DENIED.1);
+                self.session.denials += 1;
+                Listening::Denied { until: self.moment.now + pause }
+            }
             _ => Listening::Vain,
         };
         if matches!(outcome, Outcome::SessionLost(_)) {
@@ -78,6 +90,10 @@ impl Legacy {
             return self.refusal_is_final(number, answer, failure);
         }
         self.refusal = Some((answer, failure));
+        if let Some(request) = self.table.request(number) {
+            request.sending = Sending::Waiting;
+            self.alarm_for(number);
+        }
         self.session.wire = Wire::http_sse(self.settings.endpoint.clone());
         self.open_stream(Duration::ZERO);
     }
