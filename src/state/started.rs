@@ -45,16 +45,29 @@ struct Record {
     calls: HashSet<String>,
 }
 
+/// How a batch relates to earlier runs of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// It makes every call.
+    New,
+    /// It makes the calls that an earlier run left open, and must be alone at its service.
+    Resumed,
+}
+
 impl State {
     /// Starts the record of a batch against a service; `None` if another batch is running and either of the two resumes
     /// an earlier output.
     ///
     /// # Errors
     /// Any IO error.
-    pub fn begin_batch(&self, service: &str, resumes: bool) -> io::Result<Option<BatchRecord>> {
+    pub fn begin_batch(&self, service: &str, run: Run) -> io::Result<Option<BatchRecord>> {
         private_directory(self.directory())?;
         let lock = private_file(&self.directory().join(format!("batches-{}.lock", short_hash(service))))?;
-        match if resumes { lock.try_lock() } else { lock.try_lock_shared() } {
+        let locked = match run {
+            Run::Resumed => lock.try_lock(),
+            Run::New => lock.try_lock_shared(),
+        };
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(e)) => return Err(e),
@@ -156,12 +169,12 @@ mod tests {
     use super::*;
 
     fn begun(state: &State) -> BatchRecord {
-        state.begin_batch("s", false).unwrap().unwrap()
+        state.begin_batch("s", Run::New).unwrap().unwrap()
     }
 
     /// Goes on after a kill, and forgets what is settled.
     fn had_begun(state: &State, calls: &[&str], settled: impl Fn(&str) -> bool) -> Vec<bool> {
-        let mine = state.begin_batch("s", true).unwrap().unwrap();
+        let mine = state.begin_batch("s", Run::Resumed).unwrap().unwrap();
         let left = state.leftover_batches("s", &mine).unwrap();
         let had = calls.iter().map(|call| left.had_begun(call)).collect();
         left.forget(settled);
@@ -180,7 +193,7 @@ mod tests {
         killed.mark_not_run("d");
         drop(killed);
         assert_eq!(had_begun(&state, &["a", "b", "c", "d"], |call| call == "a"), [true, true, false, false]);
-        let other = state.begin_batch("other", true).unwrap().unwrap();
+        let other = state.begin_batch("other", Run::Resumed).unwrap().unwrap();
         assert!(!state.leftover_batches("other", &other).unwrap().had_begun("b"));
         assert_eq!(had_begun(&state, &["a", "b"], |_| true), [false, true]);
         assert_eq!(had_begun(&state, &["b"], |_| true), [false]);
@@ -212,11 +225,11 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let state = State::new(home.path().to_owned());
         let (one, two) = (begun(&state), begun(&state));
-        assert!(state.begin_batch("s", true).unwrap().is_none());
-        assert!(state.begin_batch("other", true).unwrap().is_some());
+        assert!(state.begin_batch("s", Run::Resumed).unwrap().is_none());
+        assert!(state.begin_batch("other", Run::Resumed).unwrap().is_some());
         drop((one, two));
-        let alone = state.begin_batch("s", true).unwrap();
-        assert!(alone.is_some() && state.begin_batch("s", false).unwrap().is_none());
+        let alone = state.begin_batch("s", Run::Resumed).unwrap();
+        assert!(alone.is_some() && state.begin_batch("s", Run::New).unwrap().is_none());
     }
 
     #[test]

@@ -13,6 +13,15 @@ use crate::secret::Secret;
 use crate::state::keys::{Deposit, KeyList, KeyRecord, Place, Successor};
 use crate::state::now;
 
+/// Why a key is stored beside the current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Staging {
+    /// It is added, or replaces the current one at once.
+    Addition,
+    /// It replaces the current one once it was tried; if interrupted, the user finishes or undoes it.
+    Rotation,
+}
+
 /// The lock on the stored keys, until it is dropped.
 #[derive(Debug)]
 pub struct Change<'a> {
@@ -35,7 +44,7 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// [`Kind::KeyStore`]; the old key stays current.
-    pub async fn stage(&mut self, id: &KeyId, new: NewKey, rotation: bool) -> Result<()> {
+    pub async fn stage(&mut self, id: &KeyId, new: NewKey, staging: Staging) -> Result<()> {
         if let Some(deposit) =
             self.list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref())
         {
@@ -58,7 +67,7 @@ impl<'a> Change<'a> {
             added: now(),
             forced: new.forced,
         };
-        record.next = Some(Successor { deposit, rotation });
+        record.next = Some(Successor { deposit, rotation: staging == Staging::Rotation });
         self.save()?;
         let written = self.keys.stores.write(&place, &new.secret).await;
         if written.is_err() {

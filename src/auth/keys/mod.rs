@@ -16,7 +16,7 @@ use crate::secret::Secret;
 use crate::state::State;
 use crate::state::keys::{Deposit, KeyList, KeyRecord, Place, Stamp};
 
-pub use change::Change;
+pub use change::{Change, Staging};
 
 const LOCK: &str = "keys.lock";
 const PROBE_LOCK: &str = "probe.lock";

@@ -9,7 +9,7 @@ use super::input::{Given, Source};
 use super::verify::{Verdict, verify};
 use super::{Desk, Store, Target, check_name};
 use crate::auth::form;
-use crate::auth::keys::{KeyId, NewKey, default_name};
+use crate::auth::keys::{KeyId, NewKey, Staging, default_name};
 use crate::error::{Error, Kind, Remedy};
 use crate::profile::Profile;
 use crate::ui;
@@ -70,7 +70,7 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
             .hint(format!("replace it: {}", desk.target().keys("rotate", &id.name)))
             .into());
     }
-    change.stage(&id, new, false).await?;
+    change.stage(&id, new, Staging::Addition).await?;
     change.commit(&id).await?;
     ui::say(&format!("stored {id} ({shown}) in {}, for {origin} only; {tried}", store.about()));
     if let Some(chosen) = desk.keys.configured_instead_of(store) {

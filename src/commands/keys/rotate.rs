@@ -10,7 +10,7 @@ use super::input::{Given, Source};
 use super::verify::{Verdict, verify};
 use super::{Desk, Store};
 use crate::auth::form;
-use crate::auth::keys::{Change, KeyId, NewKey};
+use crate::auth::keys::{Change, KeyId, NewKey, Staging};
 use crate::error::{Error, Kind, Remedy, UsableStores};
 use crate::ui;
 
@@ -85,7 +85,7 @@ async fn begin(desk: &Desk<'_>, id: &KeyId, arguments: Arguments) -> Result<()> 
     if change.list().find(&id.profile, &id.name).is_none_or(|record| record.deposit.is_none()) {
         return Err(gone(id).into());
     }
-    change.stage(id, new, true).await?;
+    change.stage(id, new, Staging::Rotation).await?;
     finish(desk, &mut change, id, &given, arguments.no_verify).await
 }
 

@@ -30,6 +30,7 @@ use crate::commands::conversation::{Conversation, Filters, Tool, parsed_json};
 use crate::commands::environment::Environment;
 use crate::error::{Error, Executed, Kind, Remedy, Result};
 use crate::protocol::message::{Id, quote};
+use crate::state::started::Run;
 use crate::ui::{self, json::Json};
 
 /// So many lines for each job may be ahead of the oldest call that is under way: a kill leaves no more in doubt.
@@ -54,7 +55,8 @@ pub async fn run(
     let (lines, total) = Lines::open(path)?;
     let conversation = Conversation::begin_unasked(common, environment).await?;
     let conversation = conversation.revealing(arguments.reveals(environment));
-    let record = Record::begin(environment.state(), &conversation.service(), arguments.resume.is_some())?;
+    let run = if arguments.resume.is_some() { Run::Resumed } else { Run::New };
+    let record = Record::begin(environment.state(), &conversation.service(), run)?;
     // Read only now: while another batch could still run, its last lines might come later.
     let earlier = match arguments.resume.as_deref().map(Earlier::read) {
         None => Earlier::default(),

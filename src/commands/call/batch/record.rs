@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::entry::{Earlier, Fate};
 use crate::error::{Error, Kind, Result};
 use crate::state::State;
-use crate::state::started::{BatchRecord, LeftoverBatches};
+use crate::state::started::{BatchRecord, LeftoverBatches, Run};
 
 /// Both records; none where nothing may be remembered.
 pub struct Record {
@@ -18,16 +18,16 @@ pub struct Record {
 }
 
 impl Record {
-    /// Begins the record of a batch against a service; one that `goes_on` asks for those of killed ones.
+    /// Begins the record of a batch against a service; a resumed one reads the records of killed ones.
     ///
     /// # Errors
     /// [`Kind::Config`] where it cannot be kept, [`Kind::Usage`] where another batch is in the way.
-    pub fn begin(state: Option<State>, service: &str, goes_on: bool) -> Result<Self> {
+    pub fn begin(state: Option<State>, service: &str, run: Run) -> Result<Self> {
         let mut record = Self { started: None, left: LeftoverBatches::default(), told: HashSet::new() };
         let Some(state) = state else { return Ok(record) };
-        let started = state.begin_batch(service, goes_on).map_err(|e| unrecorded(&e))?;
-        let started = started.ok_or_else(|| in_the_way(goes_on))?;
-        if goes_on {
+        let started = state.begin_batch(service, run).map_err(|e| unrecorded(&e))?;
+        let started = started.ok_or_else(|| in_the_way(run))?;
+        if run == Run::Resumed {
             record.left = state.leftover_batches(service, &started).map_err(|e| unrecorded(&e))?;
         }
         record.started = Some(started);
@@ -73,12 +73,12 @@ impl Record {
     }
 }
 
-fn in_the_way(goes_on: bool) -> Error {
-    let why = match goes_on {
-        true => {
+fn in_the_way(run: Run) -> Error {
+    let why = match run {
+        Run::Resumed => {
             "another batch runs against this service: it may be making the calls that --resume would make"
         }
-        false => {
+        Run::New => {
             "a batch that goes on with --resume runs against this service, and could make the same calls"
         }
     };
