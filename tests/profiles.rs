@@ -349,7 +349,7 @@ fn a_service_of_the_user_is_known_everywhere_and_its_faults_are_told() {
     assert!(home.prints(&["profiles"]).contains("c\tcrm\thttps://acme.crm.example/mcp"));
 
     home.add_service("asistry", crm);
-    assert!(home.fails(&["-p", "asistry", "tools"], 3).contains("built in"));
+    assert!(home.fails(&["-p", "asistry", "tools"], 3).contains("built-in"));
     home.add_service("odd", &crm.replace("tenant", "timeout"));
     assert!(
         home.fails(&["-p", "odd", "tools"], 3).contains("the variable timeout has the name of an option")

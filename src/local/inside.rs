@@ -1,6 +1,6 @@
-//! A [`Port`] inside the process: `call` and `tools` are clients like any other.
+//! A [`Port`] for clients in the same process, such as `call` and `tools`.
 //!
-//! Refuses nothing and limits nothing: both ends are ours.
+//! Has no limits: both ends are part of asistry.
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ pub struct Client {
     from_relay: mpsc::UnboundedReceiver<Delivery>,
 }
 
-/// Makes both ends.
+/// Creates both ends.
 pub fn pair() -> (Inside, Client) {
     let (to_relay, from_client) = mpsc::unbounded_channel();
     let (to_client, from_relay) = mpsc::unbounded_channel();
@@ -30,17 +30,17 @@ pub fn pair() -> (Inside, Client) {
 }
 
 impl Client {
-    /// Says one line.
+    /// Sends one line.
     pub fn say(&self, line: impl Into<Bytes>) {
         let _ = self.to_relay.send(line.into());
     }
 
-    /// Waits for one line, and who says it; `None` when the relay has ended.
+    /// Waits for the next delivery; `None` when the relay has ended.
     pub async fn hear(&mut self) -> Option<Delivery> {
         self.from_relay.recv().await
     }
 
-    /// Returns a line that has come already.
+    /// Returns the next delivery if one has already arrived.
     pub fn heard(&mut self) -> Option<Delivery> {
         self.from_relay.try_recv().ok()
     }

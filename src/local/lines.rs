@@ -1,6 +1,6 @@
-//! Lines from chunks: LF or CRLF ends, blank lines dropped, a limit on length (STD-2, STD-4).
+//! Splits chunks into lines: LF or CRLF ends, blank lines dropped, a maximum length (STD-2, STD-4).
 //!
-//! Refuses to keep a line past the limit: its bytes are dropped as they come.
+//! Drops the bytes of an overlong line as they arrive.
 
 use bytes::{Bytes, BytesMut};
 
@@ -26,7 +26,7 @@ impl Lines {
         self.buffer.extend_from_slice(chunk);
     }
 
-    /// Returns the next whole line; at the end of input also an unfinished one.
+    /// Returns the next complete line; at the end of input also an incomplete one.
     pub fn next_line(&mut self, more: More) -> Option<Incoming> {
         loop {
             let found = memchr::memchr(b'\n', &self.buffer[self.scanned..]).map(|at| self.scanned + at);

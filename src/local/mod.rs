@@ -1,6 +1,6 @@
-//! Where a client speaks to us.
+//! Ports: connections to local clients.
 //!
-//! Refuses to understand what is said: a [`Port`] hands whole lines over, and takes whole lines.
+//! A [`Port`] transfers whole lines and does not parse them.
 
 pub mod inside;
 mod lines;
@@ -10,46 +10,46 @@ use bytes::Bytes;
 
 use crate::protocol::effect::Delivery;
 
-/// What a port has to tell.
+/// An event of a port.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming {
-    /// One line of the client, without its end.
+    /// One line from the client, without its line end.
     Line(Bytes),
     /// A line longer than the limit was dropped.
     TooLong,
-    /// The client will say nothing more.
+    /// The client will send nothing more.
     Closed,
-    /// The client has closed its end, and some of what it said is still unread. Reported once, while not reading.
+    /// The client has closed its end, but some of its input is still unread. Reported once, while paused.
     HungUp,
-    /// The client has taken so much that there is room again.
+    /// The client has read enough that there is room again.
     Drained,
-    /// The client takes nothing any more.
+    /// The client can no longer be written to.
     Broken,
 }
 
-/// Whether lines of the client are taken.
+/// Whether to read lines from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intake {
-    /// They are read as they come.
+    /// Read lines as they arrive.
     Open,
-    /// They stay unread; that the client has gone is still noticed.
+    /// Leave them unread, but notice when the client leaves.
     Paused,
 }
 
-/// One client's end of a conversation.
+/// A connection to one client.
 pub trait Port {
-    /// Waits for what happens next. Safe to cancel.
+    /// Waits for the next event. Cancel-safe.
     fn next(&mut self, intake: Intake) -> impl Future<Output = Incoming> + Send;
 
-    /// Takes one line for the client, without its end.
+    /// Queues one line for the client, without its line end.
     fn deliver(&mut self, delivery: Delivery);
 
-    /// Starts everything on its way that was delivered.
+    /// Starts writing all queued lines.
     fn flush(&mut self);
 
-    /// Says whether so much waits to be taken that nothing should be added.
+    /// Returns whether so much is queued that nothing should be added.
     fn is_full(&self) -> bool;
 
-    /// Returns how many delivered bytes the client has not taken yet.
+    /// Returns how many queued bytes the client has not read yet.
     fn undelivered(&self) -> usize;
 }

@@ -1,8 +1,8 @@
-//! stdin and stdout as a [`Port`]: one JSON-RPC message a line, nothing else on stdout (STD-1).
+//! stdin and stdout as a [`Port`]: one JSON-RPC message per line, nothing else on stdout (STD-1).
 //!
-//! On Unix a pipe or socket is read when it is ready, and answers are written at once where that cannot
-//! block; everything else (files, Windows, a client that does not read) goes through a thread of its own.
-//! Refuses to set `O_NONBLOCK`, which would change the descriptor for whoever shares it.
+//! On Unix, a pipe or socket is read when it is ready, and output that cannot block is written at once. Everything
+//! else (files, Windows, a client that does not read) uses a thread. Never sets `O_NONBLOCK`, which would affect
+//! other processes that share the descriptor.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -15,12 +15,12 @@ use super::lines::{Lines, More};
 use super::{Incoming, Intake, Port};
 use crate::protocol::effect::Delivery;
 
-/// One read takes this much at the most.
+/// Maximum size of one read, in bytes.
 const CHUNK: usize = 64 * 1024;
-/// With this much waiting to be taken by the client, nothing is added.
+/// Queued bytes at which the port is full.
 const FULL: usize = 4 * 1024 * 1024;
 
-/// The standard streams of this process.
+/// The process's standard streams.
 #[derive(Debug)]
 pub struct Stdio {
     lines: Lines,
@@ -39,12 +39,12 @@ pub struct Stdio {
 enum Input {
     #[cfg(unix)]
     Ready(ready::Stdin, Vec<u8>),
-    /// Chunks, and a notice when the thread has read the last one.
+    /// Chunks, and a notification when the thread has read the last one.
     Thread(mpsc::Receiver<Bytes>, Arc<Notify>),
 }
 
 impl Stdio {
-    /// Takes stdin and stdout over; called once, inside a tokio runtime.
+    /// Takes over stdin and stdout; must be called once, inside a tokio runtime.
     pub fn take() -> Self {
         Self {
             lines: Lines::default(),
@@ -60,7 +60,7 @@ impl Stdio {
         }
     }
 
-    /// Returns the next whole line that was read already.
+    /// Returns the next complete line that was already read.
     fn buffered(&mut self) -> Option<Incoming> {
         if let Some(line) = self.lines.next_line(if self.ended { More::Ended } else { More::ToCome }) {
             return Some(line);
@@ -151,8 +151,7 @@ impl Input {
         let (chunks, input) = mpsc::channel(4);
         let ended = Arc::new(Notify::new());
         let at_end = ended.clone();
-        // A thread that blocks in a read until the process ends: there is no other way to read a file or
-        // a Windows pipe without one.
+        // The thread blocks in a read until the process ends; files and Windows pipes can be read in no other way.
         let _ = std::thread::Builder::new().name("stdin".into()).spawn(move || {
             read_all(&chunks);
             at_end.notify_one();
@@ -160,7 +159,7 @@ impl Input {
         Self::Thread(input, ended)
     }
 
-    /// Reads some more, or waits until the other end is closed; returns whether the input has ended.
+    /// Reads more, or waits until the other end is closed; returns whether the input has ended.
     async fn read_or_hang_up(&mut self, lines: &mut Lines, intake: Intake) -> bool {
         if intake == Intake::Open {
             return self.read(lines).await;
@@ -169,7 +168,7 @@ impl Input {
         true
     }
 
-    /// Waits until the other end is closed, without reading. Safe to cancel.
+    /// Waits until the other end is closed, without reading. Cancel-safe.
     async fn hung_up(&mut self) {
         match self {
             #[cfg(unix)]
@@ -178,7 +177,7 @@ impl Input {
         }
     }
 
-    /// Reads some more; returns whether the input has ended. Safe to cancel.
+    /// Reads more; returns whether the input has ended. Cancel-safe.
     async fn read(&mut self, lines: &mut Lines) -> bool {
         match self {
             #[cfg(unix)]
@@ -215,7 +214,7 @@ fn read_all(chunks: &mpsc::Sender<Bytes>) {
     }
 }
 
-/// Writes what could block, on a thread that starts when it is first needed.
+/// Performs writes that could block, on a thread that starts on first use.
 #[derive(Debug, Default)]
 struct Writer {
     state: Mutex<Waiting>,
@@ -304,7 +303,7 @@ impl Writer {
     }
 }
 
-/// stdout without std's search for the end of a line, which would look at every byte of a large answer.
+/// stdout without std's line buffering, which would scan every byte of a large response.
 fn unbuffered() -> Box<dyn Write> {
     #[cfg(unix)]
     if let Ok(copy) = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned() {
@@ -325,9 +324,9 @@ mod ready {
     use rustix::net::{SendFlags, send};
     use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-    /// POSIX: a pipe that is ready takes this much without blocking.
+    /// POSIX: a pipe that is ready accepts this many bytes without blocking.
     const PIPE_BUF: usize = 4096;
-    /// More than this goes to the thread, so that the loop is not held up.
+    /// Larger writes go to the thread, so that the loop is not delayed.
     const MOST: usize = 256 * 1024;
     const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -335,11 +334,11 @@ mod ready {
         fstat(fd).ok().map(|stat| FileType::from_raw_mode(stat.st_mode))
     }
 
-    /// stdin as a pipe or a socket, which the kernel reports as ready.
+    /// stdin as a pipe or socket that reports readiness.
     #[derive(Debug)]
     pub struct Stdin {
         fd: AsyncFd<io::Stdin>,
-        /// [`Self::hung_up`] has taken a report of input that is still unread.
+        /// Whether [`Self::hung_up`] consumed a readiness event of input that is still unread.
         unsure: bool,
     }
 
@@ -349,13 +348,13 @@ mod ready {
             if !matches!(kind, FileType::Fifo | FileType::Socket) {
                 return None;
             }
-            // SAFETY: the descriptor is 0 for ever, and nothing in this process closes it.
+            // SAFETY: descriptor 0 is never closed in this process.
             #[allow(unsafe_code)]
             let fd = unsafe { AsyncFd::register_with_interest(io::stdin(), tokio::io::Interest::READABLE) };
             Some(Self { fd: fd.ok()?, unsure: false })
         }
 
-        /// Reads what there is, as much as fits into the scratch. Safe to cancel.
+        /// Reads available bytes, as many as fit into the scratch buffer. Cancel-safe.
         pub async fn read(&mut self, scratch: &mut Vec<u8>) -> io::Result<usize> {
             loop {
                 let mut guard = None;
@@ -370,8 +369,8 @@ mod ready {
                 scratch.clear();
                 match rustix::io::read(io::stdin(), spare_capacity(scratch)) {
                     Ok(n) => {
-                        // A short read has taken all there was (epoll and kqueue): what comes next makes the
-                        // descriptor ready anew, and the end of the input stays known.
+                        // A short read took everything (epoll and kqueue): the next input
+                        // triggers readiness again, and the end of input stays visible.
                         if n < scratch.capacity() {
                             clear();
                         } else {
@@ -386,7 +385,7 @@ mod ready {
             }
         }
 
-        /// Waits until the other end is closed; leaves what it wrote unread. Safe to cancel.
+        /// Waits until the other end is closed, leaving its output unread. Cancel-safe.
         pub async fn hung_up(&mut self) {
             while let Ok(mut guard) = self.fd.readable().await {
                 if guard.ready().is_read_closed() {
@@ -395,7 +394,7 @@ mod ready {
                 guard.clear_ready();
                 self.unsure = true;
             }
-            // The descriptor cannot be watched: the next read says why.
+            // The descriptor cannot be polled; the next read reports the error.
             std::future::pending().await
         }
     }
@@ -409,7 +408,7 @@ mod ready {
         }
     }
 
-    /// What stdout is, asked once.
+    /// The file type of stdout, determined once.
     #[derive(Debug)]
     pub struct Stdout(Option<FileType>);
 
@@ -418,7 +417,7 @@ mod ready {
             Self(file_type(io::stdout()))
         }
 
-        /// Writes as much as cannot block; returns how much that was.
+        /// Writes as much as possible without blocking; returns how much.
         pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
             if bytes.len() > MOST {
                 return Ok(0);

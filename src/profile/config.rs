@@ -168,7 +168,7 @@ mod tests {
         for (wrong, line, near) in [
             ("# a\nprofle = 'x'", "line 2", "did you mean profile?"),
             ("key_store = 'keyrng'", "line 1", "did you mean keyring?"),
-            ("\n\n[profile.x]\nservice='mcp'", "line 3", "mend the file; nothing in it was changed"),
+            ("\n\n[profile.x]\nservice='mcp'", "line 3", "fix the file; it was not changed"),
         ] {
             let error = Config::parse(wrong, place()).unwrap_err();
             assert!(error.message().contains(line), "{error}");

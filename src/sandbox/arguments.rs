@@ -1,7 +1,6 @@
-//! A tool's arguments, described once: the JSON Schema that is listed and the check that is made are drawn
-//! from the same table.
+//! A tool's arguments: one table yields both the listed JSON Schema and the check.
 //!
-//! Refuses to guess: no text is read as a number, no unknown argument is dropped in silence.
+//! Converts nothing: text is not read as a number, and unknown arguments are refused.
 
 use super::date;
 use serde_json::{Map, Value, json};
@@ -14,15 +13,15 @@ pub(super) struct Param {
     pub description: &'static str,
 }
 
-/// Says what an argument may be.
+/// The type of an argument.
 pub(super) enum Form {
     /// Any text.
     Text,
-    /// Text with at least one character that is not white space.
+    /// Text with at least one character other than whitespace.
     Filled,
-    /// One of these words, and which one is meant when it is left out.
+    /// One of these words, and the default.
     Word(&'static [&'static str], Option<&'static str>),
-    /// A whole number.
+    /// An integer.
     Integer { least: i64, most: i64, default: i64 },
     /// A UUID.
     Uuid,
@@ -32,12 +31,12 @@ pub(super) enum Form {
     Texts,
 }
 
-/// Holds checked arguments: each is of its form, and defaults are filled in.
+/// Checked arguments with defaults filled in.
 #[derive(Debug)]
 pub(super) struct Arguments(Map<String, Value>);
 
 impl Arguments {
-    /// Checks what a caller gave; the sentence names the argument and what was expected.
+    /// Checks arguments; the error names the argument and what was expected.
     pub fn check(tool: &str, params: &[Param], mut given: Map<String, Value>) -> Result<Self, String> {
         if let Some(name) = given.keys().find(|name| params.iter().all(|param| param.name != *name)) {
             return Err(unknown(tool, params, name));
@@ -64,23 +63,23 @@ impl Arguments {
         Ok(Self(checked))
     }
 
-    /// Returns a text that was given or has a default.
+    /// Returns a text argument or its default.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.as_str()
     }
 
-    /// Returns a whole number that was given or has a default.
+    /// Returns an integer argument or its default.
     pub fn integer(&self, name: &str) -> Option<i64> {
         self.0.get(name)?.as_i64()
     }
 
-    /// Returns a list of texts that was given.
+    /// Returns a list argument.
     pub fn texts(&self, name: &str) -> Option<Vec<&str>> {
         Some(self.0.get(name)?.as_array()?.iter().filter_map(Value::as_str).collect())
     }
 }
 
-/// Draws the JSON Schema of a tool's arguments.
+/// Returns the JSON Schema of a tool's arguments.
 pub(super) fn schema(params: &[Param]) -> Value {
     let mut properties = Map::new();
     for param in params {
@@ -100,7 +99,7 @@ pub(super) fn schema(params: &[Param]) -> Value {
 }
 
 impl Form {
-    /// Returns the value in the one way it is worked with, or gives it back if it is not of this form.
+    /// Returns the value in normal form, or gives it back if it has the wrong type.
     fn read(&self, value: Value) -> Result<Value, Value> {
         let fits = match (self, &value) {
             (Self::Text, Value::String(_)) => true,
@@ -127,7 +126,7 @@ impl Form {
         }
     }
 
-    /// Says in words what is expected.
+    /// Describes what is expected.
     fn words(&self) -> String {
         match self {
             Self::Text => "a string".into(),
@@ -162,7 +161,7 @@ impl Form {
     }
 }
 
-/// Reads a whole number as JSON Schema does: `10.0` is one, `"10"` is not.
+/// Reads an integer by the rule of JSON Schema: `10.0` is one, `"10"` is not.
 fn whole(value: &Value) -> Option<i64> {
     let exact = |n: f64| (n.fract() == 0.0 && n.abs() < 9e15).then_some(n as i64);
     value.as_i64().or_else(|| value.as_f64().and_then(exact))
@@ -174,7 +173,7 @@ fn unknown(tool: &str, params: &[Param], name: &str) -> String {
     format!("{} is not an argument of {tool}, which takes {takes}", shown(&name.into()))
 }
 
-/// Shows a value in a sentence, cut where it would be long.
+/// Formats a value for a message, shortened if long.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {

@@ -1,14 +1,13 @@
-//! The data directory and the small files in it that nobody else may read.
+//! Creates the data directory and small private files in it.
 //!
-//! Refuses to know what is in them, and to overwrite one: whoever writes first is right, everybody else
-//! reads what that one wrote.
+//! Never overwrites a file: of several processes the first one writes it, and the others read it.
 
 use crate::error::{Error, Kind, Result};
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Makes the directory, readable by its owner only; one that is there already keeps its mode.
+/// Creates the directory with mode 0700; an existing one keeps its mode.
 pub(super) fn make_directory(path: &Path) -> Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -17,7 +16,7 @@ pub(super) fn make_directory(path: &Path) -> Result<()> {
     builder.create(path).map_err(|error| failed("make the directory", path, &error))
 }
 
-/// Makes an empty file with mode 0600 where there is none; SQLite gives its side files the same mode.
+/// Creates an empty file with mode 0600 if it is missing; SQLite gives its side files the same mode.
 pub(super) fn make_private(path: &Path) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     options.append(true).create(true);
@@ -26,9 +25,9 @@ pub(super) fn make_private(path: &Path) -> Result<()> {
     options.open(path).map(drop).map_err(|error| failed("open", path, &error))
 }
 
-/// Returns what the file holds, or makes it, whole and with mode 0600, from `make`.
+/// Returns the file's content, or creates it atomically with mode 0600 from `make`.
 ///
-/// When two processes come at once, both return the text of the one whose file got the name.
+/// If two processes create it at once, both return the content of the winner.
 pub(super) fn read_or_make(path: &Path, make: impl FnOnce() -> Result<String>) -> Result<String> {
     match fs::read_to_string(path) {
         Ok(text) => return Ok(text.trim().to_owned()),
@@ -40,7 +39,7 @@ pub(super) fn read_or_make(path: &Path, make: impl FnOnce() -> Result<String>) -
     Ok(text.trim().to_owned())
 }
 
-/// Writes the whole file beside its place and gives it the name, unless somebody has taken the name.
+/// Writes a temporary file and links it to the name, unless the name is already taken.
 fn place(path: &Path, text: &str) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
@@ -52,7 +51,7 @@ fn place(path: &Path, text: &str) -> io::Result<()> {
     }
 }
 
-/// Removes the file; that there is none is as good.
+/// Removes the file; a missing one is no error.
 pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, &error)),

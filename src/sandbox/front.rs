@@ -1,10 +1,9 @@
-//! The HTTP front: takes connections, turns strangers away, hands each request to the service at its path.
+//! The HTTP listener: accepts connections, checks `Host` and `Origin`, and routes requests to services by path.
 //!
-//! Refuses to know what a service answers. A request is turned away before its body is read when its `Host`
-//! or `Origin` is not this machine's (a page of another site reaches loopback ports too, and a name that is
-//! rebound to 127.0.0.1 makes it same-origin): `Origin` foreign, `null` or unreadable 403, `Host` foreign 421.
+//! Refuses requests of web pages before reading the body, since any page can reach loopback ports and DNS rebinding
+//! makes it same-origin: a foreign, `null` or unreadable `Origin` gets 403, a foreign `Host` 421.
 
-use super::guests::{Guest, Guests};
+use super::connections::{Admitted, Connections};
 use super::mcp::Server;
 use super::reply::{self, Reply};
 use hyper::body::Incoming;
@@ -25,26 +24,25 @@ use tokio::task::JoinSet;
 
 const CONNECTIONS: usize = 512;
 const HEADER_BYTES: usize = 64 << 10;
-/// How long a connection may take for its next request's head. hyper counts the idle time between two
-/// requests too, so this is longer than clients keep an idle connection (reqwest: 90 s): the side that asks
-/// should be the one to close.
-const HEAD_SILENCE: Duration = Duration::from_secs(120);
-/// How long a connection may take for its first request.
-const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// How long to wait when the system has no file descriptor left for a connection.
-const BREATH: Duration = Duration::from_millis(50);
+/// Time limit for the next request's head. hyper counts idle time too, so this exceeds the idle time of clients
+/// (reqwest: 90 s), which should be the ones to close.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+/// Time limit for a connection's first request.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait when the system has no free file descriptor.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// Knows the services and whose requests are let in.
+/// The services and the address they are served on.
 pub(super) struct Front {
-    /// The address that is listened on.
+    /// The listening address.
     pub address: IpAddr,
     /// The services.
     pub servers: Vec<Arc<Server>>,
 }
 
-/// Serves until `quit` says so or its sender is gone; then ends the open connections and returns.
+/// Serves until `quit` is set or its sender is dropped; then closes the open connections and returns.
 pub(super) async fn serve(listener: TcpListener, front: Arc<Front>, mut quit: watch::Receiver<bool>) {
-    let guests = Arc::new(Guests::new(CONNECTIONS, FIRST_REQUEST));
+    let places = Arc::new(Connections::new(CONNECTIONS, FIRST_REQUEST_TIMEOUT));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -54,13 +52,13 @@ pub(super) async fn serve(listener: TcpListener, front: Arc<Front>, mut quit: wa
             accepted = accept(&listener) => accepted,
         };
         let Some(stream) = accepted else { continue };
-        // Not in the selection above, which could drop a connection that was accepted.
-        let guest = tokio::select! {
+        // Outside the select above, which could drop an accepted connection.
+        let admitted = tokio::select! {
             _ = quit.wait_for(|quit| *quit) => break,
-            guest = guests.admit() => guest,
+            admitted = places.admit() => admitted,
         };
-        let Some(guest) = guest else { break };
-        connections.spawn(converse(stream, front.clone(), guest, quit.clone()));
+        let Some(admitted) = admitted else { break };
+        connections.spawn(converse(stream, front.clone(), admitted, quit.clone()));
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
@@ -70,32 +68,32 @@ async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     match listener.accept().await {
         Ok((stream, _)) => Some(stream),
         Err(_) => {
-            tokio::time::sleep(BREATH).await;
+            tokio::time::sleep(ACCEPT_RETRY).await;
             None
         }
     }
 }
 
-async fn converse(stream: TcpStream, front: Arc<Front>, guest: Guest, mut quit: watch::Receiver<bool>) {
-    // Without it small answers wait for the peer's acknowledgement; a socket that refuses still works.
+async fn converse(stream: TcpStream, front: Arc<Front>, admitted: Admitted, mut quit: watch::Receiver<bool>) {
+    // Small responses would wait for an acknowledgement; an error here does no harm.
     let _ = stream.set_nodelay(true);
-    let guest = &guest;
+    let admitted = &admitted;
     let service = service_fn(move |request| {
         let front = Arc::clone(&front);
         async move {
-            let _asking = guest.asks();
+            let _asking = admitted.asks();
             Ok::<_, Infallible>(front.answer(request).await)
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_SILENCE)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = guest.must_leave() => return,
+        () = admitted.must_leave() => return,
         _ = quit.wait_for(|quit| *quit) => {}
     }
     connection.as_mut().graceful_shutdown();
@@ -137,8 +135,8 @@ impl Front {
         authority.is_some_and(|authority| self.is_our_host(authority.host()))
     }
 
-    /// Takes loopback's names, the address that is listened on, and where that is every address any number:
-    /// a rebound name is a name, never a number.
+    /// Accepts loopback names and the listening address; if that is the wildcard address, any IP address: DNS
+    /// rebinding needs a name.
     fn is_our_host(&self, host: &str) -> bool {
         if host.eq_ignore_ascii_case("localhost") {
             return true;
@@ -153,7 +151,7 @@ impl Front {
     }
 }
 
-/// Returns the one value of a header; two of them, or one that is no text, are refused.
+/// Returns the value of a header; refuses two values, or one that is not text.
 fn single(headers: &HeaderMap, name: HeaderName, status: StatusCode) -> Result<Option<&str>, StatusCode> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

@@ -1,12 +1,10 @@
-//! The keys of the services: made, kept as keyed hashes, recognised, revoked.
+//! The API keys of the services: creates, hashes, checks and revokes them.
 //!
-//! Refuses to keep a key's text in the database: it holds HMAC-SHA-256 of the key under a secret of the
-//! server's own, and whoever reads the database alone can neither use nor guess a key. Only the embedded
-//! key's text is in a file, mode 0600, because the bridge in the same process must find it again.
+//! The database holds only HMAC-SHA-256 of a key under the server's secret, so a reader of the database can neither
+//! use nor guess a key. Only the embedded key is stored in a file, mode 0600, for the bridge in the same process.
 //!
-//! An account has at most [`MOST`] active user keys. `asistry sandbox` makes a fresh one at each start; when
-//! that would be one too many, the oldest one that the command itself made is revoked first. The embedded
-//! key stands outside that number.
+//! An account has at most [`MOST`] active user keys. Each start of `asistry sandbox` creates one; if that exceeds the
+//! limit, the oldest one created by a start is revoked first. The embedded key does not count.
 
 use super::store;
 use crate::error::{Error, Kind, Result};
@@ -17,10 +15,10 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use sha2::Sha256;
 use std::fmt::{self, Write};
 
-/// How many active user keys an account may have at one service.
+/// Maximum active user keys of an account per service.
 const MOST: i64 = 10;
 
-/// Says who makes a request: a key's id and name, and the user whose key it is.
+/// The caller of a request: the key's id and name, and its user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Caller {
     pub key: String,
@@ -28,14 +26,14 @@ pub(super) struct Caller {
     pub user: String,
 }
 
-/// Makes and recognises keys under the server's secret.
+/// Creates and checks keys under the server's secret.
 #[derive(Clone)]
 pub(super) struct Keys {
     mac: Hmac<Sha256>,
 }
 
 impl Keys {
-    /// Takes the server's secret as the file holds it.
+    /// Parses the server's secret from its file.
     pub fn new(secret: &str) -> Result<Self> {
         let damaged = || {
             Error::new(Kind::Config, "the sandbox's server secret is not 64 hexadecimal digits")
@@ -46,12 +44,12 @@ impl Keys {
         Ok(Self { mac })
     }
 
-    /// Returns what the database keeps of a key: the keyed hash, in hexadecimal.
+    /// Returns the keyed hash of a key in hexadecimal, as stored in the database.
     pub fn hash(&self, key: &str) -> String {
         hex(&self.of(key).finalize().into_bytes())
     }
 
-    /// Makes a user key for the service's account and returns its text, which is kept nowhere.
+    /// Creates a user key for the service's account; its text is not stored.
     pub fn make(&self, connection: &mut Connection, service: &str) -> Result<String> {
         let key = fresh_key()?;
         self.insert_user_key(connection, service, &key).map_err(|error| store::failed(&error))?;
@@ -79,7 +77,7 @@ impl Keys {
         change.commit()
     }
 
-    /// Makes the embedded key of the file a working one; writes only where it is not one yet.
+    /// Registers the embedded key; writes only if it is not registered.
     pub fn keep_embedded(&self, connection: &mut Connection, service: &str, key: &str) -> Result<()> {
         self.insert_embedded(connection, service, key).map_err(|error| store::failed(&error))
     }
@@ -97,9 +95,9 @@ impl Keys {
         Ok(())
     }
 
-    /// Returns whose key it is, unless nobody's or revoked.
+    /// Returns the caller of a key; `None` if it is unknown or revoked.
     ///
-    /// Every active key of the service is compared, each in constant time; there are about a dozen.
+    /// Compares every active key of the service (about a dozen), each in constant time.
     pub fn find(
         &self,
         connection: &Connection,
@@ -134,17 +132,17 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// Makes the text of a key: `ask_` and 32 random bytes in base64url, 43 characters.
+/// Creates a key: `ask_` and 32 random bytes in base64url, 43 characters.
 pub(super) fn fresh_key() -> Result<String> {
     Ok(format!("ask_{}", URL_SAFE_NO_PAD.encode(random::<32>()?)))
 }
 
-/// Makes a server secret as its file holds it.
+/// Creates a server secret in the form of its file.
 pub(super) fn fresh_secret() -> Result<String> {
     Ok(hex(&random::<32>()?))
 }
 
-/// Draws random bytes from the operating system.
+/// Returns random bytes from the operating system.
 pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)
@@ -152,7 +150,7 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Writes bytes in hexadecimal.
+/// Formats bytes in hexadecimal.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.

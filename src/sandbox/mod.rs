@@ -1,20 +1,19 @@
-//! The sandbox: a local stand-in of the remote services, on SQLite, behind a loopback HTTP server.
+//! The sandbox: a local stand-in for the remote services, on SQLite, behind a loopback HTTP server.
 //!
-//! Refuses to share code with the bridge, and to be a judge of it: it is for people who want to try the tool
-//! without an account. Its map, from the outside in: `front` (HTTP, Host, Origin, paths) → `mcp` (the server
-//! that services share: key, rate, session, method) → `arguments` → a service's own tools (`asistry`) →
-//! `store` (SQLite). `service` says what a service is, as data; [`SERVICES`] lists them; `keys`, `rate` and
-//! `files` are what their names say. A further service is a directory beside `asistry` and a row here.
+//! For users who want to try asistry without an account; it shares no code with the bridge. From the outside in:
+//! `front` (HTTP, Host, Origin, paths), `mcp` (the shared server: key, rate, session, method), `arguments`, a
+//! service's tools (`asistry`), `store` (SQLite). [`SERVICES`] lists the services as data; a new one is a directory
+//! beside `asistry` and a row there.
 //!
-//! In the data directory (0700) lie `sandbox.db` with its two side files, `server.secret` (what keys are
-//! hashed under) and `asistry.embedded.key`, all 0600.
+//! The data directory (0700) contains `sandbox.db` with its two side files, `server.secret` (the key of the hashes of
+//! API keys) and `asistry.embedded.key`, all 0600.
 
 mod arguments;
 mod asistry;
+mod connections;
 mod date;
 mod files;
 mod front;
-mod guests;
 mod keys;
 mod mcp;
 mod rate;
@@ -38,42 +37,41 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// The services, in the order they are listed.
+/// The services in listed order.
 static SERVICES: &[Service] = &[asistry::SERVICE];
 
-/// How long [`Sandbox::stop`] waits for requests that are under way.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long [`Sandbox::stop`] waits for running requests.
+const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Says where the sandbox keeps its data.
+/// Where the sandbox keeps its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// In a directory, which is made where there is none. Several processes may share it.
+    /// A directory, created if missing. Several processes may share it.
     Directory(PathBuf),
-    /// Nowhere: it ends with the sandbox.
+    /// Memory only.
     Memory,
 }
 
-/// Says how a sandbox is started.
+/// How to start a sandbox.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the data is.
+    /// Where to keep the data.
     pub data: Data,
-    /// Where to listen; port 0 takes a free one.
+    /// Listening address; port 0 selects a free port.
     pub listen: SocketAddr,
-    /// Whether it runs inside the bridge. Then it uses one lasting key of its own; otherwise each start makes
-    /// a fresh user key, and where that would be the eleventh active one of the account, revokes the oldest
-    /// that a start has made.
+    /// Whether it runs inside the bridge: then it uses one permanent key. Otherwise each start creates a user key and,
+    /// if the account has ten active ones, revokes the oldest one created by a start.
     pub embedded: bool,
 }
 
-/// Names where one service answers, and the key that it takes.
+/// The URL and key of one service.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The service's word, `asistry`.
+    /// The service's name, `asistry`.
     pub service: &'static str,
     /// Its URL on this machine.
     pub url: String,
-    /// The key, in full. It is shown this once and kept nowhere, unless it is the embedded one.
+    /// The full key. Unless it is the embedded one, it is not stored anywhere.
     pub key: String,
 }
 
@@ -86,7 +84,7 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Serves until it is stopped or dropped.
+/// A running sandbox; stops when dropped.
 #[derive(Debug)]
 pub struct Sandbox {
     address: SocketAddr,
@@ -96,10 +94,10 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Opens the data, makes the keys, and returns as soon as it listens; requests are served on tasks.
+    /// Opens the data, creates the keys, and returns once it listens; requests are served in tasks.
     ///
     /// # Errors
-    /// `Config` where the address is taken or the data directory or database cannot be used.
+    /// `Config` if the address is in use or the data directory or database cannot be used.
     pub async fn start(options: Options) -> Result<Sandbox> {
         let Options { data, listen, embedded } = options;
         let listener = TcpListener::bind(listen).await.map_err(|error| not_bound(listen, &error))?;
@@ -123,26 +121,26 @@ impl Sandbox {
         Ok(Sandbox { address, endpoints, quit, served })
     }
 
-    /// Returns where it listens, with the port that was taken.
+    /// Returns the listening address with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns where each service answers, and with which key.
+    /// Returns the URL and key of each service.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
     }
 
-    /// Takes no further connections, ends the streams, and waits at most 500 ms for the requests under way.
+    /// Stops accepting connections, ends the streams, and waits at most 500 ms for running requests.
     pub async fn stop(mut self) {
         self.quit.send_replace(true);
-        if tokio::time::timeout(FAREWELL, &mut self.served).await.is_err() {
+        if tokio::time::timeout(STOP_TIMEOUT, &mut self.served).await.is_err() {
             self.served.abort();
         }
     }
 }
 
-/// Returns the tools of the embedded service, as it lists them: a shell that completes starts no sandbox.
+/// Returns the tools of the embedded service without starting a sandbox, for completion.
 pub fn embedded_tools() -> Vec<serde_json::Value> {
     let tools = SERVICES.first().map_or(&[] as &[service::Tool], |service| service.tools);
     let listed = |tool: &service::Tool| {
@@ -155,13 +153,13 @@ pub fn embedded_tools() -> Vec<serde_json::Value> {
     tools.iter().map(listed).collect()
 }
 
-/// Forgets everything in the data directory: tasks, boards and keys begin anew, the secrets are removed.
+/// Deletes all data: tasks, boards, keys and secrets.
 ///
-/// Keys that were made before, also the one of a sandbox that is running, are invalid from then on. A
-/// directory that is not there is as good as an empty one; the directory itself and foreign files stay.
+/// All former keys are invalid from then on, even those of a running sandbox. A missing directory is no error; the
+/// directory itself and foreign files are kept.
 ///
 /// # Errors
-/// `Config` where the files cannot be written.
+/// `Config` if the files cannot be written.
 pub fn reset(data: &Path) -> Result<()> {
     store::reset(data, SERVICES)?;
     files::remove(&secret_path(data))?;
@@ -176,7 +174,7 @@ fn embedded_path(data: &Path, service: &Service) -> PathBuf {
     data.join(format!("{}.embedded.key", service.name))
 }
 
-/// Opens the database and makes a key for each service.
+/// Opens the database and creates a key for each service.
 fn open(data: &Data, embedded: bool) -> Result<(Connection, Keys, Vec<String>)> {
     let (mut connection, secret) = match data {
         Data::Directory(path) => {
@@ -204,7 +202,7 @@ fn embed(keys: &Keys, connection: &mut Connection, service: &Service, key: Strin
     Ok(key)
 }
 
-/// Returns an address that a program on this machine can connect to.
+/// Returns an address to connect to from this machine.
 fn reached(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

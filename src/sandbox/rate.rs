@@ -1,20 +1,20 @@
-//! The rate limit: how many requests one key may make within a sliding window.
+//! The rate limit: requests per key within a sliding window.
 //!
-//! Refuses to look at a clock (`now` is passed in) and to outlive the process: the counts are in memory, so
-//! two sandboxes on one database count apart. A refused request is not counted, or a client that keeps
-//! asking would never be let in again and `Retry-After` would be a lie.
+//! Reads no clock (`now` is passed in). The counts are in memory, so two sandboxes on one database count separately.
+//! Refused requests are not counted: otherwise a client that keeps trying would never be admitted again, and
+//! `Retry-After` would be wrong.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Says how many requests fit into how long.
+/// Requests per window.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
     pub requests: usize,
     pub window: Duration,
 }
 
-/// Remembers when each key made its last requests, at most [`Limit::requests`] for each.
+/// The times of each key's last requests, at most [`Limit::requests`] each.
 #[derive(Debug)]
 pub(super) struct Rate {
     limit: Limit,
@@ -22,12 +22,12 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// Starts with nothing counted.
+    /// Creates an empty counter.
     pub fn new(limit: Limit) -> Self {
         Self { limit, made: HashMap::new() }
     }
 
-    /// Counts one request of the key, or says how long until the next one fits.
+    /// Counts one request of the key, or returns how long until the next one is admitted.
     pub fn admit(&mut self, key: &str, now: Instant) -> Result<(), Duration> {
         let made = self.made.entry(key.to_owned()).or_default();
         while made.front().is_some_and(|at| now.duration_since(*at) >= self.limit.window) {
@@ -45,7 +45,7 @@ impl Rate {
     }
 }
 
-/// Returns a wait as `Retry-After` says it: whole seconds, rounded up, at least one.
+/// Returns a wait for `Retry-After`: whole seconds, rounded up, at least one.
 pub(super) fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }

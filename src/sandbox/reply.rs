@@ -1,6 +1,6 @@
-//! HTTP replies as the sandbox draws them, and the request body as it reads it.
+//! Builds HTTP replies and reads request bodies.
 //!
-//! Refuses to know JSON-RPC: what the JSON says is its caller's.
+//! Knows no JSON-RPC: the caller provides the JSON.
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -14,14 +14,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// The largest request body that is read.
+/// Maximum size of a request body.
 const BODY_LIMIT: u64 = 16 << 20;
-/// The largest body that is swallowed so that its sender hears the refusal instead of a broken connection.
+/// How much of an oversized body is read and discarded, so that its sender sees the refusal.
 const DRAIN_LIMIT: u64 = 64 << 20;
-/// The longest silence inside a request body.
-const BODY_SILENCE: Duration = Duration::from_secs(30);
+/// Time limit between two chunks of a request body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A reply's body: whole, or pieces as they come.
+/// A reply's body: complete, or streamed.
 pub(super) enum Body {
     Whole(Bytes),
     Pieces(mpsc::Receiver<Bytes>),
@@ -54,17 +54,17 @@ impl hyper::body::Body for Body {
     }
 }
 
-/// A whole reply.
+/// An HTTP reply.
 pub(super) type Reply = Response<Body>;
 
-/// Draws a reply without a body.
+/// Builds a reply without a body.
 pub(super) fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(Body::Whole(Bytes::new()));
     *reply.status_mut() = status;
     reply
 }
 
-/// Draws a JSON reply.
+/// Builds a JSON reply.
 pub(super) fn json(status: StatusCode, value: &Value) -> Reply {
     let mut reply = Response::new(Body::Whole(value.to_string().into()));
     *reply.status_mut() = status;
@@ -72,12 +72,12 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Reply {
     reply
 }
 
-/// Draws the refusal of something that is not for this endpoint at all, outside JSON-RPC.
+/// Builds a refusal outside JSON-RPC, for requests that no endpoint handles.
 pub(super) fn outside(status: StatusCode, message: &str) -> Reply {
     json(status, &json!({"error": message}))
 }
 
-/// Draws an event stream whose pieces come from the channel.
+/// Builds an event stream fed by a channel.
 pub(super) fn events(pieces: mpsc::Receiver<Bytes>) -> Reply {
     let mut reply = Response::new(Body::Pieces(pieces));
     let headers = reply.headers_mut();
@@ -87,17 +87,17 @@ pub(super) fn events(pieces: mpsc::Receiver<Bytes>) -> Reply {
     reply
 }
 
-/// Draws an event stream that is complete already, one piece for each event.
+/// Builds an event stream of these events.
 pub(super) fn all_events(events: Vec<Bytes>) -> Reply {
     let (sender, receiver) = mpsc::channel(events.len().max(1));
     for event in events {
-        // The channel has room for all of them, and its receiver is held two lines up.
+        // Cannot fail: the channel has room for all events, and the receiver is alive.
         let _ = sender.try_send(event);
     }
     self::events(receiver)
 }
 
-/// Adds a header to a reply; a value that no header can hold is left out.
+/// Adds a header to a reply; ignores an invalid value.
 pub(super) fn with(mut reply: Reply, name: &'static str, value: &str) -> Reply {
     if let Ok(value) = HeaderValue::from_str(value) {
         reply.headers_mut().insert(name, value);
@@ -105,9 +105,9 @@ pub(super) fn with(mut reply: Reply, name: &'static str, value: &str) -> Reply {
     reply
 }
 
-/// Reads a request body, or says with which status it is refused.
+/// Reads a request body, or returns the status to refuse it with.
 ///
-/// What passes the limit is not kept, but up to 64 MiB of it are swallowed.
+/// Discards up to 64 MiB of an oversized body.
 pub(super) async fn read(mut body: Incoming) -> Result<Vec<u8>, StatusCode> {
     if body.size_hint().lower() > DRAIN_LIMIT {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
@@ -115,7 +115,7 @@ pub(super) async fn read(mut body: Incoming) -> Result<Vec<u8>, StatusCode> {
     let mut text = Vec::new();
     let mut length = 0;
     loop {
-        let frame = match tokio::time::timeout(BODY_SILENCE, body.frame()).await {
+        let frame = match tokio::time::timeout(BODY_TIMEOUT, body.frame()).await {
             Err(_) => return Err(StatusCode::REQUEST_TIMEOUT),
             Ok(Some(Err(_))) => return Err(StatusCode::BAD_REQUEST),
             Ok(None) => break,

@@ -1,6 +1,6 @@
-//! What a stand-in service is, as data: where it answers, which tools it has, which tables it needs.
+//! Describes a stand-in service as data: paths, tools, tables.
 //!
-//! Refuses to hold behaviour: a tool's work is a function in the service's own directory, the wire is `mcp`.
+//! Holds no behavior: a tool's function is in the service's directory, the protocol in `mcp`.
 
 use super::arguments::{Arguments, Param};
 use super::keys::Caller;
@@ -10,21 +10,21 @@ use serde_json::{Map, Value, json};
 
 /// Describes one service.
 pub(super) struct Service {
-    /// The word that stands for it in profiles, keys and output.
+    /// Its name in profiles, keys and output.
     pub name: &'static str,
-    /// What people call it.
+    /// Display name.
     pub title: &'static str,
-    /// What a model is told about it.
+    /// MCP `instructions`.
     pub instructions: &'static str,
-    /// Where it answers; the first is the one that is printed, the others are aliases.
+    /// Its paths; the first is printed, the others are aliases.
     pub paths: &'static [&'static str],
-    /// How often one key may ask.
+    /// The rate limit of one key.
     pub limit: Limit,
-    /// Its tools, in the order they are listed.
+    /// Its tools in listed order.
     pub tools: &'static [Tool],
     /// Its tables.
     pub schema: &'static str,
-    /// Writes what a new database begins with, for the one user there is.
+    /// Inserts the initial data of a new database, for its only user.
     pub seed: fn(&Connection, &str) -> rusqlite::Result<()>,
 }
 
@@ -34,25 +34,25 @@ pub(super) struct Tool {
     pub title: &'static str,
     pub description: &'static str,
     pub effect: Effect,
-    /// Whether it answers with an event stream where the caller takes one.
+    /// Whether to answer with an event stream if the client accepts one.
     pub streams: bool,
     pub params: &'static [Param],
     pub run: fn(&mut Connection, &Caller, &Arguments) -> Outcome,
 }
 
-/// Says what a tool does to what is stored.
+/// What a tool does to the stored data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Nothing.
     Reads,
-    /// It adds something each time.
+    /// Adds something with each call.
     Adds,
-    /// It writes over what was there; the same call twice leaves the same.
+    /// Overwrites; repeating the call changes nothing more.
     Overwrites,
 }
 
 impl Effect {
-    /// Returns the annotations that say the same to a client.
+    /// Returns the matching MCP annotations.
     pub fn annotations(self) -> Value {
         match self {
             Self::Reads => json!({"readOnlyHint": true, "openWorldHint": false}),
@@ -66,15 +66,15 @@ impl Effect {
     }
 }
 
-/// What a tool gives back: always an object, so that it can be `structuredContent`.
+/// A tool's result: always an object, so that it can be `structuredContent`.
 pub(super) type Outcome = Result<Map<String, Value>, Refusal>;
 
-/// Says why a tool gave nothing.
+/// Why a tool failed.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The caller's mistake, in a sentence for the caller.
+    /// The caller's mistake, as a sentence.
     Mistake(String),
-    /// The database failed; its words are for the log only.
+    /// A database error; its text is only logged.
     Broken(rusqlite::Error),
 }
 

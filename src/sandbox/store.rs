@@ -1,9 +1,8 @@
-//! The SQLite database: opened, given its tables, lent out for one piece of work at a time.
+//! The SQLite database: creates it, and runs one piece of work at a time on it.
 //!
-//! Refuses to know what the services keep in it. Each piece of work runs on a thread of the runtime's
-//! blocking pool, because a database that another process holds can take the whole busy timeout of 5 s, and
-//! the loop that would wait is also the bridge's when the sandbox is embedded. One thread at a time: the
-//! lock is taken before the thread is, so a crowd of requests queues as tasks and not as threads.
+//! Knows nothing about the services' data. Work runs on the runtime's blocking pool, because a database locked by
+//! another process can block for the busy timeout of 5 s, and the event loop may be the bridge's. The lock is taken
+//! before the thread, so that waiting requests queue as tasks, not as threads.
 
 use super::files;
 use super::service::Service;
@@ -14,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// What `PRAGMA user_version` says of a database of this shape.
+/// The schema version, in `PRAGMA user_version`.
 const VERSION: i64 = 1;
 const BUSY: Duration = Duration::from_secs(5);
-/// How often the switch to WAL is tried again after somebody else's write got in the way.
-const SWITCHES: usize = 20;
+/// How often to retry the switch to WAL while another process writes.
+const SWITCH_ATTEMPTS: usize = 20;
 
 /// The tables that every service shares.
 const SHARED: &str = "
@@ -36,17 +35,17 @@ CREATE TABLE api_key (
 CREATE INDEX api_key_active ON api_key (service) WHERE revoked_at IS NULL;
 ";
 
-/// Lends the one connection of this process.
+/// The process's only connection.
 #[derive(Clone, Debug)]
 pub(super) struct Store(Arc<Mutex<Connection>>);
 
 impl Store {
-    /// Takes the connection over.
+    /// Takes over a connection.
     pub fn new(connection: Connection) -> Self {
         Self(Arc::new(Mutex::new(connection)))
     }
 
-    /// Runs the work with the connection, off the loop. An error's text is for logs, never for a client.
+    /// Runs work with the connection on a blocking thread. Error texts are for logs, not for clients.
     pub async fn run<T, W>(&self, work: W) -> Result<T>
     where
         T: Send + 'static,
@@ -62,14 +61,14 @@ impl Store {
     }
 }
 
-/// Returns where the database lies in the data directory.
+/// Returns the database's path in the data directory.
 pub(super) fn path(data: &Path) -> PathBuf {
     data.join("sandbox.db")
 }
 
-/// Opens the database of a data directory; a new one gets its tables and what the services begin with.
+/// Opens the database of a data directory; a new one gets its tables and initial data.
 ///
-/// A database that is there already is only read, so no disk is waited for.
+/// An existing database is only read, so this waits for no disk write.
 pub(super) fn open(data: &Path, services: &[Service]) -> Result<Connection> {
     let path = path(data);
     files::make_private(&path)?;
@@ -85,17 +84,17 @@ pub(super) fn open(data: &Path, services: &[Service]) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Opens a database that ends with the process.
+/// Opens an in-memory database.
 pub(super) fn open_in_memory(services: &[Service]) -> Result<Connection> {
     let mut connection = Connection::open_in_memory().map_err(|error| failed(&error))?;
     furnish(&mut connection, services)?;
     Ok(connection)
 }
 
-/// Empties the database and furnishes it anew; a file that is no database of SQLite is removed.
+/// Empties the database and inserts the initial data; removes a file that is not an SQLite database.
 ///
-/// The file itself stays: processes that have it open see the change, where a removed file would leave them
-/// on the old one, and the last of them would take the new one's log away.
+/// The file itself is kept: processes that have it open see the change, whereas after a removal they would keep using
+/// the old file, and the last one to close would delete the new write-ahead log.
 pub(super) fn reset(data: &Path, services: &[Service]) -> Result<()> {
     let path = path(data);
     if !path.exists() {
@@ -122,15 +121,15 @@ pub(super) fn reset(data: &Path, services: &[Service]) -> Result<()> {
     }
 }
 
-/// Switches to WAL, which lasts; on a database that has it this only reads.
+/// Switches to WAL, which is permanent; only reads if the database already uses it.
 ///
-/// SQLite does not wait here when another process switches or writes at that moment, so this waits for that
-/// one's write to end, which the busy timeout bounds, and asks again.
+/// SQLite does not apply the busy timeout here, so this waits for the other process's write by starting a
+/// transaction, which does apply it, and tries again.
 fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     let mut tries = 0;
     loop {
         match connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())) {
-            Err(error) if is_busy(&error) && tries < SWITCHES => {
+            Err(error) if is_busy(&error) && tries < SWITCH_ATTEMPTS => {
                 connection.execute_batch("BEGIN IMMEDIATE; COMMIT;")?;
                 tries += 1;
             }
@@ -142,7 +141,8 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
 fn furnish(connection: &mut Connection, services: &[Service]) -> Result<()> {
     let version = version(connection).map_err(|error| failed(&error))?;
     if version > VERSION {
-        let text = format!("the sandbox's database is of version {version}, this asistry knows {VERSION}");
+        let text =
+            format!("the sandbox's database has version {version}; this asistry supports version {VERSION}");
         return Err(
             Error::new(Kind::Config, text).hint("asistry sandbox reset, or asistry sandbox --data DIR")
         );
@@ -152,7 +152,7 @@ fn furnish(connection: &mut Connection, services: &[Service]) -> Result<()> {
     }
     let furnished = |connection: &mut Connection| -> rusqlite::Result<()> {
         let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Another process may have done it while this one waited for the lock.
+        // Another process may have done so while this one waited for the lock.
         if self::version(&change)? == 0 {
             create(&change, services)?;
         }
@@ -197,14 +197,14 @@ fn is_no_database(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
 
-/// Makes the crate's error of one of SQLite's.
+/// Converts an SQLite error.
 pub(super) fn failed(error: &rusqlite::Error) -> Error {
     let error_of = |text: String| Error::new(Kind::Config, text);
     if is_no_database(error) {
         return error_of(format!("the sandbox's database is damaged: {error}")).hint("asistry sandbox reset");
     }
     if is_busy(error) {
-        return error_of("another process holds the sandbox's database".into())
+        return error_of("another process has locked the sandbox's database".into())
             .hint("end it, or asistry sandbox --data DIR with a directory of your own");
     }
     error_of(format!("the sandbox's database cannot be used: {error}")).hint("asistry sandbox --memory")

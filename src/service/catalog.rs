@@ -1,7 +1,7 @@
-//! The services that are known here: the built-in ones, and those of `services/NAME.toml`.
+//! The known services: the built-in ones and those of `services/NAME.toml`.
 //!
-//! Refuses a file that bears the name of a built-in service, whose key must not silently go elsewhere. A
-//! file is read when its service is asked for: a broken one troubles nobody else.
+//! Refuses a file with the name of a built-in service, whose key would silently go elsewhere. Reads a file only when
+//! its service is used, so that a broken file affects nothing else.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -13,7 +13,7 @@ use super::file::parse;
 use super::{AuthScheme, Service, VariableKind};
 use crate::error::{Error, Kind, Result};
 
-/// The longest name of a service or a profile.
+/// Maximum length of a service's or a profile's name.
 const LONGEST_NAME: usize = 64;
 
 /// The known services.
@@ -23,15 +23,15 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Knows the services of this directory as well, which need not be there.
+    /// Includes the services of this directory, which may be missing.
     pub fn new(directory: PathBuf) -> Self {
         Self { directory: Some(directory) }
     }
 
-    /// Returns the service of this name, if there is one.
+    /// Finds a service by name.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a file that is wrong, or that bears the name of a built-in service.
+    /// [`Kind::Config`] for an invalid file, or one with the name of a built-in service.
     pub fn find(&self, name: &str) -> Result<Option<Service>> {
         let built_in = Service::built_in(name);
         let Some(path) = self.path(name) else { return Ok(built_in) };
@@ -43,18 +43,18 @@ impl Catalog {
             }
         };
         if Service::names().any(|known| known.eq_ignore_ascii_case(name)) {
-            let why = format!("{} bears the name of a service that is built in", path.display());
+            let why = format!("{} has the name of a built-in service", path.display());
             return Err(Error::new(Kind::Config, why).hint("give the file another name"));
         }
         let service = Service { name: name.to_owned(), ..parse(&text, &path)? };
         check(&service).map_err(|why| {
             Error::new(Kind::Config, format!("{} is not valid: {why}", path.display()))
-                .hint("mend the file; the built-in services are written in the same way")
+                .hint("fix the file; the built-in services have the same format")
         })?;
         Ok(Some(service))
     }
 
-    /// Refuses a profile that bears the name of a service and is of another: its keys would silently go elsewhere.
+    /// Refuses a profile that has the name of another service than its own: its keys would silently go elsewhere.
     ///
     /// # Errors
     /// [`Kind::Usage`].
@@ -62,7 +62,7 @@ impl Catalog {
         if self.find(name)?.is_none_or(|own| own.name == service) {
             return Ok(());
         }
-        let why = format!("{name} is the name of a service, and cannot be a profile of another");
+        let why = format!("{name} is the name of a service and cannot be a profile of another one");
         Err(Error::new(Kind::Usage, why).hint("give the profile another name"))
     }
 
@@ -74,7 +74,7 @@ impl Catalog {
         names
     }
 
-    /// Returns the names of the services of the directory, in order.
+    /// Returns the names of the directory's services, sorted.
     pub fn own_names(&self) -> Vec<String> {
         let entries = self.directory.as_ref().and_then(|directory| std::fs::read_dir(directory).ok());
         let name = |path: &Path| {
@@ -98,10 +98,10 @@ impl Catalog {
     }
 }
 
-/// Refuses what cannot be the name of a service or a profile.
+/// Checks the name of a service or a profile.
 ///
 /// # Errors
-/// [`Kind::Config`] with the form of a name.
+/// [`Kind::Config`] with the allowed form.
 pub fn check_name(name: &str) -> Result<()> {
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let fits = name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -115,7 +115,7 @@ pub fn check_name(name: &str) -> Result<()> {
         .hint("a name has up to 64 letters, digits, “.”, “_” and “-”, and begins with a letter or a digit"))
 }
 
-/// Says what is wrong with a service that a user described.
+/// Checks a user's service.
 fn check(service: &Service) -> Result<(), String> {
     if service.embedded {
         return Err("embedded is for the built-in sandbox alone".into());
@@ -128,22 +128,22 @@ fn check(service: &Service) -> Result<(), String> {
     service.endpoint(&examples(service)).map(drop).map_err(|e| e.message().to_owned())
 }
 
-/// Compares the variables with what the endpoint uses.
+/// Checks that the endpoint uses exactly the declared variables.
 fn check_names(service: &Service) -> Result<(), String> {
     let mut rest = service.endpoint.as_str();
     while let Some((_, after)) = rest.split_once('{') {
         let Some((name, after)) = after.split_once('}') else {
-            return Err("the endpoint has a lone {".into());
+            return Err("the endpoint has an unmatched {".into());
         };
         if !service.variables.contains_key(name) {
-            return Err(format!("the endpoint uses {{{name}}}, and there is no [variables.{name}]"));
+            return Err(format!("the endpoint uses {{{name}}}, but there is no [variables.{name}]"));
         }
         rest = after;
     }
     for name in service.variables.keys() {
         let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !plain || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-            return Err(format!("the variable {name} is not written in small letters, digits and “_”"));
+            return Err(format!("the variable {name} must have only lower-case letters, digits and “_”"));
         }
         if !service.endpoint.contains(&format!("{{{name}}}")) {
             return Err(format!("the endpoint does not use the variable {name}"));
@@ -152,7 +152,7 @@ fn check_names(service: &Service) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns values with which the endpoint must be a URL.
+/// Returns example values with which the endpoint must be a valid URL.
 fn examples(service: &Service) -> BTreeMap<String, String> {
     let value = |kind: VariableKind| match kind {
         VariableKind::Url => "https://service.example",
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn the_name_of_a_built_in_service_is_refused() {
         let (_directory, catalog) = catalog(&[("asistry.toml", CRM)]);
-        assert!(catalog.find("asistry").unwrap_err().message().contains("built in"));
+        assert!(catalog.find("asistry").unwrap_err().message().contains("built-in"));
         assert!(catalog.find("zuko").unwrap().is_some());
     }
 

@@ -1,6 +1,6 @@
-//! TOML files that people write: what is wrong is told with file, line and the nearest name.
+//! Parses TOML files and reports errors with file, line and the nearest known name.
 //!
-//! Refuses to quote the file in an error: what a person pasted there by mistake may be a key.
+//! Never quotes the file in an error: a value may be a key pasted by mistake.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind, Result};
 
-/// Reads what a file says; `path` is for the errors only.
+/// Parses a file; `path` is for errors only.
 ///
 /// # Errors
-/// [`Kind::Config`] with file, line and, for an unknown name, the nearest one.
+/// [`Kind::Config`] with file, line and the nearest name to an unknown one.
 pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     toml::from_str(text).map_err(|e| {
@@ -20,12 +20,12 @@ pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T> {
         let error = Error::new(Kind::Config, format!("{} is not valid: line {line}: {why}", path.display()));
         match nearest_expected(e.message()) {
             Some(near) => error.hint(format!("did you mean {near}?")),
-            None => error.hint("mend the file; nothing in it was changed"),
+            None => error.hint("fix the file; it was not changed"),
         }
     })
 }
 
-/// Leaves the value out of a sentence of serde's; the name of a field is no value.
+/// Removes the value from a serde error; a field's name stays.
 fn without_value(why: &str) -> String {
     let quoting = ["invalid type: ", "invalid value: ", "unknown variant "];
     let expected = why.find(", expected ").filter(|_| quoting.iter().any(|start| why.starts_with(start)));
@@ -33,12 +33,12 @@ fn without_value(why: &str) -> String {
     why.lines().collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the number of the line in which this byte stands.
+/// Returns the line number of a byte offset.
 pub fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Takes the nearest name out of serde's sentence: "unknown field `x`, expected one of `a`, `b`".
+/// Returns the nearest of the names that a serde error expects: "unknown field `x`, expected one of `a`, `b`".
 fn nearest_expected(why: &str) -> Option<&str> {
     let known = why.strip_prefix("unknown field ").or_else(|| why.strip_prefix("unknown variant "))?;
     let mut quoted = known.split('`').skip(1).step_by(2);
@@ -46,7 +46,7 @@ fn nearest_expected(why: &str) -> Option<&str> {
     nearest(wrong, quoted)
 }
 
-/// Makes the error for a name that is not known, with the nearest one.
+/// Returns the error for an unknown name, with the nearest known one.
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
     let error = Error::new(Kind::Config, format!("there is no {what} named {name}"));
     match nearest(name, known.iter().copied()) {
@@ -55,15 +55,15 @@ pub fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
     }
 }
 
-/// Names longer than this many bytes are compared with nothing.
+/// Longer names, in bytes, are not compared.
 const LONGEST: usize = 400;
 
-/// Returns the name that differs least, if it is near enough to be a slip of the finger.
+/// Returns the name with the smallest edit distance, if it is small enough to be a typo.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let length = name.chars().count();
     let near = |other: &'a str| {
         let most = 1 + other.chars().count() / 4;
-        // A much longer or shorter name is never near, and comparing it could take minutes.
+        // Names of very different length are never near; comparing them could take minutes.
         let comparable = other.chars().count().abs_diff(length) <= most && other.len() <= LONGEST;
         let distance = comparable.then(|| strsim::levenshtein(name, other))?;
         (distance <= most).then_some((distance, other))

@@ -1,6 +1,6 @@
-//! The remote systems we know, as data: one `.toml` for each.
+//! Remote services as data, one `.toml` each.
 //!
-//! Refuses code for a single service: what differs is a field here.
+//! Contains no code for a single service: every difference is a field.
 
 mod catalog;
 mod file;
@@ -27,41 +27,41 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("mcp", include_str!("mcp.toml")),
 ];
 
-/// What stands for itself in a path segment (RFC 3986 unreserved characters).
+/// Characters that are not percent-encoded in a path segment (RFC 3986, section 2.3, unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A remote system, described.
+/// Describes a remote service.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
-    /// Its id, the name of its file.
+    /// Its id: the file name without `.toml`.
     #[serde(skip)]
     pub name: String,
-    /// Its name for people.
+    /// Display name.
     pub title: String,
-    /// The endpoint; `{name}` stands for a variable.
+    /// Endpoint URL; `{name}` is replaced by the variable's value.
     pub endpoint: String,
-    /// How messages are drawn.
+    /// The wire protocol.
     #[serde(alias = "dialect")]
     pub wire: ServiceWire,
-    /// How a credential goes along.
+    /// How requests are authenticated.
     pub auth: Auth,
-    /// Whether it says anything on a stream of its own.
+    /// Whether it sends messages on the standalone GET stream.
     #[serde(default)]
     pub pushes: bool,
-    /// What it documents about its limits, for people.
+    /// Its documented limits, for display.
     #[serde(default)]
     pub limits: String,
-    /// A 429 without a hint means that waiting does not help.
+    /// Whether waiting does not help after a 429 without `Retry-After`.
     #[serde(default)]
     pub unhinted_429_is_final: bool,
-    /// Tools that can only fail for a key.
+    /// Tools that always fail with an API key.
     #[serde(default)]
     pub hidden_tools: Vec<String>,
-    /// Tool names are shown in the form that all clients take.
+    /// Whether tool names are converted to characters that all clients accept.
     #[serde(default)]
     pub safe_tool_names: bool,
-    /// It runs inside this process.
+    /// Whether it runs inside this process.
     #[serde(default)]
     pub embedded: bool,
     /// The variables of its endpoint.
@@ -80,22 +80,22 @@ pub enum ServiceWire {
     AgentStack,
 }
 
-/// How a credential goes along.
+/// How requests are authenticated.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// In which form.
+    /// The scheme.
     pub scheme: AuthScheme,
     /// The header of [`AuthScheme::Header`].
     #[serde(default)]
     pub header: String,
-    /// How a right key begins.
+    /// Prefixes of valid keys.
     #[serde(default)]
     pub key_prefixes: Vec<String>,
-    /// Where a person makes a key.
+    /// URL of the page where users create keys.
     #[serde(default)]
     pub key_page: String,
-    /// The service may do without one.
+    /// Whether the key is optional.
     #[serde(default)]
     pub optional: bool,
     /// The scopes of [`AuthScheme::Oauth`].
@@ -103,15 +103,15 @@ pub struct Auth {
     pub scopes: Vec<String>,
 }
 
-/// The forms in which a credential goes along.
+/// Authentication schemes.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthScheme {
     /// `Authorization: Bearer KEY`.
     Bearer,
-    /// A header of the service's own.
+    /// The header named in [`Auth::header`].
     Header,
-    /// `Authorization: Bearer TOKEN`, where the token comes from a login.
+    /// `Authorization: Bearer TOKEN` with a token from a login.
     Oauth,
 }
 
@@ -119,26 +119,26 @@ pub enum AuthScheme {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variable {
-    /// What it may be.
+    /// Its kind.
     pub kind: VariableKind,
-    /// Its value where the profile has none.
+    /// The default value.
     pub default: Option<String>,
-    /// What it is, for people.
+    /// Description for display.
     pub about: String,
 }
 
-/// What a variable may be.
+/// Kinds of variables.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum VariableKind {
-    /// The beginning of a URL.
+    /// A base URL.
     Url,
-    /// One segment of a path.
+    /// One path segment.
     Segment,
 }
 
 impl VariableKind {
-    /// Returns a value of this kind, to be shown in examples.
+    /// Returns an example value.
     pub fn example(self) -> &'static str {
         match self {
             Self::Url => "https://host.example",
@@ -147,7 +147,7 @@ impl VariableKind {
     }
 }
 
-/// Returns how the keys of the built-in services begin. Access tokens are left out: a cursor begins like a JWT.
+/// Returns the key prefixes of the built-in services, without access tokens: cursors also begin like a JWT.
 pub fn key_prefixes() -> &'static [String] {
     static ALL: LazyLock<Vec<String>> = LazyLock::new(|| {
         let services = Service::names().filter_map(Service::built_in);
@@ -158,7 +158,7 @@ pub fn key_prefixes() -> &'static [String] {
 }
 
 impl Auth {
-    /// Returns the header in which a credential goes along, in lower case.
+    /// Returns the name of the credential's header, in lower case.
     pub fn header_name(&self) -> String {
         match self.scheme {
             AuthScheme::Header => self.header.to_ascii_lowercase(),
@@ -171,7 +171,7 @@ impl Service {
     /// Returns the built-in service of this id.
     pub fn built_in(name: &str) -> Option<Self> {
         let (name, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
-        // A test reads every file; a file that cannot be read never leaves this house.
+        // A test parses every built-in file.
         let service: Self = toml::from_str(text).expect("a built-in service file is valid");
         Some(Self { name: (*name).to_owned(), ..service })
     }
@@ -181,10 +181,10 @@ impl Service {
         BUILT_IN.iter().map(|(name, _)| *name)
     }
 
-    /// Fills the variables of the endpoint in.
+    /// Returns the endpoint with its variables filled in.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a missing or an unfit value.
+    /// [`Kind::Config`] for a missing or invalid value.
     pub fn endpoint(&self, values: &BTreeMap<String, String>) -> Result<Url> {
         let mut text = self.endpoint.clone();
         for (name, variable) in &self.variables {
@@ -204,7 +204,7 @@ impl Service {
         }
     }
 
-    /// Returns the variables that have neither a value here nor a default.
+    /// Returns the variables that have no value and no default.
     pub fn missing<'a>(&'a self, values: &BTreeMap<String, String>) -> Vec<(&'a str, &'a Variable)> {
         let given = |name: &str, variable: &Variable| values.contains_key(name) || variable.default.is_some();
         let all = self.variables.iter().map(|(name, variable)| (name.as_str(), variable));
@@ -213,10 +213,10 @@ impl Service {
 }
 
 impl Variable {
-    /// Returns a value as it stands in the endpoint.
+    /// Returns a value in the form used in the endpoint.
     ///
     /// # Errors
-    /// [`Kind::Config`] for an unfit value.
+    /// [`Kind::Config`] for an invalid value.
     pub fn filled(&self, name: &str, value: &str) -> Result<String> {
         match self.kind {
             VariableKind::Url => base_url(name, value),
@@ -225,7 +225,7 @@ impl Variable {
     }
 }
 
-/// Reads the beginning of a URL: http or https, a host, no user, no query.
+/// Checks a base URL: http or https, a host, no user, no query.
 fn base_url(name: &str, value: &str) -> Result<String> {
     let refuse = |why: &str| {
         Error::new(Kind::Config, format!("{name} {why}"))
@@ -254,7 +254,7 @@ fn base_url(name: &str, value: &str) -> Result<String> {
     }
 }
 
-/// Reads one path segment; what could lead out of its place is refused, the rest percent-encoded.
+/// Percent-encodes one path segment; refuses anything that could leave its place in the path.
 fn segment(name: &str, value: &str) -> Result<String> {
     let bad = value.is_empty()
         || value == "."

@@ -1,8 +1,8 @@
-//! The Asistry service: its place, its limit, and its seven tools as one table.
+//! The Asistry service: its path, rate limit, and seven tools as a table.
 //!
-//! Refuses to do their work: `tasks` and `workspace` do. Documented at `services/asistry.txt`; where that is
-//! silent: lists are newest first, an `assignee` filter is exact, a new task goes to the first board, every
-//! tool answers with one object (`{"tasks":[…]}`, `{"projects":[…]}`, else the task or summary itself).
+//! `tasks` and `workspace` implement the tools. Decisions where Asistry's documentation is silent: lists are newest
+//! first, an `assignee` filter matches exactly, a new task goes to the first board, every tool returns one object
+//! (`{"tasks":[…]}`, `{"projects":[…]}`, else the task or summary itself).
 
 mod tasks;
 mod workspace;
@@ -12,7 +12,7 @@ use super::rate::Limit;
 use super::service::{Effect, Service, Tool};
 use std::time::Duration;
 
-/// The five statuses, which are also the columns of every board, in the documented order of the summary.
+/// The five statuses, also the columns of every board, in the documented order of the summary.
 const STATUSES: &[&str] = &["backlog", "todo", "in_progress", "review", "done"];
 const PRIORITIES: &[&str] = &["low", "medium", "high", "urgent"];
 

@@ -1,7 +1,6 @@
-//! Asistry's tasks: found, read, created, updated.
+//! Asistry's tasks: finds, reads, creates and updates them.
 //!
-//! Refuses to check the form of an argument (the table in `asistry` does) and to show one user's tasks to
-//! another: every statement names the caller's workspace.
+//! The table in `asistry` has checked the arguments. Every statement is restricted to the caller's workspace.
 
 use crate::sandbox::arguments::Arguments;
 use crate::sandbox::keys::Caller;
@@ -17,8 +16,7 @@ const FIELDS: &str = "id, title, description, status, priority, assignee, due_da
 
 /// `list_tasks` and `search_tasks`: newest first, filtered, at most `limit`.
 ///
-/// The query is compared here and not by LIKE, which knows upper and lower case of ASCII only and reads `%`
-/// and `_` as wildcards.
+/// Compares the query in Rust: SQLite's LIKE folds the case of ASCII only and treats `%` and `_` as wildcards.
 pub(super) fn find(connection: &mut Connection, caller: &Caller, arguments: &Arguments) -> Outcome {
     let query = arguments.text("query").map(folded);
     let most = arguments.integer("limit").and_then(|n| usize::try_from(n).ok()).unwrap_or(50);
@@ -44,7 +42,7 @@ pub(super) fn read(connection: &mut Connection, caller: &Caller, arguments: &Arg
     one(connection, caller, arguments.text("id").unwrap_or_default())
 }
 
-/// `create_task`: into the column of its status on the first board.
+/// `create_task`: in the column of its status on the first board.
 pub(super) fn create(connection: &mut Connection, caller: &Caller, arguments: &Arguments) -> Outcome {
     let id = uuid::Uuid::new_v4().to_string();
     let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -73,7 +71,7 @@ pub(super) fn create(connection: &mut Connection, caller: &Caller, arguments: &A
     Ok(created)
 }
 
-/// `update_task`: what is left out stays, and a call that names no field changes nothing.
+/// `update_task`: omitted fields are kept; a call without fields changes nothing.
 pub(super) fn update(connection: &mut Connection, caller: &Caller, arguments: &Arguments) -> Outcome {
     let id = arguments.text("id").unwrap_or_default();
     let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -118,7 +116,7 @@ fn one(connection: &Connection, caller: &Caller, id: &str) -> Outcome {
         .ok_or_else(|| Refusal::Mistake(format!("`id`: there is no task {id} in your workspace")))
 }
 
-/// Draws a row of [`FIELDS`].
+/// Converts a row of [`FIELDS`].
 fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
     let text = |at: usize| -> rusqlite::Result<Value> { Ok(row.get::<_, Option<String>>(at)?.into()) };
     let labels = serde_json::from_str(row.get_ref(7)?.as_str()?).unwrap_or_else(|_| Value::Array(Vec::new()));
@@ -149,7 +147,7 @@ fn matches(row: &Row<'_>, query: Option<&str>) -> rusqlite::Result<bool> {
     Ok(holds(Some(row.get_ref(1)?.as_str()?)) || holds(row.get_ref(2)?.as_str_or_null()?))
 }
 
-/// Makes upper and lower case of any script the same: up, then down, so that `ß` meets `SS` and `ς` meets `Σ`.
+/// Folds case in any script: upper, then lower, so that `ß` equals `SS` and `ς` equals `Σ`.
 fn folded(text: &str) -> String {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }

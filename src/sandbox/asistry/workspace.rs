@@ -1,6 +1,6 @@
-//! Asistry's workspace and boards: their tables, what a new database holds, the summary.
+//! Asistry's workspace and boards: tables, initial data, summary.
 //!
-//! Refuses to touch a task's fields; that is `tasks`.
+//! Does not touch a task's fields; `tasks` does.
 
 use super::STATUSES;
 use crate::sandbox::arguments::Arguments;
@@ -9,7 +9,7 @@ use crate::sandbox::service::Outcome;
 use rusqlite::{Connection, params};
 use serde_json::{Map, Value, json};
 
-/// Asistry's tables. A task's status is that of the column it is in; both are kept so that lists need no join.
+/// Asistry's tables. A task's status equals that of its column; both are stored so that lists need no join.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE asistry_workspace (
     id TEXT PRIMARY KEY,
@@ -52,7 +52,7 @@ CREATE INDEX asistry_task_status ON asistry_task (workspace_id, status);
 const BOARDS: [&str; 3] = ["Product", "Marketing", "Operations"];
 const COLUMNS: [&str; 5] = ["Backlog", "To do", "In progress", "Review", "Done"];
 
-/// Writes one workspace with three boards, each with a column for every status, and no tasks.
+/// Inserts one workspace with three boards, each with a column per status, and no tasks.
 pub(super) fn seed(change: &Connection, user: &str) -> rusqlite::Result<()> {
     let fresh = || uuid::Uuid::new_v4().to_string();
     let workspace = fresh();
@@ -76,7 +76,7 @@ pub(super) fn seed(change: &Connection, user: &str) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// `list_projects`: the boards in their order, each with its columns and how many tasks it holds.
+/// `list_projects`: the boards in order, each with its columns and number of tasks.
 pub(super) fn projects(connection: &mut Connection, caller: &Caller, arguments: &Arguments) -> Outcome {
     let view = connection.transaction()?;
     let mut boards = view.prepare_cached(
@@ -105,8 +105,8 @@ pub(super) fn projects(connection: &mut Connection, caller: &Caller, arguments: 
     Ok(Map::from_iter([("projects".into(), projects.into())]))
 }
 
-/// `get_workspace_info`: exactly the documented fields. Active is what is neither waiting nor being finished:
-/// `todo` and `in_progress`, as in the documented example (12 = 5 + 7).
+/// `get_workspace_info`: exactly the documented fields. Active tasks are `todo` and `in_progress`, as in the
+/// documented example (12 = 5 + 7).
 pub(super) fn summary(connection: &mut Connection, caller: &Caller, _: &Arguments) -> Outcome {
     let view = connection.transaction()?;
     let (workspace, name): (String, String) = view
@@ -133,7 +133,7 @@ pub(super) fn summary(connection: &mut Connection, caller: &Caller, _: &Argument
     ]))
 }
 
-/// Counts the tasks of every status, also of those that have none.
+/// Counts the tasks of every status, including zero counts.
 fn counts(view: &Connection, workspace: &str) -> rusqlite::Result<Map<String, Value>> {
     let mut counts: Map<_, _> =
         STATUSES.iter().map(|status| ((*status).to_owned(), Value::from(0))).collect();

@@ -1,13 +1,13 @@
-//! What the headers of a request say to an MCP server.
+//! Parses the request headers that an MCP server needs.
 //!
-//! Refuses to look at the body, and to look a key or a session up.
+//! Does not look at the body, nor look up keys or sessions.
 
 use super::refusal::Refusal;
 use super::revision::{self, Revision};
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap};
 
-/// Which kinds of answer a client takes.
+/// The content types that a client accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Accepts {
     pub json: bool,
@@ -27,7 +27,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<String, Refusal> {
     }
 }
 
-/// Reads `Accept`; without one, plain JSON is taken.
+/// Parses `Accept`; without it, JSON is accepted.
 pub(super) fn accepts(headers: &HeaderMap) -> Accepts {
     let mut accepts = Accepts { json: false, events: false };
     let mut named = false;
@@ -44,7 +44,7 @@ pub(super) fn accepts(headers: &HeaderMap) -> Accepts {
     if named { accepts } else { Accepts { json: true, events: false } }
 }
 
-/// Reads `MCP-Protocol-Version`; an unknown one is refused.
+/// Parses `MCP-Protocol-Version`; refuses an unknown revision.
 pub(super) fn named_revision(headers: &HeaderMap) -> Result<Option<&'static Revision>, Refusal> {
     let Some(date) = text(headers, "mcp-protocol-version") else { return Ok(None) };
     revision::find(date).map(Some).ok_or_else(|| {
@@ -53,7 +53,7 @@ pub(super) fn named_revision(headers: &HeaderMap) -> Result<Option<&'static Revi
     })
 }
 
-/// Refuses a body that is not said to be JSON: a form of another site can send text and forms unasked.
+/// Refuses a content type other than JSON: web pages can send text and forms to any origin.
 pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
     let kind = text(headers, "content-type").unwrap_or_default().split(';').next().unwrap_or_default();
     if kind.trim().eq_ignore_ascii_case("application/json") {
@@ -62,7 +62,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json"))
 }
 
-/// Reads a header; what is no text reads as something that nothing is called.
+/// Returns a header's value; a value that is not text becomes one that matches nothing.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }

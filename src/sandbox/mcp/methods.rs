@@ -1,6 +1,6 @@
-//! What the server answers to each method of MCP.
+//! Implements the server's MCP methods.
 //!
-//! Refuses to know HTTP: an [`Answer`] says what to send and whether it would like to stream.
+//! Independent of HTTP: an [`Answer`] has the message to send and whether to prefer an event stream.
 
 use super::reading::Request;
 use super::refusal::{self, INTERNAL};
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 const METHOD_NOT_FOUND: i64 = -32601;
 const INVALID_PARAMS: i64 = -32602;
 
-/// In whose name and by which rules a request is answered.
+/// The caller and the revision of a request.
 #[derive(Clone)]
 pub(super) struct Asked {
     pub service: &'static Service,
@@ -26,21 +26,21 @@ pub(super) struct Asked {
 /// The answer to one request.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// What goes ahead of it on an event stream.
+    /// Messages to send before it on an event stream.
     pub progress: Vec<Value>,
     /// The JSON-RPC response.
     pub message: Value,
-    /// Whether it goes as an event stream where the caller takes one.
+    /// Whether to send it as an event stream if the client accepts one.
     pub streams: bool,
-    /// Whether this server failed, not the caller.
+    /// Whether the server failed, not the caller.
     pub broken: bool,
 }
 
-/// A JSON-RPC error in the making.
+/// Code and message of a JSON-RPC error.
 struct Fault(i64, String);
 
 impl Answer {
-    /// Makes the answer that a request was wrong.
+    /// Creates a JSON-RPC error response.
     pub fn error(id: &Value, code: i64, message: &str) -> Self {
         Self::plain(id, Err(Fault(code, message.to_owned())))
     }
@@ -124,7 +124,7 @@ impl Asked {
         answer
     }
 
-    /// Reads which tool is called with what.
+    /// Parses the tool and the arguments of a call.
     fn named(&self, params: &mut Map<String, Value>) -> Result<(&'static Tool, Map<String, Value>), Fault> {
         let Some(Value::String(name)) = params.get("name") else {
             return Err(Fault(INVALID_PARAMS, "`name` is required: a tool's name".into()));
@@ -166,13 +166,13 @@ impl Asked {
     }
 }
 
-/// Returns the revision that an `initialize` leads to.
+/// Returns the revision that an `initialize` negotiates.
 pub(super) fn wanted(params: &Map<String, Value>) -> Option<&'static Revision> {
     let date = params.get("protocolVersion")?.as_str()?;
     Some(revision::find(date).unwrap_or(revision::NEWEST))
 }
 
-/// Parts the caller's mistake, which is an answer, from the database's failure, which is none.
+/// Separates the caller's mistake, which is a result, from a database error, which is not.
 fn sort(outcome: Outcome) -> rusqlite::Result<Result<Map<String, Value>, String>> {
     match outcome {
         Ok(result) => Ok(Ok(result)),

@@ -1,12 +1,12 @@
-//! The MCP server that the services share: Streamable HTTP of the handshake era, 2024-11-05 to 2025-11-25.
+//! The MCP server that all services share: Streamable HTTP of the handshake era, 2024-11-05 to 2025-11-25.
 //!
-//! Refuses to know any service's tools, and to share code with the bridge: it is an opponent, not a mirror.
-//! Decided where the documents are silent:
+//! Knows no service's tools and shares no code with the bridge, so that it can serve as an independent peer.
+//! Decisions where the documentation is silent:
 //! - A session is optional. A request without one is taken as 2025-03-26, or as its `MCP-Protocol-Version`.
 //! - A tool that streams does so only where `Accept` names `text/event-stream` (or `text/*`); `*/*` and no
 //!   `Accept` get plain JSON, so that curl shows something readable. Where `Accept` leaves out JSON,
 //!   everything goes as events; where it leaves out both, 406.
-//! - The key is looked at first, then the rate, then the rest; refused requests (429) are not counted.
+//! - The key is checked first, then the rate, then the rest; refused requests (429) are not counted.
 //! - GET without a session is 405 (`Allow: POST, DELETE`): capabilities are discovered by `initialize`.
 //! - A second `initialize` inside a session is an invalid request, as is one inside a batch.
 
@@ -40,10 +40,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// How many messages a batch may hold.
+/// Maximum messages in a batch.
 const BATCH: usize = 100;
 
-/// Answers for one service.
+/// The server of one service.
 pub(super) struct Server {
     service: &'static Service,
     store: Store,
@@ -54,7 +54,7 @@ pub(super) struct Server {
     quit: watch::Receiver<bool>,
 }
 
-/// What an admitted request says of itself before its body.
+/// What the headers of an admitted request say.
 struct Head {
     caller: Caller,
     session: Option<Arc<Session>>,
@@ -63,7 +63,7 @@ struct Head {
     last_event: Option<String>,
 }
 
-/// What a request's body is: none was looked for (GET, DELETE), no JSON, or a POST of JSON-RPC.
+/// A request's body: not read (GET, DELETE), not JSON, or a POST of JSON-RPC.
 enum Content {
     Unread,
     NoJson,
@@ -71,21 +71,21 @@ enum Content {
 }
 
 impl Server {
-    /// Makes the server of a service; `quit` ends its open streams.
+    /// Creates the server of a service; `quit` ends its open streams.
     pub fn new(service: &'static Service, store: Store, keys: Keys, quit: watch::Receiver<bool>) -> Self {
         let rate = Mutex::new(Rate::new(service.limit));
         Self { service, store, keys, rate, sessions: Sessions::default(), streams: AtomicU64::new(1), quit }
     }
 
-    /// Returns the service that it answers for.
+    /// Returns the service.
     pub fn service(&self) -> &'static Service {
         self.service
     }
 
     /// Answers one HTTP request at the service's path.
     ///
-    /// The key is judged before the body is read and the verdict is said after, since it bears the body's id.
-    /// The work is a task of its own: in this era a client that hangs up has not cancelled anything.
+    /// The key is checked before the body is read; the refusal is sent after, because it has the body's id. The work
+    /// runs in its own task: in this era, closing the connection does not cancel a request.
     pub async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Reply {
         let (parts, body) = request.into_parts();
         if ![Method::POST, Method::GET, Method::DELETE].contains(&parts.method) {
@@ -111,7 +111,7 @@ impl Server {
         }
     }
 
-    /// Finds whose key it is and counts the request.
+    /// Checks the key and the rate limit.
     async fn admit(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
         let key = head::bearer(headers)?;
         let (keys, name) = (self.keys.clone(), self.service.name);
@@ -139,7 +139,7 @@ impl Server {
         }
     }
 
-    /// Reads session, revision and `Accept`.
+    /// Parses session, revision and `Accept`.
     fn head(&self, caller: Caller, headers: &HeaderMap) -> Result<Head, Refusal> {
         let named = head::named_revision(headers)?;
         let session = match head::text(headers, "mcp-session-id") {
@@ -163,7 +163,7 @@ impl Server {
         Ok(reply::empty(StatusCode::NO_CONTENT))
     }
 
-    /// Opens the session's stream, or gives the rest of a POST stream that broke.
+    /// Opens the session's stream, or resumes a broken POST stream.
     fn listen(&self, head: &Head) -> Result<Reply, Refusal> {
         let Some(session) = &head.session else {
             let said = "GET needs Mcp-Session-Id: begin with a POST of initialize";
@@ -254,7 +254,7 @@ impl Server {
         }
     }
 
-    /// Draws answers as events, each message one; a session remembers them.
+    /// Sends messages as events, which the session remembers for resumption.
     fn stream(&self, head: &Head, answers: Vec<Answer>) -> Reply {
         let stream = self.streams.fetch_add(1, Ordering::Relaxed);
         let messages = answers

@@ -1,10 +1,10 @@
-//! JSON-RPC 2.0 as a server reads it.
+//! Parses JSON-RPC 2.0 requests.
 //!
-//! Refuses what MCP refuses beyond JSON-RPC: a null or fractional id, and parameters that are no object.
+//! Also refuses what MCP forbids: null or fractional ids, and parameters that are not an object.
 
 use serde_json::{Map, Value};
 
-/// What one POST brought.
+/// The content of one POST.
 #[derive(Debug)]
 pub(super) enum Post {
     One(Message),
@@ -15,9 +15,9 @@ pub(super) enum Post {
 #[derive(Debug)]
 pub(super) enum Message {
     Request(Request),
-    /// A notification, or a response to a request that this server never makes: nothing to say.
+    /// A notification or a response, which need no answer.
     Silent,
-    /// No message of JSON-RPC: its id where one can be read, and what is wrong.
+    /// An invalid message: its id if it can be read, and the reason.
     Invalid(Value, &'static str),
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Request {
 }
 
 impl Post {
-    /// Returns the id that an answer to the whole POST carries.
+    /// Returns the id for an answer to the whole POST.
     pub fn id(&self) -> Value {
         match self {
             Self::One(Message::Request(request)) => request.id.clone(),
@@ -40,7 +40,7 @@ impl Post {
     }
 }
 
-/// Reads a body; `None` is no JSON.
+/// Parses a body; `None` if it is not JSON.
 pub(super) fn read(text: &[u8]) -> Option<Post> {
     Some(match serde_json::from_slice(text).ok()? {
         Value::Array(items) => Post::Batch(items.into_iter().map(message).collect()),

@@ -1,6 +1,6 @@
-//! Why a request gets an HTTP status of refusal, and how that is drawn: the one place for both.
+//! Refusals of requests: HTTP status, JSON-RPC error, headers.
 //!
-//! Refuses to draw a tool's own mistakes; those are results.
+//! Does not cover a tool's own errors, which are results.
 
 use crate::sandbox::rate;
 use crate::sandbox::reply::{self, Reply};
@@ -16,7 +16,7 @@ const UNAUTHORIZED: i64 = -32001;
 /// Documented by Asistry: the rate limit is exceeded.
 const RATE_LIMITED: i64 = -32029;
 
-/// One refusal; the id of the request is added when it is drawn.
+/// A refusal; the request's id is added when the reply is built.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -31,12 +31,12 @@ impl Refusal {
         Self { status, code: INVALID_REQUEST, message: message.into(), header: None }
     }
 
-    /// Refuses what is no valid request: 400.
+    /// Refuses an invalid request: 400.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// Refuses a body that is no JSON.
+    /// Refuses a body that is not JSON.
     pub fn no_json() -> Self {
         Self { code: PARSE_ERROR, ..Self::invalid("the body is no JSON") }
     }
@@ -46,12 +46,12 @@ impl Refusal {
         Self::unauthorized("an API key is required: Authorization: Bearer ask_…", "Bearer")
     }
 
-    /// Refuses a key that is nobody's, or is revoked; which of the two is not said.
+    /// Refuses an unknown or a revoked key, without saying which.
     pub fn wrong_key() -> Self {
         Self::unauthorized("the API key is invalid or revoked", "Bearer error=\"invalid_token\"")
     }
 
-    /// Refuses a request too many.
+    /// Refuses a request over the rate limit.
     pub fn too_many(wait: Duration) -> Self {
         let seconds = rate::whole_seconds(wait);
         let message = format!("rate limit exceeded: try again in {seconds} s");
@@ -59,12 +59,12 @@ impl Refusal {
             .with("retry-after", seconds.to_string())
     }
 
-    /// Says that this server failed, and nothing about how.
+    /// Reports an internal error without details.
     pub fn broken() -> Self {
         Self { code: INTERNAL, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error") }
     }
 
-    /// Refuses a body that did not arrive whole or is too large.
+    /// Refuses an incomplete or oversized body.
     pub fn body(status: StatusCode) -> Self {
         let message = match status {
             StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than 16 MiB",
@@ -85,7 +85,7 @@ impl Refusal {
         self
     }
 
-    /// Draws the reply to the request with this id.
+    /// Builds the reply to the request with this id.
     pub fn draw(&self, id: &Value) -> Reply {
         let reply = reply::json(self.status, &error(id, self.code, &self.message));
         match &self.header {
@@ -95,7 +95,7 @@ impl Refusal {
     }
 }
 
-/// Draws a JSON-RPC error.
+/// Builds a JSON-RPC error.
 pub(super) fn error(id: &Value, code: i64, message: &str) -> Value {
     serde_json::json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
 }

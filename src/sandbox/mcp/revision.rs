@@ -1,8 +1,8 @@
-//! The revisions of MCP that the sandbox speaks, as facts.
+//! The MCP revisions that the sandbox supports.
 //!
-//! Refuses 2026-07-28: the services that it stands for are of the handshake era.
+//! Not 2026-07-28: the services that it simulates belong to the handshake era.
 
-/// One dated revision, and what differs on this server's wire.
+/// One dated revision and its differences on the wire.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::sandbox) struct Revision {
     pub date: &'static str,
@@ -14,7 +14,7 @@ pub(in crate::sandbox) struct Revision {
     pub structured: bool,
 }
 
-/// From the oldest to the newest.
+/// Oldest first.
 pub(in crate::sandbox) static ALL: [Revision; 4] = [
     Revision { date: "2024-11-05", batches: false, annotations: false, structured: false },
     Revision { date: "2025-03-26", batches: true, annotations: true, structured: false },
@@ -22,10 +22,10 @@ pub(in crate::sandbox) static ALL: [Revision; 4] = [
     Revision { date: "2025-11-25", batches: false, annotations: true, structured: true },
 ];
 
-/// What is assumed of a request that names no revision and no session (2025-06-18, "Protocol Version Header").
+/// Assumed without a revision and a session (2025-06-18, "Protocol Version Header").
 pub(in crate::sandbox) static ASSUMED: &Revision = &ALL[1];
 
-/// What `initialize` answers when it is asked for a revision that is not known.
+/// Offered by `initialize` if the requested revision is unknown.
 pub(in crate::sandbox) static NEWEST: &Revision = &ALL[3];
 
 /// Finds a revision by its date.

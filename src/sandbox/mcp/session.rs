@@ -1,8 +1,7 @@
-//! Sessions: minted by `initialize`, bound to the key that asked, ended by DELETE, idleness or the end.
+//! Sessions: created by `initialize`, bound to the key, ended by DELETE, by idleness or with the server.
 //!
-//! Refuses to be an identity: the key is, and another key's session is as unknown as none. A session has at
-//! most one open GET stream, and remembers its last events so that a client whose POST stream broke can
-//! fetch the rest with `Last-Event-ID`.
+//! A session is not an identity: another key's session is unknown. A session has at most one open GET stream, and
+//! remembers its last events so that a client can resume a broken POST stream with `Last-Event-ID`.
 
 use super::revision::Revision;
 use crate::error::Result;
@@ -14,11 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
-/// How many sessions live at once; one more ends the one that was idle longest.
+/// Maximum number of sessions; a new one ends the one that was idle longest.
 const MOST: usize = 1024;
-/// How long an idle session lives.
+/// Lifetime of an idle session.
 const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How much of its streams a session remembers.
+/// Number of events that a session remembers.
 const EVENTS: usize = 64;
 const EVENT_BYTES: usize = 4 << 20;
 
@@ -34,7 +33,7 @@ pub(super) struct Session {
     log: Mutex<VecDeque<Event>>,
 }
 
-/// One event as it was sent: which stream, its id, its text.
+/// One sent event: stream, id, text.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
     pub stream: u64,
@@ -47,7 +46,7 @@ pub(super) struct Event {
 pub(super) struct Sessions(Mutex<HashMap<String, Arc<Session>>>);
 
 impl Sessions {
-    /// Starts a session for the key; its id is 256 random bits in hexadecimal.
+    /// Creates a session for the key; its id is 256 random bits in hexadecimal.
     pub fn mint(&self, key: &str, revision: &'static Revision, now: Instant) -> Result<Arc<Session>> {
         let session = Arc::new(Session {
             id: keys::hex(&keys::random::<32>()?),
@@ -66,7 +65,7 @@ impl Sessions {
         Ok(session)
     }
 
-    /// Finds a living session of the key, and notes that it was used.
+    /// Finds an open session of the key, and marks it as used.
     pub fn find(&self, id: &str, key: &str, now: Instant) -> Option<Arc<Session>> {
         let mut all = lock(&self.0);
         let session = all.get(id).filter(|session| session.key == key)?;
@@ -103,7 +102,7 @@ impl Session {
         self.ended.send_replace(true);
     }
 
-    /// Remembers what was sent, and forgets the oldest where it would be too much.
+    /// Remembers sent events, dropping the oldest.
     pub fn remember(&self, events: &[Event]) {
         let mut log = lock(&self.log);
         log.extend(events.iter().cloned());
@@ -112,7 +111,7 @@ impl Session {
         }
     }
 
-    /// Returns what its stream sent after this event, as far as it is remembered.
+    /// Returns the remembered events of the stream after this one.
     pub fn after(&self, id: &str) -> Vec<Bytes> {
         let log = lock(&self.log);
         let Some(at) = log.iter().position(|event| event.id == id) else { return Vec::new() };
@@ -124,9 +123,9 @@ impl Session {
             .collect()
     }
 
-    /// Opens the session's one stream, which says nothing but a comment each `every`; `None` if it is open.
+    /// Opens the session's stream, which sends only a comment every `every`; `None` if it is already open.
     ///
-    /// It ends with the session, with `quit`, and when its reader has gone.
+    /// It ends with the session, with `quit`, or when the reader is gone.
     pub fn listen(
         self: &Arc<Self>,
         every: Duration,
@@ -161,7 +160,7 @@ async fn keep_alive(sender: &mpsc::Sender<Bytes>, every: Duration) {
     }
 }
 
-/// Locks; what a panicking holder left behind is whole, since every change here is one call.
+/// Locks, ignoring poison: every change is a single call, so the data is consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
