@@ -1,68 +1,68 @@
-//! Admission of the exchanges of one key: all calls of a key share one rate limit, so they share one gate.
+//! Admits the exchanges of one key, which share one rate limit.
 //!
-//! While no limit is known a burst is staggered a little, so that the first refusals come before everything was
-//! sent. After a refusal the gate is closed for as long as the service asks; then one exchange probes, and the others
-//! follow one by one, at the pace that the service was seen to allow. Refuses to read a clock: `now` is passed in.
+//! While no limit is known, a burst is slightly staggered, so that the first refusals arrive before everything is
+//! sent. After a refusal the gate closes for as long as the service asks; then one exchange probes, and the others
+//! follow one by one at the pace the service has allowed. Reads no clock: `now` is passed in.
 
 use std::time::{Duration, Instant};
 
 use crate::protocol::driver::GateNews;
 use crate::protocol::retry::{Admission, Ask};
 
-/// The longest time for which one answer of a service closes the gate.
+/// Longest time for which one response closes the gate.
 const LONGEST_CLOSURE: Duration = Duration::from_secs(24 * 3600);
-/// The time over which exchanges are counted.
+/// The window in which exchanges are counted.
 const WINDOW: Duration = Duration::from_secs(1);
-/// What was proven is forgotten after this much quiet.
+/// After this long without traffic the known limit is dropped.
 const FORGOTTEN: Duration = Duration::from_secs(60);
-/// At least this many exchanges go at once in a window.
+/// Minimum number of exchanges admitted at once per window.
 const BURST: u32 = 8;
-/// Further ones follow at this distance, until the slowest service would have refused one of them.
+/// Interval between further exchanges, long enough for a slow service to refuse one of them.
 const STAGGER: Duration = Duration::from_millis(5);
-/// So many of them; those behind follow more closely.
+/// Number of exchanges at this interval; later ones follow more closely.
 const STAGGERED: u32 = 32;
 const CLOSE: Duration = Duration::from_millis(1);
-/// The distance of exchanges behind a limit lies in this range.
+/// Range of the interval after a refusal.
 const PACE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// The distance where nothing is known of the limit.
+/// Interval if nothing is known about the limit.
 const FIRST_PACE: Duration = Duration::from_millis(100);
-/// So many exchanges in a row make the distance shorter.
+/// Number of successful exchanges in a row after which the interval shrinks.
 const STREAK: u32 = 10;
-/// A probe that got no reply for this long is given up.
+/// A probe without a reply for this long is abandoned.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Who waits for the probe's reply asks again this often.
+/// How often an exchange that waits for the probe's reply asks again.
 const PROBE_POLL: Duration = Duration::from_millis(250);
-/// Section 6.1: who cannot wait for a closed gate may probe it this often.
+/// How often an exchange that cannot wait for a closed gate may probe it.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
 
-/// The rate limit of one key, as far as it is known.
+/// What is known about the rate limit of one key.
 #[derive(Debug, Default)]
 pub struct Gate {
     window: Option<Window>,
     limit: Option<Limit>,
 }
 
-/// What passed in the current window.
+/// Counts of the current window.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     since: Instant,
     used: u32,
     accepted: u32,
-    /// The most that was accepted in an earlier window.
+    /// The most exchanges accepted in an earlier window.
     proven: u32,
-    /// The last turn that was given, and how many were.
+    /// The last turn given, and the number of turns.
     tail: Instant,
     turns: u32,
 }
 
-/// A limit that the service has shown.
+/// A limit that the service has enforced.
 #[derive(Clone, Copy, Debug)]
 struct Limit {
     opens: Instant,
     pace: Duration,
     /// When the next exchange may go.
     next: Instant,
-    /// The last turn that was given.
+    /// The last turn given.
     tail: Instant,
     probe: Probe,
     last_probe: Instant,
@@ -78,7 +78,7 @@ enum Probe {
 }
 
 impl Gate {
-    /// Decides about one exchange.
+    /// Admits one exchange or makes it wait.
     pub fn admit(&mut self, now: Instant, ask: Ask) -> Admission {
         if self.limit.is_some_and(|limit| limit.is_over(now)) {
             self.limit = None;
@@ -89,7 +89,7 @@ impl Gate {
         }
     }
 
-    /// Learns what came of an exchange.
+    /// Records the outcome of an exchange.
     pub fn news(&mut self, now: Instant, news: GateNews) {
         match news {
             GateNews::Accepted => {
@@ -186,7 +186,7 @@ impl Limit {
         self.turn_for(now, ask)
     }
 
-    /// Gives a turn behind all others; who had one comes again as soon as one may go.
+    /// Gives a turn after all others; an exchange that had one asks again as soon as one may go.
     fn turn_for(&mut self, now: Instant, ask: Ask) -> Admission {
         let probing = matches!(self.probe, Probe::Sent(_)) && now >= self.opens;
         let soonest = if probing { PROBE_POLL } else { PACE.0 };
@@ -194,12 +194,12 @@ impl Limit {
         if ask.turn.is_some() && now >= self.opens {
             return Admission::Wait(earliest - now);
         }
-        // The first turn is the probe's, at the opening itself.
+        // The first turn is the probe's, when the gate opens.
         self.tail = if self.tail < earliest { earliest } else { self.tail + self.pace };
         Admission::Wait(self.tail - now)
     }
 
-    /// Returns whether nothing is left of the limit.
+    /// Returns whether the limit is used up.
     fn accepted(&mut self) -> bool {
         self.streak += 1;
         if matches!(self.probe, Probe::Sent(_)) {
@@ -213,7 +213,7 @@ impl Limit {
         self.pace == PACE.0
     }
 
-    /// A probe that ended without a word is followed by another one.
+    /// Replaces a probe that ended without a reply.
     fn released(&mut self) {
         if matches!(self.probe, Probe::Sent(_)) {
             self.probe = Probe::Due;
@@ -221,7 +221,7 @@ impl Limit {
     }
 
     fn refused(&mut self, opens: Instant) {
-        // What was sent before the gate closed says nothing about the pace.
+        // Exchanges sent before the gate closed say nothing about the pace.
         if self.probe != Probe::Due {
             self.pace = (self.pace * 2).clamp(PACE.0, PACE.1);
             self.opens = opens;

@@ -1,8 +1,7 @@
-//! The only loop: joins a client's [`Port`] to a [`Remote`], with the [`Bridge`] between them.
+//! The event loop: connects a client's [`Port`] and a [`Remote`] through the [`Bridge`].
 //!
-//! Owns the bridge, so there is no lock; every driver runs in a task that reports back on a bounded channel.
-//! Refuses to wait for anyone: a slow call, a slow service or a client that does not read holds up only
-//! what belongs to it.
+//! Owns the bridge, so there is no lock; every driver runs in a task that reports on a bounded channel. Never waits for
+//! a single party: a slow call, a slow service or a client that does not read delays only its own traffic.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
@@ -28,25 +27,25 @@ use crate::remote::{Remote, Report, moment};
 use crate::state::State;
 use crate::trace::Trace;
 
-/// Reports under way from passages to the loop.
+/// Capacity of the channel of reports.
 const REPORTS: usize = 64;
-/// So many of their items are taken in one turn before answers are written.
+/// Maximum items to process before output is written.
 const TURN: usize = 256;
-/// More requests than this, or more bytes in them, and no further line is read for the moment.
+/// Running requests, or bytes in them, at which reading pauses.
 const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
-/// Large results that are written into files at once.
+/// Maximum large results being written to files at once.
 const MOST_SPILLS: usize = 2;
-/// What the farewell to a service may take of the end.
+/// Share of the drain time for ending the service's session.
 const FAREWELL: Duration = Duration::from_millis(300);
-/// What it gets at the least.
+/// Minimum time for ending the service's session.
 const SHORTEST_FAREWELL: Duration = Duration::from_millis(50);
-/// What a client gets of a result that is too large for it.
+/// Size of the excerpt of a too large result, in bytes.
 const HEAD_OF_RESULT: usize = 2_000;
 
-/// How a conversation is to end.
+/// Limits on the end of a conversation.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending {
-    /// How long answers to what was read are still awaited.
+    /// How long to wait for outstanding answers.
     pub drain: Duration,
 }
 
@@ -62,7 +61,7 @@ pub struct Relay<P> {
     from_drivers: mpsc::Receiver<Report>,
     crashes: mpsc::UnboundedSender<Tag>,
     from_crashes: mpsc::UnboundedReceiver<Tag>,
-    /// When the bridge wants to be woken.
+    /// When to wake the bridge.
     alarms: BTreeSet<Instant>,
     drivers: HashMap<Ticket, (Tag, AbortHandle)>,
     spills: tokio::task::JoinSet<(Spilled, Bytes)>,
@@ -73,16 +72,16 @@ pub struct Relay<P> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     Goes,
-    /// The client will say no more.
+    /// Whether the client's input has ended.
     Ends,
-    /// The client has closed its end; what it wrote before is still unread.
+    /// Whether the client has left with some of its input unread.
     HangsUp,
-    /// Nobody takes answers any more.
+    /// Whether the client can no longer be written to.
     Breaks,
 }
 
 impl<P: Port> Relay<P> {
-    /// Joins both sides; nothing is sent yet.
+    /// Connects both sides; sends nothing yet.
     pub fn new(port: P, remote: Arc<Remote>, settings: Settings, ending: Ending) -> Self {
         let (reports, from_drivers) = mpsc::channel(REPORTS);
         let (crashes, from_crashes) = mpsc::unbounded_channel();
@@ -105,24 +104,24 @@ impl<P: Port> Relay<P> {
         }
     }
 
-    /// Writes what passes on the client's side into a trace.
+    /// Records the client's side in a trace.
     #[must_use]
     pub fn traced(mut self, trace: Option<Arc<Trace>>) -> Self {
         self.trace = trace;
         self
     }
 
-    /// Keeps what is learned of the endpoint for later runs.
+    /// Saves what is learned about the endpoint for later runs.
     #[must_use]
     pub fn remembering(mut self, state: Option<State>, endpoint: Arc<Url>) -> Self {
         self.memory = state.map(|state| (state, endpoint));
         self
     }
 
-    /// Runs until the client goes, or until `stop` resolves.
+    /// Runs until the client leaves or `stop` resolves.
     ///
     /// # Errors
-    /// [`Kind::Output`] where the client was there and did not take all its answers in time.
+    /// [`Kind::Output`] if the client was connected but did not read all answers in time.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<()> {
         tokio::pin!(stop);
         loop {
@@ -137,13 +136,13 @@ impl<P: Port> Relay<P> {
         }
     }
 
-    /// Waits for one thing to happen, and does all that follows from it.
+    /// Waits for one event and handles it.
     async fn turn(&mut self, intake: Intake) -> Turn {
         let room = !self.port.is_full();
         let (open, bytes) = self.bridge.open();
         let takes = room && open < MOST_OPEN.0 && bytes < MOST_OPEN.1;
         let intake = if takes { intake } else { Intake::Paused };
-        // In no fixed order: a flood of one kind must not hold up the others.
+        // In random order, so that one kind of event cannot starve the others.
         tokio::select! {
             Some(report) = self.from_drivers.recv(), if room => {
                 let mut taken = self.report(report);
@@ -153,7 +152,7 @@ impl<P: Port> Relay<P> {
                 }
             }
             Some(tag) = self.from_crashes.recv() => {
-                // What it reported before goes first.
+                // Its earlier reports come first.
                 while let Ok(report) = self.from_drivers.try_recv() {
                     self.report(report);
                 }
@@ -183,7 +182,7 @@ impl<P: Port> Relay<P> {
         Turn::Goes
     }
 
-    /// Takes one report; returns how much it was.
+    /// Handles one report; returns its number of items.
     fn report(&mut self, report: Report) -> usize {
         let taken = report.items.len().max(1);
         let moment = moment();
@@ -220,7 +219,7 @@ impl<P: Port> Relay<P> {
         }
     }
 
-    /// Does what the bridge decided, and hands the answers to the client.
+    /// Performs the bridge's effects and delivers the answers.
     fn perform(&mut self) {
         let effects: Vec<Effect> = self.bridge.effects().collect();
         for effect in effects {
@@ -249,19 +248,19 @@ impl<P: Port> Relay<P> {
 
     fn remember(&mut self, wire: WireKind) {
         if let Some((state, endpoint)) = self.memory.clone() {
-            // The end waits for it, as for a farewell: a short run must not forget what it has learned.
+            // The end waits for it, so that a short run saves what it has learned.
             self.farewells.spawn_blocking(move || state.remember_wire(&endpoint, wire));
         }
     }
 
-    /// Writes a large result on another thread; a disk that is slow holds up no other answer.
+    /// Writes a large result to a file on another thread, so that a slow disk delays no other answer.
     fn spill(&mut self, message: Message, to: Spilled) {
         let turns = self.spill_turns.clone();
         self.spills.spawn(async move {
             let _turn = turns.acquire_owned().await;
             let written = message.clone();
             let shorter = tokio::task::spawn_blocking(move || spill(&written)).await;
-            // Where the writing failed in no known way, the answer goes out as it came.
+            // If the writing task failed, the answer is delivered unchanged.
             (to, shorter.unwrap_or_else(|_| message.text().clone()))
         });
     }
@@ -273,13 +272,13 @@ impl<P: Port> Relay<P> {
         self.port.deliver(delivery);
     }
 
-    /// The end: awaits answers and hands them over within the drain, answers the rest with an error, leaves
-    /// the session (STD-7, STD-8).
+    /// Ends the conversation: delivers answers within the drain time, fails the other requests, and ends the session
+    /// (STD-7, STD-8).
     async fn end(mut self, mut turn: Turn, stop: impl Future<Output = ()>) -> Result<()> {
         tokio::pin!(stop);
         let until = Instant::now() + self.ending.drain;
         while turn == Turn::HangsUp || (turn != Turn::Breaks && self.owes_something()) {
-            // What it had said before it hung up is still taken.
+            // Input sent before the client left is still processed.
             let intake = if turn == Turn::HangsUp { Intake::Open } else { Intake::Paused };
             let next = tokio::select! {
                 () = &mut stop => break,
@@ -293,7 +292,7 @@ impl<P: Port> Relay<P> {
         }
         self.bridge.close(moment());
         self.perform();
-        // Many answers and cancellations take their time too: the farewell waits so much less.
+        // The time spent on answers and cancellations counts.
         let last = (until + FAREWELL).max(Instant::now() + SHORTEST_FAREWELL).min(Instant::now() + FAREWELL);
         let broken = self.part(turn == Turn::Breaks, last).await;
         match (self.port.undelivered(), self.spills.len()) {
@@ -308,7 +307,7 @@ impl<P: Port> Relay<P> {
         self.bridge.owes_an_answer() || !self.spills.is_empty() || self.port.undelivered() > 0
     }
 
-    /// Gives the farewells and the last answers a moment; returns whether the client's end is broken.
+    /// Waits briefly for the session's end and the last answers; returns whether the client is unreachable.
     async fn part(&mut self, mut broken: bool, last: Instant) -> bool {
         let mut parting: Vec<_> = self.drivers.drain().map(|(_, (_, handle))| handle).collect();
         while Instant::now() < last {
@@ -332,7 +331,7 @@ impl<P: Port> Relay<P> {
     }
 }
 
-/// Sleeps until the first of these instants; returns the present one.
+/// Sleeps until the earliest of these instants; returns the current time.
 async fn first_of(alarms: &BTreeSet<Instant>) -> Instant {
     match alarms.first() {
         Some(at) => tokio::time::sleep_until(*at).await,
@@ -341,7 +340,7 @@ async fn first_of(alarms: &BTreeSet<Instant>) -> Instant {
     Instant::now()
 }
 
-/// Reports a task that panics, so that its request is answered all the same.
+/// Reports a task that panics, so that its request is answered.
 struct Guard {
     tag: Tag,
     crashes: mpsc::UnboundedSender<Tag>,
@@ -365,7 +364,7 @@ fn undelivered(bytes: usize) -> Error {
     Error::new(Kind::Output, why).hint("allow more time with --drain")
 }
 
-/// Keeps a result that is too large in a file of the user, and tells the client its head and its place.
+/// Writes a too large result to a private file, and tells the client its beginning and its path.
 fn spill(message: &Message) -> Bytes {
     let (Some(id), Some(result)) = (message.id(), message.result_text()) else {
         return message.text().clone();

@@ -14,10 +14,10 @@ use crate::error::{Error, Kind, Result};
 use crate::service::parse;
 
 const BOM: char = '\u{feff}';
-/// `profiles.NAME`: what gets a header of its own.
+/// Depth of `profiles.NAME`, which gets its own table header.
 const PROFILE_DEPTH: usize = 2;
 
-/// A configuration as text.
+/// The text of a configuration.
 #[derive(Clone, Debug)]
 pub struct Document {
     path: PathBuf,
@@ -25,26 +25,26 @@ pub struct Document {
     has_bom: bool,
 }
 
-/// A part of the text, and what comes in its place.
+/// A byte range and its replacement.
 type Splice = (Range<usize>, String);
 
-/// What stands at a path.
+/// What a path refers to.
 enum Found<'a> {
-    /// A value on lines of its own: where the key begins, and the value.
+    /// A value on its own lines: start of the key, and range of the value.
     Value(usize, Range<usize>),
     /// A table, with headers or with dotted keys.
     Table(&'a Table),
-    /// The path leads into this inline table, so many names deep.
+    /// A path into this inline table, which is at this depth.
     Inline(Range<usize>, usize),
-    /// It ends in this table, so many names deep; `header` names deep its lines begin.
+    /// Nothing: the path ends in this table at `depth`; the table's header is at depth `header`.
     Missing { table: &'a Table, depth: usize, header: usize },
 }
 
 impl Document {
-    /// Reads a text; `path` is for the errors only.
+    /// Parses a text; `path` is for errors only.
     ///
     /// # Errors
-    /// [`Kind::Config`] with the line of what is no TOML.
+    /// [`Kind::Config`] with the line of a syntax error.
     pub fn read(text: &str, path: &Path) -> Result<Self> {
         let bare = text.strip_prefix(BOM);
         let document =
@@ -59,7 +59,7 @@ impl Document {
         format!("{bom}{}", self.text)
     }
 
-    /// Returns the names that stand at a path.
+    /// Returns the keys of the table at a path.
     pub fn names(&self, path: &[&str]) -> Vec<String> {
         let says = self.says().unwrap_or_default();
         let (first, rest) = path.split_first().unwrap_or((&"", &[]));
@@ -68,10 +68,10 @@ impl Document {
         names.unwrap_or_default()
     }
 
-    /// Sets a value, whether it is there or not.
+    /// Sets or adds a value.
     ///
     /// # Errors
-    /// [`Kind::Config`] where the text is written in a way that cannot be edited.
+    /// [`Kind::Config`] if the text has a form that cannot be edited.
     pub fn set(&mut self, path: &[&str], value: Value) -> Result<()> {
         let parsed = toml_edit::Document::parse(self.text.as_str()).map_err(|_| self.refused(path))?;
         let splice = match find(parsed.as_table(), path).ok_or_else(|| self.refused(path))? {
@@ -93,10 +93,10 @@ impl Document {
         self.replace(vec![splice], path, Some(&value))
     }
 
-    /// Takes a value or a whole table out, if it is there.
+    /// Removes a value or a table, if it exists.
     ///
     /// # Errors
-    /// [`Kind::Config`] where the text is written in a way that cannot be edited.
+    /// [`Kind::Config`] if the text has a form that cannot be edited.
     pub fn unset(&mut self, path: &[&str]) -> Result<()> {
         let parsed = toml_edit::Document::parse(self.text.as_str()).map_err(|_| self.refused(path))?;
         let splices = match find(parsed.as_table(), path).ok_or_else(|| self.refused(path))? {
@@ -112,7 +112,7 @@ impl Document {
         self.replace(splices, path, None)
     }
 
-    /// Puts the splices in, and looks whether the text says what it should.
+    /// Applies the splices and checks that the result parses to the requested values.
     fn replace(&mut self, mut splices: Vec<Splice>, path: &[&str], value: Option<&Value>) -> Result<()> {
         let mut wanted = self.says()?;
         match value {
@@ -123,7 +123,7 @@ impl Document {
         splices.sort_by_key(|(at, _)| at.start);
         let mut done = 0;
         for (at, text) in splices {
-            // Two tables that go may share the blank line between them.
+            // Two removed tables may share the blank line between them.
             edited.text.push_str(self.text.get(done..at.start).unwrap_or_default());
             edited.text.push_str(&text);
             done = at.end.max(done);
@@ -148,11 +148,11 @@ impl Document {
 
     fn refused(&self, path: &[&str]) -> Error {
         let shown = self.path.display();
-        let why = format!("{} stands in {shown} in a way that cannot be edited from here", path.join("."));
-        Error::new(Kind::Config, why).hint("change it in the file itself; nothing in it was changed")
+        let why = format!("{} in {shown} has a form that cannot be edited from here", path.join("."));
+        Error::new(Kind::Config, why).hint("edit the file by hand; it was not changed")
     }
 
-    /// Returns how lines end here.
+    /// Returns the document's line end.
     fn newline(&self) -> &'static str {
         match self.text.split_once('\n') {
             Some((first, _)) if first.ends_with('\r') => "\r\n",
@@ -164,12 +164,12 @@ impl Document {
         self.text[..at].rfind('\n').map_or(0, |line| line + 1)
     }
 
-    /// Returns where the next line begins.
+    /// Returns the start of the next line.
     fn line_end(&self, at: usize) -> usize {
         self.text[at..].find('\n').map_or(self.text.len(), |line| at + line + 1)
     }
 
-    /// Returns the line above, and where it begins.
+    /// Returns the start and the text of the line above.
     fn line_above(&self, start: usize) -> Option<(usize, &str)> {
         let above = self.line_start(start.checked_sub(1)?);
         Some((above, self.text[above..start].trim()))
@@ -179,7 +179,7 @@ impl Document {
         start < self.text.len() && self.text[start..self.line_end(start)].trim().is_empty()
     }
 
-    /// A new line below the one of this byte.
+    /// Inserts a line below the one at this byte.
     fn below(&self, at: usize, line: &str) -> Splice {
         let (end, newline) = (self.line_end(at), self.newline());
         let line = match self.text[..end].ends_with('\n') {
@@ -189,7 +189,7 @@ impl Document {
         (end..end, line)
     }
 
-    /// A new line before all tables: below the comment with which the file begins.
+    /// Inserts a line before all tables, below the comment at the start of the file.
     fn at_the_top(&self, line: &str) -> Splice {
         let newline = self.newline();
         let mut at = 0;
@@ -201,7 +201,7 @@ impl Document {
         (at..at, format!("{line}{newline}{gap}"))
     }
 
-    /// A new table at the end.
+    /// Appends a table.
     fn appended(&self, path: &[&str], line: &str) -> Splice {
         let (end, newline) = (self.text.len(), self.newline());
         let gap = match (self.text.is_empty(), self.text.ends_with('\n')) {
@@ -212,7 +212,7 @@ impl Document {
         (end..end, format!("{gap}[{}]{newline}{line}{newline}", key(path)))
     }
 
-    /// The lines of one value taken out; two blank lines do not meet where they were.
+    /// Removes the lines of a value, and one of two blank lines that would meet.
     fn without_lines(&self, at: Range<usize>) -> Splice {
         let (start, end) = (self.line_start(at.start), self.line_end(at.end));
         let blank_above = self.line_above(start).is_none_or(|(_, above)| above.is_empty());
@@ -220,8 +220,8 @@ impl Document {
         (start..end, String::new())
     }
 
-    /// A table and those below it taken out, with the comment that stands directly above its header; not with
-    /// one that ends what is above, or with which the file begins.
+    /// Removes a table, its subtables and the comment directly above its header, but not a comment that belongs to the
+    /// table above or to the start of the file.
     fn without_table(&self, table: &Table, splices: &mut Vec<Splice>) {
         let header = header_of(table);
         if let Some(header) = &header {
@@ -257,7 +257,7 @@ impl Document {
         }
     }
 
-    /// An inline table with a value set or taken out.
+    /// Sets or removes a value in an inline table.
     fn inline(&self, at: Range<usize>, path: &[&str], value: Option<&Value>) -> Splice {
         let snippet = &self.text[at.clone()];
         let mut holder: DocumentMut = format!("x = {snippet}").parse().unwrap_or_default();
@@ -296,12 +296,12 @@ fn find<'a>(root: &'a Table, path: &[&str]) -> Option<Found<'a>> {
     Some(Found::Table(table))
 }
 
-/// Returns where the `[header]` of a table stands, if it has one.
+/// Returns the range of a table's `[header]`, if it has one.
 fn header_of(table: &Table) -> Option<Range<usize>> {
     table.span().filter(|_| !table.is_dotted() && !table.is_implicit())
 }
 
-/// Returns where the lines of a table end that stand below its own header.
+/// Returns the end of a table's lines below its own header.
 fn own_end(table: &Table) -> Option<usize> {
     let end = |item: &Item| match item {
         Item::Value(value) => value.span().map(|span| span.end),
@@ -319,7 +319,7 @@ fn line(path: &[&str], value: &Value) -> String {
     format!("{} = {}", key(path), value.to_string().trim())
 }
 
-/// Sets or takes out, and keeps the space before the closing brace.
+/// Sets or removes a value, keeping the space before the closing brace.
 fn edit_inline(table: &mut InlineTable, path: &[&str], value: Option<&Value>) {
     let Some((name, rest)) = path.split_first() else { return };
     if let Some(inner) = table.get_mut(name) {
@@ -355,7 +355,7 @@ fn edit_inline(table: &mut InlineTable, path: &[&str], value: Option<&Value>) {
     }
 }
 
-/// Sets a value in what a text says.
+/// Sets a value in a parsed document.
 fn put(table: &mut toml::Table, path: &[&str], value: &Value) {
     let Some((name, rest)) = path.split_first() else { return };
     if rest.is_empty() {
@@ -369,7 +369,7 @@ fn put(table: &mut toml::Table, path: &[&str], value: &Value) {
     }
 }
 
-/// Takes a value out of what a text says.
+/// Removes a value from a parsed document.
 fn take(table: &mut toml::Table, path: &[&str]) {
     match path {
         [] => {}
@@ -382,7 +382,7 @@ fn take(table: &mut toml::Table, path: &[&str]) {
     }
 }
 
-/// Leaves empty tables out: whether one is there may depend on how its last value was written.
+/// Removes empty tables: whether one exists can depend on how its last value was written.
 fn bare(table: toml::Table) -> toml::Table {
     let inner = |(name, value)| match value {
         toml::Value::Table(table) => (name, toml::Value::Table(bare(table))),

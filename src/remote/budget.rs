@@ -1,8 +1,8 @@
-//! The memory that large answers may hold at once.
+//! Bounds the memory of large responses.
 //!
-//! An answer is read whole before it is handed on, so many at a time, or a client that does not read,
-//! could fill the memory. Past the limit only one answer grows at a time, and the next one not before the
-//! client has taken it; it can always be finished, so nothing gets stuck. Refuses to count small ones.
+//! A response is read completely before it is delivered, so many at once, or a client that does not read, could
+//! exhaust memory. Over the limit only one response grows at a time; the next one waits until the client has read it.
+//! One can always be finished, so there is no deadlock. Small responses are not counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,11 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Answers below this size are not counted.
+/// Smaller responses are not counted.
 const SMALL: usize = 64 * 1024;
-/// Past this many bytes in large answers, one grows at a time.
+/// Total bytes of large responses over which only one grows at a time.
 const LIMIT: usize = 32 * 1024 * 1024;
-/// An answer of which nothing comes for this long gives its turn to the next one.
+/// A response that stalls for this long gives up its turn.
 const STALL: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Default for Budget {
     }
 }
 
-/// What one answer holds of the budget.
+/// One response's share of the budget.
 #[derive(Debug)]
 pub(super) struct Lease {
     budget: Arc<Budget>,
@@ -43,22 +43,22 @@ impl Lease {
         Self { budget: budget.clone(), bytes: 0, turn: None }
     }
 
-    /// Holds this many bytes from now on, and waits until there may be more of them.
+    /// Reserves this many bytes, waiting until they are available.
     pub async fn grow(&mut self, bytes: usize) {
         self.hold(bytes);
         if self.bytes == 0 || self.turn.is_some() || !self.budget.is_used_up() {
             return;
         }
         if let Ok(turn) = self.budget.turn.clone().acquire_owned().await {
-            // Where there is room again, the next in the queue need not wait either.
+            // If there is room again, the next in the queue need not wait.
             self.turn = self.budget.is_used_up().then_some(turn);
         }
     }
 
-    /// Waits until an answer that announces this many bytes may begin.
+    /// Waits until a response of this announced size may start.
     pub async fn begin(&mut self, announced: usize) {
         if announced >= SMALL && self.budget.is_used_up() {
-            // Nothing is held meanwhile: the connection itself stands still.
+            // No memory is held meanwhile; the connection is not read.
             let turn = self.budget.turn.clone().acquire_owned().await.ok();
             self.turn = turn.filter(|_| self.budget.is_used_up());
         }
@@ -75,7 +75,7 @@ impl Lease {
         }
     }
 
-    /// Waits for a part of an answer; one that stalls holds up no other large answer.
+    /// Waits for a part of a response; a stalled one does not block others.
     pub async fn part<T>(&mut self, part: impl Future<Output = T>) -> T {
         tokio::pin!(part);
         if self.turn.is_some() {
@@ -87,7 +87,7 @@ impl Lease {
         part.await
     }
 
-    /// Ties budget and turn to the bytes themselves: both are given back when the last slice of them is gone.
+    /// Attaches the share to the bytes: it is returned when their last slice is dropped.
     pub fn take(&mut self, bytes: Bytes) -> Bytes {
         if bytes.len() < SMALL {
             return bytes;

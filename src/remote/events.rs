@@ -1,8 +1,8 @@
-//! Events from the bytes of a reply: the guard cuts whole blocks, eventsource-stream reads their fields.
+//! Parses the events of a response: the guard splits blocks, eventsource-stream parses their fields.
 //!
-//! The crate is fed complete blocks only, one at a time, and never the beginning of a stream: so a hostile
-//! chunk, byte-order mark or byte cannot reach its weak spots. Refuses to hand it large blocks, of which it
-//! would hold three copies: past [`LARGE`] the guard reads the fields itself, without a copy.
+//! The crate gets one complete block at a time and never the start of a stream, because it panics on a byte-order
+//! mark and its time is quadratic in unfinished lines. Blocks over [`LARGE`] are parsed by the guard, without the
+//! crate's three copies.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,14 +18,14 @@ use crate::protocol::sse::{Block, Event, Guard, TooLong};
 
 const LARGE: usize = 64 * 1024;
 
-/// Reads the events of one reply.
+/// Parses the events of one response.
 pub(super) struct Events {
     guard: Guard,
     slot: Slot,
     fields: EventStream<Slot>,
 }
 
-/// Where the next block is laid for the crate to take.
+/// The next block for the crate.
 #[derive(Clone, Default)]
 struct Slot(Arc<Mutex<Option<Bytes>>>);
 
@@ -51,7 +51,7 @@ impl Events {
         let slot = Slot::default();
         let mut events =
             Self { guard: Guard::new(MAX_MESSAGE), fields: EventStream::new(slot.clone()), slot };
-        // A comment first: past the beginning the crate looks for no byte-order mark, on which it panics.
+        // A comment comes first: the crate checks for a byte-order mark, on which it panics, only at the start.
         events.slot.lay(Bytes::from_static(b":\n\n"));
         let _ = events.poll();
         events
@@ -61,15 +61,15 @@ impl Events {
         self.guard.push(chunk);
     }
 
-    /// Returns how many bytes wait for the end of their event.
+    /// Returns the number of buffered bytes of an unfinished event.
     pub fn held(&self) -> usize {
         self.guard.held()
     }
 
-    /// Returns the next whole event.
+    /// Returns the next complete event.
     ///
     /// # Errors
-    /// [`TooLong`] when an event has passed the limit.
+    /// [`TooLong`] if an event exceeds the limit.
     pub fn next_event(&mut self) -> Result<Option<Event>, TooLong> {
         Ok(self.guard.next_block()?.map(|block| self.read(block)))
     }

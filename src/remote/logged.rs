@@ -1,6 +1,6 @@
-//! What the log says of an exchange: one line at `-v`, headers and sizes at `-vv`.
+//! Logs exchanges: one line each at `-v`, headers and sizes at `-vv`.
 //!
-//! Refuses queries, and values of headers that could hold a secret.
+//! Leaves out queries, and values of headers that could be secret.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use http::HeaderMap;
 use crate::protocol::driver::Pause;
 use crate::protocol::http::{HttpCall, origin_and_path};
 
-/// Waits for a rate limit are logged under this name.
+/// Log target of waits for a rate limit.
 pub const LIMITED: &str = "asistry::limited";
-/// Headers whose values are shown; each other one is masked.
+/// Headers whose values are logged; others are masked.
 const SHOWN: &[&str] = &[
     "accept",
     "content-length",
@@ -24,7 +24,7 @@ const SHOWN: &[&str] = &[
     "user-agent",
 ];
 
-/// One exchange under way.
+/// A running exchange.
 pub(super) struct Exchange {
     method: http::Method,
     place: String,
@@ -33,7 +33,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Begins the line of an exchange; returns `None` where nobody reads it.
+    /// Starts an exchange's line; `None` if it would not be logged.
     pub fn begin(call: &HttpCall, attempt: u32, mask: impl Fn(&str) -> String) -> Option<Self> {
         if !tracing::enabled!(tracing::Level::INFO) {
             return None;
@@ -43,7 +43,7 @@ impl Exchange {
         Some(Self { method: call.method.clone(), place, attempt, begun: Instant::now() })
     }
 
-    /// Writes the line: `came` is the status, or what went wrong.
+    /// Writes the line: `came` is the status or the error.
     pub fn end(self, came: &str, headers: Option<&HeaderMap>) {
         let Self { method, place, attempt, begun } = self;
         tracing::info!("{method} {place} {came} {} ms, attempt {attempt}", begun.elapsed().as_millis());
@@ -53,7 +53,7 @@ impl Exchange {
     }
 }
 
-/// Says why nothing is sent for a while.
+/// Logs a wait.
 pub(super) fn waits(wait: Duration, why: Pause) {
     if why == Pause::RateLimit {
         return tracing::info!(target: LIMITED, "waits {} ms: {why}", wait.as_millis());

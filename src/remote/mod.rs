@@ -1,7 +1,6 @@
 //! Runs drivers: signs, sends, waits, reads, and reports back.
 //!
-//! Refuses to decide: [`Driver`] says what comes next. Owns what all calls of a key share: the gate, the HTTP client,
-//! the memory for large answers.
+//! [`Driver`] makes all decisions. Owns what all requests of a key share: the gate, the HTTP client, the memory budget.
 
 mod budget;
 mod events;
@@ -32,33 +31,33 @@ use crate::trace::Trace;
 use budget::{Budget, Lease};
 use events::Events;
 
-/// A driver that waits for nothing is looked at this often.
+/// How often to poll a driver that waits for nothing.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
-/// At most this many items in one report.
+/// Maximum items in one report.
 const MOST_ITEMS: usize = 64;
-/// LEG-12: the longest time for the farewell to a session.
+/// Time limit for ending a session (LEG-12).
 const FAREWELL: Duration = Duration::from_secs(1);
-/// No failing reply is read further than this.
+/// Maximum bytes to read of an error response.
 const LONGEST_REFUSAL: usize = 1 << 20;
-/// At most this many connections at once.
+/// Maximum connections at once.
 const MOST_CONNECTIONS: usize = 16_384;
-/// So many descriptors are left for files and names, where there are enough.
+/// Number of descriptors to leave for files and DNS.
 const SPARE: usize = 64;
 
-/// What came of a driver so far.
+/// A driver's report.
 #[derive(Debug)]
 pub struct Report {
-    /// Which driver.
+    /// The driver.
     pub tag: Tag,
-    /// What came out of the reply, in order.
+    /// Items of the response, in order.
     pub items: Vec<Item>,
-    /// It waits this much longer for a rate limit.
+    /// It waits this long for a rate limit.
     pub waiting: Option<Duration>,
     /// It has ended.
     pub ended: Option<Ended>,
 }
 
-/// A service, as far as IO goes.
+/// Performs the IO with one service.
 #[derive(Debug)]
 pub struct Remote {
     net: Net,
@@ -66,30 +65,30 @@ pub struct Remote {
     gate: Arc<Mutex<Gate>>,
     budget: Arc<Budget>,
     slots: Semaphore,
-    /// One fewer than the slots: standalone streams leave the last one to the calls.
+    /// One fewer than the slots, so that standalone streams leave one for requests.
     streams: Semaphore,
-    /// When the stream on which the answers of HTTP+SSE come was last heard.
+    /// When the HTTP+SSE stream last received bytes.
     heard: Mutex<Instant>,
     trace: Option<Arc<Trace>>,
 }
 
-/// What allows a connection: a slot, and for a standalone stream one of those that streams may have.
+/// Permission for a connection: a slot, and for a standalone stream one of the streams' slots.
 type Slot<'a> = (SemaphorePermit<'a>, Option<SemaphorePermit<'a>>);
 
-/// One driver under way, and where its reports go.
+/// A running driver and the channel of its reports.
 struct Flight<'a> {
     tag: Tag,
     /// Boxed: a task is moved several times before it runs.
     driver: Box<Driver>,
-    /// With which credential the last exchange was signed.
+    /// The credential that signed the last exchange.
     signed: Signed,
     reports: &'a mpsc::Sender<Report>,
-    /// How many exchanges were made.
+    /// The number of exchanges made.
     exchanges: u32,
 }
 
 impl Remote {
-    /// Makes the remote side of one profile; nothing is opened yet.
+    /// Prepares the remote side of one profile; opens nothing yet.
     pub fn new(net: Net, authorizer: Authorizer, trace: Option<Arc<Trace>>) -> Self {
         let authorizer = Arc::new(authorizer);
         if let Some(trace) = &trace {
@@ -108,22 +107,22 @@ impl Remote {
         }
     }
 
-    /// Gets credential and HTTP client ready before the first message needs them.
+    /// Prepares credential and HTTP client before the first message.
     ///
     /// # Errors
-    /// The credential's: what the first message would fail with.
+    /// Those of [`Authorizer::ready`].
     pub async fn warm_up(&self) -> Result<()> {
         let client = async { drop(self.net.client().await) };
         let (ready, ()) = tokio::join!(self.authorizer.ready(), client);
         ready
     }
 
-    /// Returns where the key came from, once it was looked for.
+    /// Returns the source of the key, once it has been looked up.
     pub fn key_source(&self) -> Option<KeySource> {
         self.authorizer.key_source()
     }
 
-    /// Returns what tells the credential from others, and does not give it away.
+    /// Returns a hash that identifies the credential.
     ///
     /// # Errors
     /// The credential's.
@@ -131,7 +130,7 @@ impl Remote {
         self.authorizer.identity().await
     }
 
-    /// Takes the credential out of a text that repeats it.
+    /// Masks the credential in a text.
     pub fn without_secrets(&self, text: Bytes) -> Bytes {
         self.authorizer.without_secrets(text)
     }
@@ -141,12 +140,12 @@ impl Remote {
         String::from_utf8_lossy(&clean).into_owned()
     }
 
-    /// Returns what of the credential a text repeats.
+    /// Returns the secrets that occur in a text.
     pub fn repeated_in(&self, text: &[u8]) -> Vec<String> {
         self.authorizer.repeated_in(text)
     }
 
-    /// Runs one driver to its end; everything it brings goes to `reports`.
+    /// Runs one driver to its end and sends its reports.
     pub async fn run(&self, tag: Tag, driver: Box<Driver>, reports: mpsc::Sender<Report>) {
         let mut flight = Flight { tag, driver, signed: Signed::default(), reports: &reports, exchanges: 0 };
         let outcome = match self.drive(&mut flight).await {
@@ -160,7 +159,7 @@ impl Remote {
         flight.report(Some(ended)).await;
     }
 
-    /// Makes the last call of a session, and does not mind its answer.
+    /// Sends the last request of a session and ignores the response.
     pub async fn farewell(&self, mut call: HttpCall) {
         if self.authorizer.sign(&mut call).await.is_ok()
             && let Ok(client) = self.net.client().await
@@ -213,7 +212,7 @@ impl Remote {
         }
     }
 
-    /// Waits for a connection to be free; `among` is what else limits it.
+    /// Waits for a free connection; `among` is an additional limit.
     async fn slot<'a>(&'a self, among: Option<&'a Semaphore>) -> Option<Slot<'a>> {
         let one_of_them = match among {
             Some(among) => Some(among.acquire().await.ok()?),
@@ -232,7 +231,7 @@ impl Remote {
                 flight.report(None).await;
             }
             tokio::time::sleep_until(wake_of(&flight.driver)).await;
-            // The answers of HTTP+SSE come on one stream: what is heard there counts for all.
+            // All responses of HTTP+SSE come on one stream, so any bytes on it reset the silence.
             flight.driver.heard(*self.heard.lock().unwrap_or_else(PoisonError::into_inner));
             if let Some(next) = flight.driver.tick(moment()) {
                 return next;
@@ -367,7 +366,7 @@ impl Remote {
             }
         };
         let body = if body.is_empty() { whole } else { lease.take(Bytes::from(body)) };
-        // What is no message may be quoted in an error.
+        // Text that is not a message may be quoted in an error.
         let quoted = failing || !matches!(body.first(), Some(b'{' | b'['));
         let body = if quoted { self.authorizer.without_secrets(body) } else { body };
         self.trace_body(flight.tag, &body);
@@ -375,7 +374,7 @@ impl Remote {
     }
 }
 
-/// An exchange that the gate has let go; the gate hears of its end, also where its task is dropped.
+/// An admitted exchange; reports its end to the gate, even if its task is dropped.
 struct Going<'a> {
     remote: &'a Remote,
     goes: bool,
@@ -401,8 +400,8 @@ impl Drop for Going<'_> {
 
 impl Flight<'_> {
     async fn report(&mut self, ended: Option<Ended>) {
-        // No receiver: then nobody is interested. Until there is room the items stay in the driver, so that a wait
-        // that is cut short loses none.
+        // Without a receiver the report is dropped. Items stay in the driver until there is room, so that a
+        // cancelled wait loses none.
         if let Ok(room) = self.reports.reserve().await {
             let items = self.driver.take_items();
             room.send(Report { tag: self.tag, items, waiting: self.driver.take_waiting(), ended });
@@ -410,16 +409,16 @@ impl Flight<'_> {
     }
 }
 
-/// Waits for a part of the exchange, or until the driver wants something else.
+/// Waits for a part of the exchange, or until the driver must act.
 async fn until_wake<T>(driver: &mut Driver, part: impl Future<Output = T>) -> std::result::Result<T, Next> {
-    // What comes without a pause must not hold up a time that has come.
+    // Steady input must not delay a deadline.
     if driver.wake().is_some_and(|at| at <= Instant::now())
         && let Some(next) = driver.tick(moment())
     {
         return Err(next);
     }
     tokio::pin!(part);
-    // One turn before a timer is set: mostly more is there already.
+    // Polls once before setting a timer: usually more input is ready.
     tokio::select! {
         biased;
         value = &mut part => return Ok(value),
@@ -438,7 +437,7 @@ async fn until_wake<T>(driver: &mut Driver, part: impl Future<Output = T>) -> st
     }
 }
 
-/// Returns when the driver wants to be woken; a day from now where it does not.
+/// Returns when to wake the driver; in a day if it does not say.
 fn wake_of(driver: &Driver) -> tokio::time::Instant {
     driver.wake().map_or_else(|| tokio::time::Instant::now() + NEVER, tokio::time::Instant::from_std)
 }
@@ -448,7 +447,7 @@ fn push_on_one_line(body: &mut Vec<u8>, chunk: &[u8]) {
     let start = body.len();
     body.extend_from_slice(chunk);
     for byte in &mut body[start..] {
-        // Every byte is written, changed or not: so many are done at once.
+        // Writes every byte unconditionally, so that the loop is vectorized.
         *byte = if matches!(*byte, b'\n' | b'\r') { b' ' } else { *byte };
     }
 }
@@ -462,12 +461,12 @@ fn request(call: HttpCall) -> reqwest::Request {
     request
 }
 
-/// Returns the present instant, with a random number.
+/// Returns the current instant and a random number.
 pub fn moment() -> Moment {
     Moment { now: Instant::now(), wall: SystemTime::now(), random: fastrand::f64() }
 }
 
-/// Each exchange over HTTP/1 needs a connection: a few descriptors are left for everything else.
+/// Returns the number of connections: one per HTTP/1 exchange, leaving a few descriptors.
 fn most_connections() -> usize {
     let free = descriptors::free();
     (free - SPARE.min(free / 2)).clamp(1, MOST_CONNECTIONS)

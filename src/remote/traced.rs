@@ -1,6 +1,6 @@
-//! What of an exchange goes into a trace: the call above the signing step, the reply as it came.
+//! Records an exchange in a trace: the request before signing, the response as received.
 //!
-//! Refuses session ids: whoever knows one can speak in the session.
+//! Leaves out session ids, which would let a reader take over the session.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use crate::protocol::effect::Tag;
 use crate::protocol::http::{Head, HttpCall};
 use crate::protocol::sse::Event;
 
-/// Headers that mean something when a trace is replayed.
+/// Headers that matter for a replay.
 const SHOWN: &[&str] = &["content-type", "retry-after", "location"];
 
 impl Remote {
@@ -47,7 +47,7 @@ impl Remote {
         field("id", event.id.clone());
         field("retry", event.retry.map(|retry| retry.as_millis().to_string()));
         field("name", Some(event.name.clone()));
-        // The endpoint of HTTP+SSE holds the session id (SSE-2).
+        // The endpoint event of HTTP+SSE contains the session id (SSE-2).
         let endpoint = (event.name == "endpoint").then(|| String::from_utf8_lossy(&event.data));
         let shown = endpoint.as_deref().map(without_query);
         self.trace_reply(tag, &what, shown.as_deref().map_or(&event.data[..], str::as_bytes));
@@ -64,7 +64,7 @@ impl Remote {
     }
 }
 
-/// Masks the query of an address, which may hold a session id or a token.
+/// Masks the query of a URL, which may contain a session id or a token.
 fn without_query(address: &str) -> String {
     match address.split_once('?') {
         Some((path, _)) => format!("{path}?MASKED"),
