@@ -189,8 +189,8 @@ impl<P: Port> Relay<P> {
         for item in report.items {
             self.bridge.item(report.tag, item, moment);
         }
-        if let Some(remaining) = report.waiting {
-            self.bridge.waiting(report.tag, remaining, moment);
+        if let Some(wait) = report.waiting {
+            self.bridge.waiting(report.tag, wait, moment);
         }
         if let Some(ended) = report.ended {
             self.forget(report.tag);

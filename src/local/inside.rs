@@ -18,7 +18,7 @@ pub struct Inside {
 /// The client's end; dropping it ends the conversation.
 #[derive(Debug)]
 pub struct Client {
-    to_relay: mpsc::UnboundedSender<Bytes>,
+    to_relay: Option<mpsc::UnboundedSender<Bytes>>,
     from_relay: mpsc::UnboundedReceiver<Delivery>,
 }
 
@@ -26,13 +26,20 @@ pub struct Client {
 pub fn pair() -> (Inside, Client) {
     let (to_relay, from_client) = mpsc::unbounded_channel();
     let (to_client, from_relay) = mpsc::unbounded_channel();
-    (Inside { from_client, to_client }, Client { to_relay, from_relay })
+    (Inside { from_client, to_client }, Client { to_relay: Some(to_relay), from_relay })
 }
 
 impl Client {
     /// Sends one line.
     pub fn say(&self, line: impl Into<Bytes>) {
-        let _ = self.to_relay.send(line.into());
+        if let Some(to_relay) = &self.to_relay {
+            let _ = to_relay.send(line.into());
+        }
+    }
+
+    /// Says nothing more; what is still owed is heard.
+    pub fn hang_up(&mut self) {
+        self.to_relay = None;
     }
 
     /// Waits for the next delivery; `None` when the relay has ended.

@@ -9,7 +9,6 @@
 //! | modern | part 5 | `client/modern` to `upstream/modern`, the text as it came |
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -18,7 +17,7 @@ use crate::protocol::Moment;
 use crate::protocol::client::{Asked, Client, Said, ToolsPage};
 use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Spilled, Tag, UpstreamKind};
-use crate::protocol::request::{Class, Promise};
+use crate::protocol::request::{Class, Promise, Wait};
 use crate::protocol::revision::Era;
 use crate::protocol::settings::Settings;
 use crate::protocol::upstream::legacy::Legacy;
@@ -91,9 +90,9 @@ impl Bridge {
         self.settle(moment);
     }
 
-    /// The driver of this tag waits this much longer for a rate limit.
-    pub fn waiting(&mut self, tag: Tag, remaining: Duration, moment: Moment) {
-        self.upstream(tag.ticket.upstream).waits(tag, remaining);
+    /// The driver of this tag waits for a rate limit.
+    pub fn waiting(&mut self, tag: Tag, wait: Wait, moment: Moment) {
+        self.upstream(tag.ticket.upstream).waits(tag, wait, moment);
         self.settle(moment);
     }
 

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::Remedy;
+use crate::error::{Executed, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::retry::{RetryPolicy, Verdict};
 
@@ -89,6 +89,15 @@ impl Promise {
     fn outlasts(&self, now: Instant, wait: Duration) -> bool {
         self.deadline.is_some_and(|(at, _)| now + wait >= at)
     }
+}
+
+/// A wait for a rate limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// How much longer.
+    pub remaining: Duration,
+    /// Whether anything that was sent before it may have run.
+    pub executed: Executed,
 }
 
 /// What may be done about a message that may have run (section 6.3).

@@ -25,6 +25,7 @@ use crate::protocol::Moment;
 use crate::protocol::driver::{Again, Body, Driver, GateNews, Item, Next, Outcome, Purpose, Reach};
 use crate::protocol::effect::{Ended, Tag};
 use crate::protocol::http::{Head, HttpCall};
+use crate::protocol::request::Wait;
 use crate::protocol::retry::Admission;
 use crate::trace::Trace;
 
@@ -52,7 +53,7 @@ pub struct Report {
     /// Items of the response, in order.
     pub items: Vec<Item>,
     /// It waits this long for a rate limit.
-    pub waiting: Option<Duration>,
+    pub waiting: Option<Wait>,
     /// It has ended.
     pub ended: Option<Ended>,
 }

@@ -86,7 +86,9 @@ pub fn answered(message: &Message, origin: &Origin) -> Result<String> {
 fn told(status: Option<u16>, code: i64, message: &str) -> Error {
     let (kind, remedy) = match (status, code) {
         (Some(401), _) | (None, REJECTED) => (Kind::AuthDenied, Some(Remedy::ReplaceKey)),
-        (Some(429), _) | (None, LIMITED) => (Kind::RateLimited, Some(Remedy::AllowWait(LONG_WAIT))),
+        (Some(429), _) => (Kind::RateLimited, Some(Remedy::AllowWait(LONG_WAIT))),
+        // It may have run: nothing is to be sent again, however long the wait.
+        (None, LIMITED) => (Kind::RateLimited, None),
         _ => (Kind::ServiceError, None),
     };
     let told = match status {

@@ -158,10 +158,14 @@ impl Conversation {
     ) -> Result<String> {
         let id = self.say(method, params);
         loop {
-            let (message, origin) = self.hear().await.map_err(|error| match error.kind() {
-                Kind::Timeout if method != "tools/call" => error.without_execution_doubt(),
-                _ => error,
-            })?;
+            let (message, origin) = match self.hear().await {
+                Ok(heard) => heard,
+                Err(error) if method != "tools/call" => return Err(error.without_execution_doubt()),
+                Err(error) if error.kind() == Kind::Interrupted => {
+                    return Err(self.stopped(&id, error).await);
+                }
+                Err(error) => return Err(error),
+            };
             match self.take(&message, &origin, &mut progress).await {
                 Some((of, answer)) if of == id && method == "tools/call" => return answer,
                 Some((of, answer)) if of == id => return answer.map_err(Error::without_execution_doubt),
@@ -201,6 +205,31 @@ impl Conversation {
         }
     }
 
+    /// Says nothing more, and takes what is still owed: each call ends with whether it may have run.
+    pub async fn hang_up(&mut self) {
+        self.client.hang_up();
+        let until = Instant::now() + FAREWELL;
+        while let Ok(Some(heard)) = tokio::time::timeout_at(until, self.client.hear()).await {
+            let Ok(message) = Message::read(self.revealed(heard.text)) else { continue };
+            let Some(id) = message.id().filter(|_| message.kind() == MessageKind::Response) else { continue };
+            let answer = answered(&message, &heard.origin).map_err(|error| match error.kind() {
+                Kind::Interrupted if error.details().executed == Some(Executed::No) => unsent(),
+                Kind::Interrupted => interrupted(),
+                _ => error.advised(&self.in_use.advise()),
+            });
+            self.early.push_back((id.clone(), answer));
+        }
+    }
+
+    /// Returns how an interrupted call ended, as far as that is known.
+    async fn stopped(&mut self, id: &Id, error: Error) -> Error {
+        self.hang_up().await;
+        let own = self.early.iter().position(|(of, _)| of == id).and_then(|at| self.early.remove(at));
+        own.and_then(|(_, answer)| answer.err())
+            .filter(|own| own.kind() == Kind::Interrupted)
+            .unwrap_or(error)
+    }
+
     /// Returns an answer that has come already, also after an interruption.
     pub async fn answer_at_hand(&mut self) -> Option<Answered> {
         loop {
@@ -225,6 +254,18 @@ impl Conversation {
             biased;
             value = other => Ok(value),
             () = &mut self.interrupted => Err(interrupted()),
+        }
+    }
+
+    /// Waits until the result is shown: what filters it counts under `--max-time` too.
+    async fn shown<T>(&mut self, showing: impl Future<Output = T>) -> Result<T> {
+        match self.deadline {
+            Some(deadline) => match tokio::time::timeout_at(deadline, self.unless_interrupted(showing)).await
+            {
+                Ok(shown) => shown,
+                Err(_) => Err(self.out_of_time()),
+            },
+            None => self.unless_interrupted(showing).await,
         }
     }
 
@@ -480,8 +521,9 @@ impl Conversation {
         show: impl FnOnce(T) -> Result<u8> + Send + 'static,
     ) -> Result<u8> {
         let shown = match came {
-            Ok(came) => match self.unless_interrupted(tokio::task::spawn_blocking(|| show(came))).await {
+            Ok(came) => match self.shown(tokio::task::spawn_blocking(|| show(came))).await {
                 Ok(shown) => shown.unwrap_or_else(|e| Err(Error::new(Kind::Bug, e.to_string()))),
+                Err(error) if error.kind() == Kind::Timeout => Err(error),
                 Err(_) => Err(Error::new(Kind::Interrupted, "interrupted while the answer was printed")
                     .hint("what was asked for is done: look before you repeat it")),
             },
@@ -528,6 +570,11 @@ impl Conversation {
         let error = format!(r#"{{"code":{NOT_FOUND},"message":{why}}}"#);
         self.client.say(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.json()));
     }
+}
+
+/// A call that waited for a rate limit has not left.
+fn unsent() -> Error {
+    Error::new(Kind::Interrupted, "interrupted before the call was sent").executed(Executed::No)
 }
 
 /// What is under way is cancelled at the service when the conversation ends.

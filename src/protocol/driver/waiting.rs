@@ -11,7 +11,7 @@ use super::{Cause, Driver, GateNews, Next, Purpose, State};
 use crate::protocol::Moment;
 use crate::protocol::exchange::status;
 use crate::protocol::http::Head;
-use crate::protocol::request::Repeat;
+use crate::protocol::request::{Repeat, Wait};
 use crate::protocol::retry::{self, Admission, Ask, Verdict};
 
 /// The interval between attempts to connect while no descriptor is free.
@@ -59,14 +59,14 @@ pub(super) struct Waits {
     /// When the client hears next of a wait for a rate limit.
     beat: Option<Instant>,
     /// The remaining wait, to be reported to the client.
-    untold: Option<Duration>,
+    untold: Option<Wait>,
     /// Since when no descriptor was free for its connection.
     without_descriptor: Option<Instant>,
 }
 
 impl Driver {
     /// Takes how much longer the request waits for a rate limit, whenever the client should hear of it.
-    pub fn take_waiting(&mut self) -> Option<Duration> {
+    pub fn take_waiting(&mut self) -> Option<Wait> {
         self.waits.untold.take()
     }
 
@@ -142,7 +142,8 @@ impl Driver {
             Some(beat) => beat,
             None => {
                 if matches!(self.purpose, Purpose::Request(_)) {
-                    self.waits.untold = Some(until.saturating_duration_since(now));
+                    let remaining = until.saturating_duration_since(now);
+                    self.waits.untold = Some(Wait { remaining, executed: self.unanswered() });
                 }
                 now + HEARTBEAT
             }

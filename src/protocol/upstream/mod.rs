@@ -14,7 +14,7 @@ use crate::protocol::Moment;
 use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket};
 use crate::protocol::message::Message;
-use crate::protocol::request::{Class, Promise};
+use crate::protocol::request::{Class, Promise, Wait};
 use crate::protocol::revision::Revision;
 
 /// A request of the client on its way to an upstream.
@@ -42,8 +42,8 @@ pub(super) trait Upstream {
     /// Takes what came of a driver.
     fn ended(&mut self, ended: Ended, moment: Moment);
 
-    /// A driver waits this much longer for a rate limit.
-    fn waits(&mut self, tag: Tag, remaining: Duration);
+    /// A driver waits for a rate limit.
+    fn waits(&mut self, tag: Tag, wait: Wait, moment: Moment);
 
     /// A pause asked for by [`Effect::Alarm`] is over.
     fn alarm(&mut self, moment: Moment);

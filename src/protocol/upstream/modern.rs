@@ -13,7 +13,7 @@ use crate::protocol::Moment;
 use crate::protocol::driver::{Answers, Cause, Driver, Failure, Item, Outcome, Purpose, Standing, Terms};
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message};
-use crate::protocol::request::Class;
+use crate::protocol::request::{Class, Wait};
 use crate::protocol::settings::Settings;
 use crate::protocol::wire::Stateless;
 
@@ -79,8 +79,11 @@ impl Upstream for Modern {
         }
     }
 
-    fn waits(&mut self, tag: Tag, remaining: Duration) {
-        self.out.push(Out::Heard(Heard::Waits { ticket: tag.ticket, remaining }));
+    fn waits(&mut self, tag: Tag, wait: Wait, moment: Moment) {
+        if let Some(request) = self.table.request(tag.ticket.number) {
+            request.waits(wait, moment.now);
+        }
+        self.out.push(Out::Heard(Heard::Waits { ticket: tag.ticket, remaining: wait.remaining }));
     }
 
     fn alarm(&mut self, _moment: Moment) {}
@@ -91,7 +94,8 @@ impl Upstream for Modern {
             self.out.push(Out::Do(Effect::Abort(ticket(number))));
             let error = Error::new(ErrorKind::Interrupted, "asistry ended before the answer came")
                 .remedy(Remedy::AllowDrain);
-            self.give_up(number, error.executed(Executed::Maybe));
+            let held = self.table.request(number).is_some_and(|request| request.is_held(moment.now));
+            self.give_up(number, error.executed(if held { Executed::No } else { Executed::Maybe }));
         }
     }
 

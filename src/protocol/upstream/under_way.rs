@@ -5,8 +5,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use crate::error::Executed;
+use crate::protocol::Instant;
 use crate::protocol::message::{Id, Message};
-use crate::protocol::request::{Class, Promise};
+use crate::protocol::request::{Class, Promise, Wait};
 use crate::protocol::retry;
 
 /// How the ids of our own requests begin.
@@ -83,6 +85,8 @@ pub struct Request {
     pub in_doubt: bool,
     /// It was sent again because its session was gone (LEG-10: once).
     pub replayed: bool,
+    /// It waits for a rate limit until then, and nothing was sent that may have run.
+    pub held: Option<Instant>,
 }
 
 /// A notification, or a response to a request of the service.
@@ -122,7 +126,18 @@ impl Request {
             sending: Sending::Waiting,
             in_doubt: false,
             replayed: false,
+            held: None,
         }
+    }
+
+    /// Its driver waits for a rate limit.
+    pub fn waits(&mut self, wait: Wait, now: Instant) {
+        self.held = (wait.executed == Executed::No).then(|| now + wait.remaining);
+    }
+
+    /// Says whether it waits for a rate limit and cannot have run.
+    pub fn is_held(&self, now: Instant) -> bool {
+        !self.in_doubt && self.held.is_some_and(|until| now < until)
     }
 }
 

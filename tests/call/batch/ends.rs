@@ -131,3 +131,55 @@ fn a_no_of_the_tool_is_a_failure_in_full_too() {
     assert!(code == Some(1) && said.contains("1 of them in an earlier run"), "{said}");
     assert_eq!(shell.entries().len(), 1);
 }
+
+#[test]
+fn a_call_that_waited_for_a_rate_limit_when_it_was_interrupted_is_made_by_resume() {
+    let limited = AtomicBool::new(true);
+    let shell = Shell::with(move |received| match title(received).as_deref() {
+        Some("b") if limited.swap(false, Ordering::SeqCst) => {
+            Some(Reply::empty(429).header("retry-after", "50"))
+        }
+        _ => answer(received),
+    });
+    shell.batch(&["a", "b"]);
+    let mut child = shell.appending(&[]).spawn().expect("the binary");
+    awaits_the_limit(&mut child);
+    signal(&child, rustix::process::Signal::INT);
+    assert_eq!(child.wait().expect("an end").code(), Some(130));
+    let entries = shell.entries();
+    assert_eq!(entries[1]["error"]["mayHaveExecuted"], false, "{entries:?}");
+    assert_eq!(shell.records(), 0);
+    let (code, said) = shell.append(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(shell.called(), [("a", 1), ("b", 2)].map(|(t, n)| (t.to_owned(), n)).into());
+}
+
+#[test]
+fn a_call_that_waits_for_a_rate_limit_has_not_run_when_it_is_interrupted() {
+    let shell = Shell::with(|received| match title(received) {
+        Some(_) => Some(Reply::empty(429).header("retry-after", "50")),
+        None => answer(received),
+    });
+    let mut child =
+        shell.asistry(&["call", "echo", "title=x"]).stderr(Stdio::piped()).spawn().expect("the binary");
+    let mut stderr = awaits_the_limit(&mut child);
+    signal(&child, rustix::process::Signal::INT);
+    assert_eq!(child.wait().expect("an end").code(), Some(130));
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).expect("text");
+    assert!(
+        said.contains("interrupted before the call was sent") && !said.contains("may have run"),
+        "{said}"
+    );
+}
+
+/// Waits until the command says that it waits for a rate limit.
+fn awaits_the_limit(child: &mut Child) -> impl Read + use<> {
+    let mut stderr = BufReader::new(child.stderr.take().expect("stderr"));
+    let mut line = String::new();
+    while !line.contains("limit") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).expect("a line") > 0);
+    }
+    stderr
+}

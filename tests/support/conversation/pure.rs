@@ -131,8 +131,8 @@ impl Pure {
         for item in items {
             self.bridge.item(tag, item, now);
         }
-        if let Some(remaining) = waiting {
-            self.bridge.waiting(tag, remaining, now);
+        if let Some(wait) = waiting {
+            self.bridge.waiting(tag, wait, now);
         }
     }
 

@@ -365,9 +365,18 @@ impl Batch<'_> {
 
     /// Writes the last lines, leaves the service, and says how it went.
     async fn end(mut self, worked: Result<()>) -> Result<Tally> {
+        if worked.as_ref().is_err_and(|error| error.kind() == Kind::Interrupted) {
+            self.conversation.hang_up().await;
+        }
+        let mut open = Vec::new();
         while let Some((id, answer)) = self.conversation.answer_at_hand().await {
             if let Some(place) = self.under_way.remove(&id) {
-                let became = answer.and_then(|text| self.read(&text, place.line));
+                let became = answer
+                    .and_then(|text| self.read(&text, place.line))
+                    .map_err(|error| if is_doubtful(&error) { in_doubt(CANCELLED) } else { error });
+                if became.as_ref().is_err_and(|error| fate_of(error) == Fate::Open) {
+                    open.extend(place.wanted.as_ref().map(|wanted| wanted.call.clone()));
+                }
                 self.keep(&place, &became);
             }
         }
@@ -384,6 +393,7 @@ impl Batch<'_> {
         }
         self.conversation.end().await;
         self.bar.finish();
+        open.iter().for_each(|call| self.record.did_not_run(call));
         if whole {
             self.record.forget(&self.earlier);
         }
@@ -415,6 +425,10 @@ fn fits(tools: &[Tool], filters: &Filters, wanted: &Wanted, checked: bool) -> Re
     let work = Work::default();
     let schema = Schema::new(&tool.input_schema, &work);
     Reader { tool: &tool.name, schema, checked, options: Vec::new }.check(wanted.given.clone())
+}
+
+fn is_doubtful(error: &Error) -> bool {
+    error.kind() == Kind::Interrupted && fate_of(error) == Fate::InDoubt
 }
 
 fn in_doubt(why: &str) -> Error {

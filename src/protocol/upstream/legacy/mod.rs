@@ -21,7 +21,7 @@ use crate::protocol::driver::{
 };
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message, cancelled_id, quote};
-use crate::protocol::request::{Class, Promise};
+use crate::protocol::request::{Class, Promise, Wait};
 use crate::protocol::retry::seconds;
 use crate::protocol::settings::Settings;
 
@@ -141,9 +141,11 @@ impl Upstream for Legacy {
         self.settle_retired();
     }
 
-    fn waits(&mut self, tag: Tag, remaining: Duration) {
-        if self.table.request(tag.ticket.number).is_some_and(|request| request.asker == Asker::Client) {
-            self.out.push(Out::Heard(Heard::Waits { ticket: tag.ticket, remaining }));
+    fn waits(&mut self, tag: Tag, wait: Wait, moment: Moment) {
+        let Some(request) = self.table.request(tag.ticket.number) else { return };
+        request.waits(wait, moment.now);
+        if request.asker == Asker::Client {
+            self.out.push(Out::Heard(Heard::Waits { ticket: tag.ticket, remaining: wait.remaining }));
         }
     }
 
@@ -179,7 +181,10 @@ impl Upstream for Legacy {
             self.effect(Effect::Abort(ticket(number)));
             let error = Error::new(ErrorKind::Interrupted, "asistry ended before the answer came")
                 .remedy(Remedy::AllowDrain)
-                .executed(if sent { Executed::Maybe } else { Executed::No });
+                .executed(match sent && !request.is_held(moment.now) {
+                    true => Executed::Maybe,
+                    false => Executed::No,
+                });
             self.dropped(number, &request, &error);
         }
         for session in std::mem::take(&mut self.retired) {
