@@ -158,6 +158,19 @@ fn a_profile_whose_keys_are_stored_stays() {
 }
 
 #[test]
+fn a_profile_hides_no_service_and_keeps_what_it_needs() {
+    let home = Home::new();
+    for name in ["sandbox", "bob-studio", "asistry"] {
+        let said = home.refuses(&["profiles", "add", name, "--url", "https://h.example/mcp"], 2);
+        assert!(said.contains("another name"), "{said}");
+    }
+    let home = Home::with("[profiles.w]\nservice='mcp'\nurl='https://h.example/mcp'\n");
+    for arguments in [["profiles", "set", "w", "url="], ["profiles", "set", "w", "--unset=url"]] {
+        assert!(home.refuses(&arguments, 2).contains("url cannot be empty"));
+    }
+}
+
+#[test]
 fn where_nobody_can_be_asked_the_options_are_named() {
     let home = Home::new();
     let said = home.refuses(&["profiles", "add", "work", "--service", "task-tracking"], 2);
@@ -389,5 +402,7 @@ fn a_held_lock_is_waited_for_with_a_deadline() {
 fn a_sandbox_is_reset_only_after_a_yes() {
     let home = Home::new();
     home.asistry(&["sandbox", "reset"]).assert().code(2);
+    let missing = home.refuses(&["sandbox", "--data", "no/such/directory", "reset", "--yes"], 2);
+    assert!(missing.contains("there is no such directory"), "{missing}");
     home.asistry(&["sandbox", "reset", "--yes"]).assert().success();
 }

@@ -176,6 +176,7 @@ fn failed(received: &Received, way: &str) -> Reply {
         "limited" => Reply::empty(429).header("retry-after", "7"),
         "limited for a second" => Reply::empty(429).header("retry-after", "1"),
         "limited for no known time" => Reply::empty(429),
+        "limited by code" => error(-32029, "slow down"),
         "refused arguments" => error(-32602, "no such workspace"),
         "error" => error(-32050, "the board is frozen"),
         status => {

@@ -51,8 +51,9 @@ Examples:
   asistry -p sandbox call create_task title='Fix the login' labels=bug labels=backend
   asistry -p sandbox call create_task --args '{\"title\":\"Fix the login\",\"priority\":\"high\"}'
 
-A property with the name of an asistry option is written name=value. Unknown names, missing required arguments and
-wrong types are refused before anything is sent; --no-check sends them as typed.
+A property with the name of an asistry option is written name=value. A name that the schema does not list but allows is
+written name=value too; --name is for listed names only. Other unknown names, missing required arguments and wrong
+types are refused before anything is sent; --no-check sends them as typed.
 asistry tools show TOOL lists the arguments of a tool.";
 
 const SECURITY: &str = "\

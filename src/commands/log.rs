@@ -60,6 +60,10 @@ pub fn finish_stderr() {
 pub fn start(common: &Common, manner: Manner) -> Result<Log> {
     let mut targets = targets(common, variable("ASISTRY_LOG").as_deref())?;
     // Nothing counts down where there is no terminal; a bridge's client hears of it.
+    // Beside a failure in JSON nothing else stands on stderr.
+    if common.output.is_json() && common.log_file.is_none() && manner == Manner::Directly {
+        return Ok(Log { file: None });
+    }
     let unseen = manner == Manner::Directly && !std::io::stderr().is_terminal();
     if unseen && !common.quiet && !common.output.is_json() {
         targets = targets.with_target(LIMITED, LevelFilter::INFO);

@@ -3,6 +3,7 @@
 //!
 //! Refuses to fail once there is a result: no form of output makes a value unprintable.
 
+use std::collections::HashSet;
 use std::io::IsTerminal;
 
 use clap::{ArgMatches, Args, FromArgMatches};
@@ -12,7 +13,7 @@ use super::arguments::{self, Color};
 use super::environment::variable;
 use super::jq;
 use crate::error::{Error, Kind, Result};
-use crate::profile::Takers;
+use crate::profile::{Takers, nearest};
 use crate::ui::json::{self, Json};
 use crate::ui::{self, table::Rows};
 
@@ -86,13 +87,14 @@ impl Args for Output {
 }
 
 impl Output {
-    /// Says whether a program reads the result: then failures are JSON too.
+    /// Says whether JSON was asked for: then failures are JSON too.
     pub fn is_json(&self) -> bool {
-        match self.form() {
-            Form::Json | Form::Jsonl => true,
-            Form::Auto => self.jq.is_some(),
-            Form::Text | Form::Table | Form::Tsv => false,
-        }
+        matches!(self.form(), Form::Json | Form::Jsonl)
+    }
+
+    /// Says whether the value is wanted, rather than what people read of it.
+    pub fn wants_value(&self) -> bool {
+        self.is_json() || self.jq.is_some()
     }
 
     /// Says whether any of its options was given.
@@ -214,7 +216,7 @@ impl Output {
     }
 
     fn draw(&self, value: &Value, text: Option<&str>) -> Result<()> {
-        let chosen = (!self.fields.is_empty()).then(|| self.chosen(value)).flatten();
+        let chosen = self.chosen(value)?;
         let value = chosen.as_ref().unwrap_or(value);
         match self.form() {
             Form::Json => self.draw_json(value),
@@ -308,7 +310,7 @@ impl Output {
         match output {
             Json::Text(json) => ui::print_exactly(&json::harmless(json)),
             Json::Value(value) if self.form() != Form::Auto => self.draw(value, None),
-            Json::Value(value) => match self.chosen(value).as_ref().unwrap_or(value) {
+            Json::Value(value) => match self.chosen(value)?.as_ref().unwrap_or(value) {
                 Value::String(text) => ui::print(text),
                 value if std::io::stdout().is_terminal() => self.draw_json(value),
                 value => ui::print_exactly(&json::harmless(&value.to_string())),
@@ -317,37 +319,40 @@ impl Output {
     }
 
     /// Returns the chosen fields of an object, or of each object of a list; of anything else, nothing.
-    fn chosen(&self, value: &Value) -> Option<Value> {
+    fn chosen(&self, value: &Value) -> Result<Option<Value>> {
         if self.fields.is_empty() {
-            return None;
+            return Ok(None);
         }
         let of = |object: &Map<String, Value>| -> Value {
             let field = |name: &String| (name.clone(), object.get(name).cloned().unwrap_or_default());
             Value::Object(self.fields.iter().map(field).collect())
         };
-        let chosen = match list_in(value) {
+        match list_in(value) {
             Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_object) => {
-                items.iter().filter_map(Value::as_object).map(of).collect()
+                self.check_fields(items.iter().filter_map(Value::as_object).flat_map(Map::keys))?;
+                Ok(Some(items.iter().filter_map(Value::as_object).map(of).collect()))
             }
-            Value::Object(fields) => of(fields),
-            _ => return None,
-        };
-        self.tell_unknown(list_in(value));
-        Some(chosen)
+            Value::Object(fields) => {
+                self.check_fields(fields.keys())?;
+                Ok(Some(of(fields)))
+            }
+            _ => Ok(None),
+        }
     }
 
-    fn tell_unknown(&self, value: &Value) {
-        let objects = match value {
-            Value::Array(items) => items.iter().collect(),
-            value => vec![value],
+    /// Refuses `--fields` that none of the objects has.
+    fn check_fields<'a>(&self, known: impl Iterator<Item = &'a String>) -> Result<()> {
+        let mut names: Vec<&str> = Vec::new();
+        let mut seen = HashSet::new();
+        names.extend(known.map(String::as_str).filter(|name| seen.insert(*name)));
+        let Some(unknown) = self.fields.iter().find(|field| !seen.contains(field.as_str())) else {
+            return Ok(());
         };
-        for field in &self.fields {
-            if objects.iter().all(|object| object.get(field).is_none()) {
-                let known = objects.first().and_then(|object| object.as_object());
-                let known = known.into_iter().flat_map(Map::keys).map(String::as_str).collect::<Vec<_>>();
-                ui::say(&format!("there is no field {field}; there are {}", known.join(", ")));
-            }
-        }
+        let error = Error::new(Kind::Usage, format!("--fields: there is no field {unknown}"));
+        Err(match nearest(unknown, names.iter().copied()) {
+            Some(near) => error.hint(format!("did you mean {near}?")),
+            None => error.hint(format!("the fields are {}", names.join(", "))),
+        })
     }
 
     fn is_coloured(&self) -> bool {

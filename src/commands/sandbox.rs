@@ -8,6 +8,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::environment::Environment;
+use super::remedy::shell_quoted;
+use crate::error::{Error, Kind};
 use crate::sandbox::{self, Data, Options, Sandbox};
 use crate::ui;
 
@@ -50,9 +52,20 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
         None => environment.data_dir().map(|data| data.join("sandbox")),
     };
     if let Some(Action::Reset { yes }) = arguments.action {
+        if let Some(given) = arguments.data.as_deref().filter(|given| !given.is_dir()) {
+            let why = format!("--data {}: there is no such directory", given.display());
+            return Err(Error::new(Kind::Usage, why)
+                .hint("name the directory that the sandbox was started with")
+                .into());
+        }
         if !yes {
             let question = format!("Delete all sandbox data in {}?", directory()?.display());
-            environment.asker(false).consent(&question, "asistry sandbox reset --yes")?;
+            let data = arguments
+                .data
+                .as_deref()
+                .map(|data| format!(" --data {}", shell_quoted(&data.to_string_lossy())));
+            let otherwise = format!("asistry sandbox{} reset --yes", data.unwrap_or_default());
+            environment.asker(false).consent(&question, &otherwise)?;
         }
         sandbox::reset(&directory()?).context("the sandbox cannot be emptied")?;
         ui::say("the sandbox is empty again");

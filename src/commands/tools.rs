@@ -57,7 +57,7 @@ fn show(tools: &[Tool], filters: &Filters, options: &str, arguments: &Arguments)
         }
         Some(Action::Show { tool }) => {
             let found = filters.find(tools, tool)?;
-            match (&parsed(found), output.is_json()) {
+            match (&parsed(found), output.wants_value()) {
                 (Json::Text(_), false) => ui::print(&described(found, options))?,
                 (whole, _) => output.print_json(whole, Some(&described(found, options)))?,
             }

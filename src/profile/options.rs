@@ -193,7 +193,7 @@ pub const OPTIONS: &[Row] = &[
         "Allow sending a credential over plain http beyond this machine")
         .key("allow_http").default("false"),
     every("no-input", "", Slot::Flag(Arity::Switch), "Never ask; also set by CI=true"),
-    every("verbose", "", Slot::Flag(Arity::Count), "Log each exchange, wait and retry; -vv adds headers and sizes")
+    every("verbose", "", Slot::Flag(Arity::Count), "Log each exchange, wait and retry; -vv adds headers and sizes; with --json only to --log-file")
         .short('v'),
     every("quiet", "", Slot::Flag(Arity::Switch), "Log errors only; show no progress").short('q'),
     every("log-file", "FILE", Slot::File, "Write logs to FILE instead of stderr"),

@@ -21,7 +21,9 @@ pub use progress::Progress;
 pub fn error(error: &Error) {
     let _ = writeln!(stderr::stderr(), "asistry: {}", error.message());
     if error.details().executed == Some(Executed::Maybe) {
-        let _ = writeln!(stderr::stderr(), "  the call may have run: look before you repeat it");
+        // A hint says what to look at.
+        let then = if error.advice().is_some() { "" } else { ": check before you repeat it" };
+        let _ = writeln!(stderr::stderr(), "  the call may have run{then}");
     }
     if let Some(hint) = error.advice() {
         let _ = writeln!(stderr::stderr(), "  try: {}", hint);

@@ -352,3 +352,24 @@ fn a_service_that_answers_nonsense_leaves_a_new_key_untried() {
     let add = ["keys", "add", "-p", "asistry", "--url", &service.url(), "--stdin"];
     home.told(&add, NEW).succeeds().says(&["NOT TRIED", "HTTP 500"]);
 }
+
+#[test]
+fn a_key_can_be_named_as_an_argument() {
+    let home = Home::new();
+    let add = |name: &str| {
+        let arguments = ["keys", "add", "-p", "asistry", "--name", name, "--stdin", "--no-verify", "--force"];
+        home.told(&arguments, format!("the-key-named-{name}-0123456789")).succeeds();
+    };
+    add("one");
+    add("two");
+    home.run(&["keys", "show", "two"]).succeeds();
+    assert_eq!(home.json(&["keys", "show", "one", "--json"])["name"], "one");
+    let rotate = ["keys", "rotate", "two", "--stdin", "--no-verify", "--force"];
+    home.told(&rotate, "another-key-0123456789").succeeds();
+    home.run(&["keys", "remove", "two", "--yes"]).succeeds();
+    for verb in ["show", "test", "rotate", "remove"] {
+        let ran = home.run(&["keys", verb, "a-pasted-key-0123456789"]).fails(2).says(&["asistry keys list"]);
+        assert!(!ran.stderr.contains("pasted"), "{}", ran.stderr);
+        home.run(&["keys", verb, "one", "--name", "one"]).fails(2);
+    }
+}

@@ -188,7 +188,8 @@ impl Reader<'_> {
     fn dashed(&self, option: &str) -> Result<String> {
         match self.schema.meant(option) {
             Some(name) => Ok(name.to_owned()),
-            None => self.known(&option.replace('-', "_")).map_err(|_| self.unknown(option)),
+            None if !self.checked || self.schema.is_cut_off() => Ok(option.replace('-', "_")),
+            None => Err(self.unknown(option)),
         }
     }
 
@@ -200,6 +201,10 @@ impl Reader<'_> {
         match (nearest(name, properties.iter().map(|(known, _)| *known)), option) {
             (Some(near), _) => error.hint(format!("did you mean {near}?")),
             (None, Some(option)) => error.hint(format!("did you mean the option --{option}?")),
+            (None, None) if self.schema.is_open() => error.hint(format!(
+                "the tool takes names that it does not list: write {}=text",
+                name.replace('-', "_")
+            )),
             (None, None) => error.remedy(Remedy::ShowArguments { tool: self.tool.to_owned() }),
         }
     }

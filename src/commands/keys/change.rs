@@ -28,7 +28,10 @@ pub struct BindArguments {
 #[derive(Debug, Args)]
 pub struct RemoveArguments {
     /// Name of the key [default: the current key]
-    #[arg(long)]
+    #[arg(value_name = "NAME", conflicts_with = "name")]
+    key: Option<String>,
+    /// Same as NAME
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Don't ask
     #[arg(long, short)]
@@ -92,7 +95,7 @@ fn origin_of(text: &str) -> Result<String> {
 /// An unknown key, or a key store that does not delete it.
 pub async fn remove(desk: &Desk<'_>, arguments: RemoveArguments) -> Result<()> {
     let list = desk.keys.list()?;
-    let id = desk.key(arguments.name, &list)?;
+    let id = desk.named_key(arguments.key, arguments.name, &list)?;
     let shown = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
     let shown = shown.map_or(String::new(), |deposit| format!(" ({})", deposit.shown));
     let known = list.find(&id.profile, &id.name).is_some();

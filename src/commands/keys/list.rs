@@ -22,7 +22,10 @@ const DAY: u64 = 24 * 60 * 60;
 #[derive(Debug, Args)]
 pub struct ShowArguments {
     /// Name of the key [default: the current key]
-    #[arg(long)]
+    #[arg(value_name = "NAME", conflicts_with = "name")]
+    key: Option<String>,
+    /// Same as NAME
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Print the key in clear
     #[arg(long)]
@@ -62,7 +65,7 @@ pub fn list(desk: &Desk<'_>, given: bool) -> Result<()> {
 /// An unknown key; a key that would be revealed to nobody knows whom.
 pub async fn show(desk: &Desk<'_>, arguments: ShowArguments) -> Result<()> {
     let list = desk.keys.list()?;
-    let id = desk.key(arguments.name, &list)?;
+    let id = desk.named_key(arguments.key, arguments.name, &list)?;
     if arguments.reveal && !arguments.yes && !std::io::stdout().is_terminal() {
         return Err(Error::new(Kind::Usage, "a key is revealed on a terminal only").hint("add --yes").into());
     }

@@ -165,6 +165,23 @@ impl Desk<'_> {
         }
     }
 
+    /// Returns the key that was named, as an argument or by `--name`, or the one in use. An argument that names no
+    /// key is not repeated: it may be a key.
+    fn named_key(
+        &self,
+        argument: Option<String>,
+        option: Option<String>,
+        list: &KeyList,
+    ) -> crate::error::Result<KeyId> {
+        let is_argument = argument.is_some();
+        let id = self.key(argument.or(option), list)?;
+        if is_argument && list.find(&id.profile, &id.name).is_none() {
+            let why = format!("the profile {} has no key of that name", id.profile);
+            return Err(Error::new(Kind::Usage, why).remedy(Remedy::ListKeys));
+        }
+        Ok(id)
+    }
+
     /// Returns the key of this name, or the one in use.
     fn key(&self, name: Option<String>, list: &KeyList) -> crate::error::Result<KeyId> {
         let profile = self.profile_name()?;

@@ -18,7 +18,10 @@ use crate::ui;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Name of the key [default: the current key]
-    #[arg(long)]
+    #[arg(value_name = "NAME", conflicts_with = "name")]
+    key: Option<String>,
+    /// Same as NAME
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
     source: Source,
@@ -43,7 +46,7 @@ pub struct Arguments {
 pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     arguments.source.not_typed()?;
     let list = desk.keys.list()?;
-    let id = desk.key(arguments.name.clone(), &list)?;
+    let id = desk.named_key(arguments.key.clone(), arguments.name.clone(), &list)?;
     if arguments.undo {
         let mut change = desk.keys.change().await?;
         change.discard(&id).await?;

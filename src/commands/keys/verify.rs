@@ -25,7 +25,10 @@ const VARIABLE: &str = "ASISTRY_API_KEY";
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Name of the key [default: the current key]
-    #[arg(long)]
+    #[arg(value_name = "NAME", conflicts_with = "name")]
+    key: Option<String>,
+    /// Same as NAME
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }
 
@@ -54,14 +57,14 @@ impl fmt::Display for Tried {
 /// # Errors
 /// What the service says, with its exit code.
 pub async fn run(desk: &Desk<'_>, arguments: Arguments, given: Option<Secret>) -> Result<()> {
-    let (name, about, found) = match given.filter(|_| arguments.name.is_none()) {
+    let (name, about, found) = match given.filter(|_| arguments.key.is_none() && arguments.name.is_none()) {
         Some(secret) => {
             let found = Found { secret, forced: false, source: KeySource::Environment };
             (VARIABLE.to_owned(), format!("the key in {VARIABLE}"), found)
         }
         None => {
             let list = desk.keys.list()?;
-            let id = desk.key(arguments.name, &list)?;
+            let id = desk.named_key(arguments.key, arguments.name, &list)?;
             desk.check_origin(&id, &list).await?;
             let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
             let forced = deposit.is_some_and(|deposit| deposit.forced);

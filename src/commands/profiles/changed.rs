@@ -64,7 +64,13 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
     let config = Config::read(environment.config_place()?)?;
     let asker = environment.asker(common.no_input);
     // A URL alone means any MCP service.
-    let by_url = common.url.is_some() && service.is_none() && config.catalog.find(&name)?.is_none();
+    let by_url = common.url.is_some() && service.is_none();
+    if by_url && config.catalog.find(&name)?.is_some() {
+        let why = format!("{name} is the profile of a service, and a URL would hide that service");
+        return Err(
+            Error::new(Kind::Usage, why).hint(format!("choose another name, or add --service {name}"))
+        );
+    }
     let service = if by_url { Some("mcp".to_owned()) } else { service };
     let service = chosen_service(service, &name, &config, asker)?;
     let mut changes = vec![Change::set("service", &service.name)];
@@ -134,6 +140,7 @@ pub fn set(arguments: Set, environment: &Environment) -> Result<()> {
     let profile = edit(environment, |document, config| {
         let profile = profile::apply(document, &name, &changes, &config.place)?;
         check_files(&profile, &changes)?;
+        check_needed(&profile, &changes)?;
         Ok(profile)
     })?;
     let missing = profile.service.missing(&profile.values);
@@ -142,6 +149,16 @@ pub fn set(arguments: Set, environment: &Environment) -> Result<()> {
         ui::say(&format!("{name} still needs {}", missing.join(" and ")));
     }
     Ok(())
+}
+
+/// Refuses to empty what the profile needs.
+fn check_needed(profile: &Profile, changes: &[Change]) -> Result<()> {
+    let is_emptied = |name: &&str| changes.iter().any(|change| change.field() == *name);
+    let missing = profile.service.missing(&profile.values);
+    let Some(name) = missing.into_iter().map(|(name, _)| name).find(is_emptied) else { return Ok(()) };
+    let why = format!("{name} cannot be empty: the profile {} needs it", profile.name);
+    Err(Error::new(Kind::Usage, why)
+        .hint(format!("remove the profile: asistry profiles remove {}", profile.name)))
 }
 
 /// Removes a profile; where it is the default, that as well.
