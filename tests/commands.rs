@@ -56,6 +56,30 @@ fn tools_are_listed_and_shown() {
 }
 
 #[test]
+fn the_help_of_call_begins_with_the_forms_of_arguments() {
+    let help = prints(&home(), &["call", "--help"]);
+    let place = |words: &str| help.find(words).unwrap_or_else(|| panic!("{words}: {help}"));
+    assert!(place("asistry -p sandbox call create_task title=Tea") < place("labels=a labels=b"), "{help}");
+    assert!(place("labels=a labels=b") < place("Options:"), "{help}");
+}
+
+#[test]
+fn tools_are_found_by_text_and_have_marks() {
+    let home = home();
+    let list = prints(&home, &["-p", "sandbox", "tools", "--grep", "WORKSPACE"]);
+    assert!(list.lines().count() == 3 && list.contains("get_workspace_info\tread-only\t"), "{list}");
+    assert!(prints(&home, &["-p", "sandbox", "tools", "list"]).contains("update_task\tdestructive\t"));
+    assert_eq!(prints(&home, &["-p", "sandbox", "tools", "--grep", "task", "--jq", "length"]), "6\n");
+}
+
+#[test]
+fn a_bridge_without_a_key_whose_client_says_nothing_exits_4() {
+    let home = home();
+    asistry(&home).args(["bridge", "-p", "bob-studio"]).assert().code(4);
+    asistry(&home).args(["bridge", "-p", "sandbox"]).assert().success();
+}
+
+#[test]
 fn what_cannot_be_right_is_refused_before_anything_is_sent() {
     let home = home();
     let call = |arguments: &[&str]| {
@@ -64,8 +88,8 @@ fn what_cannot_be_right_is_refused_before_anything_is_sent() {
     };
     assert!(call(&["creat_task"]).contains("did you mean create_task?"));
     assert!(call(&["create_task", "titel=x"]).contains("did you mean title?"));
-    assert!(call(&["create_task"]).contains("title wants string, and it is missing"));
-    assert!(call(&["list_tasks", "limit=many"]).contains("limit wants integer, not “many”"));
+    assert!(call(&["create_task"]).contains("create_task needs title (string)"));
+    assert!(call(&["list_tasks", "limit=many"]).contains("limit must be integer, not “many”"));
     assert!(call(&["list_tasks", "status=tood"]).contains("did you mean todo?"));
     assert!(fails(&home, &["nonsense"], 2).contains("nonsense"));
     assert!(fails(&home, &["bridge", "--drain", "soon"], 2).contains("1500ms, 30s or 5m"));

@@ -165,9 +165,7 @@ fn a_profile_hides_no_service_and_keeps_what_it_needs() {
         assert!(said.contains("another name"), "{said}");
     }
     let home = Home::with("[profiles.w]\nservice='mcp'\nurl='https://h.example/mcp'\n");
-    for arguments in [["profiles", "set", "w", "url="], ["profiles", "set", "w", "--unset=url"]] {
-        assert!(home.refuses(&arguments, 2).contains("url cannot be empty"));
-    }
+    assert!(home.refuses(&["profiles", "set", "w", "url="], 2).contains("url cannot be empty"));
 }
 
 #[test]
@@ -213,7 +211,7 @@ fn a_setting_is_checked_when_it_is_set_and_all_or_nothing_is_written() {
         ("proxy=http://u:p@h", "${VAR}"),
         ("headers.Authorization=Bearer x", "asistry keys add"),
         ("headers.Host=h", "belongs to the protocol"),
-        ("headers.X A=h", "no name of a header"),
+        ("headers.X A=h", "not a header name"),
         ("headers=h", "headers.NAME=value"),
         ("service=zuko", "base_url"),
         ("service=nothing", "no service named nothing"),

@@ -76,15 +76,6 @@ impl Asker {
         None
     }
 
-    /// Asks for a yes or a no; nothing typed is a yes. `otherwise` as in [`Self::confirm`].
-    ///
-    /// # Errors
-    /// As [`Self::line`].
-    pub fn agree(self, question: &str, otherwise: &str) -> Result<bool> {
-        let answer = self.line(&format!("{question} [Y/n]"), otherwise)?;
-        Ok(matches!(answer.to_ascii_lowercase().as_str(), "" | "y" | "yes"))
-    }
-
     /// Asks for one line, and returns it without the white space around it.
     ///
     /// # Errors
@@ -124,7 +115,7 @@ impl Asker {
                 Err(Error::new(Kind::Interrupted, "interrupted; nothing was changed"))
             }
             Err(e) if e.kind() == ErrorKind::InvalidData => {
-                Err(Error::new(Kind::Usage, "what was typed is no text").hint(otherwise))
+                Err(Error::new(Kind::Usage, "the input is not UTF-8").hint(otherwise))
             }
             Err(_) => Err(Error::new(Kind::Interrupted, "the question was not answered").hint(otherwise)),
         }
@@ -144,7 +135,7 @@ fn read_line() -> std::io::Result<String> {
 }
 
 fn nobody(question: &str, otherwise: &str) -> Error {
-    Error::new(Kind::Usage, format!("nobody can be asked here: {question}")).hint(otherwise)
+    Error::new(Kind::Usage, format!("there is no terminal to ask on: {question}")).hint(otherwise)
 }
 
 #[cfg(test)]

@@ -62,19 +62,31 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let stop = stop_signal()?;
     let (remote, advise) = (prepared.remote.clone(), prepared.advise());
     let warm_up = tokio::spawn(async move {
-        if let Err(error) = remote.warm_up().await {
-            // Each request will say so too; this is for whoever reads the client's log.
-            crate::ui::error(&error.with_hint_text(&advise));
-        }
+        let failed = remote.warm_up().await.err()?;
+        // Each request will say so too; this is for the reader of the client's log.
+        crate::ui::error(&failed.clone().with_hint_text(&advise));
+        Some(failed.kind())
     });
     let ending = Ending { drain: prepared.options.drain.unwrap_or(DRAIN) };
     let relay = Relay::new(Stdio::take(), prepared.remote.clone(), settings, ending);
     let relay = relay.remembering(prepared.state.clone(), endpoint).traced(prepared.trace.clone());
     let ended = relay.run(stop).await;
-    // Whoever reads the client's log learns why even a short conversation failed.
-    let _ = tokio::time::timeout(LAST_WORDS, warm_up).await;
+    // The reader of the client's log learns why even a short conversation failed.
+    let failed = tokio::time::timeout(LAST_WORDS, warm_up).await;
     ended?;
-    Ok(0)
+    match failed {
+        Ok(Ok(Some(kind)))
+            if matches!(kind, Kind::AuthRequired | Kind::KeyStore) && !has_key(&prepared).await =>
+        {
+            Ok(kind.exit_code())
+        }
+        _ => Ok(0),
+    }
+}
+
+/// A key may have been stored since the bridge began.
+async fn has_key(prepared: &ProfileInUse) -> bool {
+    prepared.remote.warm_up().await.is_ok()
 }
 
 fn settings(prepared: &ProfileInUse) -> Settings {

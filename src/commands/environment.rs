@@ -111,7 +111,7 @@ impl Environment {
             (None, kind) => *kind,
         };
         let state = self.state().ok_or_else(|| {
-            Error::new(Kind::Config, "there is no home directory to keep the list of keys in")
+            Error::new(Kind::Config, "the list of keys needs a home directory, and there is none")
                 .hint("set ASISTRY_STATE_DIR, or set the key in ASISTRY_API_KEY")
         })?;
         Ok(Keys::new(state, self.data_dir()?, chosen, self.passphrase(config, asker)))
@@ -217,7 +217,7 @@ fn ask_passphrase(asker: Asker, why: PassphraseFor) -> Result<Secret> {
     const OTHERWISE: &str =
         "set ASISTRY_KEY_PASSPHRASE or ASISTRY_KEY_PASSPHRASE_FILE, or key_passphrase_file in config.toml";
     if !asker.is_allowed() {
-        let why = "the encrypted file of keys wants its passphrase";
+        let why = "the encrypted key file needs its passphrase";
         return Err(Error::new(Kind::KeyStore, why).hint(OTHERWISE));
     }
     if why == PassphraseFor::Opening {
@@ -248,7 +248,7 @@ fn read_passphrase(path: &Path) -> Result<Secret> {
 }
 
 fn no_home(what: &str, variable: &str) -> Error {
-    Error::new(Kind::Config, format!("there is no home directory to keep {what} in"))
+    Error::new(Kind::Config, format!("{what} needs a home directory, and there is none"))
         .hint(format!("set {variable}"))
 }
 

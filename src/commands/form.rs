@@ -12,6 +12,10 @@ use crate::ui;
 
 const OTHERWISE: &str = "the service can do without an answer only if it says so";
 
+const YES: &str = "yes";
+const EDIT: &str = "edit";
+const DECLINE: &str = "decline";
+
 /// What came of a question.
 #[derive(Debug)]
 pub enum Outcome {
@@ -37,12 +41,36 @@ fn filled_in(asker: Asker, params: &Value) -> Result<Option<Value>> {
     if let Some(url) = params["url"].as_str() {
         ui::say(&format!("It wants you to open {url}"));
         let done =
-            asker.confirm("Look at the address first. Have you done what is asked there?", OTHERWISE)?;
-        return Ok(done.then(|| json!({})));
+            chosen(asker, "Look at the address first. Have you done what is asked there?", &[YES, DECLINE])?;
+        return Ok((done == YES).then(|| json!({})));
     }
-    if !asker.agree("Answer it?", OTHERWISE)? {
+    if chosen(asker, "Answer it?", &[YES, DECLINE])? == DECLINE {
         return Ok(None);
     }
+    loop {
+        let content = answers(asker, params)?;
+        match chosen(asker, "Send it?", &[YES, EDIT, DECLINE])? {
+            YES => return Ok(Some(content)),
+            DECLINE => return Ok(None),
+            _ => {}
+        }
+    }
+}
+
+/// Asks until one of these words was typed, or `y`: no stray key answers for a person.
+fn chosen(asker: Asker, question: &str, words: &[&'static str]) -> Result<&'static str> {
+    let question = format!("{question} [{}]", words.join("/"));
+    loop {
+        let typed = asker.line(&question, OTHERWISE)?.to_ascii_lowercase();
+        let typed = if typed == "y" { YES } else { &typed };
+        match words.iter().find(|word| **word == typed) {
+            Some(word) => return Ok(word),
+            None => ui::say(&format!("  type {}", words.join(" or "))),
+        }
+    }
+}
+
+fn answers(asker: Asker, params: &Value) -> Result<Value> {
     let schema = &params["requestedSchema"];
     let work = Work::default();
     let schema = Schema::new(schema, &work);
@@ -54,7 +82,7 @@ fn filled_in(asker: Asker, params: &Value) -> Result<Option<Value>> {
             content.insert(name.to_owned(), value);
         }
     }
-    Ok(Some(Value::Object(content)))
+    Ok(Value::Object(content))
 }
 
 struct Field<'a> {
@@ -79,7 +107,7 @@ impl Field<'_> {
                 Ok(value) => return Ok(Some(value)),
                 Err(misfit) => {
                     let hint = misfit.hint.map_or(String::new(), |hint| format!("; {hint}"));
-                    ui::say(&format!("  {} wants {}{hint}", self.name, misfit.expected));
+                    ui::say(&format!("  {} must be {}{hint}", self.name, misfit.expected));
                 }
             }
         }

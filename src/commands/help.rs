@@ -3,6 +3,7 @@
 //! Refuses to repeat a table: options, variables, files and exit codes come from theirs.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal;
 
 use anyhow::Result;
 use clap::{Args, Command};
@@ -25,6 +26,9 @@ pub struct Arguments {
     #[arg(value_name = "COMMAND|TOPIC")]
     command: Vec<String>,
 }
+
+/// Columns below which what a name means does not stand beside it.
+const NARROWEST: usize = 24;
 
 type Page = fn() -> String;
 
@@ -123,8 +127,15 @@ fn files() -> String {
 fn rows(rows: &[(String, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let mut text = String::new();
+    let all = if std::io::stdout().is_terminal() { ui::width() } else { usize::MAX };
     for (name, about) in rows {
-        let _ = writeln!(text, "{name:width$}  {about}");
+        // Where little room is left beside the names, what they mean stands below them.
+        let (begin, indent) = match all < width + 2 + NARROWEST {
+            true => (format!("{name}\n    "), 4),
+            false => (format!("{name:width$}  "), width + 2),
+        };
+        let lines = ui::table::wrapped(about, all.saturating_sub(indent));
+        let _ = writeln!(text, "{begin}{}", lines.join(&format!("\n{:indent$}", "")));
     }
     text.trim_end().to_owned()
 }

@@ -154,13 +154,13 @@ fn compiled(expression: &str) -> std::result::Result<Compiled, (String, &'static
     let program = File { code: expression, path: () };
     let modules =
         Loader::new(definitions.chain(ours.unwrap_or_default())).load(&arena, program).map_err(|_| {
-            (format!("“{expression}” is no jq expression"), "the language is jq's: --jq '.[].title'")
+            (format!("“{expression}” is not a jq expression"), "the language is jq's: --jq '.[].title'")
         })?;
     jaq_core::Compiler::default().with_funs(functions).with_global_vars(["$ENV"]).compile(modules).map_err(
         |errors| {
             let unknown =
                 errors.iter().flat_map(|(_, names)| names.iter().map(|(name, _)| (*name).to_owned()));
-            (format!("asistry knows no {} of jq", unknown.collect::<Vec<_>>().join(", ")), WAY_ROUND)
+            (format!("asistry lacks {} of jq", unknown.collect::<Vec<_>>().join(", ")), WAY_ROUND)
         },
     )
 }
@@ -176,8 +176,8 @@ mod tests {
             assert_eq!(error.kind(), Kind::Usage);
             format!("{error:?}")
         };
-        assert!(told(".[").contains("no jq expression"));
-        assert!(told(".a | @base32").contains("knows no @base32 of jq"), "{}", told(".a | @base32"));
+        assert!(told(".[").contains("not a jq expression"));
+        assert!(told(".a | @base32").contains("lacks @base32 of jq"), "{}", told(".a | @base32"));
         assert!(told("$nothing").contains("$nothing"));
         for fine in [".[].a", "@tsv", "$ENV.HOME", "tostream", "ltrimstr(\"a\")", "def f: f; f"] {
             assert!(check(fine).is_ok(), "{fine}");

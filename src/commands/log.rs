@@ -121,7 +121,7 @@ fn targets(common: &Common, named: Option<&str>) -> Result<Targets> {
     for directive in named.unwrap_or_default().split(',').filter(|part| !part.trim().is_empty()) {
         let (target, level) = directive.trim().split_once('=').unwrap_or((OURS, directive.trim()));
         let level: LevelFilter = level.parse().map_err(|_| {
-            Error::new(Kind::Usage, format!("ASISTRY_LOG={directive}: {level} is no level"))
+            Error::new(Kind::Usage, format!("ASISTRY_LOG={directive}: {level} is not a log level"))
                 .hint("error, warn, info, debug or trace; another crate's as CRATE=LEVEL")
         })?;
         match target {

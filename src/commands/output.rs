@@ -289,8 +289,10 @@ impl Output {
         }
         let drawn = rows.table(ui::width());
         ui::print(&drawn.text)?;
-        if !drawn.omitted.is_empty() {
-            ui::say(&format!("no room for {}; --fields chooses columns", drawn.omitted.join(", ")));
+        let omitted: Vec<&str> =
+            drawn.omitted.iter().map(String::as_str).filter(|head| !head.is_empty()).collect();
+        if !omitted.is_empty() {
+            ui::say(&format!("no room for {}; --fields chooses columns", omitted.join(", ")));
         }
         Ok(())
     }

@@ -108,7 +108,9 @@ async fn fill_in(
     let mut given = Map::new();
     for word in words {
         let Some((key, value)) = word.split_once('=') else {
-            return Err(Error::new(Kind::Usage, format!("“{word}” is no argument")).hint("write name=value"));
+            return Err(
+                Error::new(Kind::Usage, format!("“{word}” is not an argument")).hint("write name=text")
+            );
         };
         if !known.iter().any(|argument| argument["name"] == key) {
             let error = Error::new(Kind::Usage, format!("{name} has no argument {key}"));

@@ -77,8 +77,14 @@ impl Target {
             Remedy::ReplaceKey => self.replace_key(source),
             Remedy::AddKey { page, home } => {
                 let whence = if page.is_empty() { String::new() } else { format!(" from {page}") };
-                let store = if *home == UsableStores::File { " --store file" } else { "" };
-                format!("set ASISTRY_API_KEY, or store a key{whence}: asistry keys add{options}{store}")
+                match home {
+                    UsableStores::Any => {
+                        format!("set ASISTRY_API_KEY, or store a key{whence}: asistry keys add{options}")
+                    }
+                    UsableStores::File => format!(
+                        "store a key{whence} in the encrypted file, or set ASISTRY_API_KEY: asistry keys add{options} --store file"
+                    ),
+                }
             }
             Remedy::BindKey { name, origin } => {
                 format!(
@@ -104,7 +110,7 @@ impl Target {
                 self.keys("rotate", name)
             ),
             Remedy::FixKeyring { fix } => format!(
-                "{fix}; or set ASISTRY_API_KEY, or use the encrypted file: asistry keys add{options} --store file"
+                "use the encrypted file: asistry keys add{options} --store file\n  or {fix}, or set ASISTRY_API_KEY"
             ),
             Remedy::ListKeys => format!("list them: asistry keys list{options}"),
             Remedy::RemoveKey { profile, name } => {

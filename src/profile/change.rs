@@ -25,7 +25,7 @@ impl Change {
         match text.split_once('=') {
             Some((field, value)) if !field.trim().is_empty() => Ok(Self::set(field.trim(), value.trim())),
             _ => {
-                let why = format!("{} is no setting", serde_json::Value::from(text));
+                let why = format!("{} is not a setting", serde_json::Value::from(text));
                 Err(Error::new(Kind::Usage, why).hint("write name=value"))
             }
         }

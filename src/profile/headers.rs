@@ -39,7 +39,7 @@ pub fn is_literal(value: &str) -> bool {
 /// # Errors
 /// A sentence that says why not.
 pub fn settable(name: &str) -> Result<HeaderName, String> {
-    let header = HeaderName::try_from(name).map_err(|_| format!("“{name}” is no name of a header"))?;
+    let header = HeaderName::try_from(name).map_err(|_| format!("“{name}” is not a header name"))?;
     if OUR_HEADERS.contains(&header.as_str()) {
         return Err(format!("the header {header} belongs to the protocol and cannot be set"));
     }

@@ -139,17 +139,17 @@ impl Profile {
     fn read_headers(&mut self, headers: &toml::Table) -> Result<()> {
         for (name, value) in headers {
             let Some(value) = scalar(value) else {
-                let why = format!("headers of the profile {}: the value of {name} is no text", self.name);
+                let why = format!("headers of the profile {}: the value of {name} is not text", self.name);
                 return Err(Error::new(Kind::Config, why));
             };
             let why = match (headers::settable(name), headers::check_value(name, &value)) {
                 (Err(why), _) | (_, Err(why)) => why,
                 _ if self.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) => {
-                    format!("the header {name} stands there twice")
+                    format!("the header {name} is set twice")
                 }
                 _ if self.is_credential(name) && headers::is_literal(&value) => {
                     let why = format!(
-                        "the profile {} holds a literal value for {name}, and a configuration is no place for it",
+                        "the profile {} holds a literal value for {name}: keep credentials out of the configuration",
                         self.name
                     );
                     let (profile, header) = (self.name.clone(), name.clone());

@@ -50,7 +50,7 @@ impl Proxy {
             |text: &str| expand(text, lookup).map_err(|name| format!("the environment has no {name}"));
         let Parts { scheme, user, rest } = self.parts();
         let bare = expanded(&format!("{scheme}{rest}"))?;
-        let mut url = Url::parse(&bare).map_err(|e| format!("it is no URL ({e}); {FORM}"))?;
+        let mut url = Url::parse(&bare).map_err(|e| format!("it is not a URL ({e}); {FORM}"))?;
         let is_proxy = SCHEMES.contains(&url.scheme()) && url.has_host();
         if !is_proxy || !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(FORM.into());

@@ -18,6 +18,9 @@ const TELLING: [&[&str]; 2] = [
     &["status", "state", "priority", "due", "due_date", "duedate", "message", "error"],
 ];
 
+/// Heads of our own tables that are never left out.
+const DECIDING: &[&str] = &["profile", "name", "field", "where", "value", "key"];
+
 /// A list of objects, or other rows under their heads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows {
@@ -110,11 +113,13 @@ impl Rows {
     pub fn table(&self, width: usize) -> Drawn {
         let columns: Vec<Column> = (0..self.columns.len()).map(|at| self.column(at)).collect();
         let mut order: Vec<usize> = (0..columns.len()).filter(|at| !columns[*at].is_empty).collect();
-        order.sort_by_key(|at| columns[*at].rank);
+        // What decides is shown however wide it is: a terminal wraps it, and it can be copied whole.
+        let decides = |at: usize| self.decides(&self.columns[at].to_lowercase());
+        order.sort_by_key(|at| (!decides(*at), columns[*at].rank));
         let (mut chosen, mut used) = (Vec::new(), 0);
         for &at in &order {
             let gap = if chosen.is_empty() { 0 } else { GAP };
-            if used + gap + columns[at].least <= width {
+            if decides(at) || used + gap + columns[at].least <= width {
                 used += gap + columns[at].least;
                 chosen.push(at);
             }
@@ -125,8 +130,16 @@ impl Rows {
         chosen.sort_unstable();
         let omitted = (0..columns.len()).filter(|at| !columns[*at].is_empty && !chosen.contains(at));
         let omitted = omitted.map(|at| self.columns[at].clone()).collect();
-        let widths = widened(&chosen.iter().map(|at| &columns[*at]).collect::<Vec<_>>(), width - used);
+        let widths =
+            widened(&chosen.iter().map(|at| &columns[*at]).collect::<Vec<_>>(), width.saturating_sub(used));
         Drawn { text: self.drawn(&chosen, &widths), omitted }
+    }
+
+    fn decides(&self, head: &str) -> bool {
+        match self.keep {
+            Keep::First => DECIDING.contains(&head),
+            Keep::Telling => head == "uri",
+        }
     }
 
     fn drawn(&self, chosen: &[usize], widths: &[usize]) -> String {
@@ -352,6 +365,19 @@ mod tests {
             task(1, "Write down what the new invoices need before they can be sent", "in_progress"),
             task(2, "Tea", "todo"),
         ]))
+    }
+
+    #[test]
+    fn what_decides_is_shown_however_narrow_it_is() {
+        let url = "https://api-bobstudio.original.land/mcp";
+        let row = ["bob-studio", "bob-studio", url, "default"].map(str::to_owned).to_vec();
+        let drawn = Rows::under(&["PROFILE", "SERVICE", "WHERE", ""], vec![row]).table(40);
+        assert!(drawn.text.contains(url) && drawn.text.contains("bob-studio"), "{}", drawn.text);
+        assert_eq!(drawn.omitted, ["SERVICE", ""]);
+        let uri = "file:///a/very/long/path/to/a/resource.md";
+        let list =
+            serde_json::json!([{"name": "A resource with a name", "uri": uri, "type": "text/markdown"}]);
+        assert!(Rows::read(&list).is_some_and(|rows| rows.table(40).text.contains(uri)));
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn a_tool_that_is_nested_deeply_and_one_that_is_none_hide_no_other() {
     let shell = listing(format!(
         r#"{{"tools":[{{"name":"deep","inputSchema":{nested}}},{{"x":1}},5,{{"name":"odd","description":5}},{{"name":"echo"}}]}}"#
     ));
-    assert_eq!(shell.prints(&["tools", "-o", "tsv"]), "deep\t\nodd\t\necho\t\n");
+    assert_eq!(shell.prints(&["tools", "-o", "tsv"]), "deep\t\t\nodd\t\t\necho\t\t\n");
     assert!(shell.prints(&["tools", "--json"]).contains(&nested));
     assert!(shell.prints(&["tools", "show", "deep"]).starts_with("deep\n"));
     assert!(shell.prints(&["tools", "show", "deep", "--json"]).contains(&nested));
@@ -113,7 +113,7 @@ fn a_list_without_an_end_ends() {
 fn an_expression_without_an_end_is_ended_and_the_result_kept() {
     let shell = Shell::new();
     for expression in ["def f: 1 + f; f", "def f: f; f"] {
-        let told = shell.fails(&["call", "echo", "title=kept", "--jq", expression], 1);
+        let told = shell.fails(&["call", "echo", "title=kept", "--json", "--jq", expression], 1);
         let told: Value = serde_json::from_str(&told).expect("JSON");
         assert_eq!((&told["error"]["kind"], &told["result"]), (&json!("output"), &json!({"title": "kept"})));
     }

@@ -5,7 +5,8 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use super::{Shell, text};
+use super::{Shell, answer, text};
+use crate::support::service::Reply;
 
 #[test]
 fn every_form_of_an_argument_reaches_the_tool_with_its_type() {
@@ -81,16 +82,16 @@ fn what_cannot_be_right_is_refused_before_the_tool_is_called() {
     for (words, said) in [
         (&["call", "ecko", "title=x"][..], "did you mean echo?"),
         (&["call", "echo", "titel=x"], "did you mean title?"),
-        (&["call", "echo"], "title wants string, and it is missing"),
-        (&["call", "echo", "title=x", "count=many"], "count wants integer, not “many”"),
-        (&["call", "echo", "title=x", "count=0"], "count wants at least 1"),
+        (&["call", "echo"], "echo needs title (string)"),
+        (&["call", "echo", "title=x", "count=many"], "count must be integer, not “many”"),
+        (&["call", "echo", "title=x", "count=0"], "count must be at least 1"),
         (&["call", "echo", "title=x", "status=tood"], "did you mean todo?"),
-        (&["call", "echo", "title=x", "filter:={\"by\":\"c\"}"], "filter.by wants one of \"a\" | \"b\""),
+        (&["call", "echo", "title=x", "filter:={\"by\":\"c\"}"], "filter.by must be one of \"a\" | \"b\""),
         (&["call", "echo", "title=x", "title=y"], "given twice"),
-        (&["call", "echo", "title=x", "labels:=["], "no JSON"),
+        (&["call", "echo", "title=x", "labels:=["], "not JSON"),
         (&["call", "echo", "title=@/no/such/file"], "cannot be read"),
         (&["call", "echo", "title=x", "--fulll"], "did you mean the option --full?"),
-        (&["call", "echo", "title=x", "--jq", ".["], "no jq expression"),
+        (&["call", "echo", "title=x", "--jq", ".["], "not a jq expression"),
         (&["call", "--jsno", "echo"], "--jsno"),
         (&["call"], "TOOL"),
     ] {
@@ -125,5 +126,37 @@ fn a_tool_explains_itself() {
         ] {
             assert!(help.contains(part), "{part}: {help}");
         }
+    }
+}
+
+#[test]
+fn a_tool_shows_limits_nested_fields_and_its_result() {
+    let tool = json!({
+        "name": "deep", "execution": {"taskSupport": "optional"},
+        "annotations": {"destructiveHint": true},
+        "inputSchema": {"properties": {
+            "code": {"type": "string", "minLength": 2, "maxLength": 4, "pattern": "^[a-z]+$"},
+            "day": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+            "items": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["n"], "properties": {
+                "n": {"type": "integer", "exclusiveMinimum": 0, "description": "How many."},
+            }}},
+        }},
+        "outputSchema": {"type": "object", "required": ["id"], "properties": {"id": {"type": "string", "format": "uuid"}}},
+    });
+    let shell = Shell::with(move |received| match received.method.as_str() {
+        "tools/list" => Some(Reply::result(received, json!({"tools": [tool]}))),
+        _ => answer(received),
+    });
+    let shown = shell.prints(&["tools", "show", "deep"]);
+    for part in [
+        "destructive, task",
+        "string, 2 to 4 characters, pattern ^[a-z]+$",
+        "string or null, format date",
+        "array of object, at least 1 items",
+        "n: integer, required, more than 0",
+        "How many.",
+        "Result:\n  id  string, required, format uuid",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
     }
 }

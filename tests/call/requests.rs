@@ -55,7 +55,7 @@ fn an_old_list_is_asked_for_anew_where_it_does_not_fit() {
     changed.store(true, Ordering::Relaxed);
     // Refused by the service for its arguments: the present list says what is missing.
     let told = shell.fails(&["call", "echo", "title=x"], 2);
-    assert!(told.contains("owner wants string, and it is missing"), "{told}");
+    assert!(told.contains("needs owner (string)"), "{told}");
     assert_eq!(shell.echo(&["title=x", "owner=me"]), json!({"title": "x", "owner": "me"}));
 }
 

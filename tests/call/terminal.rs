@@ -47,13 +47,15 @@ fn form() -> Value {
 fn a_question_of_the_service_is_a_form() {
     let shell = asking(form());
     let mut seated = seated(&shell, &["call", "echo", "title=x"]);
-    seated.answers("Answer it? [Y/n]", "");
+    seated.answers("Answer it? [yes/decline]", "yes");
     seated.answers("Your name (string):", "Ada");
     seated.answers("age (integer):", "old");
-    seated.awaits("age wants integer");
+    seated.awaits("age must be integer");
     seated.answers("age (integer):", "36");
     seated.answers("news (boolean) [false]:", "");
     seated.answers("note (string) [none]:", "");
+    seated.answers("Send it? [yes/edit/decline]", "");
+    seated.answers("Send it? [yes/edit/decline]", "yes");
     let left = seated.leaves();
     assert_eq!((left.code, left.printed.as_str()), (0, "done\n"), "{}", left.said);
     assert_eq!(
@@ -68,7 +70,10 @@ fn a_question_of_the_service_is_a_form() {
 fn a_question_can_be_declined_and_nobody_is_asked_without_input() {
     let shell = asking(form());
     let mut declining = seated(&shell, &["call", "echo", "title=x"]);
-    declining.answers("Answer it? [Y/n]", "n");
+    for stray in ["", "n", "x"] {
+        declining.answers("Answer it? [yes/decline]", stray);
+    }
+    declining.answers("Answer it? [yes/decline]", "decline");
     assert_eq!(declining.leaves().code, 0);
     assert_eq!(heard(&shell), json!({"action": "decline"}));
 
@@ -82,12 +87,13 @@ fn a_question_can_be_declined_and_nobody_is_asked_without_input() {
 #[test]
 fn ctrl_c_in_a_form_cancels_at_once() {
     let shell = asking(form());
-    for answers in [&[][..], &["", "Ada"]] {
+    for answers in [&[][..], &["yes", "Ada"]] {
         let mut leaving = seated(&shell, &["call", "echo", "title=x"]);
-        for (question, answer) in ["Answer it? [Y/n]", "Your name (string):"].into_iter().zip(answers) {
+        for (question, answer) in ["Answer it? [yes/decline]", "Your name (string):"].into_iter().zip(answers)
+        {
             leaving.answers(question, answer);
         }
-        leaving.awaits(["Answer it? [Y/n]", "age (integer):"][answers.len() / 2]);
+        leaving.awaits(["Answer it? [yes/decline]", "age (integer):"][answers.len() / 2]);
         leaving.types("\u{3}");
         let left = leaving.leaves();
         assert_eq!((left.code, left.printed.as_str()), (130, ""), "{}", left.said);
@@ -102,7 +108,7 @@ fn an_address_is_shown_and_never_opened() {
     );
     let mut seated = seated(&shell, &["call", "echo", "title=x"]);
     seated.awaits("https://pay.example/1");
-    seated.answers("Have you done what is asked there? [y/N]", "y");
+    seated.answers("Have you done what is asked there? [yes/decline]", "yes");
     assert_eq!(seated.leaves().code, 0);
     assert_eq!(heard(&shell), json!({"action": "accept", "content": {}}));
 }

@@ -287,7 +287,7 @@ fn without_a_home_directory_a_key_can_be_given_and_the_rest_is_told() {
         for arguments in [&tools[..], &["keys", "list"], &["keys", "add", "--from-env", "NEW_KEY"]] {
             let (code, said) = run(arguments, &[("ASISTRY_KEY_STORE", "file"), ("NEW_KEY", NEW)]);
             assert_eq!(code, Some(3), "{said}");
-            assert!(said.contains("no home directory") && said.contains("ASISTRY_"), "{said}");
+            assert!(said.contains("needs a home directory") && said.contains("ASISTRY_"), "{said}");
         }
     }
 }

@@ -32,7 +32,7 @@ export const SANDBOX = {
   create_task: [
     { given: { title: 'Buy milk', ...FULL }, holds: isIn },
     { given: { title: '5', labels: ['one'] }, holds: isIn },
-    { given: { title: 'x', priority: 'hihg' }, fails: { code: 2, says: /priority wants one of/ } },
+    { given: { title: 'x', priority: 'hihg' }, fails: { code: 2, says: /priority must be one of/ } },
   ],
   get_task: [{ given: { id: 'FIRST' }, holds: ({ title }) => title === 'Buy milk' }, { given: { id: 'nobody' }, fails: { code: 1, says: /UUID/ } }],
   get_workspace_info: [{ given: {}, holds: ({ tasks_by_status: { todo } }) => todo === 3 }],
@@ -40,7 +40,7 @@ export const SANDBOX = {
   list_tasks: [
     { given: { status: 'todo', assignee: 'ada', limit: 2 }, holds: titles('Read', '@Buy bread') },
     { given: { status: 'done' }, holds: titles() },
-    { given: { limit: 101 }, fails: { code: 2, says: /limit wants at most 100/ } },
+    { given: { limit: 101 }, fails: { code: 2, says: /limit must be at most 100/ } },
   ],
   search_tasks: [
     { given: { query: '@BUY', status: 'todo', assignee: 'ada', limit: 5 }, holds: titles('@Buy bread') },

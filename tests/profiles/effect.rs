@@ -34,7 +34,7 @@ fn a_service_of_the_user_gets_its_key_in_its_own_header() {
     let run = |key: &str| home.asistry(&["-p", "crm", "tools"]).env("ASISTRY_API_KEY", key).assert();
     run("ask_1").code(4);
     let listed = run("crm_1").success();
-    assert_eq!(listed.get_output().stdout, b"list_a\t\nodd.name\t\n");
+    assert_eq!(listed.get_output().stdout, b"list_a\t\t\nodd.name\t\t\n");
     assert_eq!(service.awaits("tools/list", |r| r.method == "tools/list").header("x-crm-key"), Some("crm_1"));
 }
 

@@ -8,7 +8,7 @@ use std::io::Read;
 
 use serde_json::{Map, Value};
 
-use super::schema::{Misfit, Schema};
+use super::schema::{Misfit, Problem, Schema};
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::profile::nearest;
 
@@ -101,7 +101,7 @@ impl Reader<'_> {
                 self.all_known(&fields)?;
                 Ok(fields)
             }
-            _ => Err(Error::new(Kind::Usage, "--args is no JSON object").hint(ARGS_HINT)),
+            _ => Err(Error::new(Kind::Usage, "--args is not a JSON object").hint(ARGS_HINT)),
         }
     }
 
@@ -112,7 +112,7 @@ impl Reader<'_> {
             return self.option(option, after).map(Some);
         }
         let Some((name, value)) = word.split_once('=').filter(|(name, _)| !matches!(*name, "" | ":")) else {
-            let why = format!("“{word}” is no argument of {}", self.tool);
+            let why = format!("“{word}” is not an argument of {}", self.tool);
             let example = self.schema.properties().first().map_or("name", |(name, _)| *name).to_owned();
             return Err(Error::new(Kind::Usage, why).hint(format!("write {example}=text")));
         };
@@ -137,13 +137,13 @@ impl Reader<'_> {
                 Ok((Typed { name, value: Raw::Text(value) }, rest))
             }
             Some((value, _)) if !bare && is_argument(value, self.schema) => {
-                let why = format!("--{option} wants a value, and “{value}” looks like another argument");
+                let why = format!("--{option} needs a value, and “{value}” looks like another argument");
                 Err(Error::new(Kind::Usage, why)
                     .hint(format!("if it is the value, write {}", quoted(&format!("{name}={value}")))))
             }
             Some((value, rest)) if !bare => Ok((Typed { name, value: Raw::Text(value) }, rest)),
             _ if bare => Ok((Typed { name, value: Raw::Bare }, after)),
-            _ => Err(Error::new(Kind::Usage, format!("--{option} wants a value"))
+            _ => Err(Error::new(Kind::Usage, format!("--{option} needs a value"))
                 .hint(format!("write {name}=text"))),
         }
     }
@@ -210,7 +210,7 @@ impl Reader<'_> {
     }
 
     fn misfit(&self, misfit: &Misfit, value: &Value) -> Error {
-        let Misfit { place, expected, hint } = misfit;
+        let Misfit { place, expected, problem, hint } = misfit;
         let found = place.split(['.', '[']).try_fold(value, |value, part| {
             match part.strip_suffix(']').map(str::parse::<usize>) {
                 Some(Ok(at)) => value.get(at),
@@ -218,12 +218,16 @@ impl Reader<'_> {
             }
         });
         let shown = match found {
-            _ if expected.ends_with("missing") || expected.starts_with("no such") => String::new(),
             Some(Value::String(text)) => format!(", not “{}”", shortened(text)),
             Some(value) => format!(", not {}", shortened(&value.to_string())),
             None => String::new(),
         };
-        let error = Error::new(Kind::Usage, format!("{}: {place} wants {expected}{shown}", self.tool));
+        let why = match problem {
+            Problem::Missing => format!("{} needs {place} ({expected})", self.tool),
+            Problem::Unknown => format!("{} has no argument {place}", self.tool),
+            Problem::Unfit => format!("{}: {place} must be {expected}{shown}", self.tool),
+        };
+        let error = Error::new(Kind::Usage, why);
         match hint {
             Some(hint) => error.hint(hint.clone()),
             None => error.remedy(Remedy::ShowArguments { tool: self.tool.to_owned() }),
@@ -260,7 +264,7 @@ fn json(name: &str, text: &str) -> Result<Value> {
             ARGS => ARGS_HINT.to_owned(),
             _ => format!("write {name}=text, or {name}:='\"text\"'"),
         };
-        Error::new(Kind::Usage, format!("the value of {name} is no JSON: {e}")).hint(hint)
+        Error::new(Kind::Usage, format!("the value of {name} is not JSON: {e}")).hint(hint)
     })
 }
 
@@ -394,15 +398,15 @@ mod tests {
         for (words, said) in [
             (&["titel=x"][..], "t has no argument titel | did you mean title?"),
             (&["title=x", "--jsno"], "t has no argument jsno | did you mean the option --json?"),
-            (&["title=x", "limit=many"], "t: limit wants integer, not “many”"),
-            (&["title=x", "limit=0"], "t: limit wants at least 1, not 0"),
+            (&["title=x", "limit=many"], "t: limit must be integer, not “many”"),
+            (&["title=x", "limit=0"], "t: limit must be at least 1, not 0"),
             (&["title=x", "status=tood"], "| did you mean todo?"),
-            (&["title=x", "filter:={\"a\":\"b\"}"], "t: filter.a wants integer, not “b”"),
-            (&["title=x", "numbers=a"], "t: numbers[0] wants integer, not “a”"),
-            (&["limit=1"], "t: title wants string, and it is missing"),
+            (&["title=x", "filter:={\"a\":\"b\"}"], "t: filter.a must be integer, not “b”"),
+            (&["title=x", "numbers=a"], "t: numbers[0] must be integer, not “a”"),
+            (&["limit=1"], "t needs title (string)"),
             (&["title=x", "title=y"], "title is given twice"),
-            (&["title"], "“title” is no argument of t | write title=text"),
-            (&["--title"], "--title wants a value | write title=text"),
+            (&["title"], "“title” is not an argument of t | write title=text"),
+            (&["--title"], "--title needs a value | write title=text"),
             (
                 &["--title", "--priority=high"],
                 "“--priority=high” looks like another argument | if it is the value, write title=--priority=high",
@@ -413,8 +417,8 @@ mod tests {
                 "looks like another argument | if it is the value, write 'title=limit=5 a'",
             ),
             (&["--title", "limit:=5"], "looks like another argument"),
-            (&[":=5"], "“:=5” is no argument of t"),
-            (&["title:=x"], "the value of title is no JSON"),
+            (&[":=5"], "“:=5” is not an argument of t"),
+            (&["title:=x"], "the value of title is not JSON"),
         ] {
             let told = told(words);
             assert!(told.contains(said), "{words:?}: {told}");

@@ -7,6 +7,7 @@
 //! The crate jsonschema 0.61 without default features was tried for the check: it adds 39 crates.
 
 mod example;
+mod limits;
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -61,15 +62,28 @@ pub struct Schema<'a> {
 pub struct Misfit {
     /// Which value: `filter.status`, `labels[1]`.
     pub place: String,
-    /// What was expected, as the end of a sentence.
+    /// What was expected.
     pub expected: String,
+    /// What is wrong with it.
+    pub problem: Problem,
     /// A name that was probably meant, or the command that helps.
     pub hint: Option<String>,
 }
 
+/// What is wrong with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// It is not what was expected.
+    Unfit,
+    /// It is required and not there.
+    Missing,
+    /// The schema does not have that name.
+    Unknown,
+}
+
 impl Misfit {
     fn at(place: &str, expected: impl Into<String>) -> Self {
-        Self { place: place.to_owned(), expected: expected.into(), hint: None }
+        Self { place: place.to_owned(), expected: expected.into(), problem: Problem::Unfit, hint: None }
     }
 }
 
@@ -414,6 +428,7 @@ impl<'a> Schema<'a> {
                 None if self.is_closed() => {
                     let known = self.properties().into_iter().map(|(known, _)| known);
                     let mut misfit = Misfit::at(&below(name), "no such name");
+                    misfit.problem = Problem::Unknown;
                     misfit.hint = nearest(name, known).map(|near| format!("did you mean {}?", below(near)));
                     return Err(misfit);
                 }
@@ -423,7 +438,7 @@ impl<'a> Schema<'a> {
         match self.required().into_iter().find(|name| !fields.contains_key(*name)) {
             Some(missing) => {
                 let schema = self.property(missing).map_or_else(|| "a value".to_owned(), Self::shown);
-                Err(Misfit::at(&below(missing), format!("{schema}, and it is missing")))
+                Err(Misfit { problem: Problem::Missing, ..Misfit::at(&below(missing), schema) })
             }
             None => Ok(()),
         }

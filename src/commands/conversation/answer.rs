@@ -45,7 +45,7 @@ pub fn read<T: serde::de::DeserializeOwned>(text: &str) -> serde_json::Result<T>
 
 /// Returns what to tell of an answer that cannot be read.
 pub fn nonsense(method: &str, e: &serde_json::Error) -> Error {
-    Error::new(Kind::ProtocolViolation, format!("the answer to {method} makes no sense: {e}"))
+    Error::new(Kind::ProtocolViolation, format!("the answer to {method} is not valid: {e}"))
         .hint("report this to the service")
 }
 

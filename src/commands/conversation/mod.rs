@@ -215,7 +215,7 @@ impl Conversation {
             let answer = answered(&message, &heard.origin).map_err(|error| match error.kind() {
                 Kind::Interrupted if error.details().executed == Some(Executed::No) => unsent(),
                 Kind::Interrupted => interrupted(),
-                _ => error.advised(&self.in_use.advise()),
+                _ => error.with_hint_text(&self.in_use.advise()),
             });
             self.early.push_back((id.clone(), answer));
         }
@@ -564,7 +564,7 @@ impl Conversation {
         }
         let why = quote(match question.method() {
             "sampling/createMessage" => "asistry call has no model: sampling is not offered",
-            "elicitation/create" => "nobody is there to be asked: asistry runs without a terminal",
+            "elicitation/create" => "asistry runs without a terminal: questions cannot be asked",
             _ => "this client answers no questions of a service",
         });
         let error = format!(r#"{{"code":{NOT_FOUND},"message":{why}}}"#);

@@ -68,7 +68,7 @@ pub async fn bind(desk: &Desk<'_>, arguments: BindArguments) -> Result<()> {
             return Ok(());
         }
         let question = format!(
-            "The key {id} is for {}. Whoever runs {origin} will be able to use it. Allow it?",
+            "The key {id} is for {}. The operator of {origin} will be able to use it. Allow it?",
             deposit.origin
         );
         if !arguments.yes {
@@ -81,9 +81,8 @@ pub async fn bind(desk: &Desk<'_>, arguments: BindArguments) -> Result<()> {
 }
 
 fn origin_of(text: &str) -> Result<String> {
-    let wrong = || {
-        Error::new(Kind::Usage, "what was given is no origin").hint("write it like https://host.example:8443")
-    };
+    let wrong =
+        || Error::new(Kind::Usage, "that is not an origin").hint("write it like https://host.example:8443");
     let url = Url::parse(text).map_err(|_| wrong())?;
     let fits = matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty();
     if fits { Ok(url.origin().ascii_serialization()) } else { Err(wrong().into()) }

@@ -59,7 +59,7 @@ impl Source {
         if self.typed.is_empty() {
             return Ok(());
         }
-        let why = "a key is no argument: every process can read it there; nothing was stored";
+        let why = "Don't pass the key as an argument: other processes can read it; nothing was stored";
         Err(Error::new(Kind::Usage, why).hint(format!(
             "leave it out, then it is asked for, or {OTHERWISE}; what was typed is in your shell's history: make a new key"
         )))

@@ -140,7 +140,7 @@ pub fn set(arguments: Set, environment: &Environment) -> Result<()> {
     let profile = edit(environment, |document, config| {
         let profile = profile::apply(document, &name, &changes, &config.place)?;
         check_files(&profile, &changes)?;
-        check_needed(&profile, &changes)?;
+        check_needed(&profile, &settings)?;
         Ok(profile)
     })?;
     let missing = profile.service.missing(&profile.values);
@@ -151,9 +151,9 @@ pub fn set(arguments: Set, environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to empty what the profile needs.
-fn check_needed(profile: &Profile, changes: &[Change]) -> Result<()> {
-    let is_emptied = |name: &&str| changes.iter().any(|change| change.field() == *name);
+/// Refuses an empty value for what the profile needs; `--unset` is meant.
+fn check_needed(profile: &Profile, settings: &[String]) -> Result<()> {
+    let is_emptied = |name: &&str| settings.iter().any(|setting| setting.strip_suffix('=') == Some(*name));
     let missing = profile.service.missing(&profile.values);
     let Some(name) = missing.into_iter().map(|(name, _)| name).find(is_emptied) else { return Ok(()) };
     let why = format!("{name} cannot be empty: the profile {} needs it", profile.name);

@@ -111,7 +111,7 @@ impl Earlier {
         for (at, line) in BufReader::new(&file).split(b'\n').enumerate() {
             let line = line.map_err(|e| fail(e.to_string()))?;
             earlier.take(&line).map_err(|()| {
-                fail(format!("line {} is no line of a batch's output", at + 1))
+                fail(format!("line {} is not from the output of a batch", at + 1))
                     .hint("name the file that the earlier run wrote its output into")
             })?;
         }

@@ -124,9 +124,9 @@ impl Lines {
 impl Wanted {
     fn read(line: &[u8]) -> Result<Self> {
         let wrong = |why: String| Error::new(Kind::Usage, why).hint(SHAPE);
-        let text = std::str::from_utf8(line).map_err(|_| wrong("the line is no UTF-8".into()))?;
+        let text = std::str::from_utf8(line).map_err(|_| wrong("the line is not UTF-8".into()))?;
         let fields: BTreeMap<String, Box<RawValue>> =
-            serde_json::from_str(text).map_err(|e| wrong(format!("the line is no JSON object: {e}")))?;
+            serde_json::from_str(text).map_err(|e| wrong(format!("the line is not a JSON object: {e}")))?;
         if let Some(other) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
             let why = format!("the line has a field “{other}”");
             return Err(match nearest(other, FIELDS.into_iter()) {

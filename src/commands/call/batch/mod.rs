@@ -351,7 +351,7 @@ impl Batch<'_> {
         self.writing = None;
         match written {
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(Error::new(Kind::Output, "nobody reads the output any more")
+            Ok(Ok(false)) => Err(Error::new(Kind::Output, "the output is no longer read")
                 .hint("keep the output; what was under way may have run")),
             Ok(Err(error)) => Err(error),
             Err(e) => Err(Error::new(Kind::Bug, format!("the output cannot be written: {e}"))),
@@ -393,7 +393,7 @@ impl Batch<'_> {
         }
         self.conversation.end().await;
         self.bar.finish();
-        open.iter().for_each(|call| self.record.did_not_run(call));
+        open.iter().for_each(|call| self.record.mark_not_run(call));
         if whole {
             self.record.forget(&self.earlier);
         }

@@ -11,7 +11,9 @@ fn read(schema: &Value, text: &str) -> Value {
 fn misfit(schema: &Value, value: &Value) -> String {
     match Schema::new(schema, &Work::default()).check(value, "") {
         Ok(()) => "fits".into(),
-        Err(Misfit { place, expected, hint }) => {
+        Err(Misfit { place, expected, problem, hint }) => {
+            let expected =
+                if problem == Problem::Missing { format!("{expected} is missing") } else { expected };
             format!("{place}: {expected}{}", hint.map_or(String::new(), |hint| format!("; {hint}")))
         }
     }
@@ -53,7 +55,7 @@ fn alternatives_are_decided_where_they_can_be() {
     assert_eq!(read(&bounded, "4"), json!("4"));
     assert_eq!(misfit(&optional, &json!("x")), ": integer or null");
     let nested = json!({"anyOf": [{"type": "object", "required": ["a"]}, {"type": "null"}]});
-    assert_eq!(misfit(&nested, &json!({})), "a: a value, and it is missing");
+    assert_eq!(misfit(&nested, &json!({})), "a: a value is missing");
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn the_place_and_what_was_expected_are_named() {
     }});
     for (value, told) in [
         (json!({"title": "x"}), "fits"),
-        (json!({}), "title: string, and it is missing"),
+        (json!({}), "title: string is missing"),
         (json!({"title": ""}), "title: at least 1 characters"),
         (json!({"title": "abcdef"}), "title: at most 5 characters"),
         (json!({"title": "x", "limit": 0}), "limit: at least 1"),
