@@ -201,7 +201,7 @@ mod tests {
         assert!(refused("asistry", "sk-ant-1").why.contains("Anthropic"));
         assert!(refused("task-tracking", "AIzaSy1").why.contains("Google"));
         assert!(refused("zuko", "mcp_live_1").why.contains("Task Tracking"));
-        assert!(refused("asistry", "hunter2").why.contains("no key of Asistry"));
+        assert!(refused("asistry", "hunter2").why.contains("not a key of Asistry"));
         assert!(refused("asistry", "ask_").why.contains("beginning"));
     }
 
