@@ -1,7 +1,9 @@
-//! A question of the service during a call (`elicitation/create`), asked on the terminal as a form.
+//! Asks a service's question (`elicitation/create`) on the terminal as a form.
 //!
-//! Refuses to answer for a person: without one the question is declined. A URL that the service wants opened is
-//! shown, never opened.
+//! Declines where the user cannot be asked. Shows a URL that the service wants opened, and never opens it.
+//!
+//! Why not a library: dialoguer (tried) takes an Enter typed before the prompt as the answer and raises SIGINT on
+//! Ctrl-C; inquire adds 15 crates; either would replace only `ask/line.rs`.
 
 use serde_json::{Map, Value, json};
 

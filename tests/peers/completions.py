@@ -171,7 +171,7 @@ def completes(shell, env, home, odd_url):
 
 
 def one_tab(env):
-    """The quickest of many: what else the machine does is no matter of ours."""
+    """The fastest of many runs, so that other load does not matter."""
     took = []
     for _ in range(20):
         start = time.monotonic()

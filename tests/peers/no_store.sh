@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Where no key store opens: each reason is told in its own words and in time, nothing is lost, nothing else is used instead.
+# Unavailable key stores: each cause has its own error, in time; nothing is lost and no other store is used instead.
 # And with ASISTRY_API_KEY none is asked at all. Usage: no_store.sh BINARY.
 source "$(dirname "$0")/private_bus.sh"
 

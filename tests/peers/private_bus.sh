@@ -1,5 +1,5 @@
 # Sourced by the suites that want a Secret Service: a private D-Bus, gnome-keyring on it, checks, a service with keys.
-# Refuses to touch the bus, the keyring or the files of whoever runs it: starts the suite anew in an empty environment.
+# Restarts the suite in an empty environment, so that it cannot touch the caller's bus, keyring or files.
 set -uo pipefail
 suite=$(basename "$0" .sh)
 here=$(cd "$(dirname "$0")" && pwd)
@@ -63,7 +63,7 @@ until_() {
 put() { secret-tool store --label=asistry service asistry username "$1"; }
 got() { secret-tool lookup service asistry username "$1"; }
 items() { secret-tool search --all service asistry 2>&1 | sed -n 's/^attribute.username = //p' | sort; }
-# start_keyring [ARGUMENT…]: a gnome-keyring-daemon with files of its own; its process is $keyring.
+# start_keyring [ARGUMENT…]: a gnome-keyring-daemon with its own files; its process is $keyring.
 # With $keyring_home set, it has the files that are there.
 start_keyring() {
   keyring_home=${keyring_home:-$(mktemp -d "$scratch/keyring.XXXX")}
@@ -97,7 +97,7 @@ owned() {
 
 # ---- services ----
 
-# start_service: a stand-in that takes the keys in the file $accepted, one on each line; its address is $url, its requests are in $requests.
+# start_service: a test service that accepts the keys in the file $accepted, one per line; its address is $url, its requests are in $requests.
 start_service() {
   accepted=$scratch/accepted requests=$scratch/requests
   : >"$accepted" >"$requests"
@@ -121,7 +121,7 @@ list() {
 import json, sys
 print(*(" ".join(str(key[field]) for field in sys.argv[1].split(",")) for key in json.load(sys.stdin)), sep="\n")' "$1"
 }
-# What is wrong with what is stored: items that the list does not know, keys without an item, files that nobody needs.
+# Inconsistencies in the stores: items missing in the list, keys without an item, superfluous files.
 leftovers() {
   diff <(items) <("$binary" keys list --jq '.[] | select(.store == "keyring").item' | sort)
   find "$HOME" -name '.asistry-*'

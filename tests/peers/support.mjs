@@ -22,7 +22,7 @@ const types = peer('@modelcontextprotocol/sdk/types.js');
 /** The six variables that the official clients hand to a stdio server. */
 export const SIX = ['HOME', 'LOGNAME', 'PATH', 'SHELL', 'TERM', 'USER'];
 
-// The bridge must find neither the developer's files nor a proxy: a home of its own, no ASISTRY_* and no *_PROXY.
+// The bridge must find neither the developer's files nor a proxy: own home, no ASISTRY_* and no *_PROXY.
 const home = mkdtempSync(join(tmpdir(), 'asistry-peers-'));
 for (const name of Object.keys(process.env)) {
   if (/^(XDG_|ASISTRY_(?!PEERS_))|_PROXY$/i.test(name)) delete process.env[name];

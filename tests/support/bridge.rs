@@ -1,4 +1,4 @@
-//! The real binary as `asistry bridge`, with a cleared environment and a home of its own.
+//! Runs the real binary as `asistry bridge`, with a cleared environment and a temporary home.
 //!
 //! Refuses to wait without an end, and to leave a process behind.
 
@@ -180,7 +180,7 @@ impl Bridge {
         });
     }
 
-    /// Closes the end from which nobody has read yet.
+    /// Closes the unread end.
     pub fn close_output(&mut self) {
         assert!(self.output.take().is_some(), "only an unread output can be closed");
     }

@@ -1,4 +1,4 @@
-//! What tests share. A stand-in that nobody called is a failure.
+//! Shared by the tests. A test service that is never called fails its test.
 
 pub mod bridge;
 pub mod conversation;

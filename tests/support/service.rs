@@ -1,6 +1,6 @@
 //! A small programmable HTTP service on port 0: answers as its test says, and remembers what it was asked.
 //!
-//! Refuses to stay uncalled: a stand-in that nobody called fails its test.
+//! A service that is never called fails its test.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -240,7 +240,7 @@ impl Service {
         self.awaits_many(1, what, matches).remove(0)
     }
 
-    /// Waits until so many requests match.
+    /// Waits until this number of requests match.
     pub fn awaits_many(
         &self,
         count: usize,
@@ -292,8 +292,8 @@ impl Drop for Service {
         }
         if !std::thread::panicking() {
             let called = !self.received().is_empty();
-            assert!(called || self.silent, "nobody called the stand-in service");
-            assert!(!(called && self.silent), "the stand-in service was called: {:?}", self.received());
+            assert!(called || self.silent, "the test service was never called");
+            assert!(!(called && self.silent), "the test service was called: {:?}", self.received());
         }
     }
 }

@@ -11,7 +11,7 @@ use rustix::termios::{LocalModes, tcgetattr};
 
 use super::DEADLINE;
 
-/// A command that runs on a terminal of its own.
+/// A command that runs on its own terminal.
 pub struct Terminal {
     leader: File,
     /// Keeps the terminal open when the command has ended, so that its modes can be looked at.
@@ -73,7 +73,7 @@ impl Terminal {
         Self { leader, terminal, child, screen, read: 0 }
     }
 
-    /// Waits until this stands on the screen, behind what was awaited before.
+    /// Waits until this text is on the screen, after the text awaited before.
     #[track_caller]
     pub fn awaits(&mut self, words: &str) {
         let until = Instant::now() + DEADLINE;
@@ -93,7 +93,7 @@ impl Terminal {
         self.leader.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Types an answer and ends the line, as soon as the question stands there.
+    /// Waits for the question, then types an answer and Enter.
     #[track_caller]
     pub fn answers(&mut self, question: &str, answer: &str) {
         self.awaits(question);

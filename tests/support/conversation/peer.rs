@@ -199,7 +199,7 @@ fn write_head(
     writer.write_all(text.as_bytes()).is_ok()
 }
 
-/// Writes an event as it stands on the stream.
+/// Formats an event as it is sent.
 pub fn stream_bytes(piece: &Piece) -> Vec<u8> {
     match piece {
         Piece::Raw(bytes) => bytes.clone(),
