@@ -23,9 +23,6 @@ fn scripts() -> Vec<PathBuf> {
         .collect();
     scripts.sort();
     assert!(scripts.len() > 20, "where are the scripts?");
-    if let Ok(one) = std::env::var("CONVERSATION") {
-        scripts.retain(|path| name_of(path).contains(&one));
-    }
     scripts
 }
 
