@@ -73,7 +73,7 @@ fn tools_are_found_by_text_and_have_marks() {
 }
 
 #[test]
-fn a_bridge_without_a_key_whose_client_says_nothing_exits_4() {
+fn a_bridge_without_a_key_exits_4() {
     let home = home();
     asistry(&home).args(["bridge", "-p", "bob-studio"]).assert().code(4);
     asistry(&home).args(["bridge", "-p", "sandbox"]).assert().success();

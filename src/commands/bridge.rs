@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{ArgMatches, Args, FromArgMatches};
+use tokio::sync::oneshot;
 
 use super::arguments::{self, Common};
 use super::environment::Environment;
@@ -135,13 +136,17 @@ pub fn stop_signal() -> crate::error::Result<impl Future<Output = ()>> {
                 None => std::future::pending().await,
             }
         };
-        Ok(async move {
+        // A task: whoever waits for it looks at one flag, not at three signals, each time it is polled.
+        let (told, stop) = oneshot::channel();
+        tokio::spawn(async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 () = hung_up => {}
             }
-        })
+            let _ = told.send(());
+        });
+        Ok(async move { drop(stop.await) })
     }
     #[cfg(windows)]
     {

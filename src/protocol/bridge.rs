@@ -32,6 +32,14 @@ pub struct Bridge {
     legacy: Legacy,
     modern: Modern,
     effects: Vec<Effect>,
+    lists: Lists,
+}
+
+/// Empty lists, kept for their memory.
+#[derive(Debug, Default)]
+struct Lists {
+    said: Vec<Said>,
+    out: Vec<Out>,
 }
 
 impl Bridge {
@@ -43,6 +51,7 @@ impl Bridge {
             legacy: Legacy::new(settings.clone(), moment),
             modern: Modern::new(settings.clone(), moment),
             effects: Vec::new(),
+            lists: Lists::default(),
             settings,
         }
     }
@@ -66,9 +75,12 @@ impl Bridge {
     /// Takes one line of the client.
     pub fn from_client(&mut self, line: Bytes, moment: Moment) {
         self.client.line(line);
-        for said in self.client.take_said() {
+        let mut lists = std::mem::take(&mut self.lists);
+        self.client.take_said(&mut lists.said);
+        for said in lists.said.drain(..) {
             self.route(said, moment);
         }
+        self.lists = lists;
         self.settle(moment);
     }
 
@@ -162,13 +174,15 @@ impl Bridge {
 
     /// Routes what the upstreams have heard until nothing is left.
     fn settle(&mut self, moment: Moment) {
+        let mut lists = std::mem::take(&mut self.lists);
         loop {
-            let mut out = self.legacy.take();
-            out.append(&mut self.modern.take());
-            if out.is_empty() {
+            self.legacy.take(&mut lists.out);
+            self.modern.take(&mut lists.out);
+            if lists.out.is_empty() {
+                self.lists = lists;
                 return self.client.take_effects(&mut self.effects);
             }
-            for out in out {
+            for out in lists.out.drain(..) {
                 match out {
                     Out::Do(effect) => self.effects.push(effect),
                     Out::Heard(heard) => {

@@ -419,8 +419,8 @@ mod tests {
     #[test]
     fn what_has_no_room_at_all_is_shown_as_records() {
         let long = "https://tasks.example/".repeat(3);
-        let drawn = rows(&json!([{"uri": long, "empty": null}])).table(40);
-        assert_eq!(drawn.text, format!("uri    {long}"));
+        let drawn = rows(&json!([{"url": long, "empty": null}])).table(40);
+        assert_eq!(drawn.text, format!("url    {long}"));
         let escape = rows(&json!([{"text": "\u{1b}[31mred"}])).table(40).text;
         assert!(!escape.contains('\u{1b}'), "{escape}");
     }

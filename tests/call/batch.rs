@@ -430,7 +430,7 @@ fn when_nobody_reads_any_more_nothing_more_is_called() {
     drop(stdout);
     let output = child.wait_with_output().expect("an end");
     let said = text(&output.stderr);
-    assert!(output.status.code() == Some(1) && said.contains("nobody reads"), "{said}");
+    assert!(output.status.code() == Some(1) && said.contains("no longer read"), "{said}");
     assert!(shell.called().len() < 200);
     // What was called and not written is remembered.
     assert_eq!(shell.records(), 1);
@@ -464,7 +464,7 @@ fn what_a_batch_cannot_be_is_refused_before_anything_is_sent() {
         (&["--batch", "/"], "cannot be read"),
         (&["--batch", batch, "--jq", ".result"], "one line of JSON"),
         (&["--batch", batch, "-o", "table"], "one line of JSON"),
-        (&["--batch", batch, "--resume", batch], "no line of a batch's output"),
+        (&["--batch", batch, "--resume", batch], "is not from the output of a batch"),
         (&["--batch", batch, "--jobs", "0"], "0 is not in"),
         (&["echo", "--batch", batch], "cannot be used with"),
         (&["--jobs", "2", "echo"], "--batch"),

@@ -47,7 +47,7 @@ fn another_url_is_no_place_for_the_key_until_it_is_bound_there() {
     };
     // The command of the hint, as it stands there; a yes is all it wants.
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
-    home.run(&words).fails(2).says(&["Whoever runs", "--yes"]);
+    home.run(&words).fails(2).says(&["The operator of", "--yes"]);
     home.run(&[&words[..], &["--yes"]].concat()).succeeds().says(&[&origin(&port), "may go to"]);
     home.run(&[&words[..], &["--yes"]].concat()).succeeds().says(&["already"]);
     let other = Service::start(|_| None);
@@ -114,7 +114,7 @@ fn what_is_no_origin_cannot_be_bound() {
     for origin in ["example.com", "ftp://h.example", "https://user@h.example", "https://", "file:///etc"] {
         home.run(&["keys", "bind", origin, "-p", "asistry", "--yes"])
             .fails(2)
-            .says(&["no origin", "https://"]);
+            .says(&["not an origin", "https://"]);
     }
     // A path is not a part of an origin.
     home.run(&["keys", "bind", "https://h.example:8443/mcp?x=1", "-p", "asistry", "--yes"])

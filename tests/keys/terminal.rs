@@ -190,7 +190,7 @@ fn to_remove_a_key_and_to_widen_where_it_goes_is_asked_first() {
     for (arguments, question, done) in [
         (
             bind,
-            "Whoever runs https://elsewhere.example will be able to use it. Allow it? [y/N] ",
+            "The operator of https://elsewhere.example will be able to use it. Allow it? [y/N] ",
             "may go to",
         ),
         (remove, "Remove the key asistry/default (ask_…07Kd)? It cannot be brought back. [y/N] ", "removed"),

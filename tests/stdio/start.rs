@@ -7,7 +7,7 @@ use crate::support::bridge::{asistry, bridge, request};
 use crate::support::service::{Reply, Service};
 
 #[test]
-fn without_a_key_each_request_is_told_so_and_eof_ends_it_well() {
+fn without_a_key_each_request_is_told_so_and_the_exit_code_says_it() {
     let mut bridge = asistry(["bridge"]).spawn();
     for (id, method) in [(1, "initialize"), (2, "tools/list"), (3, "tools/call")] {
         bridge.say(request(&id.to_string(), method, "{}"));
@@ -18,7 +18,7 @@ fn without_a_key_each_request_is_told_so_and_eof_ends_it_well() {
         assert!(data["hint"].as_str().unwrap().contains("ASISTRY_API_KEY"), "{answer}");
     }
     bridge.close();
-    assert_eq!(bridge.exit_code(), 0);
+    assert_eq!(bridge.exit_code(), 4);
     assert!(bridge.stderr().contains("ASISTRY_API_KEY"), "{}", bridge.stderr());
 }
 

@@ -92,7 +92,7 @@ pub struct Client {
     revision: Option<&'static Revision>,
     open: HashMap<Ticket, Open>,
     by_id: HashMap<Id, Ticket>,
-    /// Ids of the line at hand.
+    /// Ids of the batch at hand.
     reserved: HashSet<Id>,
     batches: HashMap<u64, Batch>,
     batch_count: u64,
@@ -123,9 +123,9 @@ impl Client {
         }
     }
 
-    /// Takes what the client said, in order.
-    pub(super) fn take_said(&mut self) -> Vec<Said> {
-        std::mem::take(&mut self.said)
+    /// Moves what the client said, in order, to the end of `said`.
+    pub(super) fn take_said(&mut self, said: &mut Vec<Said>) {
+        said.append(&mut self.said);
     }
 
     /// Moves what is to be done to the end of `effects`.
@@ -211,7 +211,7 @@ impl Client {
             let why = "Invalid request: a request with this id is still in flight";
             return self.refuse(Some(&id), INVALID_REQUEST, why, batch);
         }
-        if !self.reserved.insert(id.clone()) {
+        if batch.is_some() && !self.reserved.insert(id.clone()) {
             let why = "Invalid request: a request with this id is in the same batch";
             return self.refuse(Some(&id), INVALID_REQUEST, why, batch);
         }

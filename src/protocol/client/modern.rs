@@ -4,6 +4,7 @@
 //! era does not know (ERA-5).
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use memchr::memmem;
 use serde::Deserialize;
@@ -15,7 +16,8 @@ use crate::protocol::request::Class;
 use crate::protocol::revision::Era;
 
 /// Where a modern request says which revision it speaks.
-const VERSION: &[u8] = b"io.modelcontextprotocol/protocolVersion";
+static VERSION: LazyLock<memmem::Finder<'static>> =
+    LazyLock::new(|| memmem::Finder::new("io.modelcontextprotocol/protocolVersion"));
 
 /// Says whether a request carries the envelope of the modern era.
 pub(super) fn is_modern(message: &Message) -> bool {
@@ -30,7 +32,7 @@ pub(super) fn is_modern(message: &Message) -> bool {
         _version: Cow<'a, str>,
     }
     // Most messages of legacy clients need not be read for it.
-    let params = message.params().filter(|params| memmem::find(params.as_bytes(), VERSION).is_some());
+    let params = message.params().filter(|params| VERSION.find(params.as_bytes()).is_some());
     params.is_some_and(|params| serde_json::from_str::<Params>(params).is_ok())
 }
 

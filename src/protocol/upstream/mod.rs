@@ -51,8 +51,8 @@ pub(super) trait Upstream {
     /// The end: gives up what is under way, cancels it at the service, and leaves the session.
     fn close(&mut self, moment: Moment);
 
-    /// Takes what is to be done and what was heard since the last call, in order.
-    fn take(&mut self) -> Vec<Out>;
+    /// Moves what is to be done and what was heard since the last call, in order, to the end of `out`.
+    fn take(&mut self, out: &mut Vec<Out>);
 
     /// Returns how many messages are under way, and the bytes they hold.
     fn open(&self) -> (usize, usize);

@@ -99,8 +99,8 @@ impl Upstream for Modern {
         }
     }
 
-    fn take(&mut self) -> Vec<Out> {
-        std::mem::take(&mut self.out)
+    fn take(&mut self, out: &mut Vec<Out>) {
+        out.append(&mut self.out);
     }
 
     fn open(&self) -> (usize, usize) {

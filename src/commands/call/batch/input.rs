@@ -238,8 +238,8 @@ mod tests {
     #[test]
     fn what_is_no_call_says_what_one_looks_like() {
         for (line, said) in [
-            ("nonsense", "no JSON object"),
-            (r#"[{"tool":"t"}]"#, "no JSON object"),
+            ("nonsense", "not a JSON object"),
+            (r#"[{"tool":"t"}]"#, "not a JSON object"),
             (r#"{"arguments":{}}"#, "names no tool"),
             (r#"{"tool":5}"#, "names no tool"),
             (r#"{"tool":"t","arguments":[1]}"#, "arguments are no JSON object"),

@@ -195,8 +195,8 @@ impl Upstream for Legacy {
         self.leave(session);
     }
 
-    fn take(&mut self) -> Vec<Out> {
-        std::mem::take(&mut self.out)
+    fn take(&mut self, out: &mut Vec<Out>) {
+        out.append(&mut self.out);
     }
 
     fn open(&self) -> (usize, usize) {
