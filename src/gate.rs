@@ -89,18 +89,18 @@ impl Gate {
         }
     }
 
-    /// Records the outcome of an exchange.
-    pub fn news(&mut self, now: Instant, news: GateNews) {
+    /// Takes what came of an exchange that was admitted at this instant.
+    pub fn news(&mut self, now: Instant, admitted: Instant, news: GateNews) {
         match news {
             GateNews::Accepted => {
                 self.window_at(now).accepted += 1;
-                if self.limit.as_mut().is_some_and(Limit::accepted) {
+                if self.limit.as_mut().is_some_and(|limit| limit.accepted(admitted)) {
                     self.limit = None;
                 }
             }
             GateNews::Released => {
                 if let Some(limit) = &mut self.limit {
-                    limit.released();
+                    limit.released(admitted);
                 }
             }
             GateNews::Refused(wait) => self.refused(now, now + wait.min(LONGEST_CLOSURE)),
@@ -199,10 +199,11 @@ impl Limit {
         Admission::Wait(self.tail - now)
     }
 
-    /// Returns whether the limit is used up.
-    fn accepted(&mut self) -> bool {
+    /// Returns whether the limit is used up. Only the probe's own reply opens the gate: an exchange that was sent before
+    /// the refusal may be accepted long after it.
+    fn accepted(&mut self, admitted: Instant) -> bool {
         self.streak += 1;
-        if matches!(self.probe, Probe::Sent(_)) {
+        if self.probe == Probe::Sent(admitted) {
             self.probe = Probe::Passed;
         }
         if self.streak < STREAK || self.probe != Probe::Passed {
@@ -214,8 +215,8 @@ impl Limit {
     }
 
     /// Replaces a probe that ended without a reply.
-    fn released(&mut self) {
-        if matches!(self.probe, Probe::Sent(_)) {
+    fn released(&mut self, admitted: Instant) {
+        if self.probe == Probe::Sent(admitted) {
             self.probe = Probe::Due;
         }
     }
@@ -268,12 +269,12 @@ mod tests {
         let (mut gate, mut service) = (Gate::default(), TenASecond { begun, second: 0, taken: 0, posts: 0 });
         // When each call asks, and the turn that it was given; a reply takes 3 ms.
         let mut calls: Vec<(Instant, Option<Instant>)> = vec![(begun, None); 40];
-        let mut replies: Vec<(Instant, GateNews)> = Vec::new();
+        let mut replies: Vec<(Instant, Instant, GateNews)> = Vec::new();
         let mut done = 0;
         for millisecond in 0..20_000 {
             let now = begun + Duration::from_millis(millisecond);
-            for (_, news) in replies.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
-                gate.news(now, news);
+            for (_, sent, news) in replies.extract_if(.., |(at, ..)| *at <= now).collect::<Vec<_>>() {
+                gate.news(now, sent, news);
                 match news {
                     GateNews::Accepted => done += 1,
                     GateNews::Released => unreachable!("every reply speaks"),
@@ -283,7 +284,7 @@ mod tests {
             let due: Vec<_> = calls.extract_if(.., |(at, _)| *at <= now).collect();
             for (_, turn) in due {
                 match gate.admit(now, Ask { turn, ..PATIENT }) {
-                    Admission::Go => replies.push((now + Duration::from_millis(3), service.post(now))),
+                    Admission::Go => replies.push((now + Duration::from_millis(3), now, service.post(now))),
                     Admission::Staggered(wait) | Admission::Wait(wait) => {
                         calls.push((now + wait, Some(now + wait)));
                     }
@@ -298,7 +299,7 @@ mod tests {
     fn after_a_refusal_one_exchange_probes_and_the_others_follow_it() {
         let (mut gate, now) = (Gate::default(), Instant::now());
         assert_eq!(gate.admit(now, PATIENT), Admission::Go);
-        gate.news(now, GateNews::Refused(Duration::from_secs(5)));
+        gate.news(now, now, GateNews::Refused(Duration::from_secs(5)));
         assert_eq!(gate.admit(now, PATIENT), Admission::Wait(Duration::from_secs(5)));
         let Admission::Wait(second) = gate.admit(now, PATIENT) else { panic!() };
         assert!(second > Duration::from_secs(5));
@@ -306,10 +307,29 @@ mod tests {
         let turn = |at| Ask { turn: Some(at), ..PATIENT };
         assert_eq!(gate.admit(opens, turn(opens)), Admission::Go);
         assert!(matches!(gate.admit(now + second, turn(now + second)), Admission::Wait(_)));
-        gate.news(now + second, GateNews::Accepted);
+        gate.news(now + second, opens, GateNews::Accepted);
         let later = now + second + FIRST_PACE;
         assert_eq!(gate.admit(later, turn(later)), Admission::Go);
         assert!(matches!(gate.admit(later, turn(later)), Admission::Wait(_)), "one at a time");
+    }
+
+    #[test]
+    fn a_call_that_was_sent_before_the_refusal_does_not_pass_for_the_probe() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        assert_eq!(gate.admit(now, PATIENT), Admission::Go);
+        let second = now + Duration::from_millis(1);
+        assert_eq!(gate.admit(second, PATIENT), Admission::Go);
+        gate.news(second, second, GateNews::Refused(Duration::from_secs(1)));
+        let opens = second + Duration::from_secs(1);
+        let turn = |at| Ask { turn: Some(at), ..PATIENT };
+        assert_eq!(gate.admit(opens, turn(opens)), Admission::Go, "the probe");
+        let later = opens + FIRST_PACE;
+        gate.news(later, now, GateNews::Accepted);
+        assert!(matches!(gate.admit(later, turn(later)), Admission::Wait(_)), "accepted");
+        gate.news(later, now, GateNews::Released);
+        assert!(matches!(gate.admit(later, turn(later)), Admission::Wait(_)), "released");
+        gate.news(later, opens, GateNews::Accepted);
+        assert_eq!(gate.admit(later, turn(later)), Admission::Go);
     }
 
     #[test]
@@ -317,14 +337,14 @@ mod tests {
         let (mut gate, now) = (Gate::default(), Instant::now());
         for call in 0..1_000 {
             assert_eq!(gate.admit(now, PATIENT), Admission::Go, "call {call}");
-            gate.news(now, GateNews::Accepted);
+            gate.news(now, now, GateNews::Accepted);
         }
     }
 
     #[test]
     fn a_long_closure_is_probed_once_a_minute() {
         let (mut gate, now) = (Gate::default(), Instant::now());
-        gate.news(now, GateNews::Refused(Duration::from_secs(3600)));
+        gate.news(now, now, GateNews::Refused(Duration::from_secs(3600)));
         let impatient = |gate: &mut Gate, at| gate.admit(now + Duration::from_secs(at), PATIENT);
         assert!(matches!(impatient(&mut gate, 59), Admission::Wait(_)));
         assert_eq!(impatient(&mut gate, 60), Admission::Go);
@@ -335,25 +355,25 @@ mod tests {
     #[test]
     fn ten_years_do_not_overflow() {
         let (mut gate, now) = (Gate::default(), Instant::now());
-        gate.news(now, GateNews::Refused(Duration::from_secs(u64::MAX / 4)));
+        gate.news(now, now, GateNews::Refused(Duration::from_secs(u64::MAX / 4)));
         assert_eq!(gate.admit(now, PATIENT), Admission::Wait(LONGEST_CLOSURE));
     }
 
     #[test]
     fn a_probe_that_ends_without_a_word_is_followed_by_another_one() {
         let (mut gate, now) = (Gate::default(), Instant::now());
-        gate.news(now, GateNews::Refused(Duration::from_secs(1)));
+        gate.news(now, now, GateNews::Refused(Duration::from_secs(1)));
         let opens = now + Duration::from_secs(1);
         assert_eq!(gate.admit(opens, PATIENT), Admission::Go);
         assert!(matches!(gate.admit(opens, PATIENT), Admission::Wait(_)));
-        gate.news(opens, GateNews::Released);
+        gate.news(opens, opens, GateNews::Released);
         assert_eq!(gate.admit(opens, PATIENT), Admission::Go);
     }
 
     #[test]
     fn a_probe_without_a_reply_holds_the_gate_for_ten_seconds() {
         let (mut gate, now) = (Gate::default(), Instant::now());
-        gate.news(now, GateNews::Refused(Duration::from_secs(1)));
+        gate.news(now, now, GateNews::Refused(Duration::from_secs(1)));
         let opens = now + Duration::from_secs(1);
         assert_eq!(gate.admit(opens, PATIENT), Admission::Go);
         let polls = (1..40).map(|poll| opens + poll * PROBE_POLL);

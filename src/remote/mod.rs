@@ -83,6 +83,7 @@ struct Flight<'a> {
     driver: Box<Driver>,
     /// The credential that signed the last exchange.
     signed: Signed,
+    going: Going<'a>,
     reports: &'a mpsc::Sender<Report>,
     /// The number of exchanges made.
     exchanges: u32,
@@ -148,7 +149,9 @@ impl Remote {
 
     /// Runs one driver to its end and sends its reports.
     pub async fn run(&self, tag: Tag, driver: Box<Driver>, reports: mpsc::Sender<Report>) {
-        let mut flight = Flight { tag, driver, signed: Signed::default(), reports: &reports, exchanges: 0 };
+        let going = Going { remote: self, admitted: None };
+        let signed = Signed::default();
+        let mut flight = Flight { tag, driver, signed, going, reports: &reports, exchanges: 0 };
         let outcome = match self.drive(&mut flight).await {
             Outcome::Failed(mut failure) => {
                 failure.error = failure.error.masked(|text| self.without_secrets_in_text(text));
@@ -172,14 +175,10 @@ impl Remote {
     async fn drive(&self, flight: &mut Flight<'_>) -> Outcome {
         let mut next = flight.driver.start();
         let mut slot = None;
-        let mut going = Going { remote: self, goes: false };
         loop {
-            if let Some(news) = flight.driver.take_news() {
-                going.forget();
-                self.gate().news(Instant::now(), news);
-            }
+            flight.tell_gate();
             if !matches!(next, Next::Exchange(_)) {
-                going.end();
+                flight.going.end();
             }
             next = match next {
                 Next::Over(outcome) => return outcome,
@@ -195,8 +194,9 @@ impl Remote {
                     Next::Admit
                 }
                 Next::Admit => {
-                    let admission = self.gate().admit(Instant::now(), flight.driver.ask());
-                    going.goes = admission == Admission::Go;
+                    let now = Instant::now();
+                    let admission = self.gate().admit(now, flight.driver.ask());
+                    flight.going.admitted = (admission == Admission::Go).then_some(now);
                     flight.driver.admitted(admission, moment())
                 }
                 Next::Exchange(call) => self.exchange(flight, call).await,
@@ -277,7 +277,10 @@ impl Remote {
         }
         self.trace_head(flight.tag, &head);
         end_line(&head.status.to_string(), Some(&head.headers));
-        match flight.driver.head(head, Instant::now()) {
+        let body = flight.driver.head(head, Instant::now());
+        // Now, not at the end of a stream: others wait for it.
+        flight.tell_gate();
+        match body {
             Body::Events => self.read_events(flight, reply).await,
             Body::Whole => self.read_whole(flight, reply).await,
         }
@@ -375,20 +378,22 @@ impl Remote {
     }
 }
 
-/// An admitted exchange; reports its end to the gate, even if its task is dropped.
+/// The exchange that the gate has admitted, until its head came; the gate is told where none came, also if the task is
+/// dropped.
 struct Going<'a> {
     remote: &'a Remote,
-    goes: bool,
+    admitted: Option<Instant>,
 }
 
 impl Going<'_> {
-    fn forget(&mut self) {
-        self.goes = false;
+    fn came(&mut self, news: GateNews) {
+        let now = Instant::now();
+        self.remote.gate().news(now, self.admitted.take().unwrap_or(now), news);
     }
 
     fn end(&mut self) {
-        if std::mem::take(&mut self.goes) {
-            self.remote.gate().news(Instant::now(), GateNews::Released);
+        if self.admitted.is_some() {
+            self.came(GateNews::Released);
         }
     }
 }
@@ -400,6 +405,13 @@ impl Drop for Going<'_> {
 }
 
 impl Flight<'_> {
+    /// Hands over what the last exchange says about the rate limit.
+    fn tell_gate(&mut self) {
+        if let Some(news) = self.driver.take_news() {
+            self.going.came(news);
+        }
+    }
+
     async fn report(&mut self, ended: Option<Ended>) {
         // Without a receiver the report is dropped. Items stay in the driver until there is room, so that a
         // cancelled wait loses none.

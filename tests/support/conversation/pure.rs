@@ -8,6 +8,7 @@ use asistry::protocol::bridge::Bridge;
 use asistry::protocol::driver::{Again, Body, Driver, Next, Reach};
 use asistry::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use asistry::protocol::http::{Head, HttpCall};
+use asistry::protocol::retry::Admission;
 use asistry::protocol::settings::Settings;
 use asistry::protocol::sse::Guard;
 use asistry::protocol::{MAX_MESSAGE, Moment};
@@ -33,6 +34,8 @@ pub struct Pure {
 
 struct Live {
     driver: Driver,
+    /// When its exchange was admitted.
+    admitted: Instant,
     guard: Option<Guard>,
 }
 
@@ -73,7 +76,7 @@ impl Pure {
                     Effect::Run(tag, mut driver) => {
                         let next = driver.start();
                         self.live.retain(|other, _| other.ticket != tag.ticket);
-                        self.live.insert(tag, Live { driver: *driver, guard: None });
+                        self.live.insert(tag, Live { driver: *driver, admitted: self.now, guard: None });
                         self.step(tag, next);
                     }
                     Effect::Abort(ticket) => {
@@ -97,7 +100,7 @@ impl Pure {
             let now = moment(self.now);
             let Some(live) = self.live.get_mut(&tag) else { return };
             if let Some(news) = live.driver.take_news() {
-                self.gate.news(self.now, news);
+                self.gate.news(self.now, live.admitted, news);
             }
             next = match next {
                 Next::Over(outcome) => {
@@ -109,6 +112,9 @@ impl Pure {
                 }
                 Next::Admit => {
                     let admission = self.gate.admit(self.now, live.driver.ask());
+                    if admission == Admission::Go {
+                        live.admitted = self.now;
+                    }
                     live.driver.admitted(admission, now)
                 }
                 Next::Challenge => live.driver.challenged(Again::No, now),
@@ -193,6 +199,9 @@ impl Pure {
                     .collect();
                 if live.driver.head(Head { status, headers }, self.now) == Body::Events {
                     live.guard = Some(Guard::new(MAX_MESSAGE));
+                }
+                if let Some(news) = live.driver.take_news() {
+                    self.gate.news(self.now, live.admitted, news);
                 }
                 None
             }
