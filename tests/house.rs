@@ -40,7 +40,7 @@ fn code() -> Vec<(String, PathBuf, String)> {
         let first = below.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
         let room = first.trim_end_matches(".rs").to_owned();
         let text = std::fs::read_to_string(&path).expect("a file");
-        let product = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+        let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().to_owned();
         let code = product.lines().filter(|line| !line.trim_start().starts_with("//"));
         let code = code.collect::<Vec<_>>().join("\n");
         (room, path, code)

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::Moment;
+use crate::protocol::exchange::PROMPT;
 use crate::protocol::exchange::resumption::Resumption;
 use crate::protocol::exchange::status::{Failing, failure_of};
 pub use crate::protocol::exchange::{Cause, Failure, Reach};
@@ -469,6 +470,10 @@ impl Driver {
         if let (429, Some(wait)) = (head.status, failure.error.details().retry_after) {
             let remedy = self.promise.remedy(&self.terms.retry, wait, moment.now);
             failure.error = failure.error.remedy(remedy);
+        }
+        let is_late = self.sent.is_some_and(|sent| sent + PROMPT < moment.now);
+        if is_late && !matches!(head.status, 401 | 403 | 429) {
+            failure.executed = Executed::Maybe;
         }
         self.unsuccessful(head.status, body, failure, moment)
     }

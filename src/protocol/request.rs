@@ -94,8 +94,8 @@ impl Promise {
 /// A wait for a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// How much longer.
-    pub remaining: Duration,
+    /// Until when.
+    pub until: Instant,
     /// Whether anything that was sent before it may have run.
     pub executed: Executed,
 }

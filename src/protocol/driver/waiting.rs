@@ -142,8 +142,7 @@ impl Driver {
             Some(beat) => beat,
             None => {
                 if matches!(self.purpose, Purpose::Request(_)) {
-                    let remaining = until.saturating_duration_since(now);
-                    self.waits.untold = Some(Wait { remaining, executed: self.unanswered() });
+                    self.waits.untold = Some(Wait { until, executed: self.unanswered() });
                 }
                 now + HEARTBEAT
             }

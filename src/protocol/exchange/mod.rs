@@ -10,4 +10,5 @@ pub(super) mod status;
 pub use reach::Reach;
 pub(super) use reach::unreachable;
 pub(super) use redirect::redirect;
+pub(super) use status::PROMPT;
 pub use status::{Cause, Failure};

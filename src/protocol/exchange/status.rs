@@ -30,6 +30,9 @@ pub enum Cause {
     Permanent,
 }
 
+/// A refusal that comes later than this may be about a message that was executed (LEG-10).
+pub const PROMPT: Duration = Duration::from_secs(1);
+
 /// A reply with a failing status.
 pub struct Failing<'a> {
     pub head: &'a Head,

@@ -81,9 +81,12 @@ impl Upstream for Modern {
 
     fn waits(&mut self, tag: Tag, wait: Wait, moment: Moment) {
         if let Some(request) = self.table.request(tag.ticket.number) {
-            request.waits(wait, moment.now);
+            request.waits(wait);
         }
-        self.out.push(Out::Heard(Heard::Waits { ticket: tag.ticket, remaining: wait.remaining }));
+        self.out.push(Out::Heard(Heard::Waits {
+            ticket: tag.ticket,
+            remaining: wait.until.saturating_duration_since(moment.now),
+        }));
     }
 
     fn alarm(&mut self, _moment: Moment) {}

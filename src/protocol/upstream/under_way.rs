@@ -131,8 +131,8 @@ impl Request {
     }
 
     /// Its driver waits for a rate limit.
-    pub fn waits(&mut self, wait: Wait, now: Instant) {
-        self.held = (wait.executed == Executed::No).then(|| now + wait.remaining);
+    pub fn waits(&mut self, wait: Wait) {
+        self.held = (wait.executed == Executed::No).then_some(wait.until);
     }
 
     /// Says whether it waits for a rate limit and cannot have run.
@@ -240,8 +240,11 @@ impl UnderWay {
         if self.request(likely).is_some_and(|request| &request.upstream == id) {
             return Some(likely);
         }
-        let is_it = |entry: &Entry| matches!(entry, Entry::Request(r) if &r.upstream == id && r.sending == Sending::Sent);
-        self.all.iter().find(|(_, entry)| is_it(entry)).map(|(number, _)| *number)
+        let sent = |entry: &Entry, is_it: &dyn Fn(&Id) -> bool| matches!(entry, Entry::Request(r) if r.sending == Sending::Sent && is_it(&r.upstream));
+        let find = |is_it: &dyn Fn(&Id) -> bool| self.all.iter().find(|(_, entry)| sent(entry, is_it));
+        // Some services change the JSON type of an id; `id_for` lets no two such ids be in flight.
+        let found = find(&|known| known == id).or_else(|| find(&|known| known.resembles(id)));
+        found.map(|(number, _)| *number)
     }
 
     /// Returns how many requests of the client and notices are under way, and the bytes they hold.

@@ -11,12 +11,13 @@ use super::{Legacy, ticket};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::driver::{Cause, Failure, Loss};
 use crate::protocol::effect::Effect;
+use crate::protocol::exchange::PROMPT;
 use crate::protocol::request::Class;
 
 /// A service that loses every session at once is not opened anew for ever.
 const MOST_REOPENINGS: u32 = 3;
-/// LEG-10: a refusal that comes later than this may be about a call that ran.
-const PROMPT: Duration = Duration::from_secs(1);
+/// Other calls of a lost session have this long to be refused too, before a new session is asked for.
+const OTHERS: Duration = Duration::from_millis(100);
 
 /// No more lost sessions are remembered.
 const MOST_LOST: usize = 64;
@@ -27,8 +28,8 @@ pub(super) struct Lost {
     generation: u64,
     /// When that was first heard.
     at: Instant,
-    /// Another session was opened since.
-    replaced: bool,
+    /// When a new session was asked for: a service may end the old one only then, under calls that run in it.
+    replaced: Option<Instant>,
 }
 
 impl Legacy {
@@ -46,7 +47,10 @@ impl Legacy {
             return self.pass_through(number, loss);
         }
         // Nothing runs in a session that was lost before the call was sent.
-        let is_proof = |lost: &Lost| !lost.replaced || loss.sent.is_some_and(|sent| sent > lost.at);
+        let now = self.moment.now;
+        let is_proof = |lost: &Lost| {
+            lost.replaced.is_none_or(|at| now < at) || loss.sent.is_some_and(|sent| sent > lost.at)
+        };
         let lost = self.lost.iter().find(|lost| lost.generation == generation);
         let was_ours = generation == current || lost.is_some_and(is_proof);
         let is_safe = request.class != Class::C || (was_ours && loss.after <= PROMPT);
@@ -120,7 +124,7 @@ impl Legacy {
         let streams = self.session.wire.answers_elsewhere();
         self.forget_session();
         self.lost.truncate(MOST_LOST - 1);
-        self.lost.insert(0, Lost { generation, at: self.moment.now, replaced: false });
+        self.lost.insert(0, Lost { generation, at: self.moment.now, replaced: None });
         if streams {
             let error = Error::new(Kind::ConnectionLost, "the service has ended the session")
                 .hint("check whether the call took effect before repeating it");
@@ -130,16 +134,18 @@ impl Legacy {
             self.lost_in_a_row = 0;
             return self.fail_queue(&loses_sessions());
         }
+        let grace = if self.table.is_used(generation) { OTHERS } else { Duration::ZERO };
         let after = match self.lost_in_a_row {
-            0 | 1 => Duration::ZERO,
-            again => reissue_after(again - 2, self.moment.random),
+            0 | 1 => grace,
+            again => reissue_after(again - 2, self.moment.random).max(grace),
         };
         self.open_ourselves(after);
     }
 
-    /// Another session is open now.
-    pub(super) fn lost_are_replaced(&mut self) {
-        self.lost.iter_mut().for_each(|lost| lost.replaced = true);
+    /// A new session is asked for after this pause.
+    pub(super) fn lost_are_replaced(&mut self, after: Duration) {
+        let at = self.moment.now + after;
+        self.lost.iter_mut().for_each(|lost| lost.replaced = lost.replaced.or(Some(at)));
     }
 
     /// The stream of HTTP+SSE ended: the session is gone with it (SSE-4).

@@ -143,9 +143,12 @@ impl Upstream for Legacy {
 
     fn waits(&mut self, tag: Tag, wait: Wait, moment: Moment) {
         let Some(request) = self.table.request(tag.ticket.number) else { return };
-        request.waits(wait, moment.now);
+        request.waits(wait);
         if request.asker == Asker::Client {
-            self.out.push(Out::Heard(Heard::Waits { ticket: tag.ticket, remaining: wait.remaining }));
+            self.out.push(Out::Heard(Heard::Waits {
+                ticket: tag.ticket,
+                remaining: wait.until.saturating_duration_since(moment.now),
+            }));
         }
     }
 

@@ -196,6 +196,7 @@ impl Legacy {
     }
 
     fn send_opening(&mut self, number: u64, after: Duration) {
+        self.lost_are_replaced(after);
         self.session.phase = Phase::Opening { number, head: None };
         if self.session.wire.answers_elsewhere() {
             // The stream comes first: it names the endpoint.
@@ -250,7 +251,6 @@ impl Legacy {
         if let Some(warning) = self.session.wire.opened(head.as_ref(), version.as_deref()) {
             self.note(warning);
         }
-        self.lost_are_replaced();
         self.out.push(Out::Heard(Heard::Opened(version.as_deref().and_then(revision::named))));
         let could_push = read.is_none_or(|read| could_push(&read.capabilities, self.words.params.as_deref()));
         let listens = could_push && self.settings.pushes && !self.session.wire.answers_elsewhere();
