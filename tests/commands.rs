@@ -91,6 +91,9 @@ fn what_cannot_be_right_is_refused_before_anything_is_sent() {
     assert!(call(&["create_task"]).contains("create_task needs title (string)"));
     assert!(call(&["list_tasks", "limit=many"]).contains("limit must be integer, not “many”"));
     assert!(call(&["list_tasks", "status=tood"]).contains("did you mean todo?"));
+    let file = home.path().join("a-file");
+    std::fs::write(&file, "").expect("a file");
+    assert!(fails(&home, &["man", "--dir", file.to_str().expect("a path")], 2).contains("--dir"));
     assert!(fails(&home, &["nonsense"], 2).contains("nonsense"));
     assert!(fails(&home, &["bridge", "--drain", "soon"], 2).contains("1500ms, 30s or 5m"));
     assert!(fails(&home, &["bridge", "--era", "later"], 2).contains("--era"));

@@ -220,6 +220,8 @@ fn a_setting_is_checked_when_it_is_set_and_all_or_nothing_is_written() {
     ] {
         let said = home.refuses(&["profiles", "set", "work", "max_time=1h", setting], 2);
         assert!(said.contains(why), "{setting}: {said}");
+        // It would remove a good value: the wrong one was not stored.
+        assert!(!said.contains("--unset timeout"), "{setting}: {said}");
     }
     let twice = ["profiles", "set", "work", "timeout=1s", "timeout=2s"];
     assert!(home.refuses(&twice, 2).contains("twice"));

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
@@ -32,9 +32,10 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, mut card: Command) -> Result<u8> {
     card.build();
     if let Some(directory) = &arguments.dir {
-        std::fs::create_dir_all(directory)
-            .and_then(|()| write_all(&card, directory))
-            .with_context(|| format!("the pages cannot be written into {}", directory.display()))?;
+        std::fs::create_dir_all(directory).and_then(|()| write_all(&card, directory)).map_err(|e| {
+            let why = format!("cannot write the pages into {}: {e}", directory.display());
+            Error::new(Kind::Usage, why).hint("name a directory that can be written: --dir DIR")
+        })?;
         return Ok(0);
     }
     let mut command = &card;

@@ -137,7 +137,8 @@ impl Rows {
 
     fn decides(&self, head: &str) -> bool {
         match self.keep {
-            Keep::First => DECIDING.contains(&head),
+            // Names and values without heads are nothing without the values.
+            Keep::First => DECIDING.contains(&head) || self.columns.iter().all(String::is_empty),
             Keep::Telling => head == "uri",
         }
     }
@@ -374,6 +375,8 @@ mod tests {
         let drawn = Rows::under(&["PROFILE", "SERVICE", "WHERE", ""], vec![row]).table(40);
         assert!(drawn.text.contains(url) && drawn.text.contains("bob-studio"), "{}", drawn.text);
         assert_eq!(drawn.omitted, ["SERVICE", ""]);
+        let pairs = vec![vec!["origin".to_owned(), url.to_owned()]];
+        assert!(Rows::under(&["", ""], pairs).table(40).text.contains(url));
         let uri = "file:///a/very/long/path/to/a/resource.md";
         let list =
             serde_json::json!([{"name": "A resource with a name", "uri": uri, "type": "text/markdown"}]);

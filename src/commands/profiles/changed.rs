@@ -138,7 +138,8 @@ pub fn set(arguments: Set, environment: &Environment) -> Result<()> {
     let mut changes = settings.iter().map(|setting| Change::read(setting)).collect::<Result<Vec<_>>>()?;
     changes.extend(unset.iter().map(|field| Change::unset(field)));
     let profile = edit(environment, |document, config| {
-        let profile = profile::apply(document, &name, &changes, &config.place)?;
+        let profile = profile::apply(document, &name, &changes, &config.place)
+            .map_err(|error| unchanged(error, &name))?;
         check_files(&profile, &changes)?;
         check_needed(&profile, &settings)?;
         Ok(profile)
@@ -149,6 +150,15 @@ pub fn set(arguments: Set, environment: &Environment) -> Result<()> {
         ui::say(&format!("{name} still needs {}", missing.join(" and ")));
     }
     Ok(())
+}
+
+/// Says that a refused setting has changed nothing. The remedy for a stored value would remove a good one.
+fn unchanged(error: Error, profile: &str) -> Error {
+    if !matches!(error.next_step(), Some(Remedy::UnsetField { .. })) {
+        return error;
+    }
+    let sentence = format!("{}; nothing was changed", error.message());
+    error.with_message(sentence).remedy(Remedy::ShowProfile { profile: profile.to_owned() })
 }
 
 /// Refuses an empty value for what the profile needs; `--unset` is meant.
