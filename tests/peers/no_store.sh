@@ -51,7 +51,7 @@ refused "a bus without a keyring" 'keyring was not found' 'keyring was not found
 no_bus=(env DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent/bus)
 refused "no bus" 'keyring cannot be reached: there is no D-Bus' 'keyring cannot be reached: there is no D-Bus' "${no_bus[@]}"
 start_keyring
-refused "a keyring without a collection" 'has no collection to put keys into' 'no longer in the system'
+refused "a keyring without a collection" 'has no collection for keys yet' 'no longer in the system'
 stop_keyring
 same "each has its own words" 5 "$(printf '%s\n' "${reasons[@]}" | sort -u | grep -c asistry:)"
 
