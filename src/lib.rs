@@ -41,11 +41,11 @@
 //! reading commands are clients of the same relay in the same process (`commands/conversation`).
 //!
 //! # Design decisions
-//! * There is one driver per message, run by `remote` in a task of its own; a panic is reported as a failure of that
+//! * There is one driver per message, run by `remote` in its own task; a panic is reported as a failure of that
 //!   message. `tests/support/conversation/pure.rs` runs the same drivers.
 //! * A `Promise` is copied into a driver and returned when the driver ends.
 //! * A session that the client leaves during running calls is kept until they end (LEG-10).
-//! * Each `Remote` has one gate, so each key in use has one.
+//! * Each `Remote` has one gate; a key that was rotated inherits it.
 //! * `trace` is a module because both sides of the relay write to it.
 //! * The key list in the state directory (`state/keys.rs`, changed by `auth/keys`) decides which store item is current.
 //!   A new key is stored beside the old one and one atomic file replacement makes it current, so an interrupted change

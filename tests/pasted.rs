@@ -15,7 +15,7 @@ use crate::call;
 use crate::support::home::{Home, Ran};
 use crate::support::service::{Reply, Service};
 
-/// Servers are not started, keys come from a file and are not tried, and nobody is asked.
+/// Starts no server, takes keys from a file without trying them, and asks no questions.
 const PRELUDE: &str = r#"
 cargo() { while [ "$1" != -- ]; do shift; done; shift; asistry "$@"; }
 man() { cat >/dev/null; }

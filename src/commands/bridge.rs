@@ -136,7 +136,7 @@ pub fn stop_signal() -> crate::error::Result<impl Future<Output = ()>> {
                 None => std::future::pending().await,
             }
         };
-        // A task: whoever waits for it looks at one flag, not at three signals, each time it is polled.
+        // A task, so that `select!` polls one flag instead of three signals.
         let (told, stop) = oneshot::channel();
         tokio::spawn(async move {
             tokio::select! {

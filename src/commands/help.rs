@@ -27,7 +27,7 @@ pub struct Arguments {
     command: Vec<String>,
 }
 
-/// Columns below which what a name means does not stand beside it.
+/// Terminal width (columns) below which a description goes under its name.
 const NARROWEST: usize = 24;
 
 type Page = fn() -> String;

@@ -1,6 +1,6 @@
 //! Bounds the memory of large responses.
 //!
-//! A response is read completely before it is delivered, so many at once, or a client that does not read, could
+//! A response is read completely before it is delivered: many large ones, or a client that does not read, could
 //! exhaust memory. Over the limit only one response grows at a time; the next one waits until the client has read it.
 //! One can always be finished, so there is no deadlock. Small responses are not counted.
 

@@ -378,8 +378,7 @@ impl Remote {
     }
 }
 
-/// The exchange that the gate has admitted, until its head came; the gate is told where none came, also if the task is
-/// dropped.
+/// An admitted exchange whose head has not come yet. Reports to the gate if none comes, also when the task is dropped.
 struct Going<'a> {
     remote: &'a Remote,
     admitted: Option<Instant>,

@@ -374,7 +374,7 @@ fn a_key_of_any_form_that_the_service_sends_back_is_not_in_the_trace() {
     assert_eq!(MARKS.found(&text), None, "{}", String::from_utf8_lossy(&text));
 }
 
-/// Decodes `\uXXXX` and `\/`, one level deep.
+/// Decodes escaped code points and `\/`, one level deep.
 fn unescaped(bytes: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(bytes).replace(r"\/", "/");
     let mut parts = text.split(r"\u");
