@@ -1,4 +1,4 @@
-//! Every script in `tests/conversations/`, on both stages. `CONVERSATION=WORD` in the environment chooses some.
+//! Every script in `tests/conversations/`, on both stages.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

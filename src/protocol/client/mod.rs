@@ -7,6 +7,7 @@ mod foreign;
 pub mod legacy;
 pub mod modern;
 mod names;
+mod tool_list;
 pub mod tools;
 
 use std::collections::{HashMap, HashSet};
@@ -69,6 +70,8 @@ struct Open {
     message: Message,
     batch: Option<u64>,
     heartbeats: u32,
+    /// How often the tools had changed when it was sent.
+    changes: u64,
 }
 
 /// A batch of the client that is answered as one array.
@@ -293,14 +296,12 @@ impl Client {
         if let Some(id) = message.id() {
             self.by_id.insert(id.clone(), ticket);
         }
-        self.open.insert(ticket, Open { message, batch, heartbeats: 0 });
+        self.open.insert(ticket, Open { message, batch, heartbeats: 0, changes: self.tools.changes() });
     }
 
     /// A tool call waits under this ticket for the list of tools.
     pub(super) fn held(&mut self, ticket: Ticket, asked: Asked) {
-        if self.held.is_empty() {
-            self.tools.begin();
-        }
+        self.tools.begin();
         self.held.push(ticket);
         self.opened(ticket, asked);
     }
@@ -330,7 +331,7 @@ impl Client {
             None => message.text_with_id(id),
         };
         match open.message.method() {
-            "tools/list" => text = self.list_for_client(&open.message, message, id).unwrap_or(text),
+            "tools/list" => text = self.list_for_client(&open, message, id).unwrap_or(text),
             "tools/call" if self.is_too_large(message) => {
                 let spill = message.under_id(id);
                 return self.effects.push(Effect::Spill(spill, Spilled { batch: open.batch }));
@@ -442,8 +443,8 @@ impl Client {
         self.effects.push(Effect::Deliver(Delivery { about, text, origin }));
     }
 
-    fn list_for_client(&mut self, request: &Message, message: &Message, id: &Id) -> Option<Bytes> {
-        let page = self.tools.page_for_client(request, message);
+    fn list_for_client(&mut self, open: &Open, message: &Message, id: &Id) -> Option<Bytes> {
+        let page = self.tools.page_for_client(&open.message, message, open.changes);
         for warning in page.warnings {
             self.note(warning);
         }
@@ -511,6 +512,7 @@ impl Client {
             self.note(warning);
         }
         match page.next_cursor {
+            _ if self.tools.begins_again() => ToolsPage::Next(None),
             Some(cursor) if self.tools.is_new_page(&cursor, message.text().len()) => {
                 ToolsPage::Next(Some(cursor))
             }
@@ -519,7 +521,6 @@ impl Client {
                     Error::new(ErrorKind::ProtocolViolation, "the service's list of tools has no end");
                 ToolsPage::Known(Err(error.hint("report this to the operator of the service")))
             }
-            None if self.tools.begins_again() => ToolsPage::Next(None),
             None => ToolsPage::Known(Ok(())),
         }
     }
@@ -529,7 +530,8 @@ impl Client {
         self.tools.learned();
         let held = std::mem::take(&mut self.held);
         let decide = |ticket: Ticket| {
-            let open = self.open.get(&ticket)?;
+            let open = self.open.get_mut(&ticket)?;
+            open.changes = self.tools.changes();
             if open.message.method() == "tools/list" {
                 let known = failed.map_or(Ok(()), |error| Err(error.clone()));
                 return Some((ticket, known.map(|()| (open.message.clone(), Class::A))));

@@ -3,13 +3,14 @@
 //! Refuses to rewrite an entry beyond its name: an entry is kept as the service wrote it, or left out.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::names::Names;
+use super::tool_list::{Known, Reading, Tool};
 use crate::error::{Error, Filter, Kind, Remedy};
 use crate::protocol::message::{Message, quote};
 use crate::protocol::request::Class;
@@ -18,33 +19,35 @@ use crate::protocol::tool_rules::{ToolRules, matches_glob};
 /// No list of tools is read further than this many pages and bytes on our own account.
 const MOST_PAGES: usize = 1_000;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
-/// A list that changes while it is read is begun again so often.
+/// A list that changes while it is read is read again at most this often.
 const MOST_RESTARTS: u32 = 3;
-
-/// What a tool says about itself; only hints (specification, "Tool annotations").
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Hints {
-    pub read_only_hint: bool,
-    pub idempotent_hint: bool,
-}
 
 /// The rules, and the tools seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Tools {
     rules: ToolRules,
-    seen: HashMap<String, Hints>,
+    /// What the newest pages say; a list that was read whole replaces it.
+    seen: Known,
     names: Names,
+    /// `seen` is a whole list, and the service has reported no change since.
     complete: bool,
     warned: bool,
-    /// The pages asked for since the list was last begun, and the bytes that came.
+    /// How often the service reported that its tools changed.
+    changes: u64,
+    /// The list that the client reads.
+    by_client: Reading,
+    /// The list that is read on our own account.
+    own: Option<Own>,
+}
+
+/// A list that is read on our own account.
+#[derive(Debug, Default)]
+struct Own {
+    reading: Reading,
+    /// The pages asked for since it was last begun, and the bytes that came in all.
     cursors: HashSet<String>,
-    /// The page with which the client would go on reading the list (JSON text of its cursor).
-    next_of_client: Option<String>,
-    /// The tools have changed since we began to read the list.
-    changed: bool,
-    restarts: u32,
     bytes: usize,
+    restarts: u32,
 }
 
 #[derive(Deserialize)]
@@ -55,25 +58,14 @@ struct ListResult<'a> {
     next_cursor: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct Tool<'a> {
-    #[serde(borrow)]
-    name: &'a RawValue,
-    #[serde(default)]
-    annotations: Option<Hints>,
-}
-
-impl Tool<'_> {
-    fn name(&self) -> Option<String> {
-        serde_json::from_str(self.name.get()).ok()
-    }
-}
-
-/// Whether a page continues a list that was read from its beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    InOrder,
+/// Where a page belongs.
+enum Place<'a> {
+    /// It is the next page of this list.
+    Next(&'a mut Reading),
+    /// Somewhere in a list that was not read from its beginning.
     Apart,
+    /// In a list from before a change.
+    Stale,
 }
 
 /// What a page of `tools/list` turned into.
@@ -104,16 +96,17 @@ impl Tools {
     /// Returns the class of a call: B where its tool says that repeating it does no harm.
     pub fn class_of(&self, call: &Message) -> Class {
         let name = tool_name(call);
-        let hints = name.and_then(|name| self.seen.get(self.names.original(&name)));
+        let hints = name.and_then(|name| self.seen.hints(self.names.original(&name)));
         let harmless = hints.is_some_and(|hints| hints.read_only_hint || hints.idempotent_hint);
         if harmless { Class::B } else { Class::C }
     }
 
-    /// Notes the cursor of the next page and the size of the last one (bytes); false past the limits or where the cursor
-    /// came before.
+    /// Notes the cursor of the next page of our own list and the size of the last one (bytes); false past the limits
+    /// or where the cursor came before.
     pub fn is_new_page(&mut self, cursor: &str, bytes: usize) -> bool {
-        self.bytes += bytes;
-        self.cursors.len() < MOST_PAGES && self.bytes <= MOST_BYTES && self.cursors.insert(cursor.to_owned())
+        let own = self.own.get_or_insert_default();
+        own.bytes += bytes;
+        own.cursors.len() < MOST_PAGES && own.bytes <= MOST_BYTES && own.cursors.insert(cursor.to_owned())
     }
 
     /// Says whether the rules can only be applied to a list that is known.
@@ -126,35 +119,41 @@ impl Tools {
         self.rules.safe_names && !self.complete
     }
 
-    /// The service's tools are others now: what was known of them no longer counts.
+    /// The service reports that its tools changed: what was known of them no longer counts.
     pub fn changed(&mut self) {
-        self.seen.clear();
+        self.seen = Known::default();
         self.complete = false;
-        self.next_of_client = None;
-        self.changed = true;
+        self.changes += 1;
     }
 
-    /// The list is read on our own account, from its beginning.
+    /// Returns how often the service reported that its tools changed.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The list is to be read on our own account, unless that is under way.
     pub fn begin(&mut self) {
-        self.changed = false;
-        self.restarts = 0;
+        let reading = Reading::begun(self.changes);
+        self.own.get_or_insert_with(|| Own { reading, ..Own::default() });
     }
 
-    /// Says whether the list must be read again because it changed meanwhile.
+    /// Says whether our own list must be read again because the tools changed meanwhile.
     pub fn begins_again(&mut self) -> bool {
-        let again = self.changed && self.restarts < MOST_RESTARTS;
-        if again {
-            self.changed = false;
-            self.restarts += 1;
-            self.cursors.clear();
-        }
-        again
+        let changes = self.changes;
+        let own = self.own.as_mut();
+        let Some(own) = own.filter(|own| own.restarts < MOST_RESTARTS && own.reading.is_stale(changes))
+        else {
+            return false;
+        };
+        own.restarts += 1;
+        own.reading = Reading::begun(changes);
+        own.cursors.clear();
+        true
     }
 
-    /// The list was read, or given up.
+    /// Our own list was read, or given up.
     pub fn learned(&mut self) {
-        self.cursors.clear();
-        self.bytes = 0;
+        self.own = None;
     }
 
     /// Decides whether a `tools/call` may go.
@@ -175,7 +174,7 @@ impl Tools {
         if let Some(refusal) = self.rules.refusal(original) {
             return Err(refusal);
         }
-        let hints = self.seen.get(original);
+        let hints = self.seen.hints(original);
         if hints.is_none() && !self.complete && (self.rules.read_only || self.rules.safe_names) {
             return Ok(Permit::ListFirst);
         }
@@ -185,26 +184,38 @@ impl Tools {
         Ok(if *original == *shown { Permit::Go } else { Permit::Renamed(renamed_call(call, original)) })
     }
 
-    /// Learns from a page of `tools/list` that the client asked for, and applies the rules to it.
-    pub fn page_for_client(&mut self, request: &Message, message: &Message) -> Page {
-        let asked = cursor_of(request);
-        let place = match asked.is_none() || asked == self.next_of_client.as_deref() {
-            true => Place::InOrder,
-            false => Place::Apart,
+    /// Learns from a page of `tools/list` that the client asked for after this many changes, and applies the rules to it.
+    pub fn page_for_client(&mut self, request: &Message, message: &Message, since: u64) -> Page {
+        let cursor = cursor_of(request);
+        let mut reading = match cursor {
+            None => Reading::begun(since),
+            Some(_) => std::mem::take(&mut self.by_client),
+        };
+        let place = match reading.continues_with(cursor) && !reading.is_stale(self.changes) {
+            true => Place::Next(&mut reading),
+            false if since == self.changes => Place::Apart,
+            false => Place::Stale,
         };
         let page = self.page(message, place);
-        if place == Place::InOrder {
-            self.next_of_client.clone_from(&page.next_cursor);
-        }
+        self.by_client = reading;
         page
     }
 
     /// Learns from a page that was asked for on our own account.
     pub fn own_page(&mut self, message: &Message) -> Page {
-        self.page(message, if self.changed { Place::Apart } else { Place::InOrder })
+        let mut own = self.own.take().unwrap_or_default();
+        let place = match own.reading.is_stale(self.changes) {
+            false => Place::Next(&mut own.reading),
+            // The tools change whenever they are listed: nothing better can be known.
+            true if own.restarts == MOST_RESTARTS => Place::Apart,
+            true => Place::Stale,
+        };
+        let page = self.page(message, place);
+        self.own = Some(own);
+        page
     }
 
-    fn page(&mut self, message: &Message, place: Place) -> Page {
+    fn page(&mut self, message: &Message, place: Place<'_>) -> Page {
         let mut page = Page { text: None, next_cursor: None, warnings: Vec::new() };
         let Some(Ok(list)) = message.result_text().map(serde_json::from_str::<ListResult>) else {
             return page;
@@ -215,16 +226,11 @@ impl Tools {
         };
         page.next_cursor =
             list.next_cursor.map(RawValue::get).filter(|raw| *raw != "null").map(str::to_owned);
-        for entry in &entries {
-            self.note(entry.get());
-        }
-        self.complete |= place == Place::InOrder && page.next_cursor.is_none();
-        if self.rules.safe_names && self.complete {
-            self.names = Names::of(self.seen.keys().map(String::as_str));
-        }
+        let listed = Known::of(&entries);
+        self.learn(&listed, page.next_cursor.as_deref(), place);
         let mut kept: Vec<Cow<'_, str>> = Vec::with_capacity(entries.len());
         for entry in entries {
-            kept.extend(self.entry(entry.get()));
+            kept.extend(self.entry(entry.get(), &listed));
         }
         if self.complete && !self.warned {
             self.warned = true;
@@ -236,22 +242,33 @@ impl Tools {
         page
     }
 
-    fn note(&mut self, raw: &str) {
-        let tool = serde_json::from_str::<Tool>(raw).ok();
-        if let Some((name, tool)) = tool.and_then(|tool| Some((tool.name()?, tool))) {
-            self.seen.insert(name, tool.annotations.unwrap_or_default());
+    fn learn(&mut self, listed: &Known, next: Option<&str>, place: Place<'_>) {
+        let whole = match place {
+            Place::Next(reading) => reading.add(listed, next),
+            Place::Apart => None,
+            Place::Stale => return,
+        };
+        match whole {
+            Some(whole) => {
+                self.complete = whole.is_whole();
+                self.seen = whole;
+            }
+            None => self.seen.update(listed),
+        }
+        if self.rules.safe_names && self.complete {
+            self.names = Names::of(self.seen.names());
         }
     }
 
     /// Returns the entry of one tool as the client may see it.
-    fn entry<'a>(&self, raw: &'a str) -> Option<Cow<'a, str>> {
+    fn entry<'a>(&self, raw: &'a str, listed: &Known) -> Option<Cow<'a, str>> {
         // What cannot be read is carried, as long as no rule depends on it.
-        let Ok(tool) = serde_json::from_str::<Tool>(raw) else {
+        let Some(tool) = Tool::read(raw) else {
             return (!self.rules.change_lists()).then_some(Cow::Borrowed(raw));
         };
         let name = tool.name()?;
-        let hints = tool.annotations.unwrap_or_default();
-        if self.rules.refusal(&name).is_some() || (self.rules.read_only && !hints.read_only_hint) {
+        let reads = listed.hints(&name).is_some_and(|hints| hints.read_only_hint);
+        if self.rules.refusal(&name).is_some() || (self.rules.read_only && !reads) {
             return None;
         }
         if !self.rules.safe_names {
@@ -267,7 +284,7 @@ impl Tools {
     }
 
     fn idle_patterns(&self) -> Vec<String> {
-        let idle = |glob: &&String| !self.seen.keys().any(|name| matches_glob(glob, name));
+        let idle = |glob: &&String| !self.seen.names().any(|name| matches_glob(glob, name));
         let allow = self.rules.allow.iter().filter(idle).map(|glob| ("allowed", glob));
         let deny = self.rules.deny.iter().filter(idle).map(|glob| ("denied", glob));
         allow
