@@ -3,15 +3,20 @@
 //! Refuses to lose a result: an expression that recurses without an end, or takes all memory, ends that process
 //! and no other. What jaq lacks of jq is defined in `prelude.jq`; the rest is named, with the way round.
 
+mod json;
+
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::process::{Command, Output as Ended, Stdio};
 
 use jaq_core::load::{Arena, File, Loader};
-use jaq_core::{Ctx, Filter, Vars, data, unwrap_valr};
+use jaq_core::native::{Fun, bome, run as native, v};
+use jaq_core::{Ctx, DataT, Filter, Vars, data};
 use jaq_json::Val;
 
+use self::json::{json, told};
 use crate::error::{Error, Kind, Result};
+use crate::profile::nearest;
 
 /// The word behind which we start ourselves; no command that a person types.
 const WORD: &str = "__jq";
@@ -23,6 +28,9 @@ const LONGEST: u64 = 10;
 const LARGEST: u64 = 8 << 30;
 /// What is secret stays out of the environment of another process.
 const SECRETS: [&str; 2] = ["ASISTRY_API_KEY", "ASISTRY_KEY_PASSPHRASE"];
+const LANGUAGE: &str = "the language is jq's: --jq '.[].title'";
+const CORRECT: &str = "correct the expression; jq itself can try it on the whole JSON";
+const BOUND: &str = "bound the expression, as limit(10; …) and first(…) do";
 const WAY_ROUND: &str = "print all of it with --json, and pipe that into jq itself";
 
 /// Checks an expression, and runs nothing.
@@ -30,7 +38,7 @@ const WAY_ROUND: &str = "print all of it with --json, and pipe that into jq itse
 /// # Errors
 /// [`Kind::Usage`] for one that is no jq expression, or that uses what asistry does not know.
 pub fn check(expression: &str) -> Result<()> {
-    compiled(expression).map(drop).map_err(|(why, hint)| wrong(&why).hint(hint))
+    compiled(expression).map(drop).map_err(|(why, hint)| wrong(&why, hint))
 }
 
 /// Returns what an expression makes of a JSON text, each output as JSON.
@@ -38,19 +46,21 @@ pub fn check(expression: &str) -> Result<()> {
 /// # Errors
 /// [`Kind::Usage`] with what the expression failed on.
 pub fn filtered(expression: &str, input: &str) -> Result<Vec<String>> {
-    let failed = |why: &str| wrong(why).hint("the language is jq's: --jq '.[].title'");
-    let ended = in_a_process(expression, input).map_err(|e| failed(&format!("it cannot be run: {e}")))?;
+    let ended =
+        in_a_process(expression, input).map_err(|e| wrong(&format!("it cannot be run: {e}"), WAY_ROUND))?;
     let said = String::from_utf8_lossy(&ended.stderr);
     match (ended.status.code(), ended.status.success()) {
         (_, true) => Ok(String::from_utf8_lossy(&ended.stdout).lines().map(str::to_owned).collect()),
-        (Some(1), _) => Err(failed(said.trim_end())),
-        _ if took_too_long(&ended) => Err(failed(&format!("it does not end within {LONGEST} s of CPU time"))),
-        _ => Err(failed("it recurses too deeply, or needs too much memory")),
+        (Some(1), _) => Err(wrong(said.trim_end(), CORRECT)),
+        _ if took_too_long(&ended) => {
+            Err(wrong(&format!("it does not end within {LONGEST} s of CPU time"), BOUND))
+        }
+        _ => Err(wrong("it recurses too deeply, or needs too much memory", BOUND)),
     }
 }
 
-fn wrong(why: &str) -> Error {
-    Error::new(Kind::Usage, format!("--jq: {why}"))
+fn wrong(why: &str, hint: impl Into<String>) -> Error {
+    Error::new(Kind::Usage, format!("--jq: {why}")).hint(hint.into())
 }
 
 fn in_a_process(expression: &str, input: &str) -> std::io::Result<Ended> {
@@ -128,9 +138,13 @@ fn run(expression: &str) -> std::result::Result<(), String> {
     let input = jaq_json::read::parse_single(&input).map_err(|e| e.to_string())?;
     let context = Ctx::<data::JustLut<Val>>::new(&filter.lut, Vars::new([environment()]));
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    for output in filter.id.run((context, input)).map(unwrap_valr) {
-        let output = output.map_err(|e| e.to_string())?;
-        writeln!(stdout, "{output}").map_err(|e| e.to_string())?;
+    for output in filter.id.run((context, input)) {
+        match output.map_err(jaq_core::Exn::get_err) {
+            Ok(output) => writeln!(stdout, "{}", json(&output)?).map_err(|e| e.to_string())?,
+            Err(Ok(error)) => return Err(told(error)),
+            // `halt` ends it; `prelude.jq` makes every other end an error.
+            Err(Err(_)) => break,
+        }
     }
     stdout.flush().map_err(|e| e.to_string())
 }
@@ -146,23 +160,45 @@ fn environment() -> Val {
 type Compiled = Filter<data::JustLut<Val>>;
 
 /// Compiles an expression; otherwise says what is wrong with it, and what to do.
-fn compiled(expression: &str) -> std::result::Result<Compiled, (String, &'static str)> {
+fn compiled(expression: &str) -> std::result::Result<Compiled, (String, String)> {
     let ours = jaq_core::load::parse(include_str!("prelude.jq"), |parser| parser.defs());
     let definitions = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
-    let functions = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
+    let definitions: Vec<_> = definitions.chain(ours.unwrap_or_default()).collect();
+    let functions: Vec<Fun<data::JustLut<Val>>> = functions().collect();
+    let known = definitions.iter().map(|definition| definition.name);
+    let known: Vec<&str> = known.chain(functions.iter().map(|(name, ..)| *name)).collect();
     let arena = Arena::default();
     let program = File { code: expression, path: () };
-    let modules =
-        Loader::new(definitions.chain(ours.unwrap_or_default())).load(&arena, program).map_err(|_| {
-            (format!("“{expression}” is not a jq expression"), "the language is jq's: --jq '.[].title'")
-        })?;
+    let modules = Loader::new(definitions)
+        .load(&arena, program)
+        .map_err(|_| (format!("“{expression}” is not a jq expression"), LANGUAGE.to_owned()))?;
     jaq_core::Compiler::default().with_funs(functions).with_global_vars(["$ENV"]).compile(modules).map_err(
         |errors| {
-            let unknown =
-                errors.iter().flat_map(|(_, names)| names.iter().map(|(name, _)| (*name).to_owned()));
-            (format!("asistry lacks {} of jq", unknown.collect::<Vec<_>>().join(", ")), WAY_ROUND)
+            let unknown: Vec<&str> =
+                errors.iter().flat_map(|(_, names)| names.iter().map(|(name, _)| *name)).collect();
+            lacking(&unknown, &known)
         },
     )
+}
+
+/// Returns the native functions; `tojson` writes JSON and nothing else.
+fn functions<D: for<'a> DataT<V<'a> = Val>>() -> impl Iterator<Item = Fun<D>> {
+    let functions = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
+    let to_json = native(("tojson", v(0), |(_, value)| {
+        bome(json(&value).map(Val::from).map_err(jaq_json::Error::str))
+    }));
+    functions.filter(|(name, ..)| *name != "tojson").chain([to_json])
+}
+
+/// Says which names of an expression are unknown.
+fn lacking(unknown: &[&str], known: &[&str]) -> (String, String) {
+    let first = unknown.first().copied().unwrap_or_default();
+    let (with, hint) = match nearest(first, known.iter().copied()) {
+        Some(same) if same == first => (" with these arguments", format!("check what {first} takes")),
+        Some(near) => ("", format!("did you mean {near}? If not, {WAY_ROUND}")),
+        None => ("", format!("check the spelling; if jq has it, {WAY_ROUND}")),
+    };
+    (format!("asistry does not know {}{with}", unknown.join(", ")), hint)
 }
 
 #[cfg(test)]
@@ -177,7 +213,7 @@ mod tests {
             format!("{error:?}")
         };
         assert!(told(".[").contains("not a jq expression"));
-        assert!(told(".a | @base32").contains("lacks @base32 of jq"), "{}", told(".a | @base32"));
+        assert!(told(".a | @base32").contains("does not know @base32"), "{}", told(".a | @base32"));
         assert!(told("$nothing").contains("$nothing"));
         for fine in [".[].a", "@tsv", "$ENV.HOME", "tostream", "ltrimstr(\"a\")", "def f: f; f"] {
             assert!(check(fine).is_ok(), "{fine}");

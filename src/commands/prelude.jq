@@ -1,4 +1,7 @@
 # What jaq lacks of jq, or does otherwise.
+def tostring: if type == "string" then . else tojson end;
+def halt_error: error;
+def halt_error($code): error;
 def toarray: if type == "array" then . else [.] end;
 def ltrimstr($x):
   if type == "string" and ($x | type) == "string" and startswith($x) then .[($x | length):] else . end;
@@ -15,10 +18,11 @@ def setpath($path; $x):
   else
     $path[0] as $at
     | if . == null then if ($at | type) == "number" then [] else {} end end
-    | if ($at | type) == "number" and $at >= length
+    | if ($at | type) == "number" and type == "array" and $at >= length
       then . + [range($at - length) | null] + [null | setpath($path[1:]; $x)]
       else .[$at] = (.[$at] | setpath($path[1:]; $x)) end
   end;
+def pick(f): . as $top | reduce path(f) as $path (null; setpath($path; $top | getpath($path)));
 def leaf_paths: paths(scalars);
 def tostream:
   path(def r: (.[]? | r), .; r) as $p | getpath($p) | reduce path(.[]?) as $q ([$p, .]; [$p + $q]);

@@ -128,3 +128,20 @@ fn an_expression_does_not_see_the_key() {
         command.env("ASISTRY_API_KEY", "ask_0123").env("OTHER", "seen").output().expect("the binary");
     assert_eq!(text(&output.stdout), "[null,\"seen\"]\n", "{}", text(&output.stderr));
 }
+
+#[test]
+fn a_filter_without_an_end_ends_with_max_time() {
+    let shell = Shell::new();
+    let begun = Instant::now();
+    let said =
+        shell.fails(&["call", "echo", "title=x", "--jq", "def f: f; f", "--max-time", "1s", "--json"], 6);
+    // Its own bound is 10 s of CPU time.
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    let error = &serde_json::from_str::<Value>(&said).expect("JSON")["error"];
+    assert_eq!(error["message"], "the answer came, but printing it did not end within 1 s", "{said}");
+    assert_eq!(error["hint"], "simplify --jq, or allow more time with --max-time", "{said}");
+    assert_eq!(error["mayHaveExecuted"], true, "{said}");
+    shell.service.awaits_call("echo");
+    let said = shell.fails(&["tools", "--jq", "def f: f; f", "--max-time", "1s"], 6);
+    assert!(said.contains("printing it did not end within 1 s") && !said.contains("may have run"), "{said}");
+}

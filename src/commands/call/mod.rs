@@ -107,7 +107,11 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         Err(error) => Err(error),
     };
     let shown = move |result: Option<Json>| result.map_or(Ok(0), |result| show(result, &arguments));
-    Ok(conversation.end_with(result, shown).await?)
+    Ok(conversation.end_with(result, shown).await.map_err(|error| match error.kind() {
+        // Printing took too long.
+        Kind::Timeout if error.details().executed.is_none() => made(error),
+        _ => error,
+    })?)
 }
 
 fn show(result: Json, arguments: &Arguments) -> Result<u8> {

@@ -257,16 +257,14 @@ impl Conversation {
         }
     }
 
-    /// Waits until the result is shown: what filters it counts under `--max-time` too.
+    /// Waits until the result is shown; `--max-time` includes `--jq`.
     async fn shown<T>(&mut self, showing: impl Future<Output = T>) -> Result<T> {
-        match self.deadline {
-            Some(deadline) => match tokio::time::timeout_at(deadline, self.unless_interrupted(showing)).await
-            {
-                Ok(shown) => shown,
-                Err(_) => Err(self.out_of_time()),
-            },
-            None => self.unless_interrupted(showing).await,
-        }
+        let Some(deadline) = self.deadline else { return self.unless_interrupted(showing).await };
+        tokio::time::timeout_at(deadline, self.unless_interrupted(showing)).await.unwrap_or_else(|_| {
+            let seconds = self.max_time.unwrap_or_default().as_secs_f64();
+            let why = format!("the answer came, but printing it did not end within {seconds} s");
+            Err(Error::new(Kind::Timeout, why).hint("simplify --jq, or allow more time with --max-time"))
+        })
     }
 
     async fn hear(&mut self) -> Result<(Message, Origin)> {
