@@ -3,7 +3,7 @@
 //! Owns the bridge, so there is no lock; every driver runs in a task that reports on a bounded channel. Never waits for
 //! a single party: a slow call, a slow service or a client that does not read delays only its own traffic.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::local::{Incoming, Intake, Port};
+use crate::protocol::FastMap;
 use crate::protocol::bridge::Bridge;
 use crate::protocol::driver::Driver;
 use crate::protocol::effect::{Delivery, Effect, Ended, Spilled, Tag, Ticket};
@@ -63,7 +64,7 @@ pub struct Relay<P> {
     from_crashes: mpsc::UnboundedReceiver<Tag>,
     /// When to wake the bridge.
     alarms: BTreeSet<Instant>,
-    drivers: HashMap<Ticket, (Tag, AbortHandle)>,
+    drivers: FastMap<Ticket, (Tag, AbortHandle)>,
     spills: tokio::task::JoinSet<(Spilled, Bytes)>,
     spill_turns: Arc<Semaphore>,
     farewells: tokio::task::JoinSet<()>,
@@ -97,7 +98,7 @@ impl<P: Port> Relay<P> {
             crashes,
             from_crashes,
             alarms: BTreeSet::new(),
-            drivers: HashMap::new(),
+            drivers: FastMap::default(),
             spills: tokio::task::JoinSet::new(),
             spill_turns: Arc::new(Semaphore::new(MOST_SPILLS)),
             farewells: tokio::task::JoinSet::new(),
@@ -213,7 +214,8 @@ impl<P: Port> Relay<P> {
             let _guard = guard;
             remote.run(tag, driver, reports).await;
         };
-        let handle = tokio::spawn(task).abort_handle();
+        // Boxed: tokio moves a task several times.
+        let handle = tokio::spawn(Box::pin(task)).abort_handle();
         if let Some((_, earlier)) = self.drivers.insert(tag.ticket, (tag, handle)) {
             earlier.abort();
         }
@@ -221,8 +223,7 @@ impl<P: Port> Relay<P> {
 
     /// Performs the bridge's effects and delivers the answers.
     fn perform(&mut self) {
-        let effects: Vec<Effect> = self.bridge.effects().collect();
-        for effect in effects {
+        while let Some(effect) = self.bridge.next_effect() {
             match effect {
                 Effect::Deliver(delivery) => self.deliver(delivery),
                 Effect::Spill(message, to) => self.spill(message, to),

@@ -88,7 +88,8 @@ fn only_a_request_that_waits_for_the_session_needs_an_alarm() {
     let mut bridge = Bridge::new(settings(&options), at(now));
     let mut alarms = |line: &str| {
         bridge.from_client(Bytes::from(line.to_owned()), at(now));
-        bridge.effects().filter(|effect| matches!(effect, Effect::Alarm(_))).count()
+        let effects = std::iter::from_fn(|| bridge.next_effect());
+        effects.filter(|effect| matches!(effect, Effect::Alarm(_))).count()
     };
     let initialize = r#"{"id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
     assert_eq!(alarms(initialize), 0, "its driver knows the deadline");

@@ -8,6 +8,7 @@
 //! | legacy | `client/legacy` to `upstream/legacy` | part 5 |
 //! | modern | part 5 | `client/modern` to `upstream/modern`, the text as it came |
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,7 +32,7 @@ pub struct Bridge {
     client: Client,
     legacy: Legacy,
     modern: Modern,
-    effects: Vec<Effect>,
+    effects: VecDeque<Effect>,
     lists: Lists,
 }
 
@@ -50,15 +51,15 @@ impl Bridge {
             client: Client::new(settings.clone()),
             legacy: Legacy::new(settings.clone(), moment),
             modern: Modern::new(settings.clone(), moment),
-            effects: Vec::new(),
+            effects: VecDeque::new(),
             lists: Lists::default(),
             settings,
         }
     }
 
-    /// Takes what is to be done since the last call, in order.
-    pub fn effects(&mut self) -> std::vec::Drain<'_, Effect> {
-        self.effects.drain(..)
+    /// Takes what is to be done next.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
     }
 
     /// Returns how many messages are under way to the service, and the bytes they hold.
@@ -184,7 +185,7 @@ impl Bridge {
             }
             for out in lists.out.drain(..) {
                 match out {
-                    Out::Do(effect) => self.effects.push(effect),
+                    Out::Do(effect) => self.effects.push_back(effect),
                     Out::Heard(heard) => {
                         self.heard(heard, moment);
                         self.client.take_effects(&mut self.effects);

@@ -15,6 +15,7 @@
 //! | `serve` | `local/http.rs`: a `Port` for each POST or session | `Delivery::about` says which stream a line belongs to |
 //! | warm start | `client/legacy.rs` answers `initialize` from what `state/` remembers | `Settings` gains the record, `Heard::Opened` corrects it |
 
+use std::collections::HashMap;
 use std::time::{Instant, SystemTime};
 
 pub mod message;
@@ -49,6 +50,9 @@ pub mod bridge;
 
 /// The longest message taken from either side, in bytes (STD-4 asks for at least 64 MiB).
 pub const MAX_MESSAGE: usize = 128 * 1024 * 1024;
+
+/// A map with a faster hash than the standard one, for keys that no service chooses.
+pub type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// The instant of an event, and a random number in 0..1.
 #[derive(Clone, Copy, Debug)]

@@ -9,11 +9,14 @@ mod traced;
 
 pub use logged::LIMITED;
 
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::time::{Sleep, sleep_until};
 
 use crate::auth::keys::KeySource;
 use crate::auth::{Authorizer, Identity, Signed};
@@ -84,6 +87,8 @@ struct Flight<'a> {
     /// The credential that signed the last exchange.
     signed: Signed,
     going: Going<'a>,
+    /// When to look at the driver; kept over all waits, because most end before it rings.
+    alarm: Pin<&'a mut Option<Sleep>>,
     reports: &'a mpsc::Sender<Report>,
     /// The number of exchanges made.
     exchanges: u32,
@@ -151,7 +156,8 @@ impl Remote {
     pub async fn run(&self, tag: Tag, driver: Box<Driver>, reports: mpsc::Sender<Report>) {
         let going = Going { remote: self, admitted: None };
         let signed = Signed::default();
-        let mut flight = Flight { tag, driver, signed, going, reports: &reports, exchanges: 0 };
+        let alarm = pin!(None);
+        let mut flight = Flight { tag, driver, signed, going, alarm, reports: &reports, exchanges: 0 };
         let outcome = match self.drive(&mut flight).await {
             Outcome::Failed(mut failure) => {
                 failure.error = failure.error.masked(|text| self.without_secrets_in_text(text));
@@ -184,7 +190,7 @@ impl Remote {
                 Next::Over(outcome) => return outcome,
                 Next::Admit if slot.is_none() => {
                     let of_stream = (*flight.driver.purpose() == Purpose::Listen).then_some(&self.streams);
-                    match until_wake(&mut flight.driver, self.slot(of_stream)).await {
+                    match flight.until_wake(self.slot(of_stream)).await {
                         Ok(free) => slot = free,
                         Err(end) => {
                             next = end;
@@ -231,7 +237,7 @@ impl Remote {
             if flight.driver.has_waits_to_tell() {
                 flight.report(None).await;
             }
-            tokio::time::sleep_until(wake_of(&flight.driver)).await;
+            sleep_until(wake_of(&flight.driver)).await;
             // All responses of HTTP+SSE come on one stream, so any bytes on it reset the silence.
             flight.driver.heard(*self.heard.lock().unwrap_or_else(PoisonError::into_inner));
             if let Some(next) = flight.driver.tick(moment()) {
@@ -250,7 +256,7 @@ impl Remote {
         let line = logged::Exchange::begin(&call, flight.tag.attempt.max(1) + flight.exchanges, mask);
         flight.exchanges += 1;
         let end_line = |came: &str, headers| line.into_iter().for_each(|line| line.end(came, headers));
-        match until_wake(&mut flight.driver, self.authorizer.sign(&mut call)).await {
+        match flight.until_wake(self.authorizer.sign(&mut call)).await {
             Ok(Ok(signed)) => flight.signed = signed,
             Ok(Err(error)) => return flight.driver.not_sent(error),
             Err(next) => return next,
@@ -259,7 +265,7 @@ impl Remote {
             Ok(client) => client,
             Err(error) => return flight.driver.not_sent(error),
         };
-        let reply = match until_wake(&mut flight.driver, client.execute(request(call))).await {
+        let reply = match flight.until_wake(client.execute(request(call))).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => {
                 self.trace_end(flight.tag, "reset");
@@ -293,7 +299,7 @@ impl Remote {
             if flight.driver.items() > 0 {
                 flight.report(None).await;
             }
-            match until_wake(&mut flight.driver, lease.part(reply.chunk())).await {
+            match flight.until_wake(lease.part(reply.chunk())).await {
                 Ok(Ok(Some(chunk))) => {
                     events.push(&chunk);
                     let now = Instant::now();
@@ -321,7 +327,7 @@ impl Remote {
                     flight.report(None).await;
                 }
             }
-            if let Err(next) = until_wake(&mut flight.driver, lease.grow(events.held())).await {
+            if let Err(next) = flight.until_wake(lease.grow(events.held())).await {
                 return next;
             }
         }
@@ -332,12 +338,12 @@ impl Remote {
         let limit = if failing { LONGEST_REFUSAL } else { MAX_MESSAGE };
         let expected = reply.content_length().unwrap_or(0).min(limit as u64) as usize;
         let mut lease = Lease::new(&self.budget);
-        if let Err(next) = until_wake(&mut flight.driver, lease.begin(expected)).await {
+        if let Err(next) = flight.until_wake(lease.begin(expected)).await {
             return next;
         }
         let mut body: Vec<u8> = Vec::new();
         let whole = loop {
-            match until_wake(&mut flight.driver, lease.part(reply.chunk())).await {
+            match flight.until_wake(lease.part(reply.chunk())).await {
                 Ok(Ok(Some(chunk))) if body.is_empty() && chunk.len() >= expected && expected > 0 => {
                     break chunk;
                 }
@@ -365,7 +371,7 @@ impl Remote {
                 }
                 return flight.driver.too_long();
             }
-            if let Err(next) = until_wake(&mut flight.driver, lease.grow(body.len().max(expected))).await {
+            if let Err(next) = flight.until_wake(lease.grow(body.len().max(expected))).await {
                 return next;
             }
         };
@@ -419,32 +425,39 @@ impl Flight<'_> {
             room.send(Report { tag: self.tag, items, waiting: self.driver.take_waiting(), ended });
         }
     }
-}
 
-/// Waits for a part of the exchange, or until the driver must act.
-async fn until_wake<T>(driver: &mut Driver, part: impl Future<Output = T>) -> std::result::Result<T, Next> {
-    // Steady input must not delay a deadline.
-    if driver.wake().is_some_and(|at| at <= Instant::now())
-        && let Some(next) = driver.tick(moment())
-    {
-        return Err(next);
-    }
-    tokio::pin!(part);
-    // Polls once before setting a timer: usually more input is ready.
-    tokio::select! {
-        biased;
-        value = &mut part => return Ok(value),
-        () = tokio::task::yield_now() => {}
-    }
-    loop {
-        tokio::select! {
-            biased;
-            value = &mut part => return Ok(value),
-            () = tokio::time::sleep_until(wake_of(driver)) => {
-                if let Some(next) = driver.tick(moment()) {
-                    return Err(next);
-                }
+    /// Waits for a part of the exchange, or until the driver must act.
+    async fn until_wake<T>(&mut self, part: impl Future<Output = T>) -> std::result::Result<T, Next> {
+        // Steady input must not delay a deadline.
+        if self.alarm.as_ref().as_pin_ref().is_some_and(|alarm| alarm.is_elapsed()) {
+            self.alarm.set(None);
+            if let Some(next) = self.driver.tick(moment()) {
+                return Err(next);
             }
+        }
+        let mut part = pin!(part);
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(value) = part.as_mut().poll(context) {
+                return Poll::Ready(Ok(value));
+            }
+            self.set_alarm();
+            while self.alarm.as_mut().as_pin_mut().is_some_and(|alarm| alarm.poll(context).is_ready()) {
+                if let Some(next) = self.driver.tick(moment()) {
+                    return Poll::Ready(Err(next));
+                }
+                self.alarm.set(None);
+                self.set_alarm();
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Sets the alarm, unless it rings in time as it is.
+    fn set_alarm(&mut self) {
+        let Some(at) = self.driver.wake().map(tokio::time::Instant::from_std) else { return };
+        if self.alarm.as_ref().as_pin_ref().is_none_or(|alarm| alarm.deadline() > at) {
+            self.alarm.set(Some(sleep_until(at)));
         }
     }
 }

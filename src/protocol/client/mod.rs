@@ -10,7 +10,7 @@ mod names;
 mod tool_list;
 pub mod tools;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, Executed, Kind as ErrorKind};
-use crate::protocol::MAX_MESSAGE;
 use crate::protocol::effect::{About, Delivery, Effect, Origin, Spilled, Ticket};
 use crate::protocol::message::{Frame, Id, Kind, Malformed, Message, cancelled_id, quote};
 use crate::protocol::request::Class;
 use crate::protocol::revision::{Era, Revision};
 use crate::protocol::settings::Settings;
+use crate::protocol::{FastMap, MAX_MESSAGE};
 use tools::{Permit, Tools};
 
 const PARSE_ERROR: i32 = -32700;
@@ -93,8 +93,8 @@ struct Question {
 pub struct Client {
     settings: Arc<Settings>,
     revision: Option<&'static Revision>,
-    open: HashMap<Ticket, Open>,
-    by_id: HashMap<Id, Ticket>,
+    open: FastMap<Ticket, Open>,
+    by_id: FastMap<Id, Ticket>,
     /// Ids of the batch at hand.
     reserved: HashSet<Id>,
     batches: HashMap<u64, Batch>,
@@ -111,8 +111,8 @@ impl Client {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
         Self {
             revision: None,
-            open: HashMap::new(),
-            by_id: HashMap::new(),
+            open: FastMap::default(),
+            by_id: FastMap::default(),
             reserved: HashSet::new(),
             batches: HashMap::new(),
             batch_count: 0,
@@ -132,8 +132,8 @@ impl Client {
     }
 
     /// Moves what is to be done to the end of `effects`.
-    pub(super) fn take_effects(&mut self, effects: &mut Vec<Effect>) {
-        effects.append(&mut self.effects);
+    pub(super) fn take_effects(&mut self, effects: &mut VecDeque<Effect>) {
+        effects.extend(self.effects.drain(..));
     }
 
     /// Says whether a request waits for its answer.

@@ -2,14 +2,14 @@
 //!
 //! Refuses to send.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::error::Executed;
-use crate::protocol::Instant;
 use crate::protocol::message::{Id, Message};
 use crate::protocol::request::{Class, Promise, Wait};
 use crate::protocol::retry;
+use crate::protocol::{FastMap, Instant};
 
 /// How the ids of our own requests begin.
 const OWN_ID: &str = "asistry-";
@@ -144,7 +144,7 @@ impl Request {
 /// The table of all that is under way.
 #[derive(Debug, Default)]
 pub struct UnderWay {
-    all: HashMap<u64, Entry>,
+    all: FastMap<u64, Entry>,
     count: u64,
     own_ids: u64,
     requests: usize,

@@ -62,34 +62,28 @@ impl Pure {
     }
 
     fn perform(&mut self) {
-        loop {
-            let effects: Vec<Effect> = self.bridge.effects().collect();
-            if effects.is_empty() {
-                return;
-            }
-            for effect in effects {
-                match effect {
-                    Effect::Deliver(delivery) => {
-                        self.lines.push_back(String::from_utf8(delivery.text.to_vec()).unwrap());
-                    }
-                    Effect::Spill(message, _) => panic!("no script asks for a spill: {message:?}"),
-                    Effect::Run(tag, mut driver) => {
-                        let next = driver.start();
-                        self.live.retain(|other, _| other.ticket != tag.ticket);
-                        self.live.insert(tag, Live { driver: *driver, admitted: self.now, guard: None });
-                        self.step(tag, next);
-                    }
-                    Effect::Abort(ticket) => {
-                        self.live.retain(|tag, _| tag.ticket != ticket);
-                        self.requests.retain(|(tag, _)| tag.ticket != ticket);
-                    }
-                    Effect::Alarm(after) => self.alarms.push(self.now + after),
-                    Effect::Farewell(call) => {
-                        let ticket = Ticket { upstream: UpstreamKind::Legacy, number: u64::MAX };
-                        self.requests.push_back((Tag { ticket, attempt: 0 }, call));
-                    }
-                    Effect::Note(_) | Effect::Learned(_) => {}
+        while let Some(effect) = self.bridge.next_effect() {
+            match effect {
+                Effect::Deliver(delivery) => {
+                    self.lines.push_back(String::from_utf8(delivery.text.to_vec()).unwrap());
                 }
+                Effect::Spill(message, _) => panic!("no script asks for a spill: {message:?}"),
+                Effect::Run(tag, mut driver) => {
+                    let next = driver.start();
+                    self.live.retain(|other, _| other.ticket != tag.ticket);
+                    self.live.insert(tag, Live { driver: *driver, admitted: self.now, guard: None });
+                    self.step(tag, next);
+                }
+                Effect::Abort(ticket) => {
+                    self.live.retain(|tag, _| tag.ticket != ticket);
+                    self.requests.retain(|(tag, _)| tag.ticket != ticket);
+                }
+                Effect::Alarm(after) => self.alarms.push(self.now + after),
+                Effect::Farewell(call) => {
+                    let ticket = Ticket { upstream: UpstreamKind::Legacy, number: u64::MAX };
+                    self.requests.push_back((Tag { ticket, attempt: 0 }, call));
+                }
+                Effect::Note(_) | Effect::Learned(_) => {}
             }
         }
     }
