@@ -3,13 +3,17 @@
 //!
 //! Refuses to fail once there is a result: no form of output makes a value unprintable.
 
+mod envelope;
+
 use std::collections::HashSet;
 use std::io::IsTerminal;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use serde_json::{Map, Value};
 
+use self::envelope::{fields_of, list_in, sole_list};
 use super::arguments::{self, Color};
+use super::call::schema::Schema;
 use super::environment::variable;
 use super::jq;
 use crate::error::{Error, Kind, Result};
@@ -108,6 +112,17 @@ impl Output {
     /// [`Kind::Usage`] for an expression that is none.
     pub fn check(&self) -> Result<()> {
         self.jq.as_deref().map_or(Ok(()), jq::check)
+    }
+
+    /// Checks `--fields` against the fields that a result can have, where that is known.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for one that it cannot have.
+    pub fn check_result(&self, schema: Schema<'_>) -> Result<()> {
+        if self.jq.is_some() || self.fields.is_empty() {
+            return Ok(());
+        }
+        fields_of(schema).map_or(Ok(()), |fields| self.check_fields(fields.into_iter()))
     }
 
     /// Checks that the result may be one line of JSON after the other.
@@ -237,7 +252,7 @@ impl Output {
                     }
                     Ok(())
                 }
-                list => match Rows::read(list) {
+                list => match self.rows(list) {
                     Some(rows) => self.draw_rows(&rows),
                     None => self.draw_text(value, text),
                 },
@@ -247,7 +262,7 @@ impl Output {
 
     fn draw_table(&self, value: &Value, text: Option<&str>) -> Result<()> {
         let list = list_in(value);
-        match (Rows::read(list), list) {
+        match (self.rows(list), list) {
             (Some(rows), _) => {
                 self.draw_rows(&rows)?;
                 tell_rest(value);
@@ -261,6 +276,12 @@ impl Output {
             (None, Value::Object(fields)) => self.draw_rows(&Rows::of_object(fields)),
             _ => self.draw_text(value, text),
         }
+    }
+
+    /// Reads a list of objects; columns that were asked for are all shown.
+    fn rows(&self, list: &Value) -> Option<Rows> {
+        let rows = Rows::read(list)?;
+        Some(if self.fields.is_empty() { rows } else { rows.keeping_all() })
     }
 
     fn draw_text(&self, value: &Value, text: Option<&str>) -> Result<()> {
@@ -287,7 +308,9 @@ impl Output {
         if !in_columns {
             return ui::print(&rows.tsv());
         }
-        let drawn = rows.table(ui::width());
+        // Only a terminal has an edge.
+        let width = if std::io::stdout().is_terminal() { ui::width() } else { usize::MAX };
+        let drawn = rows.table(width);
         ui::print(&drawn.text)?;
         let omitted: Vec<&str> =
             drawn.omitted.iter().map(String::as_str).filter(|head| !head.is_empty()).collect();
@@ -331,11 +354,12 @@ impl Output {
         };
         match list_in(value) {
             Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_object) => {
-                self.check_fields(items.iter().filter_map(Value::as_object).flat_map(Map::keys))?;
+                let names = items.iter().filter_map(Value::as_object).flat_map(Map::keys);
+                self.check_fields(names.map(String::as_str))?;
                 Ok(Some(items.iter().filter_map(Value::as_object).map(of).collect()))
             }
             Value::Object(fields) => {
-                self.check_fields(fields.keys())?;
+                self.check_fields(fields.keys().map(String::as_str))?;
                 Ok(Some(of(fields)))
             }
             _ => Ok(None),
@@ -343,10 +367,9 @@ impl Output {
     }
 
     /// Refuses `--fields` that none of the objects has.
-    fn check_fields<'a>(&self, known: impl Iterator<Item = &'a String>) -> Result<()> {
-        let mut names: Vec<&str> = Vec::new();
+    fn check_fields<'a>(&self, known: impl Iterator<Item = &'a str>) -> Result<()> {
         let mut seen = HashSet::new();
-        names.extend(known.map(String::as_str).filter(|name| seen.insert(*name)));
+        let names: Vec<&str> = known.filter(|name| seen.insert(*name)).collect();
         let Some(unknown) = self.fields.iter().find(|field| !seen.contains(field.as_str())) else {
             return Ok(());
         };
@@ -366,44 +389,12 @@ impl Output {
     }
 }
 
-/// A list that is all there is in an object is meant itself.
-fn sole_list(value: &Value) -> &Value {
-    if value.as_object().is_some_and(|fields| fields.len() == 1) { list_in(value) } else { value }
-}
-
-/// Tells what stood beside a list that was printed.
+/// Prints on stderr what is beside a list that was printed.
 fn tell_rest(value: &Value) {
     let list = list_in(value);
     for (name, field) in value.as_object().into_iter().flatten() {
         if !std::ptr::eq(field, list) {
             ui::say(&format!("{name}: {field}"));
         }
-    }
-}
-
-/// A list that stands alone in an object (`{"tasks": […], "total": 3}`) can be meant too.
-fn list_in(value: &Value) -> &Value {
-    let lists = value.as_object().into_iter().flat_map(|fields| fields.values());
-    let mut lists =
-        lists.filter(|field| field.as_array().is_some_and(|items| items.iter().all(Value::is_object)));
-    match (lists.next(), lists.next()) {
-        (Some(list), None) => list,
-        _ => value,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lone_list_is_found() {
-        let lone = serde_json::json!({"tasks": [{"a": 1}], "total": 1});
-        assert_eq!(list_in(&lone), &lone["tasks"]);
-        let two = serde_json::json!({"a": [{}], "b": [{}]});
-        assert_eq!(list_in(&two), &two);
-        assert_eq!(sole_list(&lone), &lone);
-        let sole = serde_json::json!({"tasks": [{"a": 1}]});
-        assert_eq!(sole_list(&sole), &sole["tasks"]);
     }
 }

@@ -40,6 +40,8 @@ enum Keep {
     Telling,
     /// The first ones.
     First,
+    /// All, because they were asked for; as records where they do not fit.
+    All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,14 @@ impl Rows {
         let place = |field: &String| self.columns.iter().position(|head| plain(head) == plain(field));
         let places: Vec<usize> = fields.iter().map(place).collect::<Option<_>>()?;
         let chosen = |row: &Vec<String>| places.iter().map(|at| row[*at].clone()).collect();
-        Some(Self { columns: chosen(&self.columns), rows: self.rows.iter().map(chosen).collect(), ..*self })
+        let (columns, rows) = (chosen(&self.columns), self.rows.iter().map(chosen).collect());
+        Some(Self { columns, rows, ..*self }.keeping_all())
+    }
+
+    /// Shows every column, however narrow the terminal is.
+    #[must_use]
+    pub fn keeping_all(self) -> Self {
+        Self { keep: Keep::All, ..self }
     }
 
     /// Returns the rows separated by tabs, without heads; a tab or a line break in a cell is escaped.
@@ -109,10 +118,11 @@ impl Rows {
         self.rows.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
-    /// Draws the columns that say most in `width`; as records where there is not even room for one.
+    /// Draws the columns that say most in `width`; as records where there is no room.
     pub fn table(&self, width: usize) -> Drawn {
         let columns: Vec<Column> = (0..self.columns.len()).map(|at| self.column(at)).collect();
-        let mut order: Vec<usize> = (0..columns.len()).filter(|at| !columns[*at].is_empty).collect();
+        let is_shown = |at: &usize| !columns[*at].is_empty || self.keep == Keep::All;
+        let mut order: Vec<usize> = (0..columns.len()).filter(is_shown).collect();
         // What decides is shown however wide it is: a terminal wraps it, and it can be copied whole.
         let decides = |at: usize| self.decides(&self.columns[at].to_lowercase());
         order.sort_by_key(|at| (!decides(*at), columns[*at].rank));
@@ -124,11 +134,11 @@ impl Rows {
                 chosen.push(at);
             }
         }
-        if chosen.is_empty() {
+        if chosen.is_empty() || self.keep == Keep::All && chosen.len() < order.len() {
             return Drawn { text: self.records(), omitted: Vec::new() };
         }
         chosen.sort_unstable();
-        let omitted = (0..columns.len()).filter(|at| !columns[*at].is_empty && !chosen.contains(at));
+        let omitted = (0..columns.len()).filter(|at| is_shown(at) && !chosen.contains(at));
         let omitted = omitted.map(|at| self.columns[at].clone()).collect();
         let widths =
             widened(&chosen.iter().map(|at| &columns[*at]).collect::<Vec<_>>(), width.saturating_sub(used));
@@ -140,6 +150,7 @@ impl Rows {
             // Names and values without heads are nothing without the values.
             Keep::First => DECIDING.contains(&head) || self.columns.iter().all(String::is_empty),
             Keep::Telling => head == "uri",
+            Keep::All => false,
         }
     }
 
@@ -171,7 +182,7 @@ impl Rows {
         let least = cells().map(|cell| self.least(cell)).max().unwrap_or(0).max(head_width);
         let is_empty = cells().all(str::is_empty);
         let rank = match self.keep {
-            Keep::First => 0,
+            Keep::First | Keep::All => 0,
             Keep::Telling => self.rank(name, at, least),
         };
         Column { natural, least: least.min(natural), is_empty, rank }
@@ -219,9 +230,10 @@ impl Rows {
     fn records(&self) -> String {
         let width = self.columns.iter().map(|name| clean(name).width()).max().unwrap_or(0);
         let record = |row: &Vec<String>| {
-            let fields = self.columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+            let fields = self.columns.iter().zip(row);
+            let fields = fields.filter(|(_, cell)| !cell.is_empty() || self.keep == Keep::All);
             let lines = fields.map(|(name, cell)| format!("{:width$}  {}", clean(name), clean(cell)));
-            lines.collect::<Vec<_>>().join("\n")
+            lines.map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
         };
         self.rows.iter().map(record).collect::<Vec<_>>().join("\n\n")
     }

@@ -231,3 +231,70 @@ fn an_error_of_the_service_never_passes_for_ours() {
     let said = shell.fails(&["call", "echo", "title=x", "--json"], 1);
     assert_eq!(said.trim_end(), r#"{"error":{"kind":"service_error","message":"slow down","code":-32000}}"#);
 }
+
+#[test]
+fn a_field_that_no_result_can_have_is_refused_before_the_call() {
+    let task =
+        json!({"type": "object", "properties": {"id": {"type": "integer"}, "title": {"type": "string"}}});
+    let list = json!({"type": "object", "properties": {
+        "tasks": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/task"}}, {"type": "null"}]},
+        "total": {"type": "integer"}}, "$defs": {"task": task}});
+    let mut open = task.clone();
+    open["additionalProperties"] = true.into();
+    let tools = json!([{"name": "task", "outputSchema": task}, {"name": "list", "outputSchema": list},
+        {"name": "open", "outputSchema": open}, {"name": "free"}]);
+    let shell = Shell::with(move |received| match received.method.as_str() {
+        "tools/list" => Some(Reply::result(received, json!({"tools": tools}))),
+        "tools/call" => {
+            let task = json!({"id": 1, "title": "tea", "more": 2});
+            let result = if received.tool() == "list" { json!({"tasks": [task], "total": 1}) } else { task };
+            Some(Reply::result(received, json!({"structuredContent": result})))
+        }
+        _ => answer(received),
+    });
+    // The second time the list of tools is remembered.
+    for _ in 0..2 {
+        for tool in ["task", "list"] {
+            let said = shell.fails(&["call", tool, "--fields", "id,titel"], 2);
+            assert_eq!(said, "asistry: --fields: there is no field titel\n  try: did you mean title?\n");
+            let said = shell.fails(&["call", tool, "--fields", "more,id"], 2);
+            assert_eq!(said, "asistry: --fields: there is no field more\n  try: the fields are id, title\n");
+        }
+    }
+    assert!(shell.service.received().iter().all(|received| received.method != "tools/call"));
+    assert_eq!(shell.prints(&["call", "list", "--fields", "title"]), "tea\n");
+    assert_eq!(shell.prints(&["call", "task", "--fields", "title", "-o", "tsv"]), "title\ttea\n");
+    // What a schema does not rule out is asked for; and so is everything with --no-check.
+    for words in [&["call", "open"][..], &["call", "free"], &["call", "task", "--no-check"]] {
+        let printed = shell.prints(&[words, &["--fields", "more", "-o", "tsv"]].concat());
+        assert_eq!(printed, "more\t2\n", "{words:?}");
+    }
+    // --jq makes other fields.
+    assert_eq!(shell.prints(&["call", "task", "--jq", "{x: .id}", "--fields", "x"]), "{\"x\":1}\n");
+}
+
+#[test]
+fn a_table_in_a_pipe_is_not_cut() {
+    let shell = Shell::new();
+    let words = "a title of many words ".repeat(10);
+    let url = format!("https://tasks.example/{}", "x".repeat(90));
+    let table =
+        shell.say(&json!({"structuredContent": [{"id": 1, "title": words, "url": url}]}), &["-o", "table"]);
+    assert!(table.contains(words.trim_end()) && table.contains(&url), "{table}");
+}
+
+#[test]
+fn an_object_is_drawn_the_same_with_and_without_something_in_its_list() {
+    let shell = Shell::new();
+    let drawn = |labels: Value| {
+        let one = json!({"structuredContent": {"id": 1, "title": "tea", "labels": labels}});
+        shell.say(&one, &["-o", "tsv"])
+    };
+    assert_eq!(drawn(json!(["x", "y"])), "id\t1\ntitle\ttea\nlabels\tx, y\n");
+    assert_eq!(drawn(json!([])), "id\t1\ntitle\ttea\nlabels\t\n");
+    assert_eq!(drawn(json!([{"a": 1}])), "id\t1\ntitle\ttea\nlabels\t[{\"a\":1}]\n");
+    let list = json!({"structuredContent": {"tasks": [], "total": 0, "nextCursor": null}});
+    assert_eq!(shell.say(&list, &["-o", "tsv"]), "");
+    let one = json!({"structuredContent": {"status": "done", "labels": []}});
+    assert_eq!(shell.say(&one, &["-o", "tsv"]), "status\tdone\nlabels\t\n");
+}

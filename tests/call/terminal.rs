@@ -123,6 +123,23 @@ fn a_list_of_objects_is_a_table_on_a_terminal() {
 }
 
 #[test]
+fn fields_that_were_asked_for_are_shown_however_narrow_the_terminal_is() {
+    let shell = Shell::new();
+    let url = "https://tasks.example/workspaces/w-17/tasks/1";
+    let result = format!(
+        "result:={}",
+        json!({"structuredContent": [{"id": 1, "title": "tea", "url": url, "none": null}]})
+    );
+    let words = ["call", "say", &result, "--fields", "title,url,none"];
+    let screen = |said: &str| said.replace('\r', "").trim_end_matches("(end)").to_owned();
+    let left = Terminal::start_at(40, shell.asistry(&words)).leaves();
+    assert_eq!(left.code, 0, "{}", left.said);
+    assert_eq!(screen(&left.said), format!("title  tea\nurl    {url}\nnone\n"));
+    let left = Terminal::start_at(80, shell.asistry(&words)).leaves();
+    assert_eq!(screen(&left.said), format!("TITLE  URL{}NONE\ntea    {url}\n", " ".repeat(url.len() - 1)));
+}
+
+#[test]
 fn progress_and_log_messages_stand_on_the_terminal_and_the_result_in_the_pipe() {
     let shell = Shell::with(|received| match received.method.as_str() {
         "tools/call" => {

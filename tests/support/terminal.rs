@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use super::DEADLINE;
 
@@ -40,17 +40,24 @@ struct Screen {
 impl Terminal {
     /// Starts a command with the terminal as stdin, stdout, stderr, and as the one that controls it.
     pub fn start(command: Command) -> Self {
-        Self::with_output(command, None)
+        Self::on(pseudo_terminal(), command, None)
+    }
+
+    /// As [`Self::start`], on a terminal of so many columns.
+    pub fn start_at(columns: u16, command: Command) -> Self {
+        let terminal = pseudo_terminal();
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal.1, size).unwrap();
+        Self::on(terminal, command, None)
     }
 
     /// Starts a command with the terminal as stdin and stderr; stdout is a pipe, see [`Self::leaves`].
     pub fn start_piped(command: Command) -> Self {
-        Self::with_output(command, Some(Stdio::piped()))
+        Self::on(pseudo_terminal(), command, Some(Stdio::piped()))
     }
 
     #[allow(unsafe_code)]
-    fn with_output(mut command: Command, output: Option<Stdio>) -> Self {
-        let (leader, terminal) = pseudo_terminal();
+    fn on((leader, terminal): (File, File), mut command: Command, output: Option<Stdio>) -> Self {
         let end = || terminal.try_clone().unwrap();
         command.stdin(end()).stdout(output.unwrap_or_else(|| end().into())).stderr(end());
         // SAFETY: both are system calls and nothing else, which may be made between fork and exec.

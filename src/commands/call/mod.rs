@@ -192,7 +192,12 @@ impl Arguments {
             checked: !self.no_check,
             options: our_options,
         };
-        reader.read(&self.words, self.args.as_deref(), sources).map(Value::Object)
+        let given = reader.read(&self.words, self.args.as_deref(), sources)?;
+        if !self.no_check && !self.full {
+            let whole: Value = serde_json::from_str(&tool.raw).unwrap_or_default();
+            self.output.check_result(Schema::new(&whole["outputSchema"], &work))?;
+        }
+        Ok(Value::Object(given))
     }
 }
 

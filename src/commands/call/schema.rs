@@ -241,6 +241,13 @@ impl<'a> Schema<'a> {
         self.here.get("items").filter(|items| items.is_object()).map(|items| self.at(items))
     }
 
+    /// Returns the schema of an item, also of an array that is one of several alternatives.
+    pub fn item(self) -> Option<Self> {
+        let is_array = |schema: &Self| schema.types().contains(&"array");
+        let array = Some(self).filter(is_array).or_else(|| self.alternatives().into_iter().find(is_array));
+        array.and_then(Self::items)
+    }
+
     fn branches(self, word: &str) -> Vec<Self> {
         if self.depth >= DEEPEST {
             return Vec::new();
@@ -305,12 +312,7 @@ impl<'a> Schema<'a> {
 
     /// Makes one item of an array of a typed text.
     pub fn read_item(self, text: &str) -> Value {
-        let array = if self.types().contains(&"array") {
-            Some(self)
-        } else {
-            self.alternatives().into_iter().find(|branch| branch.types().contains(&"array"))
-        };
-        array.and_then(Self::items).map_or_else(|| Value::from(text), |items| items.read(text))
+        self.item().map_or_else(|| Value::from(text), |items| items.read(text))
     }
 
     /// Checks a value and all that is in it.
