@@ -43,6 +43,8 @@ const MOST_ITEMS: usize = 64;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Maximum bytes to read of an error response.
 const LONGEST_REFUSAL: usize = 1 << 20;
+/// How often a wait for the client or for memory renews the service's time to answer.
+const RENEWAL: Duration = Duration::from_millis(100);
 /// Maximum connections at once.
 const MOST_CONNECTIONS: usize = 16_384;
 /// Number of descriptors to leave for files and DNS.
@@ -296,17 +298,15 @@ impl Remote {
         let mut events = Events::new();
         let mut lease = Lease::new(&self.budget);
         loop {
-            if flight.driver.items() > 0 {
-                flight.report(None).await;
+            if flight.driver.items() > 0
+                && let Err(next) = self.report_items(flight).await
+            {
+                return next;
             }
             match flight.until_wake(lease.part(reply.chunk())).await {
                 Ok(Ok(Some(chunk))) => {
                     events.push(&chunk);
-                    let now = Instant::now();
-                    flight.driver.heard(now);
-                    if *flight.driver.purpose() == Purpose::Stream {
-                        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = now;
-                    }
+                    self.note_heard(&mut flight.driver);
                 }
                 Ok(ended) => {
                     self.trace_end(flight.tag, if ended.is_ok() { "end" } else { "reset" });
@@ -323,13 +323,59 @@ impl Remote {
                 self.trace_event(flight.tag, &event);
                 event.data = lease.take(event.data);
                 flight.driver.event(event, Instant::now());
-                if flight.driver.items() >= MOST_ITEMS {
-                    flight.report(None).await;
+                if flight.driver.items() >= MOST_ITEMS
+                    && let Err(next) = self.report_items(flight).await
+                {
+                    return next;
                 }
             }
-            if let Err(next) = flight.until_wake(lease.grow(events.held())).await {
+            if let Err(next) = self.until_free(flight, lease.grow(events.held())).await {
                 return next;
             }
+        }
+    }
+
+    /// Reports items while the response goes on.
+    async fn report_items(&self, flight: &mut Flight<'_>) -> std::result::Result<(), Next> {
+        let reports = flight.reports;
+        if let Ok(room) = self.until_free(flight, reports.reserve()).await? {
+            room.send(flight.next_report(None));
+        }
+        Ok(())
+    }
+
+    /// Waits for the client or for our memory, during which the service is not silent: it is not read.
+    async fn until_free<T>(
+        &self,
+        flight: &mut Flight<'_>,
+        part: impl Future<Output = T>,
+    ) -> std::result::Result<T, Next> {
+        let mut part = pin!(part);
+        // Mostly there is room, and no timer is set.
+        if let Poll::Ready(value) =
+            std::future::poll_fn(|context| Poll::Ready(part.as_mut().poll(context))).await
+        {
+            return Ok(value);
+        }
+        loop {
+            let renewal = tokio::time::Instant::now() + RENEWAL;
+            tokio::select! {
+                biased;
+                value = &mut part => return Ok(value),
+                () = sleep_until(wake_of(&flight.driver).min(renewal)) => {}
+            }
+            self.note_heard(&mut flight.driver);
+            if let Some(next) = flight.driver.tick(moment()) {
+                return Err(next);
+            }
+        }
+    }
+
+    fn note_heard(&self, driver: &mut Driver) {
+        let now = Instant::now();
+        driver.heard(now);
+        if *driver.purpose() == Purpose::Stream {
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = now;
         }
     }
 
@@ -338,7 +384,7 @@ impl Remote {
         let limit = if failing { LONGEST_REFUSAL } else { MAX_MESSAGE };
         let expected = reply.content_length().unwrap_or(0).min(limit as u64) as usize;
         let mut lease = Lease::new(&self.budget);
-        if let Err(next) = flight.until_wake(lease.begin(expected)).await {
+        if let Err(next) = self.until_free(flight, lease.begin(expected)).await {
             return next;
         }
         let mut body: Vec<u8> = Vec::new();
@@ -371,7 +417,7 @@ impl Remote {
                 }
                 return flight.driver.too_long();
             }
-            if let Err(next) = flight.until_wake(lease.grow(body.len().max(expected))).await {
+            if let Err(next) = self.until_free(flight, lease.grow(body.len().max(expected))).await {
                 return next;
             }
         };
@@ -421,9 +467,13 @@ impl Flight<'_> {
         // Without a receiver the report is dropped. Items stay in the driver until there is room, so that a
         // cancelled wait loses none.
         if let Ok(room) = self.reports.reserve().await {
-            let items = self.driver.take_items();
-            room.send(Report { tag: self.tag, items, waiting: self.driver.take_waiting(), ended });
+            room.send(self.next_report(ended));
         }
+    }
+
+    fn next_report(&mut self, ended: Option<Ended>) -> Report {
+        let (items, waiting) = (self.driver.take_items(), self.driver.take_waiting());
+        Report { tag: self.tag, items, waiting, ended }
     }
 
     /// Waits for a part of the exchange, or until the driver must act.

@@ -167,6 +167,37 @@ fn a_client_that_does_not_read_fills_no_memory_and_gets_all_when_it_reads() {
 }
 
 #[test]
+fn an_answer_that_dribbles_past_the_limit_holds_up_no_other() {
+    const LARGE: usize = 40;
+    let filling = Bytes::from(vec![b' '; MIB]);
+    let service = Service::start(move |received| match received.tool().as_str() {
+        "" => None,
+        "large" => Some(Reply::parts(vec![filling.clone(); LARGE]).dribbling()),
+        "moderate" => Some(Reply::result(received, json!({"t": "x".repeat(100 << 10)}))),
+        _ => Some(Reply::result(received, json!({"t": "x".repeat(MIB)}))),
+    });
+    // Over the limit the others wait longer than the service may be silent.
+    let mut bridge = bridge(&service, &["--timeout", "1s"]).spawn();
+    bridge.open("2025-06-18");
+    bridge.call(0, "large");
+    service.awaits_taken(LARGE + 10);
+    let since = std::time::Instant::now();
+    for id in 1..=5 {
+        bridge.call(id, "moderate");
+    }
+    for id in 1..=5 {
+        assert!(bridge.answer(id)["result"].is_object(), "{id}");
+    }
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+    for id in 6..=10 {
+        bridge.call(id, "other");
+    }
+    for id in 6..=10 {
+        assert!(bridge.answer(id)["result"].is_object(), "{id}");
+    }
+}
+
+#[test]
 fn a_batch_of_large_answers_waits_for_itself_never() {
     const CALLS: usize = 48;
     let filling = Bytes::from(vec![b'z'; MIB]);

@@ -71,19 +71,28 @@ pub struct Reply {
     headers: Vec<(&'static str, String)>,
     parts: Vec<Bytes>,
     after: Option<Gate>,
-    ends: bool,
+    end: End,
+}
+
+/// What follows the parts of a reply.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Clean,
+    Never,
+    /// A space every 100 ms, without an end.
+    Dribble,
 }
 
 impl Reply {
     /// A status and a body of some type.
     pub fn status(status: u16, media: &str, body: impl Into<Bytes>) -> Self {
         let headers = vec![("content-type", media.to_owned())];
-        Self { status, headers, parts: vec![body.into()], after: None, ends: true }
+        Self { status, headers, parts: vec![body.into()], after: None, end: End::Clean }
     }
 
     /// Nothing but a status.
     pub fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), parts: Vec::new(), after: None, ends: true }
+        Self { status, headers: Vec::new(), parts: Vec::new(), after: None, end: End::Clean }
     }
 
     /// JSON in several parts, which are not copied; its length is announced.
@@ -91,7 +100,7 @@ impl Reply {
         let length = parts.iter().map(Bytes::len).sum::<usize>();
         let headers =
             vec![("content-type", "application/json".to_owned()), ("content-length", length.to_string())];
-        Self { status: 200, headers, parts, after: None, ends: true }
+        Self { status: 200, headers, parts, after: None, end: End::Clean }
     }
 
     /// A message as JSON.
@@ -118,13 +127,20 @@ impl Reply {
     /// A stream of events in several parts, which are not copied.
     pub fn stream(parts: Vec<Bytes>) -> Self {
         let headers = vec![("content-type", "text/event-stream".to_owned())];
-        Self { status: 200, headers, parts, after: None, ends: true }
+        Self { status: 200, headers, parts, after: None, end: End::Clean }
     }
 
     /// After its parts nothing more comes, and it does not end.
     #[must_use]
     pub fn stalled(self) -> Self {
-        Self { ends: false, ..self }
+        Self { end: End::Never, ..self }
+    }
+
+    /// After its parts only a space comes now and then, and it does not end.
+    #[must_use]
+    pub fn dribbling(mut self) -> Self {
+        self.headers.retain(|(name, _)| *name != "content-length");
+        Self { end: End::Dribble, ..self }
     }
 
     /// Comes when the gate is open.
@@ -280,6 +296,16 @@ impl Service {
         }
     }
 
+    /// Waits until this many parts of replies were taken.
+    pub fn awaits_taken(&self, parts: usize) {
+        let until = Instant::now() + DEADLINE;
+        let mut all = self.seen.all.lock().unwrap();
+        while self.seen.taken.load(Ordering::Relaxed) < parts {
+            assert!(Instant::now() < until, "{:?} parts were taken", self.seen.taken);
+            all = self.seen.more.wait_timeout(all, Duration::from_millis(10)).unwrap().0;
+        }
+    }
+
     pub fn awaits_call(&self, tool: &str) -> Received {
         self.awaits(tool, |r| r.method == "tools/call" && r.tool() == tool)
     }
@@ -316,7 +342,14 @@ async fn reply(
     for (name, value) in &reply.headers {
         response = response.header(*name, value);
     }
-    let rest = if reply.ends { stream::empty().left_stream() } else { stream::pending().right_stream() };
+    let rest = stream::unfold(reply.end, async |end| match end {
+        End::Clean => None,
+        End::Never => std::future::pending().await,
+        End::Dribble => {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Some((Bytes::from_static(b" "), end))
+        }
+    });
     let frames = stream::iter(reply.parts).chain(rest).map(move |part| {
         seen.taken.fetch_add(1, Ordering::Relaxed);
         Ok(Frame::data(part))
