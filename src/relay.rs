@@ -38,6 +38,8 @@ const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
 const MOST_SPILLS: usize = 2;
 /// Share of the drain time for ending the service's session.
 const FAREWELL: Duration = Duration::from_millis(300);
+/// Longest drain after a signal, so that the end takes less than 1.5 s (STD-7).
+const DRAIN_AFTER_SIGNAL: Duration = Duration::from_secs(1);
 /// Minimum time for ending the service's session.
 const SHORTEST_FAREWELL: Duration = Duration::from_millis(50);
 /// Size of the excerpt of a too large result, in bytes.
@@ -128,7 +130,10 @@ impl<P: Port> Relay<P> {
         loop {
             let turn = tokio::select! {
                 biased;
-                () = &mut stop => return self.end(Turn::Ends, std::future::pending()).await,
+                () = &mut stop => {
+                    self.ending.drain = self.ending.drain.min(DRAIN_AFTER_SIGNAL);
+                    return self.end(Turn::Ends, std::future::pending()).await;
+                }
                 turn = self.turn(Intake::Open) => turn,
             };
             if turn != Turn::Goes {

@@ -60,7 +60,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let prepared = ProfileInUse::prepare(common, arguments.options, environment).await?;
     let settings = settings(&prepared);
     let endpoint = settings.endpoint.clone();
-    let stop = stop_signal()?;
+    let (stop, stop_at_once) = stop_signals()?;
     let (remote, advise) = (prepared.remote.clone(), prepared.advise());
     let warm_up = tokio::spawn(async move {
         let failed = remote.warm_up().await.err()?;
@@ -71,7 +71,10 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let ending = Ending { drain: prepared.options.drain.unwrap_or(DRAIN) };
     let relay = Relay::new(Stdio::take(), prepared.remote.clone(), settings, ending);
     let relay = relay.remembering(prepared.state.clone(), endpoint).traced(prepared.trace.clone());
-    let ended = relay.run(stop).await;
+    let ended = tokio::select! {
+        ended = relay.run(stop) => ended,
+        () = stop_at_once => Err(Error::new(Kind::Interrupted, "a second signal ended the bridge at once")),
+    };
     // The reader of the client's log learns why even a short conversation failed.
     let failed = tokio::time::timeout(LAST_WORDS, warm_up).await;
     ended?;
@@ -118,43 +121,62 @@ fn on_a_terminal(common: &Common) -> Error {
     ))
 }
 
-/// Resolves when the process is told to end.
+/// Resolves at the first signal to end.
+///
+/// # Errors
+/// If a signal cannot be caught.
 pub fn stop_signal() -> crate::error::Result<impl Future<Output = ()>> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(|e| uncaught("SIGTERM", &e))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| uncaught("SIGINT", &e))?;
-        // nohup(1) starts us with SIGHUP ignored, and means it.
-        let mut hangup = match hangup_is_ignored() {
-            true => None,
-            false => Some(signal(SignalKind::hangup()).map_err(|e| uncaught("SIGHUP", &e))?),
-        };
-        let hung_up = async move {
-            match &mut hangup {
-                Some(hangup) => drop(hangup.recv().await),
-                None => std::future::pending().await,
-            }
-        };
-        // A task, so that `select!` polls one flag instead of three signals.
-        let (told, stop) = oneshot::channel();
-        tokio::spawn(async move {
+    Ok(stop_signals()?.0)
+}
+
+/// Resolve at the first and at the second signal to end.
+fn stop_signals() -> crate::error::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
+    let ((send_first, first), (send_second, second)) = (oneshot::channel(), oneshot::channel());
+    send_signals([send_first, send_second])?;
+    Ok((async move { drop(first.await) }, async move { drop(second.await) }))
+}
+
+/// Reports signals in a task, so that `select!` polls one flag instead of three signals.
+#[cfg(unix)]
+fn send_signals(receivers: [oneshot::Sender<()>; 2]) -> crate::error::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| uncaught("SIGTERM", &e))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| uncaught("SIGINT", &e))?;
+    // nohup(1) starts us with SIGHUP ignored, and means it.
+    let mut hangup = match hangup_is_ignored() {
+        true => None,
+        false => Some(signal(SignalKind::hangup()).map_err(|e| uncaught("SIGHUP", &e))?),
+    };
+    tokio::spawn(async move {
+        for receiver in receivers {
+            let hung_up = async {
+                match &mut hangup {
+                    Some(hangup) => drop(hangup.recv().await),
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 () = hung_up => {}
             }
-            let _ = told.send(());
-        });
-        Ok(async move { drop(stop.await) })
-    }
-    #[cfg(windows)]
-    {
-        let mut interrupt = tokio::signal::windows::ctrl_c().map_err(|e| uncaught("Ctrl-C", &e))?;
-        Ok(async move {
+            let _ = receiver.send(());
+        }
+    });
+    Ok(())
+}
+
+/// Reports signals.
+#[cfg(windows)]
+fn send_signals(receivers: [oneshot::Sender<()>; 2]) -> crate::error::Result<()> {
+    let mut interrupt = tokio::signal::windows::ctrl_c().map_err(|e| uncaught("Ctrl-C", &e))?;
+    tokio::spawn(async move {
+        for receiver in receivers {
             interrupt.recv().await;
-        })
-    }
+            let _ = receiver.send(());
+        }
+    });
+    Ok(())
 }
 
 /// Reads from /proc whether SIGHUP was ignored when this process began; elsewhere than on Linux it is not known.

@@ -77,6 +77,29 @@ fn sigint_ends_it_like_eof() {
 }
 
 #[test]
+fn a_signal_bounds_a_longer_drain() {
+    let service = with_a_hanging_tool();
+    let mut bridge = hanging(&service, &["--drain", "20s"]);
+    let since = Instant::now();
+    bridge.signal(Signal::TERM);
+    has_parted(&mut bridge, &service, since);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for second in [Signal::TERM, Signal::INT] {
+        let service = with_a_hanging_tool();
+        let mut bridge = hanging(&service, &[]);
+        bridge.signal(Signal::TERM);
+        bridge.runs_for(Duration::from_millis(200));
+        let since = Instant::now();
+        bridge.signal(second);
+        bridge.ends(130, since, Duration::from_millis(500));
+        assert!(bridge.stderr().contains("a second signal"), "{}", bridge.stderr());
+    }
+}
+
+#[test]
 fn a_service_that_does_not_take_the_farewell_holds_up_no_end() {
     let service = Service::start(|received| {
         let hangs = is_delete(received) || received.method == "notifications/cancelled";
