@@ -3,14 +3,13 @@
 //! Owns the bridge, so there is no lock; every driver runs in a task that reports on a bounded channel. Never waits for
 //! a single party: a slow call, a slow service or a client that does not read delays only its own traffic.
 
+mod spills;
+
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use url::Url;
@@ -20,13 +19,13 @@ use crate::local::{Incoming, Intake, Port};
 use crate::protocol::FastMap;
 use crate::protocol::bridge::Bridge;
 use crate::protocol::driver::Driver;
-use crate::protocol::effect::{Delivery, Effect, Ended, Spilled, Tag, Ticket};
-use crate::protocol::message::{Message, quote};
+use crate::protocol::effect::{Delivery, Effect, Ended, Tag, Ticket};
 use crate::protocol::settings::Settings;
 use crate::protocol::wire::WireKind;
 use crate::remote::{Remote, Report, moment};
 use crate::state::State;
 use crate::trace::Trace;
+use spills::Spills;
 
 /// Capacity of the channel of reports.
 const REPORTS: usize = 64;
@@ -34,16 +33,12 @@ const REPORTS: usize = 64;
 const TURN: usize = 256;
 /// Running requests, or bytes in them, at which reading pauses.
 const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
-/// Maximum large results being written to files at once.
-const MOST_SPILLS: usize = 2;
 /// Share of the drain time for ending the service's session.
 const FAREWELL: Duration = Duration::from_millis(300);
 /// Longest drain after a signal, so that the end takes less than 1.5 s (STD-7).
 const DRAIN_AFTER_SIGNAL: Duration = Duration::from_secs(1);
 /// Minimum time for ending the service's session.
 const SHORTEST_FAREWELL: Duration = Duration::from_millis(50);
-/// Size of the excerpt of a too large result, in bytes.
-const HEAD_OF_RESULT: usize = 2_000;
 
 /// Limits on the end of a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +62,7 @@ pub struct Relay<P> {
     /// When to wake the bridge.
     alarms: BTreeSet<Instant>,
     drivers: FastMap<Ticket, (Tag, AbortHandle)>,
-    spills: tokio::task::JoinSet<(Spilled, Bytes)>,
-    spill_turns: Arc<Semaphore>,
+    spills: Spills,
     farewells: tokio::task::JoinSet<()>,
 }
 
@@ -101,8 +95,7 @@ impl<P: Port> Relay<P> {
             from_crashes,
             alarms: BTreeSet::new(),
             drivers: FastMap::default(),
-            spills: tokio::task::JoinSet::new(),
-            spill_turns: Arc::new(Semaphore::new(MOST_SPILLS)),
+            spills: Spills::default(),
             farewells: tokio::task::JoinSet::new(),
         }
     }
@@ -169,7 +162,7 @@ impl<P: Port> Relay<P> {
                 self.alarms.retain(|at| *at > now);
                 self.bridge.alarm(moment());
             }
-            Some(Ok((to, text))) = self.spills.join_next() => self.bridge.spilled(to, text, moment()),
+            Some((to, text)) = self.spills.next() => self.bridge.spilled(to, text, moment()),
             incoming = self.port.next(intake) => match incoming {
                 Incoming::Line(line) => {
                     if let Some(trace) = &self.trace {
@@ -231,7 +224,7 @@ impl<P: Port> Relay<P> {
         while let Some(effect) = self.bridge.next_effect() {
             match effect {
                 Effect::Deliver(delivery) => self.deliver(delivery),
-                Effect::Spill(message, to) => self.spill(message, to),
+                Effect::Spill(message, to) => self.spills.start(message, to),
                 Effect::Run(tag, driver) => self.run_driver(tag, driver),
                 Effect::Abort(ticket) => {
                     if let Some((_, handle)) = self.drivers.remove(&ticket) {
@@ -257,18 +250,6 @@ impl<P: Port> Relay<P> {
             // The end waits for it, so that a short run saves what it has learned.
             self.farewells.spawn_blocking(move || state.remember_wire(&endpoint, wire));
         }
-    }
-
-    /// Writes a large result to a file on another thread, so that a slow disk delays no other answer.
-    fn spill(&mut self, message: Message, to: Spilled) {
-        let turns = self.spill_turns.clone();
-        self.spills.spawn(async move {
-            let _turn = turns.acquire_owned().await;
-            let written = message.clone();
-            let shorter = tokio::task::spawn_blocking(move || spill(&written)).await;
-            // If the writing task failed, the answer is delivered unchanged.
-            (to, shorter.unwrap_or_else(|_| message.text().clone()))
-        });
     }
 
     fn deliver(&mut self, delivery: Delivery) {
@@ -310,7 +291,7 @@ impl<P: Port> Relay<P> {
     }
 
     fn owes_something(&self) -> bool {
-        self.bridge.owes_an_answer() || !self.spills.is_empty() || self.port.undelivered() > 0
+        self.bridge.owes_an_answer() || self.spills.len() > 0 || self.port.undelivered() > 0
     }
 
     /// Waits briefly for the session's end and the last answers; returns whether the client is unreachable.
@@ -368,37 +349,6 @@ fn unwritten(results: usize) -> Error {
 fn undelivered(bytes: usize) -> Error {
     let why = format!("the client did not read the last {bytes} bytes of its answers in time");
     Error::new(Kind::Output, why).hint("allow more time with --drain")
-}
-
-/// Writes a too large result to a private file, and tells the client its beginning and its path.
-fn spill(message: &Message) -> Bytes {
-    let (Some(id), Some(result)) = (message.id(), message.result_text()) else {
-        return message.text().clone();
-    };
-    let head: String = result.chars().take(HEAD_OF_RESULT).collect();
-    let told = match keep(result.as_bytes()) {
-        Ok(path) => format!("the whole result, {} bytes of JSON, is in {}", result.len(), path.display()),
-        Err(e) => format!(
-            "the result, {} bytes of JSON, is too large, and no file could be written: {e}",
-            result.len()
-        ),
-    };
-    #[derive(serde::Deserialize)]
-    struct Flag {
-        #[serde(default, rename = "isError")]
-        is_error: bool,
-    }
-    let is_error = serde_json::from_str::<Flag>(result).is_ok_and(|flag| flag.is_error);
-    let text = quote(&format!("{head}…\n\n[asistry: {told}]"));
-    let shorter = format!(r#"{{"content":[{{"type":"text","text":{text}}}],"isError":{is_error}}}"#);
-    Message::result(id, &shorter).text().clone()
-}
-
-fn keep(bytes: &[u8]) -> std::io::Result<PathBuf> {
-    let mut file = tempfile::Builder::new().prefix("asistry-result-").suffix(".json").tempfile()?;
-    file.write_all(bytes)?;
-    let (_, path) = file.keep().map_err(|e| e.error)?;
-    Ok(path)
 }
 
 #[cfg(test)]
