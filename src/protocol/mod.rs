@@ -7,13 +7,13 @@
 //! those above it.
 //!
 //! # What comes next, and where it goes
-//! | part | files added | signatures that stay |
-//! |---|---|---|
-//! | both eras, both ways | `upstream/probe.rs` (which era a service speaks), `client/rounds.rs` (`input_required` as requests to a legacy client), `upstream/parked.rs` (calls that wait behind it) | `trait Upstream`; `Heard` and `Said` gain variants; `Bridge::kind` decides by the verdict |
-//! | AgentStack | `upstream/local.rs` (answers without a request), `wire/agentstack.rs` (a message as REST calls), a row in `UpstreamKind` | `trait Upstream`, `Driver::new`; `driver/reply.rs` asks the wire to read a body |
-//! | OAuth | `auth/oauth/`; nothing here but a scope in `Challenge` | `Driver::challenge`, `Driver::challenged`, `Authorizer::rejected` |
-//! | `serve` | `local/http.rs`: a `Port` for each POST or session | `Delivery::about` says which stream a line belongs to |
-//! | warm start | `client/legacy.rs` answers `initialize` from what `state/` remembers | `Settings` gains the record, `Heard::Opened` corrects it |
+//! | part | files added | signatures that stay | what changes |
+//! |---|---|---|---|
+//! | both eras, both ways | `upstream/probe.rs` (which era a service speaks), `client/rounds.rs` (`input_required` as requests to a legacy client), `upstream/parked.rs` (calls that wait behind it) | `Upstream::{request, cancel, item, ended, close, take}` | `Heard` and `Said` gain variants; `Bridge::kind` decides by the verdict; what the bridge asks of `legacy` alone today (`opens`, `confirms`, `hold`, `release`, `refuse`, `notice`, `answer`, `list_tools`) joins the trait, and the bridge numbers the tickets, since a request can come before the era is known; `subscriptions/listen` gets a `Purpose`; `exchange/status.rs` gets rows for -32020 and -32022 |
+//! | AgentStack | `upstream/local.rs` (answers without a request), `wire/agentstack.rs` (a message as REST calls) | `Upstream`, `Driver::new` | a row in `UpstreamKind`; the wire hands the driver its calls in order and a reader of their bodies, which `driver/reply.rs` asks |
+//! | OAuth | `auth/oauth/` | `Driver::challenge`, `Authorizer::rejected` | `Challenge` gains a scope, and 403 `insufficient_scope` becomes one |
+//! | `serve` | `local/http.rs`: a `Port` for each POST or session | `Delivery::about` says which stream a line belongs to | nothing here |
+//! | warm start | `client/legacy.rs` answers `initialize` from what `state/` remembers | `Bridge::new` | `Settings` gains the record, `Heard::Opened` corrects it |
 
 use std::collections::HashMap;
 use std::time::{Instant, SystemTime};
