@@ -71,8 +71,10 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let ending = Ending { drain: prepared.options.drain.unwrap_or(DRAIN) };
     let relay = Relay::new(Stdio::take(), prepared.remote.clone(), settings, ending);
     let relay = relay.remembering(prepared.state.clone(), endpoint).traced(prepared.trace.clone());
+    // In a task: what wakes the future of `block_on` costs a look at epoll each time.
+    let running = tokio::spawn(relay.run(stop));
     let ended = tokio::select! {
-        ended = relay.run(stop) => ended,
+        ended = running => ended.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())),
         () = stop_at_once => Err(Error::new(Kind::Interrupted, "a second signal ended the bridge at once")),
     };
     // The reader of the client's log learns why even a short conversation failed.
