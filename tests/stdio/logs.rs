@@ -78,6 +78,25 @@ fn a_warning_of_each_call_is_limited_and_counted() {
     assert!(text.contains("more lines like this one were left out"), "{text}");
 }
 
+/// HTTP-12: what cannot be read is dropped, and never without a word.
+#[test]
+fn an_event_that_is_no_message_is_reported() {
+    let service = Service::start(|received| {
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, received.id);
+        let events = ["{\"jsonrpc\":".to_owned(), format!(r#"[{{"id":1}},{answer}]"#)];
+        (received.method == "tools/call").then(|| Reply::events(events))
+    });
+    let mut bridge = bridge(&service, &[]).spawn();
+    bridge.open("2025-06-18");
+    bridge.call(1, "echo");
+    bridge.answer(1);
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
+    let text = bridge.stderr();
+    assert!(text.contains("dropped an event of the service: it is no JSON"), "{text}");
+    assert!(text.contains("dropped a message of the service: "), "{text}");
+}
+
 #[test]
 fn v_writes_a_line_for_each_exchange_and_wait() {
     let limits = std::sync::atomic::AtomicBool::new(true);

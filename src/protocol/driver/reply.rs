@@ -15,8 +15,9 @@ use crate::protocol::message::{self, Frame, Malformed, Message};
 impl Driver {
     pub(super) fn read_event(&mut self, data: Bytes) {
         let status = self.head.as_ref().map_or(200, |head| head.status);
-        if let Ok(frame) = Frame::read(data) {
-            self.hand_out(frame, status);
+        match Frame::read(data) {
+            Ok(frame) => self.hand_out(frame, status),
+            Err(malformed) => self.items.push(Item::Malformed(malformed)),
         }
     }
 
@@ -106,14 +107,20 @@ impl Driver {
     }
 
     fn hand_out(&mut self, frame: Frame, status: u16) {
-        let (mut parts, alone) = match frame {
-            Frame::One(message) => (vec![message], Alone::Yes),
-            Frame::Batch(parts) => (parts.into_iter().flatten().collect(), Alone::No),
+        let (parts, alone) = match frame {
+            Frame::One(message) => (vec![Ok(message)], Alone::Yes),
+            Frame::Batch(parts) => (parts, Alone::No),
         };
-        for message in &mut parts {
-            self.recognise(message, alone);
+        for part in parts {
+            let item = match part {
+                Ok(mut message) => {
+                    self.recognise(&mut message, alone);
+                    Item::Message(message, status)
+                }
+                Err(malformed) => Item::Malformed(malformed),
+            };
+            self.items.push(item);
         }
-        self.items.extend(parts.into_iter().map(|message| Item::Message(message, status)));
     }
 
     /// Notes whether a message is the answer, and gives it back our id where it came in another JSON

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Failure;
 use crate::protocol::http::{Head, HttpCall};
-use crate::protocol::message::{Id, Message};
+use crate::protocol::message::{Id, Malformed, Message};
 use crate::protocol::request::Repeat;
 use crate::protocol::retry::RetryPolicy;
 
@@ -126,6 +126,8 @@ pub enum Item {
     Opening(Head),
     /// A notification was accepted; its reply goes on.
     Accepted,
+    /// An event, or a message in one, that cannot be read.
+    Malformed(Malformed),
 }
 
 /// How the body of a reply is to be read.

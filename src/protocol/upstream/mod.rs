@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::protocol::Moment;
 use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket};
-use crate::protocol::message::Message;
+use crate::protocol::message::{Malformed, Message};
 use crate::protocol::request::{Class, Promise, Wait};
 use crate::protocol::revision::Revision;
 
@@ -84,4 +84,12 @@ pub(super) enum Heard {
     Waits { ticket: Ticket, remaining: Duration },
     /// A page of the list of tools that was asked for on our own account.
     Tools(Result<Message, Error>),
+}
+
+/// Says that an event, or a message in one, cannot be read.
+fn dropped(malformed: &Malformed) -> String {
+    match malformed {
+        Malformed::Json(_) => "dropped an event of the service: it is no JSON".to_owned(),
+        Malformed::Shape(_, why) => format!("dropped a message of the service: {why}"),
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::under_way::{Asker, Entry, Request, Sending, UnderWay, reissue_after};
-use super::{Heard, Out, Outgoing, Upstream};
+use super::{Heard, Out, Outgoing, Upstream, dropped};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{Answers, Cause, Driver, Failure, Item, Outcome, Purpose, Standing, Terms};
@@ -53,7 +53,11 @@ impl Upstream for Modern {
 
     fn item(&mut self, tag: Tag, item: Item, moment: Moment) {
         self.moment = moment;
-        let Item::Message(message, status) = item else { return };
+        let (message, status) = match item {
+            Item::Message(message, status) => (message, status),
+            Item::Malformed(malformed) => return self.note(&dropped(&malformed)),
+            _ => return,
+        };
         match message.kind() {
             Kind::Response => self.answered(tag, message, status),
             Kind::Notification => {

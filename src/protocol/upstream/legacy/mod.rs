@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::under_way::{Asker, Entry, Notice, Own, Request, Sending, UnderWay, reissue_after};
-use super::{Heard, Out, Outgoing, Upstream};
+use super::{Heard, Out, Outgoing, Upstream, dropped};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{
@@ -28,8 +28,9 @@ use crate::protocol::settings::Settings;
 use loss::Lost;
 use session::{ClientWords, Listening, Phase, Session};
 
-/// No more notices for the service wait at once before its further questions are dropped.
-const MOST_NOTICES: usize = 4_096;
+/// Answers under way at which further questions are dropped; those whose id is long at these bytes too.
+const MOST_NOTICES: (usize, usize) = (4_096, 16 * 1024 * 1024);
+const LONG_ID: usize = 1_024;
 
 /// The conversation with a service of the legacy era.
 #[derive(Debug)]
@@ -119,7 +120,11 @@ impl Upstream for Legacy {
             Item::Endpoint(text) if self.session.stream == Some(number) => self.endpoint_named(&text),
             // A last report of a driver that was given up.
             Item::Endpoint(_) => {}
-            Item::Accepted => self.notice_ended(number, Outcome::Done),
+            Item::Accepted => {
+                self.notice_ended(number, Outcome::Done);
+                self.settle_retired();
+            }
+            Item::Malformed(malformed) => self.note(dropped(&malformed)),
         }
     }
 
