@@ -20,6 +20,7 @@ use crate::protocol::FastMap;
 use crate::protocol::bridge::Bridge;
 use crate::protocol::driver::Driver;
 use crate::protocol::effect::{Delivery, Effect, Ended, Tag, Ticket};
+use crate::protocol::http::HttpCall;
 use crate::protocol::settings::Settings;
 use crate::protocol::wire::WireKind;
 use crate::remote::{Remote, Report, moment};
@@ -63,6 +64,8 @@ pub struct Relay<P> {
     alarms: BTreeSet<Instant>,
     drivers: FastMap<Ticket, (Tag, AbortHandle)>,
     spills: Spills,
+    /// Calls that end sessions of the service, not sent yet.
+    leaving: Vec<HttpCall>,
     farewells: tokio::task::JoinSet<()>,
 }
 
@@ -96,6 +99,7 @@ impl<P: Port> Relay<P> {
             alarms: BTreeSet::new(),
             drivers: FastMap::default(),
             spills: Spills::default(),
+            leaving: Vec::new(),
             farewells: tokio::task::JoinSet::new(),
         }
     }
@@ -178,6 +182,7 @@ impl<P: Port> Relay<P> {
             },
         }
         self.perform();
+        self.leave();
         Turn::Goes
     }
 
@@ -234,15 +239,19 @@ impl<P: Port> Relay<P> {
                 Effect::Alarm(after) => {
                     self.alarms.insert(Instant::now() + after);
                 }
-                Effect::Farewell(call) => {
-                    let remote = self.remote.clone();
-                    self.farewells.spawn(async move { remote.farewell(call).await });
-                }
+                Effect::Farewell(call) => self.leaving.push(call),
                 Effect::Learned(wire) => self.remember(wire),
                 Effect::Note(note) => tracing::warn!("{note}"),
             }
         }
         self.port.flush();
+    }
+
+    fn leave(&mut self) {
+        for call in self.leaving.drain(..) {
+            let remote = self.remote.clone();
+            self.farewells.spawn(async move { remote.farewell(call).await });
+        }
     }
 
     fn remember(&mut self, wire: WireKind) {
@@ -294,25 +303,31 @@ impl<P: Port> Relay<P> {
         self.bridge.owes_an_answer() || self.spills.len() > 0 || self.port.undelivered() > 0
     }
 
-    /// Waits briefly for the session's end and the last answers; returns whether the client is unreachable.
+    /// Waits briefly for the last cancellations and answers and the session's end, which comes after the cancellations
+    /// or after half of the time; returns whether the client is unreachable.
     async fn part(&mut self, mut broken: bool, last: Instant) -> bool {
-        let mut parting: Vec<_> = self.drivers.drain().map(|(_, (_, handle))| handle).collect();
+        let now = Instant::now();
+        let half = now + last.saturating_duration_since(now) / 2;
         while Instant::now() < last {
+            if self.drivers.is_empty() || Instant::now() >= half {
+                self.leave();
+            }
             let written = broken || self.port.undelivered() == 0;
-            parting.retain(|handle| !handle.is_finished());
-            if written && self.farewells.is_empty() && parting.is_empty() {
+            if written && self.farewells.is_empty() && self.drivers.is_empty() {
                 break;
             }
+            let until = if self.leaving.is_empty() { last } else { half };
             let step = async {
                 tokio::select! {
                     _ = self.farewells.join_next(), if !self.farewells.is_empty() => {}
-                    Some(_) = self.from_drivers.recv() => {}
+                    Some(report) = self.from_drivers.recv() => if report.ended.is_some() {
+                        self.forget(report.tag);
+                    },
+                    Some(tag) = self.from_crashes.recv() => self.forget(tag),
                     incoming = self.port.next(Intake::Paused), if !written => broken |= incoming == Incoming::Broken,
                 }
             };
-            if tokio::time::timeout_at(last, step).await.is_err() {
-                break;
-            }
+            let _ = tokio::time::timeout_at(until, step).await;
         }
         broken
     }

@@ -12,7 +12,7 @@ use asistry::protocol::wire::WireKind;
 
 use crate::support::conversation::process::Process;
 use crate::support::conversation::pure::Pure;
-use crate::support::conversation::{play, read};
+use crate::support::conversation::{Stage, Told, play, read};
 
 fn scripts() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations");
@@ -140,6 +140,30 @@ fn a_call_that_was_sent_after_its_session_was_lost_goes_again() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations/support");
     let (_, lines) = read(&folder.join("sent_after_its_session_was_lost.script"));
     play("sent after", &lines, &mut Pure::new(settings(&[])));
+}
+
+/// LEG-8, LEG-12: a session that the client has left is ended after the cancellation in it was taken.
+#[test]
+fn a_retired_session_is_left_after_the_cancellation_in_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations");
+    let (_, lines) = read(&folder.join("a_second_initialize_while_a_call_runs.txt"));
+    let until = lines.iter().position(|line| line.starts_with("service replies 1 404")).expect("the 404");
+    let mut stage = Pure::new(settings(&[]));
+    let mut told = Told::default();
+    let mut tell = |line: &str, stage: &mut Pure| told.play("a retired session", line, None, stage);
+    lines[..until].iter().for_each(|line| tell(line, &mut stage));
+    let cancelled = |id: u32| {
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#)
+    };
+    for id in [1, 2] {
+        tell(&format!("client says {}", cancelled(id)), &mut stage);
+        tell(&format!("service receives c{id} POST {}", cancelled(id)), &mut stage);
+    }
+    assert!(stage.left_over().1.is_empty(), "{:?}", stage.left_over());
+    tell("service replies c1 202", &mut stage);
+    assert!(stage.left_over().1.is_empty(), "{:?}", stage.left_over());
+    tell("service replies c2 202", &mut stage);
+    tell("service receives farewell DELETE - with mcp-session-id: s1", &mut stage);
 }
 
 /// What `--trace` writes is a script: it passes again, between pure values.

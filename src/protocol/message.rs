@@ -3,6 +3,7 @@
 //! Refuses to build trees: an id, a method and the places of `params`, `result` and `error` are all
 //! that is known of a message; everything else is carried as it came.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
@@ -49,10 +50,19 @@ impl Id {
         self == other || self.bare() == other.bare()
     }
 
-    fn bare(&self) -> String {
+    /// Returns the id without its JSON type.
+    pub fn bare(&self) -> Cow<'_, str> {
         match self {
-            Self::Integer(n) => n.to_string(),
-            Self::Text(text) | Self::Odd(text) => text.to_string(),
+            Self::Integer(n) => n.to_string().into(),
+            Self::Text(text) | Self::Odd(text) => Cow::Borrowed(text),
+        }
+    }
+
+    /// Returns how many bytes it takes beside its place.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Integer(_) => 0,
+            Self::Text(text) | Self::Odd(text) => text.len(),
         }
     }
 
@@ -253,6 +263,12 @@ impl Message {
             error.kind().json_rpc_code(),
             quote(&sentence),
         ))
+    }
+
+    /// Makes a response of our own that holds an error of the protocol.
+    pub fn refusal(id: &Id, code: i32, why: &str) -> Self {
+        let error = format!(r#"{{"code":{code},"message":{}}}"#, quote(why));
+        Self::ours(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.json()))
     }
 
     fn ours(text: String) -> Self {

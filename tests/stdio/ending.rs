@@ -111,6 +111,25 @@ fn a_service_that_does_not_take_the_farewell_holds_up_no_end() {
     has_parted(&mut bridge, &service, since);
 }
 
+/// A service that has ended the session need not understand a cancellation in it.
+#[test]
+fn the_session_is_left_after_the_cancellation_was_taken() {
+    let taken = Gate::default();
+    let waits = taken.clone();
+    let service = Service::start(move |received| match received.method.as_str() {
+        "notifications/cancelled" => Some(Reply::empty(202).after(&waits)),
+        _ => (received.tool() == "hang").then(Reply::never),
+    });
+    let mut bridge = hanging(&service, &[]);
+    bridge.signal(Signal::TERM);
+    service.awaits("the cancellation", |r| cancels(r, &json!(7)));
+    service.awaits_quiet(Duration::from_millis(40));
+    assert!(!service.received().iter().any(is_delete), "the session ended before the cancellation was taken");
+    taken.open();
+    service.awaits("DELETE", is_delete);
+    bridge.exit();
+}
+
 #[test]
 fn an_idle_conversation_ends_at_once() {
     let service = Service::start(|_| None);

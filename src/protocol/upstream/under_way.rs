@@ -148,14 +148,15 @@ pub struct UnderWay {
     count: u64,
     own_ids: u64,
     requests: usize,
-    notices: usize,
+    /// How many notices there are, and their bytes.
+    notices: (usize, usize),
     bytes: usize,
     /// Requests whose id is a text that looks like a number.
     numeric_texts: usize,
     /// Requests of the client whose id looks like one of our own.
     own_texts: usize,
-    /// Ids that an answer may still bear although its request is gone.
-    spent: HashSet<Id>,
+    /// Ids that an answer may still bear although its request is gone, without their JSON type.
+    spent: HashSet<Box<str>>,
 }
 
 impl UnderWay {
@@ -193,16 +194,21 @@ impl UnderWay {
     pub fn abandon(&mut self, number: u64) -> Option<Request> {
         let request = self.remove_request(number)?;
         if request.sending == Sending::Sent {
-            self.spend(request.upstream.clone());
+            self.spend(&request.upstream);
         }
         Some(request)
     }
 
     /// Keeps an id from being used again.
-    pub fn spend(&mut self, id: Id) {
+    pub fn spend(&mut self, id: &Id) {
         if self.spent.len() < MOST_SPENT {
-            self.spent.insert(id);
+            self.spent.insert(id.bare().into());
         }
+    }
+
+    /// Says whether an answer may still bear this id: some services change its JSON type.
+    fn is_spent(&self, id: &Id) -> bool {
+        !self.spent.is_empty() && self.spent.contains(&*id.bare())
     }
 
     fn measure(&mut self, entry: &Entry, sign: isize) {
@@ -213,7 +219,7 @@ impl UnderWay {
         };
         let add = |to: usize, n: usize| to.wrapping_add_signed(sign * n.cast_signed());
         self.requests = add(self.requests, requests);
-        self.notices = add(self.notices, notices);
+        self.notices = (add(self.notices.0, notices), add(self.notices.1, notices * bytes));
         self.bytes = add(self.bytes, bytes);
         let numeric = matches!(entry, Entry::Request(r) if r.message.id().is_some_and(looks_like_a_number));
         self.numeric_texts = add(self.numeric_texts, usize::from(numeric));
@@ -249,11 +255,11 @@ impl UnderWay {
 
     /// Returns how many requests of the client and notices are under way, and the bytes they hold.
     pub fn open(&self) -> (usize, usize) {
-        (self.requests + self.notices, self.bytes)
+        (self.requests + self.notices.0, self.bytes)
     }
 
-    /// Returns how many notices are under way.
-    pub fn notices(&self) -> usize {
+    /// Returns how many notices are under way, and the bytes they hold.
+    pub fn notices(&self) -> (usize, usize) {
         self.notices
     }
 
@@ -276,10 +282,15 @@ impl UnderWay {
         self.all.values().any(|entry| matches!(entry, Entry::Request(r) if uses(r)))
     }
 
+    /// Says whether a notice is under way in the session of this generation.
+    pub fn is_spoken_in(&self, generation: u64) -> bool {
+        self.all.values().any(|entry| matches!(entry, Entry::Notice(n) if n.generation == generation))
+    }
+
     /// Returns the id under which the service sees a request: the client's own, unless a service may hand that back
     /// changed, or would confuse it with another one that is or was under way.
     pub fn id_for(&mut self, id: Option<&Id>) -> Id {
-        let is_fresh = |id: &Id| self.spent.len() < MOST_SPENT && !self.spent.contains(id);
+        let is_fresh = |id: &Id| self.spent.len() < MOST_SPENT && !self.is_spent(id);
         match id {
             Some(id) if id.is_portable() && is_fresh(id) && !self.is_ambiguous(id) => id.clone(),
             _ => self.own_id(),
@@ -291,7 +302,7 @@ impl UnderWay {
         loop {
             self.own_ids += 1;
             let id = Id::Text(format!("{OWN_ID}{}", self.own_ids).into());
-            let is_taken = self.spent.contains(&id) || (self.own_texts > 0 && self.is_ambiguous(&id));
+            let is_taken = self.is_spent(&id) || (self.own_texts > 0 && self.is_ambiguous(&id));
             if !is_taken {
                 return id;
             }

@@ -131,8 +131,9 @@ pub fn play(name: &str, lines: &[String], stage: &mut dyn Stage) {
     told.finish(name, stage);
 }
 
+/// What a script has said so far.
 #[derive(Default)]
-struct Told {
+pub struct Told {
     ids: HashMap<String, String>,
     asked: Vec<String>,
     answered: Vec<String>,
@@ -140,7 +141,8 @@ struct Told {
 }
 
 impl Told {
-    fn play(&mut self, name: &str, line: &str, next: Option<&String>, stage: &mut dyn Stage) {
+    /// Plays one line.
+    pub fn play(&mut self, name: &str, line: &str, next: Option<&String>, stage: &mut dyn Stage) {
         let line = self.filled_in(line);
         let line = line.as_str();
         if let Some(text) = line.strip_prefix("client says ") {

@@ -184,7 +184,7 @@ impl Legacy {
             let earlier = std::mem::replace(&mut request.upstream, fresh);
             request.in_doubt = true;
             request.sending = Sending::Waiting;
-            self.table.spend(earlier);
+            self.table.spend(&earlier);
             self.enqueue(number);
             return self.effect(Effect::Abort(ticket(number)));
         }

@@ -459,7 +459,9 @@ impl Legacy {
 
     fn asked(&mut self, tag: Tag, message: Message) {
         let Some(id) = message.id().cloned() else { return };
-        if self.table.notices() >= MOST_NOTICES {
+        let (notices, bytes) = self.table.notices();
+        let is_too_long = id.size() > LONG_ID && bytes + id.size() > MOST_NOTICES.1;
+        if notices >= MOST_NOTICES.0 || is_too_long {
             return self.note("dropped a question of the service: too many answers are under way");
         }
         let generation = self.generation_of(tag);
@@ -517,7 +519,7 @@ impl Legacy {
         if executed == Executed::Maybe {
             let earlier = std::mem::replace(&mut request.upstream, fresh);
             request.in_doubt = true;
-            self.table.spend(earlier);
+            self.table.spend(&earlier);
         }
         if !matches!(self.session.phase, Phase::Ready) && !opening {
             if let Some(request) = self.table.request(number) {

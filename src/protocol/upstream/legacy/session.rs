@@ -148,7 +148,9 @@ impl Legacy {
             return;
         }
         let table = &self.table;
-        let idle = |session: &mut Session| !table.is_used(session.generation);
+        let idle = |session: &mut Session| {
+            !table.is_used(session.generation) && !table.is_spoken_in(session.generation)
+        };
         for session in self.retired.extract_if(.., idle).collect::<Vec<_>>() {
             self.leave(session);
         }
