@@ -32,8 +32,6 @@ use spills::Spills;
 const REPORTS: usize = 64;
 /// Maximum items to process before output is written.
 const TURN: usize = 256;
-/// Running requests, or bytes in them, at which reading pauses.
-const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
 /// Share of the drain time for ending the service's session.
 const FAREWELL: Duration = Duration::from_millis(300);
 /// Longest drain after a signal, so that the end takes less than 1.5 s (STD-7).
@@ -142,9 +140,7 @@ impl<P: Port> Relay<P> {
     /// Waits for one event and handles it.
     async fn turn(&mut self, intake: Intake) -> Turn {
         let room = !self.port.is_full();
-        let (open, bytes) = self.bridge.open();
-        let takes = room && open < MOST_OPEN.0 && bytes < MOST_OPEN.1;
-        let intake = if takes { intake } else { Intake::Paused };
+        let intake = if room { intake } else { Intake::Paused };
         // In random order, so that one kind of event cannot starve the others.
         tokio::select! {
             Some(report) = self.from_drivers.recv(), if room => {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::protocol::Moment;
-use crate::protocol::client::{Asked, Client, Said, ToolsPage};
+use crate::protocol::client::{Asked, Client, Room, Said, ToolsPage};
 use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Spilled, Tag, UpstreamKind};
 use crate::protocol::request::{Class, Promise, Wait};
@@ -24,6 +24,9 @@ use crate::protocol::settings::Settings;
 use crate::protocol::upstream::legacy::Legacy;
 use crate::protocol::upstream::modern::Modern;
 use crate::protocol::upstream::{Heard, Out, Outgoing, Upstream};
+
+/// Messages under way to the service, or bytes in them, at which further requests wait.
+const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
 
 /// A client's conversation with a service.
 #[derive(Debug)]
@@ -62,12 +65,6 @@ impl Bridge {
         self.effects.pop_front()
     }
 
-    /// Returns how many messages are under way to the service, and the bytes they hold.
-    pub fn open(&self) -> (usize, usize) {
-        let (legacy, modern) = (self.legacy.open(), self.modern.open());
-        (legacy.0 + modern.0, legacy.1 + modern.1)
-    }
-
     /// Says whether a request of the client waits for its answer.
     pub fn owes_an_answer(&self) -> bool {
         self.client.is_owed_an_answer()
@@ -75,13 +72,7 @@ impl Bridge {
 
     /// Takes one line of the client.
     pub fn from_client(&mut self, line: Bytes, moment: Moment) {
-        self.client.line(line);
-        let mut lists = std::mem::take(&mut self.lists);
-        self.client.take_said(&mut lists.said);
-        for said in lists.said.drain(..) {
-            self.route(said, moment);
-        }
-        self.lists = lists;
+        self.client.line(line, self.room());
         self.settle(moment);
     }
 
@@ -124,6 +115,7 @@ impl Bridge {
 
     /// The end: answers what is unanswered, cancels it at the service, and leaves the session.
     pub fn close(&mut self, moment: Moment) {
+        self.client.end();
         self.legacy.close(moment);
         self.modern.close(moment);
         self.settle(moment);
@@ -168,18 +160,28 @@ impl Bridge {
         if self.settings.era == Some(Era::Modern) { UpstreamKind::Modern } else { UpstreamKind::Legacy }
     }
 
+    fn room(&self) -> Room {
+        let (legacy, modern) = (self.legacy.open(), self.modern.open());
+        let full = legacy.0 + modern.0 >= MOST_OPEN.0 || legacy.1 + modern.1 >= MOST_OPEN.1;
+        if full { Room::Full } else { Room::Free }
+    }
+
     fn outgoing(&self, asked: &Asked, class: Class, moment: Moment) -> Outgoing {
         let promise = Promise::new(moment.now, self.settings.max_time);
         Outgoing { message: asked.message.clone(), class, promise }
     }
 
-    /// Routes what the upstreams have heard until nothing is left.
+    /// Routes what the client has said and the upstreams have heard until nothing is left.
     fn settle(&mut self, moment: Moment) {
         let mut lists = std::mem::take(&mut self.lists);
         loop {
+            self.client.take_said(&mut lists.said);
+            for said in lists.said.drain(..) {
+                self.route(said, moment);
+            }
             self.legacy.take(&mut lists.out);
             self.modern.take(&mut lists.out);
-            if lists.out.is_empty() {
+            if lists.out.is_empty() && !self.client.resume(self.room()) {
                 self.lists = lists;
                 return self.client.take_effects(&mut self.effects);
             }
@@ -201,7 +203,9 @@ impl Bridge {
             Heard::Failed { ticket, error } => self.client.failed(ticket, error),
             Heard::Opened(revision) => self.client.agreed_on(revision),
             Heard::Asked { during, message, generation } => {
-                self.client.asks(&message, during, generation);
+                if let Some(refusal) = self.client.asks(&message, during, generation) {
+                    self.legacy.answer(refusal, generation, moment);
+                }
             }
             Heard::Told { during, message, generation } => self.client.told(&message, during, generation),
             Heard::Waits { ticket, remaining } => self.client.waits(ticket, remaining),

@@ -100,6 +100,30 @@ fn a_line_of_64_mib_goes_and_comes_byte_for_byte() {
     }
 }
 
+/// 270 MiB are under way, more than may be at once: what ends it is read all the same, and a call waits its turn.
+#[test]
+fn a_cancellation_is_read_however_much_is_under_way() {
+    let service = Service::start(|received| (received.tool() == "hang").then(Reply::never));
+    let mut bridge = bridge(&service, &[]).spawn();
+    bridge.open("2025-06-18");
+    let filling = "x".repeat(90 * MIB);
+    for id in 1..=3 {
+        let params = format!(r#"{{"name":"hang","arguments":{{"t":"{filling}"}}}}"#);
+        bridge.say(request(&id.to_string(), "tools/call", &params));
+    }
+    service.awaits_many(3, "calls", |r| r.tool() == "hang");
+    bridge.call(4, "waits");
+    bridge.call(5, "never");
+    bridge.say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":5}}"#);
+    bridge.say(request("\"ping\"", "ping", "{}"));
+    assert_eq!(bridge.hear(), json!({"jsonrpc": "2.0", "id": "ping", "result": {}}));
+    assert!(service.received().iter().all(|r| r.tool() != "waits"));
+    bridge.say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#);
+    service.awaits("the cancellation", |r| r.method == "notifications/cancelled");
+    assert_eq!(bridge.answer(4)["result"]["content"][0]["text"], "done");
+    assert!(service.received().iter().all(|r| r.tool() != "never"));
+}
+
 #[test]
 fn a_line_past_the_limit_is_answered_and_the_next_one_is_served() {
     let service = Service::start(|_| None);

@@ -7,16 +7,16 @@ mod foreign;
 pub mod legacy;
 pub mod modern;
 mod names;
+mod progress;
+mod questions;
 mod tool_list;
 pub mod tools;
+mod waiting;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::error::{Error, Executed, Kind as ErrorKind};
 use crate::protocol::effect::{About, Delivery, Effect, Origin, Spilled, Ticket};
@@ -25,17 +25,16 @@ use crate::protocol::request::Class;
 use crate::protocol::revision::{Era, Revision};
 use crate::protocol::settings::Settings;
 use crate::protocol::{FastMap, MAX_MESSAGE};
+use progress::Progress;
+pub use progress::RETRY_AFTER;
+use questions::Questions;
 use tools::{Permit, Tools};
+pub(super) use waiting::Room;
+use waiting::Waiting;
 
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
 const METHOD_NOT_FOUND: i32 = -32601;
-/// No more questions of a service wait for the client at once.
-const MOST_QUESTIONS: usize = 4_096;
-
-/// Milliseconds until a request that waits for a rate limit goes out again, in the `_meta` of our
-/// own progress notifications.
-pub const RETRY_AFTER: &str = "com.asistry/retryAfterMs";
 
 /// What a message of the client wants.
 #[derive(Debug)]
@@ -69,7 +68,7 @@ pub(super) struct Asked {
 struct Open {
     message: Message,
     batch: Option<u64>,
-    heartbeats: u32,
+    progress: Progress,
     /// How often the tools had changed when it was sent.
     changes: u64,
 }
@@ -79,13 +78,6 @@ struct Open {
 struct Batch {
     missing: usize,
     answers: Vec<Bytes>,
-}
-
-/// A request of the service that waits for the client's answer.
-#[derive(Debug)]
-struct Question {
-    by_service: Id,
-    generation: u64,
 }
 
 /// The client's side of a conversation.
@@ -99,8 +91,10 @@ pub struct Client {
     reserved: HashSet<Id>,
     batches: HashMap<u64, Batch>,
     batch_count: u64,
-    questions: HashMap<Id, Question>,
-    question_count: u64,
+    questions: Questions,
+    /// The `initialize` that waits for its answer.
+    opening: Option<Ticket>,
+    waiting: Waiting,
     tools: Tools,
     held: Vec<Ticket>,
     said: Vec<Said>,
@@ -116,8 +110,9 @@ impl Client {
             reserved: HashSet::new(),
             batches: HashMap::new(),
             batch_count: 0,
-            questions: HashMap::new(),
-            question_count: 0,
+            questions: Questions::default(),
+            opening: None,
+            waiting: Waiting::default(),
             tools: Tools::new(settings.tools.clone()),
             held: Vec::new(),
             said: Vec::new(),
@@ -138,16 +133,23 @@ impl Client {
 
     /// Says whether a request waits for its answer.
     pub(super) fn is_owed_an_answer(&self) -> bool {
-        !self.open.is_empty()
+        !self.open.is_empty() || !self.waiting.is_empty()
     }
 
     /// Takes one line.
-    pub(super) fn line(&mut self, line: Bytes) {
+    pub(super) fn line(&mut self, line: Bytes, room: Room) {
         self.reserved.clear();
         match Frame::read(line) {
-            Ok(Frame::One(message)) => self.message(message, None),
-            Ok(Frame::Batch(parts)) => self.batch(parts),
+            Ok(frame) if self.must_wait(&frame, room) => self.wait(frame),
+            Ok(frame) => self.frame(frame),
             Err(malformed) => self.refuse_malformed(malformed, None),
+        }
+    }
+
+    fn frame(&mut self, frame: Frame) {
+        match frame {
+            Frame::One(message) => self.message(message, None),
+            Frame::Batch(parts) => self.batch(parts),
         }
     }
 
@@ -238,23 +240,12 @@ impl Client {
             "notifications/initialized" => self.said.push(Said::Confirms),
             "notifications/cancelled" => match cancelled_id(&message) {
                 None => self.note("the client cancelled a request without naming it"),
-                Some((_, id)) => {
-                    if let Some(ticket) = self.by_id.get(&id) {
-                        self.said.push(Said::Cancels(*ticket, message));
-                    }
-                }
+                Some((_, id)) => match self.by_id.get(&id) {
+                    Some(ticket) => self.said.push(Said::Cancels(*ticket, message)),
+                    None => self.waiting.cancel(&id),
+                },
             },
             _ => self.said.push(Said::Notice(message)),
-        }
-    }
-
-    fn response(&mut self, message: &Message) {
-        match message.id().and_then(|id| self.questions.remove(id)) {
-            Some(question) => {
-                let answer = message.under_id(&question.by_service);
-                self.said.push(Said::Answers(answer, question.generation));
-            }
-            None => self.note("dropped a response of the client to no known request"),
         }
     }
 
@@ -296,7 +287,11 @@ impl Client {
         if let Some(id) = message.id() {
             self.by_id.insert(id.clone(), ticket);
         }
-        self.open.insert(ticket, Open { message, batch, heartbeats: 0, changes: self.tools.changes() });
+        if message.method() == "initialize" {
+            self.opening = Some(ticket);
+        }
+        let (progress, changes) = (Progress::default(), self.tools.changes());
+        self.open.insert(ticket, Open { message, batch, progress, changes });
     }
 
     /// A tool call waits under this ticket for the list of tools.
@@ -308,6 +303,7 @@ impl Client {
 
     fn close(&mut self, ticket: Ticket) -> Option<Open> {
         let open = self.open.remove(&ticket)?;
+        self.opening = self.opening.filter(|opening| *opening != ticket);
         if let Some(id) = open.message.id() {
             self.by_id.remove(id);
         }
@@ -324,12 +320,24 @@ impl Client {
 
     /// The service has answered.
     pub(super) fn answered(&mut self, ticket: Ticket, message: &Message, status: u16) {
+        let opens = self.opening == Some(ticket);
         let Some(open) = self.close(ticket) else { return };
         let Some(id) = open.message.id() else { return };
-        let mut text = match message.error_text() {
-            Some(_) => foreign::disowned(message.clone()).text_with_id(id),
-            None => message.text_with_id(id),
-        };
+        let origin = Origin::Service { status };
+        if message.error_text().is_some() {
+            let error = foreign::disowned(message.clone());
+            let answer = |id: &Id| {
+                let text = error.text_with_id(id);
+                Delivery { about: About::Answer(id.clone()), text, origin: origin.clone() }
+            };
+            self.answer(answer(id), open.batch);
+            // What waits for the session is answered as its opening was.
+            if opens {
+                self.answer_waiting(&answer);
+            }
+            return;
+        }
+        let mut text = message.text_with_id(id);
         match open.message.method() {
             "tools/list" => text = self.list_for_client(&open, message, id).unwrap_or(text),
             "tools/call" if self.is_too_large(message) => {
@@ -338,14 +346,17 @@ impl Client {
             }
             _ => {}
         }
-        let origin = Origin::Service { status };
         self.answer(Delivery { about: About::Answer(id.clone()), text, origin }, open.batch);
     }
 
     /// No answer comes.
     pub(super) fn failed(&mut self, ticket: Ticket, error: Error) {
         self.held.retain(|held| *held != ticket);
+        let opens = self.opening == Some(ticket);
         let Some(open) = self.close(ticket) else { return };
+        if opens {
+            self.fail_waiting(&error);
+        }
         if let Some(id) = open.message.id() {
             self.answer(Delivery::failure(id, error, &self.settings.advise), open.batch);
         }
@@ -356,77 +367,15 @@ impl Client {
         self.revision = revision;
     }
 
-    /// Hands a request of the service on; false where too many wait already.
-    pub(super) fn asks(&mut self, message: &Message, during: Option<Ticket>, generation: u64) -> bool {
-        let Some(id) = message.id().cloned() else { return true };
-        if self.questions.len() >= MOST_QUESTIONS {
-            self.questions.retain(|_, question| question.generation == generation);
-        }
-        if self.questions.len() >= MOST_QUESTIONS {
-            self.note("dropped a question of the service: too many are open");
-            return false;
-        }
-        // Two sessions may use the same id; the client must be able to tell them apart.
-        let shown = match self.questions.contains_key(&id) || !id.is_portable() {
-            true => self.question_id(),
-            false => id.clone(),
-        };
-        let text = message.text_with_id(&shown);
-        self.questions.insert(shown, Question { by_service: id, generation });
-        self.deliver_aside(text, during);
-        true
-    }
-
-    fn question_id(&mut self) -> Id {
-        loop {
-            self.question_count += 1;
-            let id = Id::Text(format!("asistry-{}", self.question_count).into());
-            if !self.questions.contains_key(&id) {
-                return id;
-            }
-        }
-    }
-
     /// Hands a notification of the service on.
     pub(super) fn told(&mut self, message: &Message, during: Option<Ticket>, generation: u64) {
-        let mut text = message.text().clone();
         match message.method() {
             "notifications/tools/list_changed" => self.tools.changed(),
-            "notifications/cancelled" => {
-                if let Some((raw, id)) = cancelled_id(message)
-                    && let Some(shown) = self.question_of(&id, generation)
-                {
-                    self.questions.remove(&shown);
-                    text = message.with_part(raw, &shown.json());
-                }
-            }
+            "notifications/cancelled" => return self.question_cancelled(message, during, generation),
+            "notifications/progress" if !self.progresses(message, during) => return,
             _ => {}
         }
-        self.deliver_aside(text, during);
-    }
-
-    fn question_of(&self, id: &Id, generation: u64) -> Option<Id> {
-        let is_it = |question: &Question| question.by_service == *id && question.generation == generation;
-        self.questions.iter().find(|(_, question)| is_it(question)).map(|(shown, _)| shown.clone())
-    }
-
-    /// A request waits for a rate limit: the client hears of it if it asked for progress.
-    pub(super) fn waits(&mut self, ticket: Ticket, remaining: Duration) {
-        let place = self.settings.place.clone();
-        let Some(open) = self.open.get_mut(&ticket) else { return };
-        let Some(token) = progress_token(&open.message).map(str::to_owned) else { return };
-        open.heartbeats += 1;
-        // Below everything that a service counts, and rising: progress must increase.
-        let progress = f64::from(open.heartbeats) / 1e6;
-        let seconds = remaining.as_secs_f64().ceil();
-        let text = quote(&format!("{place} limits the rate; trying again in {seconds} s"));
-        let meta = format!(r#"{{"{RETRY_AFTER}":{}}}"#, remaining.as_millis());
-        let params =
-            format!(r#"{{"progressToken":{token},"progress":{progress},"message":{text},"_meta":{meta}}}"#);
-        let heartbeat = Message::notification("notifications/progress", Some(&params));
-        let about = open.message.id().map_or(About::Anyone, |id| About::During(id.clone()));
-        let delivery = Delivery { about, text: heartbeat.text().clone(), origin: Origin::Bridge };
-        self.effects.push(Effect::Deliver(delivery));
+        self.deliver_aside(message.text().clone(), during);
     }
 
     /// A large result was written to a file; `text` is the shortened response.
@@ -560,19 +509,4 @@ pub(super) enum ToolsPage {
     Next(Option<String>),
     /// The list is known, or cannot be.
     Known(Result<(), Error>),
-}
-
-/// Returns the raw progress token of a request.
-fn progress_token(message: &Message) -> Option<&str> {
-    #[derive(Deserialize)]
-    struct Params<'a> {
-        #[serde(borrow, rename = "_meta")]
-        meta: Meta<'a>,
-    }
-    #[derive(Deserialize)]
-    struct Meta<'a> {
-        #[serde(borrow, rename = "progressToken")]
-        token: &'a RawValue,
-    }
-    serde_json::from_str::<Params>(message.params()?).ok().map(|params| params.meta.token.get())
 }

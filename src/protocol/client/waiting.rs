@@ -1,0 +1,149 @@
+//! Requests that wait in the order in which they came: behind `initialize`, whose answer decides whether a batch may be
+//! read (ERA-7, ERA-11), and while too much is under way.
+//!
+//! Refuses to hold what may end a wait: a response, a notification, a ping, another `initialize`.
+
+use std::collections::VecDeque;
+
+use super::Client;
+use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
+use crate::protocol::effect::Delivery;
+use crate::protocol::message::{Frame, Id, Kind, Message};
+
+/// Maximum bytes that wait, [`OVERHEAD`] included.
+const MOST_WAITING: usize = 128 * 1024 * 1024;
+/// What a message takes beside its text, in bytes.
+const OVERHEAD: usize = 512;
+
+/// Whether more may go to the service now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::protocol) enum Room {
+    /// It may.
+    Free,
+    /// Too much is under way.
+    Full,
+}
+
+/// Lines that wait.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+impl Waiting {
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<Frame> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= size_of(&frame);
+        Some(frame)
+    }
+
+    /// Forgets the request of this id.
+    pub fn cancel(&mut self, id: &Id) {
+        let is_it = |message: &Message| message.kind() == Kind::Request && message.id() == Some(id);
+        let holds = |frame: &Frame| match frame {
+            Frame::One(message) => is_it(message),
+            Frame::Batch(parts) => parts.iter().flatten().any(is_it),
+        };
+        let Some(at) = self.frames.iter().position(holds) else { return };
+        let Some(frame) = self.frames.remove(at) else { return };
+        self.bytes -= size_of(&frame);
+        if let Frame::Batch(mut parts) = frame {
+            parts.retain(|part| !part.as_ref().is_ok_and(is_it));
+            let rest = Frame::Batch(parts);
+            self.bytes += size_of(&rest);
+            self.frames.insert(at, rest);
+        }
+    }
+}
+
+fn size_of(frame: &Frame) -> usize {
+    let size = |message: &Message| message.text().len() + OVERHEAD;
+    match frame {
+        Frame::One(message) => size(message),
+        Frame::Batch(parts) => {
+            OVERHEAD + parts.iter().map(|part| part.as_ref().map_or(OVERHEAD, size)).sum::<usize>()
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn must_wait(&self, frame: &Frame, room: Room) -> bool {
+        let behind = room == Room::Full || !self.waiting.is_empty();
+        match frame {
+            Frame::One(message) => behind && is_for_the_service(message),
+            Frame::Batch(_) if self.opening.is_some() => true,
+            Frame::Batch(parts) => behind && parts.iter().flatten().any(is_for_the_service),
+        }
+    }
+
+    pub(super) fn wait(&mut self, frame: Frame) {
+        let size = size_of(&frame);
+        if self.waiting.is_empty() || self.waiting.bytes + size <= MOST_WAITING {
+            self.waiting.bytes += size;
+            return self.waiting.frames.push_back(frame);
+        }
+        let error = Error::new(ErrorKind::Usage, "too many requests wait for their answers")
+            .hint("wait for answers before you send more requests")
+            .executed(Executed::No);
+        let advise = self.settings.advise.clone();
+        self.answer_each(frame, &|id| Delivery::failure(id, error.clone(), &advise));
+    }
+
+    /// Takes the next line that waited; false where none may go yet.
+    pub(in crate::protocol) fn resume(&mut self, room: Room) -> bool {
+        if self.waiting.is_empty() || self.opening.is_some() || room == Room::Full {
+            return false;
+        }
+        self.reserved.clear();
+        if let Some(frame) = self.waiting.pop() {
+            self.frame(frame);
+        }
+        true
+    }
+
+    /// The end: what still waits was not sent.
+    pub(in crate::protocol) fn end(&mut self) {
+        let error = Error::new(ErrorKind::Interrupted, "asistry ended before the request was sent")
+            .remedy(Remedy::AllowDrain)
+            .executed(Executed::No);
+        self.fail_waiting(&error);
+    }
+
+    pub(super) fn fail_waiting(&mut self, error: &Error) {
+        let advise = self.settings.advise.clone();
+        let error = error.clone().executed(Executed::No);
+        self.answer_waiting(&|id| Delivery::failure(id, error.clone(), &advise));
+    }
+
+    /// Answers each request that waits.
+    pub(super) fn answer_waiting(&mut self, answer: &dyn Fn(&Id) -> Delivery) {
+        while let Some(frame) = self.waiting.pop() {
+            self.answer_each(frame, answer);
+        }
+    }
+
+    fn answer_each(&mut self, frame: Frame, answer: &dyn Fn(&Id) -> Delivery) {
+        let parts = match frame {
+            Frame::One(message) => vec![Ok(message)],
+            Frame::Batch(parts) => parts,
+        };
+        for part in parts {
+            match part {
+                Ok(message) if message.kind() == Kind::Request => {
+                    message.id().into_iter().for_each(|id| self.answer(answer(id), None));
+                }
+                Ok(_) => {}
+                Err(malformed) => self.refuse_malformed(malformed, None),
+            }
+        }
+    }
+}
+
+fn is_for_the_service(message: &Message) -> bool {
+    message.kind() == Kind::Request && !matches!(message.method(), "ping" | "initialize")
+}
