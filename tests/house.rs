@@ -48,6 +48,69 @@ fn code() -> Vec<(String, PathBuf, String)> {
     files_below(&root).into_iter().map(read).collect()
 }
 
+/// Returns each path that a file names from `crate::` or `super::` on, in full; a group in braces is taken apart.
+fn imports(path: &Path, code: &str) -> Vec<Vec<String>> {
+    let below = path.strip_prefix(source()).expect("below src").with_extension("");
+    let mut module: Vec<String> = below.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    module.retain(|part| part != "mod");
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        follow(&[], &code[at + "crate::".len()..], &mut found);
+    }
+    for (at, _) in code.match_indices("super::").filter(|(at, _)| !code[..*at].ends_with("super::")) {
+        let (mut base, mut rest) = (&module[..], &code[at..]);
+        while let Some(after) = rest.strip_prefix("super::") {
+            (base, rest) = (&base[..base.len().saturating_sub(1)], after);
+        }
+        follow(base, rest, &mut found);
+    }
+    found.retain(|import| !import.is_empty());
+    found
+}
+
+/// Follows a path, or each path of a group, from `base` on.
+fn follow(base: &[String], code: &str, found: &mut Vec<Vec<String>>) {
+    let mut import = base.to_vec();
+    let mut rest = code;
+    loop {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        if let Some(group) = rest.strip_prefix('{') {
+            let (mut depth, mut start) = (0_usize, 0);
+            for (at, c) in group.char_indices() {
+                match c {
+                    '{' => depth += 1,
+                    ',' | '}' if depth == 0 => {
+                        let part = group[start..at].trim();
+                        if !part.is_empty() && part != "self" {
+                            follow(&import, part, found);
+                        }
+                        start = at + 1;
+                    }
+                    '}' => depth -= 1,
+                    _ => {}
+                }
+                if c == '}' && depth == 0 && start == at + 1 {
+                    return;
+                }
+            }
+            return;
+        }
+        import.push(rest[..end].to_owned());
+        match rest[end..].strip_prefix("::") {
+            Some(after) => rest = after,
+            None => return found.push(import),
+        }
+    }
+}
+
+#[test]
+fn a_path_is_found_in_a_group_and_behind_super() {
+    let code = "use crate::protocol::{FastMap, bridge::{Bridge, X}, self};\nuse super::super::relay::Y;";
+    let found = imports(&source().join("protocol/client/mod.rs"), code);
+    let found: Vec<String> = found.iter().map(|import| import.join("::")).collect();
+    assert_eq!(found, ["protocol::FastMap", "protocol::bridge::Bridge", "protocol::bridge::X", "relay::Y"]);
+}
+
 #[test]
 fn no_room_imports_upward() {
     let rooms = rooms();
@@ -58,10 +121,9 @@ fn no_room_imports_upward() {
             assert!(room == "lib" || room == "main", "{room} is no room of lib.rs");
             continue;
         };
-        for part in code.split("crate::").skip(1) {
-            let name: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            let there =
-                place(&name).unwrap_or_else(|| panic!("{}: crate::{name} is no room", path.display()));
+        for import in imports(&path, &code) {
+            let name = &import[0];
+            let there = place(name).unwrap_or_else(|| panic!("{}: crate::{name} is no room", path.display()));
             assert!(there <= here, "{} imports upward, from {name}", path.display());
             let stranger = room == "sandbox" && name != "sandbox" && name != "error";
             assert!(!stranger, "{}: the sandbox knows nothing of {name}", path.display());
@@ -81,9 +143,9 @@ fn no_part_of_the_protocol_imports_upward() {
             assert_eq!(first, "mod.rs", "{first} is no part of protocol/mod.rs");
             continue;
         };
-        for import in code.split("crate::protocol::").skip(1) {
-            let name: String = import.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            let Some(there) = place(&name) else { continue };
+        for import in imports(&path, &code) {
+            let [room, name, ..] = &import[..] else { continue };
+            let Some(there) = place(name).filter(|_| room == "protocol") else { continue };
             assert!(there <= here, "{} imports upward, from {name}", path.display());
         }
     }
