@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
 use url::Url;
 
-use crate::protocol::message::{self, Frame, Message};
+use crate::protocol::message::{self, Frame, INVALID_REQUEST, Message};
 
 /// One HTTP request to be made, without its credential.
 #[derive(Clone, Debug)]
@@ -131,10 +131,10 @@ pub fn is_session_lost(status: u16, body: &Bytes) -> bool {
         (410, _) => true,
         (404, None) => true,
         // Any other code is the service's word about something else that it does not find (T-8).
-        (404, Some(error)) => matches!(error.code, -32001 | -32600),
+        (404, Some(error)) => matches!(error.code, -32001 | INVALID_REQUEST),
         // Section 6.1: without a word, in a session.
         (400, None) => body.is_empty(),
-        (400, Some(error)) => matches!(error.code, -32000 | -32600) && names_session(&error),
+        (400, Some(error)) => matches!(error.code, -32000 | INVALID_REQUEST) && names_session(&error),
         _ => false,
     }
 }

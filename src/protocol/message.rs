@@ -14,6 +14,13 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Executed};
 
+/// JSON-RPC: the text is no JSON.
+pub const PARSE_ERROR: i64 = -32700;
+/// JSON-RPC: the JSON is no request.
+pub const INVALID_REQUEST: i64 = -32600;
+/// JSON-RPC: nothing of this name is known.
+pub const METHOD_NOT_FOUND: i64 = -32601;
+
 /// The largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
 const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
 

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use crate::error::{Error, Executed, Kind as ErrorKind};
 use crate::protocol::effect::{About, Delivery, Effect, Origin, Spilled, Ticket};
 use crate::protocol::message::{Frame, Id, Kind, Malformed, Message, cancelled_id, quote};
+use crate::protocol::message::{INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR};
 use crate::protocol::request::Class;
 use crate::protocol::revision::{Era, Revision};
 use crate::protocol::settings::Settings;
@@ -31,10 +32,6 @@ use questions::Questions;
 use tools::{Permit, Tools};
 pub(super) use waiting::Room;
 use waiting::Waiting;
-
-const PARSE_ERROR: i32 = -32700;
-const INVALID_REQUEST: i32 = -32600;
-const METHOD_NOT_FOUND: i32 = -32601;
 
 /// What a message of the client wants.
 #[derive(Debug)]
@@ -190,7 +187,7 @@ impl Client {
 
     /// Answers with a JSON-RPC error of the bridge. Without an id the field is left out where the peer's revision
     /// allows that, else it is null.
-    fn refuse(&mut self, id: Option<&Id>, code: i32, why: &str, batch: Option<u64>) {
+    fn refuse(&mut self, id: Option<&Id>, code: i64, why: &str, batch: Option<u64>) {
         let shown = match id {
             Some(id) => format!(r#""id":{},"#, id.json()),
             None if self.revision.is_none_or(|revision| revision.errors_without_id) => String::new(),

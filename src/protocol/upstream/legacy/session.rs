@@ -16,7 +16,7 @@ use crate::error::{Error, Executed, Kind};
 use crate::protocol::driver::Fallback;
 use crate::protocol::effect::Effect;
 use crate::protocol::http::{ErrorFields, Head};
-use crate::protocol::message::{Message, quote};
+use crate::protocol::message::{INVALID_REQUEST, METHOD_NOT_FOUND, Message, quote};
 use crate::protocol::revision;
 use crate::protocol::wire::Wire;
 
@@ -350,7 +350,7 @@ pub(super) fn loses_sessions() -> Error {
 
 /// A stateless service may know no `initialize`; it takes requests as they are.
 fn has_no_handshake(answer: &Message) -> bool {
-    ErrorFields::of(answer).is_some_and(|fields| matches!(fields.code, -32601 | -32600))
+    ErrorFields::of(answer).is_some_and(|fields| matches!(fields.code, METHOD_NOT_FOUND | INVALID_REQUEST))
 }
 
 /// A service that refuses the version gets an older one (LEG-13).
