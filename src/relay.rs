@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::local::{Incoming, Intake, Port};
 use crate::protocol::FastMap;
 use crate::protocol::bridge::Bridge;
@@ -353,13 +353,13 @@ impl Drop for Guard {
 }
 
 fn unwritten(results: usize) -> Error {
-    Error::new(Kind::Output, format!("{results} results were not written into files in time"))
-        .hint("allow more time with --drain")
+    let why = format!("{results} results were not written into files in time");
+    Error::new(Kind::Output, why).remedy(Remedy::AllowDrain)
 }
 
 fn undelivered(bytes: usize) -> Error {
     let why = format!("the client did not read the last {bytes} bytes of its answers in time");
-    Error::new(Kind::Output, why).hint("allow more time with --drain")
+    Error::new(Kind::Output, why).remedy(Remedy::AllowDrain)
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ use crate::error::{Filter, Remedy, RemedyWriter, UsableStores};
 use crate::profile::{self, Config};
 use crate::protocol::http::origin_and_path;
 
+/// What to do about a call that may have run.
+const CHECK_EFFECT: &str = "check whether the call took effect before repeating it";
+
 /// What commands in remedies must repeat to mean the same service.
 #[derive(Clone, Debug, Default)]
 pub struct Target {
@@ -51,15 +54,13 @@ impl Target {
         let options = self.options();
         match remedy {
             Remedy::Advice(line) => line.clone().into_owned(),
+            Remedy::CheckEffect => CHECK_EFFECT.into(),
             Remedy::AllowSilence(limit) => format!("add --timeout {} to allow more time", longer(*limit)),
             Remedy::AllowTime(limit) => format!("add --max-time {} to allow more time", longer(*limit)),
             Remedy::AllowWait(wait) => {
                 format!("try again later, or add --max-wait {} to wait for it", written(*wait))
             }
-            Remedy::AllowDrain => {
-                "check whether the call took effect before repeating it, or add --drain 30s to allow more time"
-                    .into()
-            }
+            Remedy::AllowDrain => format!("{CHECK_EFFECT}, or add --drain 30s to allow more time"),
             Remedy::AllowHttp => "use https, or add --allow-http to send the key in the clear".into(),
             Remedy::TrustAuthority => {
                 "if a proxy of your network signs here, name its certificate with --ca-file".into()
@@ -141,7 +142,9 @@ impl Target {
                         "the output says why; make the calls that have not run: asistry call{options} --batch {calls}{more} --resume {output} >>{output}"
                     )
                 }
-                _ => "the output says why; --resume with a file of it makes the calls that have not run".into(),
+                _ => {
+                    "the output says why; --resume with a file of it makes the calls that have not run".into()
+                }
             },
             Remedy::Both(first, then) => {
                 format!("{}\n  then: {}", self.line(first, source), self.line(then, source))

@@ -12,6 +12,8 @@ use std::time::Duration;
 pub enum Remedy {
     /// A line to show verbatim.
     Advice(Cow<'static, str>),
+    /// Find out whether the call ran before it is repeated.
+    CheckEffect,
     /// Raise the silence limit above this value.
     AllowSilence(Duration),
     /// Raise the request's time limit above this value.

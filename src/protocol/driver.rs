@@ -409,7 +409,7 @@ impl Driver {
 
     fn lost(&self, why: &str) -> Next {
         let error = Error::new(Kind::ConnectionLost, format!("{}: {why}", self.terms.place))
-            .hint("check whether the call took effect before repeating it");
+            .remedy(Remedy::CheckEffect);
         self.fail(error, Executed::Maybe, Cause::Transient)
     }
 

@@ -103,11 +103,7 @@ fn row_of(status: u16) -> Row {
             advice("send fewer or shorter extra headers"),
         ),
         501 => says(row(Kind::UpstreamHttp, Maybe), "does not offer this", Remedy::CheckUrl),
-        500.. => transient(says(
-            row(Kind::UpstreamHttp, Maybe),
-            "failed",
-            advice("check whether the call took effect before repeating it"),
-        )),
+        500.. => transient(says(row(Kind::UpstreamHttp, Maybe), "failed", Remedy::CheckEffect)),
         // Section 6.1: no rule says that such a status proves anything.
         _ => says(
             row(Kind::UpstreamHttp, Maybe),

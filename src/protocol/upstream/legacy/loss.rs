@@ -8,7 +8,7 @@ use super::super::under_way::{Asker, Entry, Notice, Own, Sending, reissue_after}
 use super::super::{Heard, Out};
 use super::session::{Phase, loses_sessions};
 use super::{Legacy, ticket};
-use crate::error::{Error, Executed, Kind};
+use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::driver::{Cause, Failure, Loss};
 use crate::protocol::effect::Effect;
 use crate::protocol::exchange::PROMPT;
@@ -57,7 +57,7 @@ impl Legacy {
         if !is_safe {
             let error =
                 Error::new(Kind::ConnectionLost, "the session of this call ended before its answer came")
-                    .hint("check whether the call took effect before repeating it");
+                    .remedy(Remedy::CheckEffect);
             self.give_up(number, &error.executed(Executed::Maybe));
             return self.session_lost(generation);
         }
@@ -127,7 +127,7 @@ impl Legacy {
         self.lost.insert(0, Lost { generation, at: self.moment.now, replaced: None });
         if streams {
             let error = Error::new(Kind::ConnectionLost, "the service has ended the session")
-                .hint("check whether the call took effect before repeating it");
+                .remedy(Remedy::CheckEffect);
             self.lose_with_stream(generation, &error);
         }
         if self.lost_in_a_row > MOST_REOPENINGS {
