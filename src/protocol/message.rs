@@ -20,6 +20,8 @@ pub const PARSE_ERROR: i64 = -32700;
 pub const INVALID_REQUEST: i64 = -32600;
 /// JSON-RPC: nothing of this name is known.
 pub const METHOD_NOT_FOUND: i64 = -32601;
+/// JSON-RPC: the peer could not handle the request.
+pub const INTERNAL_ERROR: i64 = -32603;
 
 /// The largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
 const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
@@ -273,7 +275,7 @@ impl Message {
     }
 
     /// Makes a response of our own that holds an error of the protocol.
-    pub fn refusal(id: &Id, code: i32, why: &str) -> Self {
+    pub fn refusal(id: &Id, code: i64, why: &str) -> Self {
         let error = format!(r#"{{"code":{code},"message":{}}}"#, quote(why));
         Self::ours(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.json()))
     }

@@ -6,14 +6,12 @@ use std::collections::HashMap;
 
 use super::{Client, Said};
 use crate::protocol::effect::Ticket;
-use crate::protocol::message::{Id, Message, cancelled_id};
+use crate::protocol::message::{INTERNAL_ERROR, Id, Message, cancelled_id};
 use crate::protocol::revision::Era;
 
 /// Maximum questions that wait at once, and bytes of their ids.
 const MOST_QUESTIONS: usize = 4_096;
 const MOST_BYTES: usize = 16 * 1024 * 1024;
-/// JSON-RPC 2.0, section 5.1.
-const INTERNAL_ERROR: i32 = -32603;
 
 /// The questions that wait, by the id that the client sees.
 #[derive(Debug, Default)]
