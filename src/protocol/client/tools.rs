@@ -204,10 +204,9 @@ impl Tools {
     /// Learns from a page that was asked for on our own account.
     pub fn own_page(&mut self, message: &Message) -> Page {
         let mut own = self.own.take().unwrap_or_default();
-        let place = match own.reading.is_stale(self.changes) {
+        // Tools that change whenever they are listed: nothing better than the last list can be known.
+        let place = match own.reading.is_stale(self.changes) && own.restarts < MOST_RESTARTS {
             false => Place::Next(&mut own.reading),
-            // The tools change whenever they are listed: nothing better can be known.
-            true if own.restarts == MOST_RESTARTS => Place::Apart,
             true => Place::Stale,
         };
         let page = self.page(message, place);
@@ -244,18 +243,22 @@ impl Tools {
 
     fn learn(&mut self, listed: &Known, next: Option<&str>, place: Place<'_>) {
         let whole = match place {
-            Place::Next(reading) => reading.add(listed, next),
+            Place::Next(reading) => {
+                let is_current = !reading.is_stale(self.changes);
+                reading.add(listed, next).map(|whole| (whole, is_current))
+            }
             Place::Apart => None,
             Place::Stale => return,
         };
+        let was_read = whole.is_some();
         match whole {
-            Some(whole) => {
-                self.complete = whole.is_whole();
+            Some((whole, is_current)) => {
+                self.complete = is_current && whole.is_whole();
                 self.seen = whole;
             }
             None => self.seen.update(listed),
         }
-        if self.rules.safe_names && self.complete {
+        if self.rules.safe_names && (self.complete || was_read) {
             self.names = Names::of(self.seen.names());
         }
     }
