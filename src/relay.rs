@@ -237,7 +237,7 @@ impl<P: Port> Relay<P> {
                 }
                 Effect::Farewell(call) => self.leaving.push(call),
                 Effect::Learned(wire) => self.remember(wire),
-                Effect::Note(note) => tracing::warn!("{note}"),
+                Effect::Note(note) => tracing::warn!("{}", self.remote.without_secrets_in_text(&note)),
             }
         }
         self.port.flush();

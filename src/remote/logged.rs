@@ -39,16 +39,18 @@ impl Exchange {
             return None;
         }
         let place = mask(&origin_and_path(&call.url));
-        tracing::debug!("{} {place}: sends {} bytes; {}", call.method, call.body.len(), shown(&call.headers));
+        let headers = mask(&shown(&call.headers));
+        tracing::debug!("{} {place}: sends {} bytes; {headers}", call.method, call.body.len());
         Some(Self { method: call.method.clone(), place, attempt, begun: Instant::now() })
     }
 
     /// Writes the line: `came` is the status or the error.
-    pub fn end(self, came: &str, headers: Option<&HeaderMap>) {
+    pub fn end(self, came: &str, headers: Option<&HeaderMap>, mask: impl Fn(&str) -> String) {
         let Self { method, place, attempt, begun } = self;
-        tracing::info!("{method} {place} {came} {} ms, attempt {attempt}", begun.elapsed().as_millis());
+        let (came, took) = (mask(came), begun.elapsed().as_millis());
+        tracing::info!("{method} {place} {came} {took} ms, attempt {attempt}");
         if let Some(headers) = headers {
-            tracing::debug!("{method} {place}: {}", shown(headers));
+            tracing::debug!("{method} {place}: {}", mask(&shown(headers)));
         }
     }
 }

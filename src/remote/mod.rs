@@ -144,7 +144,8 @@ impl Remote {
         self.authorizer.without_secrets(text)
     }
 
-    fn without_secrets_in_text(&self, text: &str) -> String {
+    /// As [`Self::without_secrets`], in text.
+    pub fn without_secrets_in_text(&self, text: &str) -> String {
         let clean = self.authorizer.without_secrets(Bytes::copy_from_slice(text.as_bytes()));
         String::from_utf8_lossy(&clean).into_owned()
     }
@@ -254,10 +255,10 @@ impl Remote {
 
     async fn exchange(&self, flight: &mut Flight<'_>, mut call: HttpCall) -> Next {
         self.trace_call(flight.tag, &call);
-        let mask = |place: &str| self.without_secrets_in_text(place);
-        let line = logged::Exchange::begin(&call, flight.tag.attempt.max(1) + flight.exchanges, mask);
+        let mask = |text: &str| self.without_secrets_in_text(text);
+        let line = logged::Exchange::begin(&call, flight.tag.attempt.max(1) + flight.exchanges, &mask);
         flight.exchanges += 1;
-        let end_line = |came: &str, headers| line.into_iter().for_each(|line| line.end(came, headers));
+        let end_line = |came: &str, headers| line.into_iter().for_each(|line| line.end(came, headers, mask));
         match flight.until_wake(self.authorizer.sign(&mut call)).await {
             Ok(Ok(signed)) => flight.signed = signed,
             Ok(Err(error)) => return flight.driver.not_sent(error),

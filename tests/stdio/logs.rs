@@ -123,6 +123,35 @@ fn v_writes_a_line_for_each_exchange_and_wait() {
 }
 
 #[test]
+fn vv_masks_a_key_that_the_service_repeats_in_headers_and_as_its_version() {
+    const KEY: &str = "secret-key-1";
+    let service = Service::start(|received| {
+        let answer = |result: serde_json::Value| {
+            let id: serde_json::Value = serde_json::from_str(&received.id).unwrap();
+            let message = serde_json::json!({"jsonrpc": "2.0", "id": id, "result": result});
+            let media = format!("application/json; of={KEY}");
+            Some(Reply::status(200, &media, message.to_string()).header("server", KEY))
+        };
+        match received.method.as_str() {
+            "initialize" => answer(serde_json::json!({
+                "protocolVersion": KEY, "capabilities": {}, "serverInfo": {"name": KEY, "version": "1"}
+            })),
+            "tools/call" => answer(serde_json::json!({"content": []})),
+            _ => None,
+        }
+    });
+    let mut bridge = bridge(&service, &["-vv"]).env("ASISTRY_API_KEY", KEY).spawn();
+    bridge.open("2025-06-18");
+    bridge.call(1, "echo");
+    bridge.answer(1);
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
+    let text = bridge.stderr();
+    assert!(text.contains("application/json; of=MASKED"), "{text}");
+    assert!(!text.contains(KEY), "{text}");
+}
+
+#[test]
 fn vv_adds_masked_headers_and_sizes_and_no_other_crate_speaks() {
     let service = Service::start(|received| Some(mcp(received)));
     let mut bridge = bridge(&service, &["-vv", "--header", "X-Team: seven"])

@@ -374,7 +374,10 @@ impl Conversation {
                 // What is no tool hides none of the others.
                 match Tool::read(&raw) {
                     Ok(tool) => tools.push(tool),
-                    Err(e) => tracing::warn!("an entry of the list of tools is left out: {}", e.message()),
+                    Err(e) => {
+                        let why = self.in_use.remote.without_secrets_in_text(e.message());
+                        tracing::warn!("an entry of the list of tools is left out: {why}");
+                    }
                 }
                 raws.push(raw);
             }
