@@ -87,6 +87,7 @@ impl Connection {
             remembered: self.state.as_ref().and_then(|state| state.wire_of(&self.endpoint)),
             era: options.era.flatten(),
             max_time: options.max_time,
+            until: None,
             pushes: service.pushes,
             retry: RetryPolicy {
                 max_wait: options.max_wait.unwrap_or(MAX_WAIT),

@@ -80,6 +80,7 @@ pub fn settings(options: &[String]) -> Settings {
         remembered: None,
         era: None,
         max_time: None,
+        until: None,
         pushes: true,
         retry: RetryPolicy {
             max_wait: Duration::from_secs(60),

@@ -18,7 +18,7 @@ use crate::protocol::Moment;
 use crate::protocol::client::{Asked, Client, Room, Said, ToolsPage};
 use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Spilled, Tag, UpstreamKind};
-use crate::protocol::request::{Class, Promise, Wait};
+use crate::protocol::request::{Class, Wait};
 use crate::protocol::revision::Era;
 use crate::protocol::settings::Settings;
 use crate::protocol::upstream::legacy::Legacy;
@@ -167,7 +167,7 @@ impl Bridge {
     }
 
     fn outgoing(&self, asked: &Asked, class: Class, moment: Moment) -> Outgoing {
-        let promise = Promise::new(moment.now, self.settings.max_time);
+        let promise = self.settings.promise(moment.now);
         Outgoing { message: asked.message.clone(), class, promise }
     }
 

@@ -29,6 +29,13 @@ impl Promise {
         Self { deadline, waited: Duration::ZERO, refusals: 0, renewals: 0 }
     }
 
+    /// Ends it at this instant, if not before.
+    #[must_use]
+    pub fn until(mut self, end: Instant) -> Self {
+        self.deadline = self.deadline.map(|(at, limit)| (at.min(end), limit));
+        self
+    }
+
     /// Returns the instant by which the request ends, whatever happens.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline.map(|(at, _)| at)

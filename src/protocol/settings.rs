@@ -3,12 +3,13 @@
 //! Refuses behaviour beyond answering about itself.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use url::Url;
 
 use crate::error::RemedyWriter;
 use crate::protocol::driver::Fallback;
+use crate::protocol::request::Promise;
 use crate::protocol::retry::RetryPolicy;
 use crate::protocol::revision::Era;
 use crate::protocol::tool_rules::ToolRules;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// The longest that one request may take, over all its attempts.
     pub max_time: Option<Duration>,
+    /// When the conversation as a whole ends, if that is limited.
+    pub until: Option<Instant>,
     /// The longest silence on a `tools/call`.
     pub call_silence: Duration,
     /// The longest silence on every other request.
@@ -58,6 +61,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns the promise of a request that comes now.
+    pub(super) fn promise(&self, now: Instant) -> Promise {
+        let promise = Promise::new(now, self.max_time);
+        self.until.map_or(promise, |until| promise.until(until))
+    }
+
     /// Returns the longest silence on a request of this method.
     pub(super) fn silence_of(&self, method: &str) -> Duration {
         if method == "tools/call" { self.call_silence } else { self.silence }

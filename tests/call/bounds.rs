@@ -76,6 +76,25 @@ fn a_result_that_is_nested_deeply_is_printed_whole() {
 }
 
 #[test]
+fn a_rate_limit_that_outlasts_max_time_says_so_also_where_the_list_took_a_part_of_it() {
+    let listed = AtomicBool::new(false);
+    let shell = Shell::with(move |received| match received.method.as_str() {
+        "tools/list" if !listed.swap(true, Ordering::Relaxed) => {
+            Some(Reply::empty(429).header("retry-after", "1"))
+        }
+        "tools/call" => Some(Reply::empty(429).header("retry-after", "2")),
+        _ => answer(received),
+    });
+    let begun = Instant::now();
+    let output = shell.run(&["call", "echo", "title=x", "--max-time", "2.6s", "--json"]);
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+    let error: Value = serde_json::from_slice(&output.stderr).expect("JSON");
+    assert_eq!(error["error"]["kind"], "rate_limited", "{error}");
+    assert_eq!(error["error"]["mayHaveExecuted"], false, "{error}");
+    assert!(begun.elapsed() < Duration::from_millis(2600), "it waited in vain: {:?}", begun.elapsed());
+}
+
+#[test]
 fn a_list_without_an_end_ends() {
     let (pages, slow) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
     let is_slow = slow.clone();

@@ -89,7 +89,8 @@ impl Conversation {
     pub async fn begin(common: &Common, environment: &Environment) -> Result<Self> {
         let asker = environment.asker(common.no_input);
         let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
-        Ok(Self { quiet: common.quiet, ..Self::with(in_use, asker)?.within_max_time() })
+        let deadline = within_max_time(&in_use);
+        Ok(Self { quiet: common.quiet, ..Self::with(in_use, asker, deadline)? })
     }
 
     /// As [`Self::begin`], with this key instead of any other.
@@ -100,7 +101,8 @@ impl Conversation {
         let options = Options::default();
         let asker = environment.asker(common.no_input);
         let in_use = ProfileInUse::prepare_with(common, options, environment, Some(key)).await?;
-        Ok(Self::with(in_use, asker)?.within_max_time())
+        let deadline = within_max_time(&in_use);
+        Self::with(in_use, asker, deadline)
     }
 
     /// As [`Self::begin`], where nobody is asked anything: answers come side by side.
@@ -109,19 +111,15 @@ impl Conversation {
     /// What is wrong with the command line, the configuration or the key.
     pub async fn begin_unasked(common: &Common, environment: &Environment) -> Result<Self> {
         let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
-        Ok(Self { quiet: common.quiet, ..Self::with(in_use, Asker::nobody())? })
+        Ok(Self { quiet: common.quiet, ..Self::with(in_use, Asker::nobody(), None)? })
     }
 
-    /// Bounds everything that follows by `--max-time`, not only each request.
-    fn within_max_time(self) -> Self {
-        Self { deadline: self.max_time.map(|time| Instant::now() + time + LAST_WORD), ..self }
-    }
-
-    fn with(in_use: ProfileInUse, asker: Asker) -> Result<Self> {
+    fn with(in_use: ProfileInUse, asker: Asker, deadline: Option<Instant>) -> Result<Self> {
         let mut settings = in_use.settings();
         let max_time = in_use.options.max_time;
         // A short conversation hears what it asked for.
         settings.pushes = false;
+        settings.until = deadline.map(Instant::into_std);
         let (port, client) = inside::pair();
         let ending = Ending { drain: Duration::ZERO };
         let endpoint = settings.endpoint.clone();
@@ -136,7 +134,7 @@ impl Conversation {
             in_use,
             interrupted,
             asker,
-            deadline: None,
+            deadline: deadline.map(|at| at + LAST_WORD),
             max_time,
             quiet: false,
             reveals: Reveals::default(),
@@ -472,7 +470,7 @@ impl Conversation {
     pub async fn pages(&mut self, method: &str) -> Result<Vec<String>> {
         // A batch has no end as a whole, but each of its lists has.
         let before = self.deadline;
-        self.deadline = before.or_else(|| self.max_time.map(|time| Instant::now() + time));
+        self.deadline = before.or_else(|| self.max_time.map(|time| Instant::now() + time + LAST_WORD));
         let pages = self.bounded_pages(method).await;
         self.deadline = before;
         pages
@@ -571,6 +569,11 @@ impl Conversation {
         let error = format!(r#"{{"code":{NOT_FOUND},"message":{why}}}"#);
         self.client.say(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.json()));
     }
+}
+
+/// Returns when everything ends: `--max-time` bounds the command, not only each request.
+fn within_max_time(in_use: &ProfileInUse) -> Option<Instant> {
+    in_use.options.max_time.map(|time| Instant::now() + time)
 }
 
 /// A call that waited for a rate limit has not left.

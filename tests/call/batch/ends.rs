@@ -143,9 +143,12 @@ fn a_call_that_waited_for_a_rate_limit_when_it_was_interrupted_is_made_by_resume
     });
     shell.batch(&["a", "b"]);
     let mut child = shell.appending(&[]).spawn().expect("the binary");
-    awaits_the_limit(&mut child);
+    let mut stderr = awaits_the_limit(&mut child);
     signal(&child, rustix::process::Signal::INT);
     assert_eq!(child.wait().expect("an end").code(), Some(130));
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).expect("text");
+    assert!(said.contains("no call was under way") && !said.contains("may have run"), "{said}");
     let entries = shell.entries();
     assert_eq!(entries[1]["error"]["mayHaveExecuted"], false, "{entries:?}");
     assert_eq!(shell.records(), 0);

@@ -368,20 +368,23 @@ impl Batch<'_> {
         if worked.as_ref().is_err_and(|error| error.kind() == Kind::Interrupted) {
             self.conversation.hang_up().await;
         }
-        let mut open = Vec::new();
+        let (mut open, mut doubtful) = (Vec::new(), false);
         while let Some((id, answer)) = self.conversation.answer_at_hand().await {
             if let Some(place) = self.under_way.remove(&id) {
                 let became = answer
                     .and_then(|text| self.read(&text, place.line))
                     .map_err(|error| if is_doubtful(&error) { in_doubt(CANCELLED) } else { error });
-                if became.as_ref().is_err_and(|error| fate_of(error) == Fate::Open) {
-                    open.extend(place.wanted.as_ref().map(|wanted| wanted.call.clone()));
+                match became.as_ref().map_err(fate_of) {
+                    Err(Fate::Open) => open.extend(place.wanted.as_ref().map(|wanted| wanted.call.clone())),
+                    Err(Fate::InDoubt) => doubtful = true,
+                    _ => {}
                 }
                 self.keep(&place, &became);
             }
         }
         let mut cut_off: Vec<Place> = self.under_way.drain().map(|(_, place)| place).collect();
         cut_off.sort_by_key(|place| place.turn);
+        doubtful |= !cut_off.is_empty();
         for place in cut_off {
             self.keep(&place, &Err(in_doubt(CANCELLED)));
         }
@@ -397,7 +400,13 @@ impl Batch<'_> {
         if whole {
             self.record.forget(&self.earlier);
         }
-        self.tally.verdict(worked.err().or(self.stop), self.arguments.resume_remedy())
+        let stopped = worked.err().or(self.stop).map(|error| match error.kind() {
+            Kind::Interrupted if !doubtful => {
+                Error::new(Kind::Interrupted, "interrupted; no call was under way").executed(Executed::No)
+            }
+            _ => error,
+        });
+        self.tally.verdict(stopped, self.arguments.resume_remedy())
     }
 
     /// Says whether everything stands in the output at the end.

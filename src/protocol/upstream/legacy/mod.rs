@@ -326,7 +326,7 @@ impl Legacy {
         let settings = self.settings.clone();
         let generation = self.session.generation;
         let opening = self.session.opening() == Some(number);
-        let fresh = Promise::new(self.moment.now, settings.max_time);
+        let fresh = settings.promise(self.moment.now);
         let unlimited = Promise::new(self.moment.now, None);
         let (purpose, body, attempt, rest) = match self.table.entry(number) {
             Some(Entry::Request(request)) => {
@@ -402,7 +402,7 @@ impl Legacy {
     fn ask(&mut self, own: Own, method: &str, params: Option<&str>) -> u64 {
         let id = self.table.own_id();
         let message = Message::request(&id, method, params);
-        let promise = Promise::new(self.moment.now, self.settings.max_time);
+        let promise = self.settings.promise(self.moment.now);
         let request = Request::new(message, id, Asker::Own(own), (Class::A, promise));
         self.table.insert(Entry::Request(request))
     }
