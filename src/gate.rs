@@ -1,4 +1,5 @@
-//! Admits the exchanges of one key, which share one rate limit.
+//! Admits the exchanges of one key, which share one rate limit. A key that replaces it inherits the gate: it is looked
+//! up only after a 401, which an open gate let through.
 //!
 //! While no limit is known, a burst is slightly staggered, so that the first refusals arrive before everything is
 //! sent. After a refusal the gate closes for as long as the service asks; then one exchange probes, and the others

@@ -17,7 +17,7 @@ use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::exchange::PROMPT;
 use crate::protocol::exchange::resumption::Resumption;
-use crate::protocol::exchange::status::{Failing, failure_of};
+use crate::protocol::exchange::status::{Failing, Key, failure_of};
 pub use crate::protocol::exchange::{Cause, Failure, Reach};
 use crate::protocol::exchange::{redirect, unreachable};
 use crate::protocol::http::{Challenge, Head, HttpCall, Media};
@@ -284,6 +284,8 @@ impl Driver {
         }
         match head.status {
             401 if self.promise.renews() => {
+                // A 401 proves that nothing ran.
+                self.sent = None;
                 self.state = State::Challenged { head, body };
                 Next::Challenge
             }
@@ -291,7 +293,7 @@ impl Driver {
             503 if retry::retry_after(&head.headers, moment.wall).is_some() && self.may_wait_out_503() => {
                 self.refused(head, body, moment)
             }
-            _ => self.failing(&head, &body, moment),
+            _ => self.failing(&head, &body, Key::Sent, moment),
         }
     }
 
@@ -303,11 +305,16 @@ impl Driver {
         }
     }
 
-    /// What is to follow a challenge: `again` where another credential is there now.
+    /// Takes what follows a challenge.
     pub fn challenged(&mut self, again: Again, moment: Moment) -> Next {
-        match std::mem::replace(&mut self.state, State::Between) {
-            State::Challenged { head, body } if again == Again::No => self.failing(&head, &body, moment),
-            _ => Next::Admit,
+        let State::Challenged { head, body } = std::mem::replace(&mut self.state, State::Between) else {
+            return Next::Admit;
+        };
+        match again {
+            Again::Yes => Next::Admit,
+            Again::No => self.failing(&head, &body, Key::Sent, moment),
+            Again::NoKey => self.failing(&head, &body, Key::Missing, moment),
+            Again::Unknown(why) => self.not_looked_up(&head, &body, &why, moment),
         }
     }
 
@@ -460,12 +467,24 @@ impl Driver {
         }
     }
 
-    fn failing(&mut self, head: &Head, body: &Bytes, moment: Moment) -> Next {
+    /// The credential was rejected, and whether there is another one is not known.
+    fn not_looked_up(&mut self, head: &Head, body: &Bytes, why: &Error, moment: Moment) -> Next {
+        if self.resuming.is_some() || self.purpose == Purpose::Listen {
+            return self.failing(head, body, Key::Sent, moment);
+        }
+        let failing = Failing { head, body, wall: moment.wall, place: &self.terms.place, key: Key::Sent };
+        let error = failure_of(&failing).error;
+        let said = format!("{}; looking for another key failed: {}", error.message(), why.message());
+        let remedy = why.next_step().cloned().unwrap_or(Remedy::ReplaceKey);
+        self.fail(error.with_message(said).remedy(remedy), self.unanswered(), Cause::Permanent)
+    }
+
+    fn failing(&mut self, head: &Head, body: &Bytes, key: Key, moment: Moment) -> Next {
         if self.resuming.is_some() && matches!(self.purpose, Purpose::Request(_)) {
             // The call was taken: whatever is said of its stream, a lost session too, proves nothing about it.
             return self.lost(&format!("the stream cannot be resumed (HTTP {})", head.status));
         }
-        let failing = Failing { head, body, wall: moment.wall, place: &self.terms.place };
+        let failing = Failing { head, body, wall: moment.wall, place: &self.terms.place, key };
         let mut failure = failure_of(&failing);
         if let (429, Some(wait)) = (head.status, failure.error.details().retry_after) {
             let remedy = self.promise.remedy(&self.terms.retry, wait, moment.now);

@@ -19,8 +19,8 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::auth::keys::KeySource;
-use crate::auth::{Authorizer, Identity, Signed};
-use crate::error::Result;
+use crate::auth::{self, Authorizer, Identity, Signed};
+use crate::error::{Kind, Result};
 use crate::gate::Gate;
 use crate::net::{self, Net, descriptors};
 use crate::protocol::MAX_MESSAGE;
@@ -213,13 +213,22 @@ impl Remote {
                     slot = None;
                     self.rest(flight).await
                 }
-                Next::Challenge => {
-                    let challenge = flight.driver.challenge();
-                    let again = self.authorizer.rejected(flight.signed, &challenge).await;
-                    flight.driver.challenged(if again.is_ok() { Again::Yes } else { Again::No }, moment())
-                }
+                Next::Challenge => self.look_up_again(flight).await,
             };
         }
+    }
+
+    /// Looks for another credential than the rejected one.
+    async fn look_up_again(&self, flight: &mut Flight<'_>) -> Next {
+        let (signed, challenge) = (flight.signed, flight.driver.challenge());
+        let again = match flight.until_wake(self.authorizer.rejected(signed, &challenge)).await {
+            Ok(Ok(auth::Again)) => Again::Yes,
+            Ok(Err(_)) if self.key_source() == Some(KeySource::Absent) => Again::NoKey,
+            Ok(Err(error)) if error.kind() == Kind::AuthDenied => Again::No,
+            Ok(Err(error)) => Again::Unknown(error),
+            Err(next) => return next,
+        };
+        flight.driver.challenged(again, moment())
     }
 
     /// Waits for a free connection; `among` is an additional limit.

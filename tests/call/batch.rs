@@ -217,7 +217,7 @@ fn a_rejected_key_stops_it_and_a_right_one_makes_the_rest() {
     let (code, said) = shell.append(&[]);
     assert_eq!(code, Some(4), "{said}");
     assert!(said.contains("1 of 2 calls failed (line 2); 2 calls not made"), "{said}");
-    assert_eq!(kinds(&shell.entries()), ["done", "auth_denied"]);
+    assert_eq!(kinds(&shell.entries()), ["done", "auth_required"]);
     let (code, said) = shell.append(&[]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("3 calls done") && said.contains("1 answered before"), "{said}");

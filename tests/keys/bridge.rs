@@ -97,6 +97,47 @@ fn a_key_that_stays_rejected_is_repeated_no_further() {
     assert_eq!(bridge.exit_code(), 0);
 }
 
+/// The error of a call with a rejected key, while the encrypted file is as `change` leaves it.
+fn refused_while(change: impl Fn(&std::path::Path), options: &[&str]) -> serde_json::Value {
+    let accepted = Accepted::only(&[OLD]);
+    let service = accepted.service();
+    let home = home_with(&service, OLD);
+    let url = service.url();
+    let arguments = [&["bridge", "-p", "asistry", "--url", &url], options].concat();
+    let mut bridge = home.start(&arguments).spawn();
+    // The passphrase may take longer than --max-time at first.
+    while bridge.open(REVISION)["result"].is_null() {}
+    accepted.become_only(&[]);
+    change(&home.file("data/keys.enc"));
+    bridge.call(1, "x");
+    let error = bridge.answer(1)["error"].clone();
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
+    error
+}
+
+#[test]
+fn why_a_rejected_key_cannot_be_looked_up_again_is_reported() {
+    let error = refused_while(|file| std::fs::write(file, "damaged").unwrap(), &[]);
+    assert_eq!(error["data"]["kind"], "auth_denied", "{error}");
+    assert_eq!(error["data"]["mayHaveExecuted"], false, "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("does not accept the key (HTTP 401)"), "{message}");
+    assert!(message.contains("; looking for another key failed: the key file "), "{message}");
+}
+
+#[test]
+fn max_time_holds_while_a_rejected_key_is_looked_up_again() {
+    let blocks = |file: &std::path::Path| {
+        std::fs::remove_file(file).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, file, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .unwrap();
+    };
+    let error = refused_while(blocks, &["--max-time", "1s"]);
+    assert_eq!(error["data"]["kind"], "timeout", "{error}");
+    assert_eq!(error["data"]["mayHaveExecuted"], false, "{error}");
+}
+
 #[test]
 fn a_key_that_is_added_while_it_runs_is_used_at_once() {
     let service = Accepted::only(&[NEW]).service();

@@ -115,7 +115,9 @@ impl Stores {
     /// [`Kind::KeyStore`] with the cause and a remedy.
     pub async fn open(&self, kind: StoreKind, why: PassphraseFor) -> Result<Arc<dyn KeyStore>> {
         let opened = self.opened().get(&kind).cloned();
-        if let Some(store) = opened.filter(|store| !store.is_stale()) {
+        if let Some(store) = opened
+            && !is_stale(kind, &store).await?
+        {
             return Ok(store);
         }
         let store: Arc<dyn KeyStore> = match kind {
@@ -139,11 +141,12 @@ impl Stores {
         let mut store = self.open(place.store, PassphraseFor::Opening).await?;
         loop {
             let (item, asked) = (place.item.clone(), store.clone());
-            match self.call(place.store, move || asked.read(&item)).await {
-                // Another process has created the file since it was opened.
-                Err(_) if store.is_stale() => store = self.open(place.store, PassphraseFor::Opening).await?,
-                read => return read,
+            let read = self.call(place.store, move || asked.read(&item)).await;
+            if read.is_ok() || !is_stale(place.store, &store).await.unwrap_or(false) {
+                return read;
             }
+            // Another process has created the file since it was opened.
+            store = self.open(place.store, PassphraseFor::Opening).await?;
         }
     }
 
@@ -235,6 +238,11 @@ impl fmt::Debug for Stores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stores").field("directory", &self.directory).finish_non_exhaustive()
     }
+}
+
+async fn is_stale(kind: StoreKind, store: &Arc<dyn KeyStore>) -> Result<bool> {
+    let store = store.clone();
+    bounded(kind, move || Ok(store.is_stale())).await
 }
 
 async fn bounded<T: Send + 'static>(

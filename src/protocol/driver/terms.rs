@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use crate::error::Error;
 use crate::protocol::http::{Head, HttpCall};
 use crate::protocol::message::{Id, Malformed, Message};
 use crate::protocol::request::Repeat;
@@ -151,10 +152,14 @@ pub enum GateNews {
 }
 
 /// What follows a challenge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Again {
     /// Another credential is there: the exchange is made again.
     Yes,
     /// The rejection is final.
     No,
+    /// No credential was sent, and there is none.
+    NoKey,
+    /// The credential could not be looked up again.
+    Unknown(Error),
 }

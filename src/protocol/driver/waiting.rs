@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{Cause, Driver, GateNews, Next, Purpose, State};
 use crate::protocol::Moment;
-use crate::protocol::exchange::status;
+use crate::protocol::exchange::status::{self, Key};
 use crate::protocol::http::Head;
 use crate::protocol::request::{Repeat, Wait};
 use crate::protocol::retry::{self, Admission, Ask, Verdict};
@@ -177,7 +177,7 @@ impl Driver {
             }
             Verdict::GiveUp => {
                 self.news = hint.map(GateNews::Refused);
-                self.failing(&head, &body, moment)
+                self.failing(&head, &body, Key::Sent, moment)
             }
         }
     }

@@ -39,6 +39,14 @@ pub struct Failing<'a> {
     pub body: &'a Bytes,
     pub wall: SystemTime,
     pub place: &'a str,
+    pub key: Key,
+}
+
+/// Whether the request carried a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    Sent,
+    Missing,
 }
 
 struct Row {
@@ -68,13 +76,14 @@ fn transient(row: Row) -> Row {
 use Executed::{Maybe, No};
 
 /// Returns what a failing status means (section 6.1).
-fn row_of(status: u16) -> Row {
+fn row_of(status: u16, key: Key) -> Row {
     match status {
         400 => says(
             row(Kind::UpstreamHttp, No),
             "refused the request",
             advice("check the URL and the extra headers"),
         ),
+        401 if key == Key::Missing => says(row(Kind::AuthRequired, No), "requires a key", Remedy::ReplaceKey),
         401 => says(row(Kind::AuthDenied, No), "does not accept the key", Remedy::ReplaceKey),
         403 => says(
             row(Kind::AuthDenied, No),
@@ -121,7 +130,7 @@ pub fn failure_of(failing: &Failing<'_>) -> Failure {
         let error = rate_limited(failing.place, hint).http_status(status);
         return Failure { error: traced(error, failing), executed: No, cause: Cause::Permanent };
     }
-    let row = row_of(status);
+    let row = row_of(status, failing.key);
     let mut said = format!("{} {} (HTTP {status})", failing.place, row.says);
     let excerpt = http::excerpt(failing.body);
     if !excerpt.is_empty() && !excerpt.starts_with('<') {

@@ -111,7 +111,7 @@ impl Pure {
                     }
                     live.driver.admitted(admission, now)
                 }
-                Next::Challenge => live.driver.challenged(Again::No, now),
+                Next::Challenge => live.driver.challenged(Again::NoKey, now),
                 Next::Exchange(_) if !self.up => {
                     live.driver.no_reply("connection refused", Reach::NotConnected, now)
                 }
