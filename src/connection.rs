@@ -9,7 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::auth::{Authorizer, Credential, ExtraHeaders, Route, is_loopback};
-use crate::error::{Error, Kind, RemedyWriter, Result};
+use crate::error::{Error, Kind, Remedy, RemedyWriter, Result};
 use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{Options, Profile, ToolNames};
 use crate::protocol::http::origin_and_path;
@@ -116,18 +116,13 @@ impl Connection {
 /// # Errors
 /// [`Kind::Config`] if it does not.
 pub fn check_wire(profile: &Profile) -> Result<()> {
-    let service = &profile.service;
-    match service.wire {
-        ServiceWire::Mcp => Ok(()),
-        ServiceWire::AgentStack => Err(Error::new(
-            Kind::Config,
-            format!(
-                "{} uses its own protocol, which this version of asistry does not support yet",
-                service.title
-            ),
-        )
-        .hint(format!("use its MCP endpoint: --url {}", service.endpoint))),
+    if profile.service.wire == ServiceWire::Mcp {
+        return Ok(());
     }
+    let why = "uses its own protocol, which this version of asistry does not support yet";
+    let error = Error::new(Kind::Config, format!("{} {why}", profile.service.title));
+    let (name, url) = (format!("{}-mcp", profile.name), profile.endpoint()?.into());
+    Err(error.remedy(Remedy::AddProfile { name, url: Some(url) }))
 }
 
 fn tls_of(options: &Options, ca_file: Option<PathBuf>) -> TlsOptions {

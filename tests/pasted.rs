@@ -26,8 +26,11 @@ asistry() {
     *" keys add "*" --stdin "*) command asistry "$@" --no-verify --force ;;
     *" keys add "*) command asistry "$@" --stdin --no-verify --force <key.txt ;;
     *" keys rotate "*--resume*|*" keys rotate "*--undo*) command asistry "$@" ;;
+    *" --yes "*) command asistry "$@" ;;
     *" keys rotate "*) command asistry "$@" --stdin --no-verify --force <new-key.txt ;;
     *" keys remove "*|*" sandbox reset "*) command asistry "$@" --yes ;;
+    *" profiles add mcp "|*" profiles add crm ") command asistry "$@" --set url=https://h.example/mcp ;;
+    *" profiles add task-tracking ") command asistry "$@" --set base_url=https://h.example --set workspace_id=1 ;;
     *) command asistry "$@" ;;
   esac
 }

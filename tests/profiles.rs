@@ -173,7 +173,7 @@ fn where_nobody_can_be_asked_the_options_are_named() {
     let home = Home::new();
     let said = home.refuses(&["profiles", "add", "work", "--service", "task-tracking"], 2);
     assert!(said.contains("--set base_url=https://host.example --set workspace_id=1"), "{said}");
-    assert!(home.refuses(&["profiles", "add", "work"], 2).contains("--service"));
+    assert!(home.refuses(&["profiles", "add", "work"], 2).contains("add work --url https://"));
     let home = Home::with(WORK);
     assert!(home.refuses(&["profiles", "remove", "work"], 2).contains("--yes"));
     assert!(
@@ -226,7 +226,7 @@ fn a_setting_is_checked_when_it_is_set_and_all_or_nothing_is_written() {
     let twice = ["profiles", "set", "work", "timeout=1s", "timeout=2s"];
     assert!(home.refuses(&twice, 2).contains("twice"));
     assert!(home.refuses(&["profiles", "set", "wrok", "timeout=1s"], 3).contains("did you mean work?"));
-    assert!(home.refuses(&["profiles", "use", "task-tracking"], 3).contains("profiles set task-tracking"));
+    assert!(home.refuses(&["profiles", "use", "task-tracking"], 3).contains("profiles add task-tracking"));
     home.prints(&[
         "profiles",
         "set",

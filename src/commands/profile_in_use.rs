@@ -12,6 +12,7 @@ use crate::auth::keys::{Found, KeySource};
 use crate::auth::{Credential, ExtraHeaders, read_header_file};
 use crate::connection::{Connection, ConnectionParts, check_wire};
 use crate::error::{Error, Kind, RemedyWriter, Result};
+use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{self, Config, Options, Profile, headers};
 use crate::protocol::settings::Settings;
 #[cfg(feature = "sandbox")]
@@ -63,6 +64,7 @@ impl ProfileInUse {
         let config = environment.config()?;
         let profile = find_named(common.profile.as_deref(), common.url.as_deref(), &config)?;
         check_wire(&profile)?;
+        check_files(&common.options())?;
         let extra = extra_headers(common, &profile)?;
         let embedded = profile.service.embedded;
         #[cfg(feature = "sandbox")]
@@ -113,6 +115,25 @@ impl ProfileInUse {
     pub fn settings(&self) -> Settings {
         self.connection.settings(self.advise())
     }
+}
+
+/// Reads the certificates that the command line names: a file that is missing there is wrong usage.
+fn check_files(given: &Options) -> Result<()> {
+    let Options { ca_file, client_cert, .. } = given.clone();
+    if ca_file.is_none() && client_cert.is_none() {
+        return Ok(());
+    }
+    check_certificates(TlsOptions { ca_file, client_cert, insecure: false })
+}
+
+/// Reads certificates as a connection would.
+///
+/// # Errors
+/// [`Kind::Usage`] for a file that cannot be read.
+pub fn check_certificates(tls: TlsOptions) -> Result<()> {
+    // They are read for https alone, whatever the endpoint is.
+    let Ok(somewhere) = Url::parse("https://localhost") else { return Ok(()) };
+    Net::new(somewhere, tls, Proxies::Environment).check().map_err(|error| error.with_kind(Kind::Usage))
 }
 
 fn proxy_of(profile: &str, options: &Options) -> Result<Option<Url>> {

@@ -107,6 +107,13 @@ pub enum Remedy {
         /// The list.
         path: String,
     },
+    /// Add a profile, which asks for what is missing.
+    AddProfile {
+        /// Its name.
+        name: String,
+        /// Its URL, where that is known.
+        url: Option<String>,
+    },
     /// Set fields of a profile, for example to these values.
     SetFields {
         /// The profile.

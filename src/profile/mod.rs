@@ -47,6 +47,8 @@ pub struct Profile {
     pub headers: Vec<(String, String)>,
     /// It is no profile of anybody, only a URL.
     pub bare: bool,
+    /// The configuration has it; else it is made from its service.
+    is_configured: bool,
 }
 
 impl Profile {
@@ -100,7 +102,15 @@ impl Profile {
     fn of(name: &str, service: Service) -> Result<Self> {
         check_service(&service)?;
         let (values, options, headers) = Default::default();
-        Ok(Self { name: name.to_owned(), service, values, options, headers, bare: false })
+        Ok(Self {
+            name: name.to_owned(),
+            service,
+            values,
+            options,
+            headers,
+            bare: false,
+            is_configured: false,
+        })
     }
 
     fn configured(name: &str, entry: &toml::Table, config: &Config) -> Result<Self> {
@@ -118,7 +128,7 @@ impl Profile {
             let known = config.catalog.names();
             unknown("service", service, &known.iter().map(String::as_str).collect::<Vec<_>>())
         })?;
-        let mut profile = Self::of(name, found)?;
+        let mut profile = Self { is_configured: true, ..Self::of(name, found)? };
         for (field, value) in entry {
             if let Some(row) = Row::named(field) {
                 let read = row.read(&mut profile.options, value, &config.place);
@@ -199,6 +209,9 @@ impl Profile {
             let missing = self.service.missing(&self.values);
             if missing.is_empty() {
                 return error;
+            }
+            if !self.is_configured {
+                return error.remedy(Remedy::AddProfile { name: self.name.clone(), url: None });
             }
             let settings = missing
                 .iter()

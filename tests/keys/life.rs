@@ -153,7 +153,7 @@ fn with_no_key_a_list_says_how_to_store_one_and_json_is_an_empty_list() {
     {
         home.run(&arguments).fails(4).says(&["no stored key", "asistry keys add -p asistry"]);
     }
-    home.run(&["keys", "use", "spare"]).fails(4).says(&["no stored key asistry/spare"]);
+    home.run(&["keys", "use", "spare"]).fails(4).says(&["no key of that name"]);
     assert_eq!(home.run(&["keys", "show", "--json"]).fails(4).error()["kind"], "auth_required");
 }
 
@@ -367,9 +367,24 @@ fn a_key_can_be_named_as_an_argument() {
     let rotate = ["keys", "rotate", "two", "--stdin", "--no-verify", "--force"];
     home.told(&rotate, "another-key-0123456789").succeeds();
     home.run(&["keys", "remove", "two", "--yes"]).succeeds();
-    for verb in ["show", "test", "rotate", "remove"] {
-        let ran = home.run(&["keys", verb, "a-pasted-key-0123456789"]).fails(2).says(&["asistry keys list"]);
+    for verb in ["show", "test", "rotate", "remove", "use"] {
+        let ran = home.run(&["keys", verb, "a-pasted-key-0123456789"]).fails(4).says(&["its keys are: "]);
         assert!(!ran.stderr.contains("pasted"), "{}", ran.stderr);
         home.run(&["keys", verb, "one", "--name", "one"]).fails(2);
     }
+}
+
+#[test]
+fn the_only_key_of_a_url_is_bound_to_another_url_without_its_name() {
+    let home = Home::new();
+    let add = |url: &str| {
+        let words = ["keys", "add", "--url", url, "--stdin", "--no-verify"];
+        home.told(&words, "a-key-0123456789").succeeds();
+    };
+    add("https://a.example/mcp");
+    let bind = ["keys", "bind", "--url", "https://b.example/mcp", "--yes"];
+    home.run(&bind).succeeds().says(&["mcp/a.example may go to https://b.example now"]);
+    add("https://c.example/mcp");
+    let said = home.run(&["keys", "bind", "--url", "https://d.example/mcp", "--yes"]).fails(2);
+    said.says(&["a.example, c.example", "asistry keys bind --url https://d.example/mcp --name a.example"]);
 }

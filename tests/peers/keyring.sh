@@ -85,7 +85,7 @@ same "the items take turns" "$item ${keys[0]}" "$(items | head -1) $(got "$item"
 check "the second key is put into use" 'in use is asistry/second now' 0 "${asistry[@]}" keys use second
 same "it is the one that counts" "${keys[1]}" "$("${asistry[@]}" keys show --reveal --yes)"
 check "call uses it" 'workspace_name' 0 "${call[@]}"
-check "an unknown one is refused, with the names there are" 'no stored key asistry/third.*default, second' 4 "${asistry[@]}" keys use third
+check "an unknown one is refused, with the names there are" 'no key of that name.*default, second' 4 "${asistry[@]}" keys use third
 
 # ---- where desktop clients start us: six variables, so the bus is looked for in /run/user/UID/bus ----
 

@@ -452,7 +452,7 @@ fn unknown(list: &KeyList, id: &KeyId) -> Error {
     let error = Error::new(Kind::AuthRequired, format!("there is no stored key {id}"));
     match names.as_slice() {
         [] => error.remedy(Remedy::AddKey { page: String::new(), home: UsableStores::Any }),
-        names => error.hint(format!("the keys of {} are: {}", id.profile, names.join(", "))),
+        names => error.hint(format!("its keys are: {}", names.join(", "))),
     }
 }
 

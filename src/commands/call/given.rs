@@ -9,6 +9,7 @@ use std::io::Read;
 use serde_json::{Map, Value};
 
 use super::schema::{Misfit, Problem, Schema};
+use crate::commands::remedy::shell_quoted;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::profile::nearest;
 
@@ -96,7 +97,7 @@ impl Reader<'_> {
     }
 
     fn object(&self, text: &str) -> Result<Map<String, Value>> {
-        match json(ARGS, text)? {
+        match json(ARGS, text).map_err(|error| error.hint(ARGS_HINT))? {
             Value::Object(fields) => {
                 self.all_known(&fields)?;
                 Ok(fields)
@@ -113,8 +114,10 @@ impl Reader<'_> {
         }
         let Some((name, value)) = word.split_once('=').filter(|(name, _)| !matches!(*name, "" | ":")) else {
             let why = format!("“{word}” is not an argument of {}", self.tool);
-            let example = self.schema.properties().first().map_or("name", |(name, _)| *name).to_owned();
-            return Err(Error::new(Kind::Usage, why).hint(format!("write {example}=text")));
+            let names = self.schema.properties();
+            let first = self.schema.required().first().copied().or(names.first().map(|(name, _)| *name));
+            let example = first.map_or_else(|| " name=text".into(), |name| self.schema.typed_argument(name));
+            return Err(Error::new(Kind::Usage, why).hint(format!("write{example}")));
         };
         let typed = match name.strip_suffix(':') {
             Some(name) => Typed { name: self.known(name)?, value: Raw::Json(value) },
@@ -139,12 +142,12 @@ impl Reader<'_> {
             Some((value, _)) if !bare && is_argument(value, self.schema) => {
                 let why = format!("--{option} needs a value, and “{value}” looks like another argument");
                 Err(Error::new(Kind::Usage, why)
-                    .hint(format!("if it is the value, write {}", quoted(&format!("{name}={value}")))))
+                    .hint(format!("if it is the value, write {}", shell_quoted(&format!("{name}={value}")))))
             }
             Some((value, rest)) if !bare => Ok((Typed { name, value: Raw::Text(value) }, rest)),
             _ if bare => Ok((Typed { name, value: Raw::Bare }, after)),
             _ => Err(Error::new(Kind::Usage, format!("--{option} needs a value"))
-                .hint(format!("write {name}=text"))),
+                .hint(format!("write{}", self.schema.typed_argument(&name)))),
         }
     }
 
@@ -153,7 +156,8 @@ impl Reader<'_> {
         let schema = self.schema.property(&typed.name);
         match typed.value {
             Raw::Bare => Ok(Value::Bool(true)),
-            Raw::Json(text) => json(&typed.name, &sources.text(text, &typed.name)?),
+            Raw::Json(text) => json(&typed.name, &sources.text(text, &typed.name)?)
+                .map_err(|error| error.hint(format!("write{}", self.schema.typed_argument(&typed.name)))),
             Raw::Text(text) => {
                 let text = match text.strip_prefix("@@") {
                     Some(rest) => format!("@{rest}"),
@@ -244,12 +248,6 @@ pub fn is_argument(word: &str, schema: Schema<'_>) -> bool {
     name.is_some_and(|name| schema.property(name).is_some())
 }
 
-/// Returns a word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=.,:/@%+".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
-}
-
 fn shortened(text: &str) -> String {
     const MOST: usize = 60;
     if text.chars().count() <= MOST {
@@ -259,13 +257,8 @@ fn shortened(text: &str) -> String {
 }
 
 fn json(name: &str, text: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|e| {
-        let hint = match name {
-            ARGS => ARGS_HINT.to_owned(),
-            _ => format!("write {name}=text, or {name}:='\"text\"'"),
-        };
-        Error::new(Kind::Usage, format!("the value of {name} is not JSON: {e}")).hint(hint)
-    })
+    serde_json::from_str(text)
+        .map_err(|e| Error::new(Kind::Usage, format!("the value of {name} is not JSON: {e}")))
 }
 
 /// Files and standard input that values are read from.
@@ -407,6 +400,8 @@ mod tests {
             (&["title=x", "title=y"], "title is given twice"),
             (&["title"], "“title” is not an argument of t | write title=text"),
             (&["--title"], "--title needs a value | write title=text"),
+            (&["title=x", "--limit"], "--limit needs a value | write limit=1"),
+            (&["title=x", "filter:=b"], "| write 'filter:={}'"),
             (
                 &["--title", "--priority=high"],
                 "“--priority=high” looks like another argument | if it is the value, write title=--priority=high",
@@ -428,6 +423,16 @@ mod tests {
             assert!(error.advice().is_some_and(|told| told.contains(hint)), "{base}: {error:?}");
         }
         assert!(read_with(true, &[], Some(r#"{"titel":1}"#)).is_err());
+    }
+
+    #[test]
+    fn an_example_has_the_type_of_the_argument() {
+        let document = json!({"properties": {"b": {"type": "boolean"}}});
+        let work = Work::default();
+        let schema = Schema::new(&document, &work);
+        let reader = Reader { tool: "t", schema, checked: true, options: Vec::new };
+        let error = reader.read(&["x".to_owned()], None, &mut Sources::default()).unwrap_err();
+        assert_eq!(error.advice(), Some("write b=true"));
     }
 
     #[test]

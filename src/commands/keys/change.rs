@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Args;
 use url::Url;
 
-use super::{Desk, check_name};
-use crate::auth::keys::KeyId;
+use super::Desk;
 use crate::error::{Error, Kind, Remedy};
+use crate::state::keys::KeyList;
 use crate::ui;
 
 /// Options of `asistry keys bind`.
@@ -43,8 +43,7 @@ pub struct RemoveArguments {
 /// # Errors
 /// An unknown key.
 pub async fn choose(desk: &Desk<'_>, name: String) -> Result<()> {
-    check_name(&name)?;
-    let id = KeyId { profile: desk.profile_name()?, name };
+    let id = desk.named_key(Some(name), None, &desk.keys.list()?)?;
     desk.keys.change().await?.set_current(&id)?;
     ui::say(&format!("in use is {id} now; a running bridge changes when its key is rejected, or restarts"));
     Ok(())
@@ -56,10 +55,9 @@ pub async fn choose(desk: &Desk<'_>, name: String) -> Result<()> {
 /// An unknown key, or an origin that is none.
 pub async fn bind(desk: &Desk<'_>, arguments: BindArguments) -> Result<()> {
     let list = desk.keys.list()?;
-    let id = desk.key(arguments.name, &list)?;
-    let origin = match &arguments.origin {
-        Some(text) => origin_of(text)?,
-        None => desk.profile()?.1,
+    let (id, origin) = match &arguments.origin {
+        Some(text) => (desk.key(arguments.name, &list)?, origin_of(text)?),
+        None => (desk.key(arguments.name.or(only_key(desk, &list)?), &list)?, desk.profile()?.1),
     };
     let record = list.find(&id.profile, &id.name).and_then(|record| Some((record, record.deposit.as_ref()?)));
     if let Some((record, deposit)) = record {
@@ -72,12 +70,30 @@ pub async fn bind(desk: &Desk<'_>, arguments: BindArguments) -> Result<()> {
             deposit.origin
         );
         if !arguments.yes {
-            desk.asker.consent(&question, "--yes")?;
+            let otherwise = format!("{} {origin} --yes", desk.target().keys("bind", &id.name));
+            desk.asker.consent(&question, &otherwise)?;
         }
     }
     desk.keys.change().await?.bind(&id, &origin).await?;
     ui::say(&format!("{id} may go to {origin} now"));
     Ok(())
+}
+
+/// Returns the only key of a bare URL: none of its keys is for the new URL yet.
+fn only_key(desk: &Desk<'_>, list: &KeyList) -> Result<Option<String>> {
+    if desk.common.profile.is_some() || desk.common.url.is_none() {
+        return Ok(None);
+    }
+    let profile = desk.profile_name()?;
+    let names: Vec<&str> = list.of_profile(&profile).map(|record| record.name.as_str()).collect();
+    match names.as_slice() {
+        [first, _, ..] => {
+            Err(Error::new(Kind::Usage, format!("{profile} has several keys: {}", names.join(", ")))
+                .hint(format!("name one: {}", desk.target().keys("bind", first)))
+                .into())
+        }
+        names => Ok(names.first().map(|name| (*name).to_owned())),
+    }
 }
 
 fn origin_of(text: &str) -> Result<String> {
@@ -100,7 +116,7 @@ pub async fn remove(desk: &Desk<'_>, arguments: RemoveArguments) -> Result<()> {
     let known = list.find(&id.profile, &id.name).is_some();
     let question = format!("Remove the key {id}{shown}? It cannot be brought back.");
     if known && !arguments.yes {
-        desk.asker.consent(&question, "--yes")?;
+        desk.asker.consent(&question, &format!("{} --yes", desk.target().keys("remove", &id.name)))?;
     }
     let mut change = desk.keys.change().await?;
     let was_current = change.list().current.get(&id.profile) == Some(&id.name);

@@ -67,7 +67,9 @@ pub async fn show(desk: &Desk<'_>, arguments: ShowArguments) -> Result<()> {
     let list = desk.keys.list()?;
     let id = desk.named_key(arguments.key, arguments.name, &list)?;
     if arguments.reveal && !arguments.yes && !std::io::stdout().is_terminal() {
-        return Err(Error::new(Kind::Usage, "a key is revealed on a terminal only").hint("add --yes").into());
+        let why = "a key is revealed on a terminal, or with --yes";
+        let way = desk.target().keys("show", &id.name);
+        return Err(Error::new(Kind::Usage, why).hint(format!("{way} --reveal --yes")).into());
     }
     let found = list.find(&id.profile, &id.name).and_then(|record| Some((record, record.deposit.as_ref()?)));
     let Some((record, deposit)) = found else {

@@ -24,7 +24,7 @@ use super::profile_in_use;
 use super::remedy::Target;
 use crate::auth::form;
 use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, current_name};
-use crate::error::{Error, Kind, Remedy};
+use crate::error::{Error, Kind, Remedy, UsableStores};
 use crate::profile::{self, Profile, StoreKind};
 use crate::secret::Secret;
 use crate::state::keys::KeyList;
@@ -177,7 +177,12 @@ impl Desk<'_> {
         let id = self.key(argument.or(option), list)?;
         if is_argument && list.find(&id.profile, &id.name).is_none() {
             let why = format!("the profile {} has no key of that name", id.profile);
-            return Err(Error::new(Kind::Usage, why).remedy(Remedy::ListKeys));
+            let names: Vec<&str> = list.of_profile(&id.profile).map(|key| key.name.as_str()).collect();
+            let error = Error::new(Kind::AuthRequired, why);
+            return Err(match names.as_slice() {
+                [] => error.remedy(Remedy::AddKey { page: String::new(), home: UsableStores::Any }),
+                names => error.hint(format!("its keys are: {}", names.join(", "))),
+            });
         }
         Ok(id)
     }

@@ -3,14 +3,15 @@
 //! Refuses half of a change: what is wrong with one part is said, and nothing is written.
 
 use clap::Args;
-use url::Url;
 
 use crate::auth::keys::Keys;
 use crate::commands::arguments::Common;
 use crate::commands::ask::Asker;
 use crate::commands::environment::Environment;
+use crate::commands::profile_in_use::check_certificates;
+use crate::commands::remedy::shell_quoted;
 use crate::error::{Error, Kind, Remedy, Result};
-use crate::net::{Net, Proxies, TlsOptions};
+use crate::net::TlsOptions;
 use crate::profile::{self, Change, Config, Document, Options, Profile};
 use crate::service::{Service, Variable, check_name, unknown};
 use crate::ui;
@@ -67,9 +68,8 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
     let by_url = common.url.is_some() && service.is_none();
     if by_url && config.catalog.find(&name)?.is_some() {
         let why = format!("{name} is the profile of a service, and a URL would hide that service");
-        return Err(
-            Error::new(Kind::Usage, why).hint(format!("choose another name, or add --service {name}"))
-        );
+        return Err(Error::new(Kind::Usage, why)
+            .hint(format!("choose another name, or leave --url out: asistry profiles add {name}")));
     }
     let service = if by_url { Some("mcp".to_owned()) } else { service };
     let service = chosen_service(service, &name, &config, asker)?;
@@ -78,7 +78,7 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
         changes.push(Change::read(setting)?);
     }
     if let Some(url) = &common.url {
-        changes.push(url_of(&service, url)?);
+        changes.push(url_of(&name, &service, url)?);
     }
     ask_for_missing(&name, &service, &mut changes, asker)?;
     let profile = edit(environment, |document, config| {
@@ -112,18 +112,24 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
 }
 
 /// Sets the variable of a service that holds its whole URL.
-fn url_of(service: &Service, url: &str) -> Result<Change> {
+fn url_of(name: &str, service: &Service, url: &str) -> Result<Change> {
     if service.variables.contains_key("url") {
         return Ok(Change::set("url", url));
     }
-    let option =
-        |(name, variable): (&String, &Variable)| format!(" --set {name}={}", variable.kind.example());
-    let options: String = service.variables.iter().map(option).collect();
     let error = Error::new(Kind::Usage, format!("a profile of {} does not take a whole URL", service.name));
-    Err(error.hint(match options.is_empty() {
-        true => "leave --url out, or use --service mcp".to_owned(),
-        false => format!("for example:{options}"),
+    let all: Vec<_> = service.variables.iter().map(|(name, variable)| (name.as_str(), variable)).collect();
+    Err(error.hint(match all.is_empty() {
+        true => format!("leave --service out: asistry profiles add {name} --url {}", shell_quoted(url)),
+        false => example(name, service, &all),
     }))
+}
+
+/// Returns the command that adds a profile with these values, for example.
+fn example(name: &str, service: &Service, values: &[(&str, &Variable)]) -> String {
+    let service = if service.name == name { String::new() } else { format!(" --service {}", service.name) };
+    let value = |(name, variable): &(&str, &Variable)| format!(" --set {name}={}", variable.kind.example());
+    let values: String = values.iter().map(value).collect();
+    format!("for example: asistry profiles add {name}{service}{values}")
 }
 
 fn has_no_key(profile: &str, environment: &Environment) -> Result<bool> {
@@ -144,6 +150,7 @@ pub fn set(arguments: Set, environment: &Environment) -> Result<()> {
         check_needed(&profile, &settings)?;
         Ok(profile)
     })?;
+    ui::say(&format!("{name} is changed"));
     let missing = profile.service.missing(&profile.values);
     if !missing.is_empty() && !profile.service.embedded {
         let missing: Vec<&str> = missing.into_iter().map(|(name, _)| name).collect();
@@ -183,7 +190,8 @@ pub fn remove(common: &Common, arguments: &Remove, environment: &Environment) ->
     let asker = environment.asker(common.no_input);
     check_unused(name, &environment.without_key().keys(&config, asker)?)?;
     if !arguments.yes {
-        asker.consent(&format!("Remove the profile {name}?"), "--yes")?;
+        let otherwise = format!("asistry profiles remove {} --yes", shell_quoted(name));
+        asker.consent(&format!("Remove the profile {name}?"), &otherwise)?;
     }
     let was_default = edit(environment, |document, config| {
         document.unset(&["profiles", name])?;
@@ -239,7 +247,11 @@ fn chosen_service(told: Option<String>, name: &str, config: &Config, asker: Aske
     let told = match (told, own) {
         (Some(told), _) => told,
         (None, Some(own)) => own.name,
-        (None, None) => asker.line(&format!("Which service ({known})?"), "--service SERVICE")?,
+        (None, None) => {
+            let otherwise =
+                format!("for example: asistry profiles add {name} --url https://host.example/mcp");
+            asker.line(&format!("Which service ({known})?"), &otherwise)?
+        }
     };
     catalog.check_profile(name, &told)?;
     catalog.find(&told)?.ok_or_else(|| {
@@ -256,15 +268,14 @@ fn ask_for_missing(name: &str, service: &Service, changes: &mut Vec<Change>, ask
     missing.retain(|(name, _)| !given(name) && !service.embedded);
     if !missing.is_empty() && !asker.is_allowed() {
         let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
-        let option = |(name, variable): &(_, &Variable)| format!(" --set {name}={}", variable.kind.example());
-        let options: String = missing.iter().map(option).collect();
         let why = format!("the profile {name} needs {}", names.join(" and "));
-        return Err(Error::new(Kind::Usage, why).hint(format!("for example:{options}")));
+        return Err(Error::new(Kind::Usage, why).hint(example(name, service, &missing)));
     }
+    let otherwise = example(name, service, &missing);
     for (name, variable) in missing {
         let question = format!("{name} ({})?", variable.about);
         let answer = loop {
-            let answer = asker.line(&question, &format!("--set {name}={}", variable.kind.example()))?;
+            let answer = asker.line(&question, &otherwise)?;
             match variable.filled(name, &answer) {
                 Ok(_) => break answer,
                 Err(error) => ui::error(&error),
@@ -281,8 +292,5 @@ fn check_files(profile: &Profile, changes: &[Change]) -> Result<()> {
         return Ok(());
     }
     let Options { ca_file, client_cert, .. } = profile.options.clone();
-    let tls = TlsOptions { ca_file, client_cert, insecure: false };
-    // Certificates are read for https alone, whatever this profile's endpoint is.
-    let Ok(somewhere) = Url::parse("https://localhost") else { return Ok(()) };
-    Net::new(somewhere, tls, Proxies::Environment).check().map_err(|error| error.with_kind(Kind::Usage))
+    check_certificates(TlsOptions { ca_file, client_cert, insecure: false })
 }

@@ -29,6 +29,13 @@ impl Schema<'_> {
         if typed.len() > LONGEST { String::new() } else { typed }
     }
 
+    /// Returns one argument with a value that fits, quoted for a shell, after a space.
+    pub fn typed_argument(self, name: &str) -> String {
+        let value = self.property(name).map_or_else(|| Value::from("text"), Self::example);
+        self.word_for(name, &value)
+            .unwrap_or_else(|| format!(" {}", shell_quoted(&format!("{name}:={value}"))))
+    }
+
     /// Returns one argument, unless its name cannot be typed before a `=`.
     fn word_for(self, name: &str, value: &Value) -> Option<String> {
         if name.is_empty() || name.contains('=') || name.ends_with(':') || name.starts_with('-') {
