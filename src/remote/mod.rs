@@ -308,12 +308,7 @@ impl Remote {
         let mut events = Events::new();
         let mut lease = Lease::new(&self.budget);
         loop {
-            if flight.driver.items() > 0
-                && let Err(next) = self.report_items(flight).await
-            {
-                return next;
-            }
-            match flight.until_wake(lease.part(reply.chunk())).await {
+            match self.next_chunk(flight, lease.part(reply.chunk())).await {
                 Ok(Ok(Some(chunk))) => {
                     events.push(&chunk);
                     self.note_heard(&mut flight.driver);
@@ -345,6 +340,26 @@ impl Remote {
         }
     }
 
+    /// Waits for the next part of a stream. What came before is reported with it if it is here already.
+    async fn next_chunk<T>(
+        &self,
+        flight: &mut Flight<'_>,
+        part: impl Future<Output = T>,
+    ) -> std::result::Result<T, Next> {
+        if flight.driver.items() == 0 {
+            return flight.until_wake(part).await;
+        }
+        let mut part = pin!(part);
+        match flight.alarm_rang() {
+            Some(next) => return Err(next),
+            None => match at_once(part.as_mut()).await {
+                Poll::Ready(came) => return Ok(came),
+                Poll::Pending => self.report_items(flight).await?,
+            },
+        }
+        flight.until_wake(part).await
+    }
+
     /// Reports items while the response goes on.
     async fn report_items(&self, flight: &mut Flight<'_>) -> std::result::Result<(), Next> {
         let reports = flight.reports;
@@ -362,9 +377,7 @@ impl Remote {
     ) -> std::result::Result<T, Next> {
         let mut part = pin!(part);
         // Mostly there is room, and no timer is set.
-        if let Poll::Ready(value) =
-            std::future::poll_fn(|context| Poll::Ready(part.as_mut().poll(context))).await
-        {
+        if let Poll::Ready(value) = at_once(part.as_mut()).await {
             return Ok(value);
         }
         loop {
@@ -488,12 +501,8 @@ impl Flight<'_> {
 
     /// Waits for a part of the exchange, or until the driver must act.
     async fn until_wake<T>(&mut self, part: impl Future<Output = T>) -> std::result::Result<T, Next> {
-        // Steady input must not delay a deadline.
-        if self.alarm.as_ref().as_pin_ref().is_some_and(|alarm| alarm.is_elapsed()) {
-            self.alarm.set(None);
-            if let Some(next) = self.driver.tick(moment()) {
-                return Err(next);
-            }
+        if let Some(next) = self.alarm_rang() {
+            return Err(next);
         }
         let mut part = pin!(part);
         std::future::poll_fn(|context| {
@@ -513,6 +522,13 @@ impl Flight<'_> {
         .await
     }
 
+    /// Looks at the alarm without a wait: steady input must not delay a deadline.
+    fn alarm_rang(&mut self) -> Option<Next> {
+        self.alarm.as_ref().as_pin_ref().filter(|alarm| alarm.is_elapsed())?;
+        self.alarm.set(None);
+        self.driver.tick(moment())
+    }
+
     /// Sets the alarm, unless it rings in time as it is.
     fn set_alarm(&mut self) {
         let Some(at) = self.driver.wake().map(tokio::time::Instant::from_std) else { return };
@@ -520,6 +536,11 @@ impl Flight<'_> {
             self.alarm.set(Some(sleep_until(at)));
         }
     }
+}
+
+/// Polls once.
+async fn at_once<T>(mut part: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    std::future::poll_fn(|context| Poll::Ready(part.as_mut().poll(context))).await
 }
 
 /// Returns when to wake the driver; in a day if it does not say.
