@@ -111,6 +111,28 @@ fn a_service_that_does_not_take_the_farewell_holds_up_no_end() {
     has_parted(&mut bridge, &service, since);
 }
 
+#[test]
+fn what_waits_for_the_answer_to_initialize_is_answered_at_the_end() {
+    let service = Service::start(|received| (received.method == "initialize").then(Reply::never));
+    let mut bridge = bridge(&service, &[]).spawn();
+    let params = r#"{"protocolVersion":"2025-03-26","capabilities":{}}"#;
+    bridge.say(request("\"open\"", "initialize", params));
+    bridge.say(format!("[{},{}]", request("1", "a/b", "{}"), request("2", "a/b", "{}")));
+    bridge.say(request("3", "a/b", "{}"));
+    service.awaits("initialize", |r| r.method == "initialize");
+    let since = Instant::now();
+    bridge.close();
+    bridge.ends(0, since, SHUTDOWN);
+    let mut rest = bridge.rest();
+    let waited: Vec<Value> = rest.extract_if(.., |answer| answer["id"] != "open").collect();
+    assert_eq!((waited.len(), rest.len()), (3, 1), "{waited:?} {rest:?}");
+    for (answer, id) in waited.iter().zip(1..) {
+        assert_eq!(answer["id"], id, "{waited:?}");
+        assert_eq!(answer["error"]["data"]["kind"], "interrupted", "{waited:?}");
+        assert_eq!(answer["error"]["data"]["mayHaveExecuted"], false, "{waited:?}");
+    }
+}
+
 /// A service that has ended the session need not understand a cancellation in it.
 #[test]
 fn the_session_is_left_after_the_cancellation_was_taken() {

@@ -114,13 +114,16 @@ fn a_cancellation_is_read_however_much_is_under_way() {
     service.awaits_many(3, "calls", |r| r.tool() == "hang");
     bridge.call(4, "waits");
     bridge.call(5, "never");
+    bridge.say(r#"{"jsonrpc":"2.0","method":"notifications/x"}"#);
     bridge.say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":5}}"#);
     bridge.say(request("\"ping\"", "ping", "{}"));
     assert_eq!(bridge.hear(), json!({"jsonrpc": "2.0", "id": "ping", "result": {}}));
-    assert!(service.received().iter().all(|r| r.tool() != "waits"));
+    service.awaits_quiet(Duration::from_millis(200));
+    assert!(service.received().iter().all(|r| r.tool() != "waits" && r.method != "notifications/x"));
     bridge.say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#);
     service.awaits("the cancellation", |r| r.method == "notifications/cancelled");
     assert_eq!(bridge.answer(4)["result"]["content"][0]["text"], "done");
+    service.awaits("the notification", |r| r.method == "notifications/x");
     assert!(service.received().iter().all(|r| r.tool() != "never"));
 }
 

@@ -1,7 +1,7 @@
-//! Requests that wait in the order in which they came: behind `initialize`, whose answer decides whether a batch may be
+//! Requests and notifications that wait in the order in which they came: behind `initialize`, whose answer decides whether a batch may be
 //! read (ERA-7, ERA-11), and while too much is under way.
 //!
-//! Refuses to hold what may end a wait: a response, a notification, a ping, another `initialize`.
+//! Refuses to hold what may end a wait: a response, a cancellation, a ping, another `initialize`.
 
 use std::collections::VecDeque;
 
@@ -75,9 +75,9 @@ impl Client {
     pub(super) fn must_wait(&self, frame: &Frame, room: Room) -> bool {
         let behind = room == Room::Full || !self.waiting.is_empty();
         match frame {
-            Frame::One(message) => behind && is_for_the_service(message),
+            Frame::One(message) => behind && can_wait(message),
             Frame::Batch(_) if self.opening.is_some() => true,
-            Frame::Batch(parts) => behind && parts.iter().flatten().any(is_for_the_service),
+            Frame::Batch(parts) => behind && parts.iter().flatten().any(can_wait),
         }
     }
 
@@ -137,13 +137,19 @@ impl Client {
                 Ok(message) if message.kind() == Kind::Request => {
                     message.id().into_iter().for_each(|id| self.answer(answer(id), None));
                 }
-                Ok(_) => {}
+                Ok(_) => self.note("dropped a message of the client that waited: it cannot be sent"),
                 Err(malformed) => self.refuse_malformed(malformed, None),
             }
         }
     }
 }
 
-fn is_for_the_service(message: &Message) -> bool {
-    message.kind() == Kind::Request && !matches!(message.method(), "ping" | "initialize")
+fn can_wait(message: &Message) -> bool {
+    match message.kind() {
+        Kind::Request => !matches!(message.method(), "ping" | "initialize"),
+        Kind::Notification => {
+            !matches!(message.method(), "notifications/cancelled" | "notifications/initialized")
+        }
+        Kind::Response => false,
+    }
 }
