@@ -265,7 +265,7 @@ impl Remote {
     async fn exchange(&self, flight: &mut Flight<'_>, mut call: HttpCall) -> Next {
         self.trace_call(flight.tag, &call);
         let mask = |text: &str| self.without_secrets_in_text(text);
-        let line = logged::Exchange::begin(&call, flight.tag.attempt.max(1) + flight.exchanges, &mask);
+        let line = logged::Exchange::begin(&call, flight.tag.attempt.max(1) + flight.exchanges, mask);
         flight.exchanges += 1;
         let end_line = |came: &str, headers| line.into_iter().for_each(|line| line.end(came, headers, mask));
         match flight.until_wake(self.authorizer.sign(&mut call)).await {
