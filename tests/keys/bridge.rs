@@ -126,6 +126,7 @@ fn why_a_rejected_key_cannot_be_looked_up_again_is_reported() {
     assert!(message.contains("; looking for another key failed: the key file "), "{message}");
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn max_time_holds_while_a_rejected_key_is_looked_up_again() {
     let blocks = |file: &std::path::Path| {
