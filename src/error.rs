@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub use remedy::{Filter, Remedy, RemedyWriter, UsableStores};
+pub use remedy::{Filter, Remedy, RemedyWriter, UsableStores, shell_quoted};
 
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

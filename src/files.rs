@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::error::shell_quoted;
+
 /// How often to retry a lock that another process holds.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -193,7 +195,7 @@ pub fn remedy_for_shared(path: &Path) -> io::Result<Option<String>> {
         use std::os::unix::fs::PermissionsExt;
         let metadata = fs::metadata(path)?;
         let shared = metadata.is_file() && metadata.permissions().mode() & 0o044 != 0;
-        Ok(shared.then(|| format!("chmod 600 '{}'", path.display().to_string().replace('\'', r"'\''"))))
+        Ok(shared.then(|| format!("chmod 600 {}", shell_quoted(&path.display().to_string()))))
     }
     #[cfg(not(unix))]
     fs::metadata(path).map(|_| None)

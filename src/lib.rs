@@ -69,7 +69,7 @@
 //! | an environment variable, a file | a row in `commands/environment.rs` |
 //! | a peer to test against | `tests/peers/NAME`, and its row in `tests/peers/run` |
 //! | an era of clients | `protocol/client/NAME.rs` |
-//! | another kind of service | `protocol/upstream/NAME.rs` (an `Upstream`), a row in `effect::UpstreamKind` and `Bridge::upstream` |
+//! | another kind of service | `protocol/upstream/NAME.rs` (an `Upstream`), a row in `effect::UpstreamKind`, and in `bridge.rs` a field and its places beside `modern` |
 //! | a kind of failure, a remedy | a row in `error.rs`, a variant of `error::Remedy` and its line in `commands/remedy.rs` |
 //! | the meaning of an HTTP status | a row in `protocol/exchange/status.rs` |
 //! | a shell session with its output | `tests/sessions/PAGE.md` |

@@ -105,9 +105,9 @@ impl Net {
                 return build(&self.inner);
             }
             let inner = self.inner.clone();
-            tokio::task::spawn_blocking(move || build(&inner))
-                .await
-                .map_err(|e| Error::new(Kind::Bug, format!("the HTTP client was not built: {e}")))?
+            tokio::task::spawn_blocking(move || build(&inner)).await.map_err(|e| {
+                Error::new(Kind::Bug, format!("the HTTP client was not built: {e}")).caused_by(e)
+            })?
         };
         self.inner.client.get_or_try_init(build).await.cloned()
     }
@@ -162,8 +162,9 @@ fn build(inner: &Inner) -> Result<reqwest::Client> {
 }
 
 fn read(path: &Path, what: &str) -> Result<Vec<u8>> {
-    std::fs::read(path)
-        .map_err(|e| Error::new(Kind::Config, format!("{what} {} cannot be read: {e}", path.display())))
+    std::fs::read(path).map_err(|e| {
+        Error::new(Kind::Config, format!("{what} {} cannot be read: {e}", path.display())).caused_by(e)
+    })
 }
 
 fn unreadable(path: &Path, why: &str) -> Error {

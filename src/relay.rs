@@ -70,11 +70,11 @@ pub struct Relay<P> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     Goes,
-    /// Whether the client's input has ended.
+    /// The client's input has ended.
     Ends,
-    /// Whether the client has left with some of its input unread.
+    /// The client has left with some of its input unread.
     HangsUp,
-    /// Whether the client can no longer be written to.
+    /// The client can no longer be written to.
     Breaks,
 }
 

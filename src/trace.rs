@@ -32,8 +32,9 @@ impl Trace {
     /// [`Kind::Usage`] if it cannot be created.
     pub fn create(path: &str) -> Result<Self> {
         let path = path.replace("%p", &std::process::id().to_string());
-        let fail =
-            |e: std::io::Error| Error::new(Kind::Usage, format!("--trace {path} cannot be written: {e}"));
+        let fail = |e: std::io::Error| {
+            Error::new(Kind::Usage, format!("--trace {path} cannot be written: {e}")).caused_by(e)
+        };
         let (mut file, mended) = files::create_private(Path::new(&path)).map_err(fail)?;
         if mended {
             tracing::warn!("{}", files::now_private(Path::new(&path)));

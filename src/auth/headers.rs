@@ -85,8 +85,9 @@ impl ExtraHeaders {
 /// # Errors
 /// [`Kind::Usage`] if it cannot be read.
 pub fn read_header_file(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path)
-        .map_err(|e| Error::new(Kind::Usage, format!("--header-file {} cannot be read: {e}", path.display())))
+    std::fs::read_to_string(path).map_err(|e| {
+        Error::new(Kind::Usage, format!("--header-file {} cannot be read: {e}", path.display())).caused_by(e)
+    })
 }
 
 fn split(line: &str) -> Result<(&str, &str)> {

@@ -236,6 +236,7 @@ fn ask_passphrase(asker: Asker, why: PassphraseFor) -> Result<Secret> {
 fn read_passphrase(path: &Path) -> Result<Secret> {
     let unreadable = |e: std::io::Error| {
         Error::new(Kind::KeyStore, format!("the passphrase in {} cannot be read: {e}", path.display()))
+            .caused_by(e)
             .hint("check ASISTRY_KEY_PASSPHRASE_FILE, or key_passphrase_file in config.toml")
     };
     if let Some(remedy) = remedy_for_shared(path).map_err(unreadable)? {

@@ -81,8 +81,10 @@ pub fn start(common: &Common, manner: Manner) -> Result<Log> {
     let out = match &common.log_file {
         None => Out::Stderr(common.log_format),
         Some(path) => {
-            let wrong =
-                |e| Error::new(Kind::Usage, format!("--log-file {} cannot be written: {e}", path.display()));
+            let wrong = |e| {
+                Error::new(Kind::Usage, format!("--log-file {} cannot be written: {e}", path.display()))
+                    .caused_by(e)
+            };
             let (file, mended) = files::append_private(path).map_err(wrong)?;
             if mended {
                 crate::ui::say(&files::now_private(path));

@@ -224,6 +224,7 @@ fn room_for_a_connection() -> Result<(), Error> {
 
 fn no_runtime(cause: std::io::Error) -> Error {
     Error::new(Kind::Bug, format!("no runtime could be started: {cause}"))
+        .caused_by(cause)
         .hint("ulimit -n 64 allows more open files")
 }
 

@@ -207,7 +207,7 @@ impl Output {
         let lines: Vec<String> = whole.iter().map(Json::line).collect();
         match Json::read(&format!("[{}]", lines.join(","))) {
             Ok(list) => self.print_json(&list, None),
-            Err(e) => Err(Error::new(Kind::Bug, format!("the list cannot be drawn up: {e}"))),
+            Err(e) => Err(Error::new(Kind::Bug, format!("the list cannot be drawn up: {e}")).caused_by(e)),
         }
     }
 

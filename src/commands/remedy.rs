@@ -2,12 +2,12 @@
 //!
 //! Refuses to guess: a command is written only where it would help, and last on its line.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use url::Url;
 
 use crate::auth::keys::{DEFAULT, KeySource};
+pub use crate::error::shell_quoted;
 use crate::error::{Filter, Remedy, RemedyWriter, UsableStores};
 use crate::profile::{self, Config};
 use crate::protocol::http::origin_and_path;
@@ -124,10 +124,9 @@ impl Target {
             Remedy::AddProfile { name, url: None } => {
                 format!("make a profile of it, which asks for them: asistry profiles add {name}")
             }
-            Remedy::AddProfile { name, url: Some(url) } => format!(
-                "use its MCP endpoint: asistry profiles add {name} --url {}",
-                shell_quoted(url)
-            ),
+            Remedy::AddProfile { name, url: Some(url) } => {
+                format!("use its MCP endpoint: asistry profiles add {name} --url {}", shell_quoted(url))
+            }
             Remedy::SetFields { profile, settings } => {
                 format!("for example: asistry profiles set {profile}{}", words(settings))
             }
@@ -272,15 +271,6 @@ fn written(duration: Duration) -> String {
         (seconds, 0) => format!("{seconds}s"),
         (seconds, _) => format!("{}s", seconds + 1),
     }
-}
-
-/// Quotes a word for a POSIX shell where it needs that.
-pub fn shell_quoted(word: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.into();
-    }
-    format!("'{}'", word.replace('\'', r"'\''")).into()
 }
 
 #[cfg(test)]

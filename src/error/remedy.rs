@@ -7,6 +7,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Returns a word as a POSIX shell takes it.
+pub fn shell_quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''")).into()
+}
+
 /// What the user can do about a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remedy {

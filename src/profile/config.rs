@@ -147,7 +147,9 @@ pub(super) fn text(path: &Path) -> Result<String> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
-        Err(e) => Err(Error::new(Kind::Config, format!("{} cannot be read: {e}", path.display()))),
+        Err(e) => {
+            Err(Error::new(Kind::Config, format!("{} cannot be read: {e}", path.display())).caused_by(e))
+        }
     }
 }
 

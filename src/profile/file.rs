@@ -36,6 +36,7 @@ pub fn edit<T>(place: &Place, lock: &Path, change: impl FnOnce(&mut Document) ->
 fn locked(path: &Path) -> Result<Lock> {
     let lock = files::lock_blocking(path, PATIENCE).map_err(|e| {
         Error::new(Kind::Config, format!("{} cannot be locked: {e}", path.display()))
+            .caused_by(e)
             .hint("set ASISTRY_STATE_DIR to a directory that can be written")
     })?;
     lock.ok_or_else(|| {
@@ -50,6 +51,7 @@ fn resolved(path: PathBuf) -> Result<PathBuf> {
         Ok(target) => Ok(target),
         Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => Ok(path),
         Err(e) => Err(Error::new(Kind::Config, format!("{} leads nowhere: {e}", path.display()))
+            .caused_by(e)
             .hint("mend the link, or remove it")),
     }
 }

@@ -102,7 +102,7 @@ impl Bridge {
 
     /// Takes the shortened response of a result that went into a file.
     pub fn spilled(&mut self, to: Spilled, text: Bytes, moment: Moment) {
-        self.client.spilled(text, to.batch);
+        self.client.spilled(text, to);
         self.settle(moment);
     }
 

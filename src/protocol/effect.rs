@@ -36,9 +36,11 @@ pub enum Effect {
     Note(String),
 }
 
-/// Names the batch that a shortened result belongs to.
-#[derive(Clone, Copy, Debug)]
+/// Says which response is being shortened.
+#[derive(Clone, Debug)]
 pub struct Spilled {
+    pub(super) about: About,
+    pub(super) origin: Origin,
     pub(super) batch: Option<u64>,
 }
 

@@ -20,6 +20,8 @@ pub const PARSE_ERROR: i64 = -32700;
 pub const INVALID_REQUEST: i64 = -32600;
 /// JSON-RPC: nothing of this name is known.
 pub const METHOD_NOT_FOUND: i64 = -32601;
+/// JSON-RPC: the parameters do not fit.
+pub const INVALID_PARAMS: i64 = -32602;
 /// JSON-RPC: the peer could not handle the request.
 pub const INTERNAL_ERROR: i64 = -32603;
 

@@ -39,7 +39,9 @@ impl Catalog {
             Ok(text) => text,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(built_in),
             Err(e) => {
-                return Err(Error::new(Kind::Config, format!("{} cannot be read: {e}", path.display())));
+                return Err(
+                    Error::new(Kind::Config, format!("{} cannot be read: {e}", path.display())).caused_by(e)
+                );
             }
         };
         if Service::names().any(|known| known.eq_ignore_ascii_case(name)) {

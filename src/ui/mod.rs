@@ -125,6 +125,7 @@ fn print_to_reader(shown: &str) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(e) => Err(Error::new(Kind::Output, format!("the result cannot be written: {e}"))
+            .caused_by(e)
             .hint("make room for it; the request itself was made, so look before you repeat it")),
     }
 }

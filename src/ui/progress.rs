@@ -105,13 +105,13 @@ impl Progress {
         }
     }
 
-    /// Prints a result on stdout, and stands aside where that is a terminal too; says whether there is still
-    /// somebody who reads it.
+    /// Prints a result on stdout, without the progress line where that is a terminal too; says whether stdout is still
+    /// read.
     ///
     /// # Errors
     /// [`crate::error::Kind::Output`] where it cannot be written.
     pub fn print(&self, shown: &str) -> Result<bool> {
-        // Whoever stands aside for a pipe that nobody empties never comes back.
+        // A write to a full pipe may block for ever, and would keep the progress line away.
         if std::io::stdout().is_terminal() {
             return self.aside(|| print_to_reader(shown));
         }

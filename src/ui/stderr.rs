@@ -1,7 +1,8 @@
 //! stderr: written directly by a command, and by a thread of its own while a bridge runs.
 //!
-//! A text of several lines is one remark: its further lines are indented. Whoever does not read stderr never holds up the caller of a [`Queue`]: past [`MOST`] waiting bytes, lines are
-//! dropped and counted. Refuses to fail: stderr may be closed (STD-3).
+//! A text of several lines is one remark: its further lines are indented. The caller of a [`Queue`] never waits for
+//! the reader of stderr: past [`MOST`] waiting bytes, lines are dropped and counted. Refuses to fail: stderr may be
+//! closed (STD-3).
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -258,7 +258,7 @@ fn shortened(text: &str) -> String {
 
 fn json(name: &str, text: &str) -> Result<Value> {
     serde_json::from_str(text)
-        .map_err(|e| Error::new(Kind::Usage, format!("the value of {name} is not JSON: {e}")))
+        .map_err(|e| Error::new(Kind::Usage, format!("the value of {name} is not JSON: {e}")).caused_by(e))
 }
 
 /// Files and standard input that values are read from.

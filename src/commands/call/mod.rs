@@ -22,10 +22,8 @@ use super::output::Output;
 use super::tools;
 use crate::error::{Error, Executed, Kind, Result};
 use crate::protocol::client::RETRY_AFTER;
-use crate::protocol::message::{Message, quote};
+use crate::protocol::message::{INVALID_PARAMS, Message, quote};
 use crate::ui::{self, json::Json};
-
-const INVALID_PARAMS: i64 = -32602;
 
 /// What the help begins with.
 pub const FORMS: &str = "\

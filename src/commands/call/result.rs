@@ -155,6 +155,7 @@ pub fn check_save(directory: Option<&Path>) -> Result<()> {
     let tried = std::fs::create_dir_all(directory).and_then(|()| tempfile::tempfile_in(directory));
     tried.map(drop).map_err(|e| {
         Error::new(Kind::Usage, format!("--save {}: nothing can be saved there: {e}", directory.display()))
+            .caused_by(e)
             .hint("name a directory that can be written")
     })
 }

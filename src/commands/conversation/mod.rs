@@ -30,14 +30,13 @@ use crate::local::inside::{self, Client};
 use crate::profile::Options;
 use crate::protocol::effect::Origin;
 use crate::protocol::http::origin_and_path;
-use crate::protocol::message::{Id, Kind as MessageKind, Message, quote};
+use crate::protocol::message::{Id, Kind as MessageKind, METHOD_NOT_FOUND, Message, quote};
 use crate::protocol::revision::NEWEST_LEGACY;
 use crate::relay::{Ending, Relay};
 use crate::state::State;
 use crate::state::tools::ToolListKey;
 use crate::ui::{self, json::Json};
 
-const NOT_FOUND: i32 = -32601;
 /// After Ctrl-C in a form the service is told, and has this long to end the call.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// The most pages of one list, and bytes in them.
@@ -559,15 +558,14 @@ impl Conversation {
                     serde_json::json!({"action": "cancel"})
                 }
             };
-            return self.client.say(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.json()));
+            return self.client.say(Message::result(&id, &result.to_string()).text().clone());
         }
-        let why = quote(match question.method() {
+        let why = match question.method() {
             "sampling/createMessage" => "asistry call has no model: sampling is not offered",
             "elicitation/create" => "asistry runs without a terminal: questions cannot be asked",
             _ => "this client answers no questions of a service",
-        });
-        let error = format!(r#"{{"code":{NOT_FOUND},"message":{why}}}"#);
-        self.client.say(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.json()));
+        };
+        self.client.say(Message::refusal(&id, METHOD_NOT_FOUND, why).text().clone());
     }
 }
 

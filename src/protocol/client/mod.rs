@@ -339,7 +339,8 @@ impl Client {
             "tools/list" => text = self.list_for_client(&open, message, id).unwrap_or(text),
             "tools/call" if self.is_too_large(message) => {
                 let spill = message.under_id(id);
-                return self.effects.push(Effect::Spill(spill, Spilled { batch: open.batch }));
+                let to = Spilled { about: About::Answer(id.clone()), origin, batch: open.batch };
+                return self.effects.push(Effect::Spill(spill, to));
             }
             _ => {}
         }
@@ -376,9 +377,8 @@ impl Client {
     }
 
     /// A large result was written to a file; `text` is the shortened response.
-    pub(super) fn spilled(&mut self, text: Bytes, batch: Option<u64>) {
-        let origin = Origin::Service { status: 200 };
-        self.answer(Delivery { about: About::Anyone, text, origin }, batch);
+    pub(super) fn spilled(&mut self, text: Bytes, to: Spilled) {
+        self.answer(Delivery { about: to.about, text, origin: to.origin }, to.batch);
     }
 
     fn deliver_aside(&mut self, text: Bytes, during: Option<Ticket>) {

@@ -99,6 +99,7 @@ impl Lines {
         while let Some(line) = self.from_reader.recv().await {
             let line = line.map_err(|e| {
                 Error::new(Kind::Usage, format!("the batch cannot be read beyond line {}: {e}", self.number))
+                    .caused_by(e)
             })?;
             self.number += 1;
             let line = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| self.number == 1).unwrap_or(&line);

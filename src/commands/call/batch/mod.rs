@@ -354,7 +354,7 @@ impl Batch<'_> {
             Ok(Ok(false)) => Err(Error::new(Kind::Output, "the output is no longer read")
                 .hint("keep the output; what was under way may have run")),
             Ok(Err(error)) => Err(error),
-            Err(e) => Err(Error::new(Kind::Bug, format!("the output cannot be written: {e}"))),
+            Err(e) => Err(Error::new(Kind::Bug, format!("the output cannot be written: {e}")).caused_by(e)),
         }
     }
 

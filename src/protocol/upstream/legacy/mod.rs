@@ -159,7 +159,7 @@ impl Upstream for Legacy {
 
     fn alarm(&mut self, moment: Moment) {
         self.moment = moment;
-        if self.session.listening == Listening::Worthwhile {
+        if self.session.listening == Listening::NotOpened {
             self.listen();
         }
         for number in self.table.requests() {

@@ -42,9 +42,9 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listening {
     /// The service has nothing to say there, or offers no such stream.
-    Vain,
+    NotOffered,
     /// It is opened after the first list.
-    Worthwhile,
+    NotOpened,
     /// It is open under this number.
     On(u64),
     /// The credential was rejected there: it is opened again once a request was answered.
@@ -69,7 +69,14 @@ pub(super) struct Session {
 
 impl Session {
     pub fn new(generation: u64, wire: Wire) -> Self {
-        Self { generation, phase: Phase::New, wire, listening: Listening::Vain, stream: None, denials: 0 }
+        Self {
+            generation,
+            phase: Phase::New,
+            wire,
+            listening: Listening::NotOffered,
+            stream: None,
+            denials: 0,
+        }
     }
 
     /// Says whether the service has opened it: answers to its questions may go, confirmed or not.
@@ -256,7 +263,7 @@ impl Legacy {
         self.out.push(Out::Heard(Heard::Opened(version.as_deref().and_then(revision::named))));
         let could_push = read.is_none_or(|read| could_push(&read.capabilities, self.words.params.as_deref()));
         let listens = could_push && self.settings.pushes && !self.session.wire.answers_elsewhere();
-        self.session.listening = if listens { Listening::Worthwhile } else { Listening::Vain };
+        self.session.listening = if listens { Listening::NotOpened } else { Listening::NotOffered };
         true
     }
 
@@ -316,7 +323,7 @@ impl Legacy {
             self.stamp(number);
             self.carry(number, Duration::ZERO);
         }
-        if self.session.listening == Listening::Worthwhile {
+        if self.session.listening == Listening::NotOpened {
             self.effect(Effect::Alarm(LISTEN_AFTER));
         }
     }

@@ -23,9 +23,9 @@ impl Legacy {
     /// Opens the standalone stream, once (LEG-5).
     pub(super) fn listen(&mut self) {
         let opens = match self.session.listening {
-            Listening::Worthwhile => true,
+            Listening::NotOpened => true,
             Listening::Denied { until } => until <= self.moment.now,
-            Listening::Vain | Listening::On(_) => false,
+            Listening::NotOffered | Listening::On(_) => false,
         };
         if opens && matches!(self.session.phase, Phase::Ready) {
             let number = self.table.insert(Entry::Listen);
@@ -45,7 +45,7 @@ impl Legacy {
                 self.session.denials += 1;
                 Listening::Denied { until: self.moment.now + pause }
             }
-            _ => Listening::Vain,
+            _ => Listening::NotOffered,
         };
         if matches!(outcome, Outcome::SessionLost(_)) {
             // Many services say 404 to any GET: only a request tells whether the session is gone.
