@@ -18,13 +18,15 @@ const YES: &str = "yes";
 const EDIT: &str = "edit";
 const DECLINE: &str = "decline";
 
-/// What came of a question.
+/// The outcome of a question.
 #[derive(Debug)]
 pub enum Outcome {
     /// The result of the request: accepted with the answers, or declined.
     Answered(Value),
-    /// The person wants to end: Ctrl-C, or the end of the input.
+    /// The user wants to end: Ctrl-C, or the end of the input.
     Interrupted,
+    /// The call ended, or the service cancelled its question.
+    Closed,
 }
 
 /// Asks.
@@ -59,12 +61,16 @@ fn filled_in(asker: Asker, params: &Value) -> Result<Option<Value>> {
     }
 }
 
-/// Asks until one of these words was typed, or `y`: no stray key answers for a person.
+/// Asks until one of these words was typed, or `y` or `n`: no other stray key answers for a person.
 fn chosen(asker: Asker, question: &str, words: &[&'static str]) -> Result<&'static str> {
     let question = format!("{question} [{}]", words.join("/"));
     loop {
         let typed = asker.line(&question, OTHERWISE)?.to_ascii_lowercase();
-        let typed = if typed == "y" { YES } else { &typed };
+        let typed = match typed.as_str() {
+            "y" => YES,
+            "n" | "no" => DECLINE,
+            typed => typed,
+        };
         match words.iter().find(|word| **word == typed) {
             Some(word) => return Ok(word),
             None => ui::say(&format!("  type {}", words.join(" or "))),
@@ -94,7 +100,7 @@ struct Field<'a> {
 }
 
 impl Field<'_> {
-    /// Asks until the answer fits; an empty answer is the default, or none where none is needed.
+    /// Asks until the answer fits; an empty answer means the default, or no value for an optional field.
     fn ask(&self, asker: Asker) -> Result<Option<Value>> {
         loop {
             let typed = asker.line(&self.question(), OTHERWISE)?;
@@ -102,8 +108,9 @@ impl Field<'_> {
                 match self.schema.word("default") {
                     Some(default) => return Ok(Some(default.clone())),
                     None if !self.required => return Ok(None),
-                    None => {}
+                    None => ui::say(&format!("  {} is required", self.title())),
                 }
+                continue;
             }
             match self.read(&typed) {
                 Ok(value) => return Ok(Some(value)),
@@ -131,16 +138,22 @@ impl Field<'_> {
     }
 
     fn question(&self) -> String {
-        let word = |name: &str| self.schema.word(name).and_then(Value::as_str);
-        let title = word("title").unwrap_or(self.name);
-        let about = word("description").map_or(String::new(), |about| format!(" – {about}"));
+        let about = self.text("description").map_or(String::new(), |about| format!(" – {about}"));
         let several = if self.schema.is_array() { ", several with commas between" } else { "" };
         let end = match (self.schema.word("default"), self.required) {
             (Some(default), _) => format!(" [{default}]"),
             (None, true) => String::new(),
             (None, false) => " [none]".into(),
         };
-        format!("  {title}{about} ({}{several}){end}:", self.schema.shown())
+        format!("  {}{about} ({}{several}){end}:", self.title(), self.schema.shown())
+    }
+
+    fn title(&self) -> &str {
+        self.text("title").unwrap_or(self.name)
+    }
+
+    fn text(&self, word: &str) -> Option<&str> {
+        self.schema.word(word).and_then(Value::as_str)
     }
 }
 

@@ -9,18 +9,29 @@ use super::{Shell, answer};
 use crate::support::service::{Gate, Received, Reply};
 use crate::support::terminal::Terminal;
 
-/// A service whose `echo` asks a question before it answers.
-fn asking(question: Value) -> Shell {
+/// A service whose `echo` asks a question, and answers when it has its answer or the gate is open.
+fn asking_until(question: Value, gate: &Gate) -> Shell {
+    let gate = gate.clone();
     Shell::with(move |received: &Received| match received.method.as_str() {
         "tools/call" => {
             let asked =
                 json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": question});
             let id: Value = serde_json::from_str(&received.id).expect("an id");
             let result = json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": "done"}]}});
-            Some(Reply::events([asked, result]))
+            Some(Reply::events([asked]).then(&gate, result))
         }
-        _ => answer(received),
+        _ => {
+            if received.id == "\"q\"" {
+                gate.open();
+            }
+            answer(received)
+        }
     })
+}
+
+/// A service whose `echo` asks a question before it answers.
+fn asking(question: Value) -> Shell {
+    asking_until(question, &Gate::default())
 }
 
 fn seated(shell: &Shell, arguments: &[&str]) -> Terminal {
@@ -48,6 +59,8 @@ fn a_question_of_the_service_is_a_form() {
     let shell = asking(form());
     let mut seated = seated(&shell, &["call", "echo", "title=x"]);
     seated.answers("Answer it? [yes/decline]", "yes");
+    seated.answers("Your name (string):", "");
+    seated.awaits("Your name is required");
     seated.answers("Your name (string):", "Ada");
     seated.answers("age (integer):", "old");
     seated.awaits("age must be integer");
@@ -70,12 +83,19 @@ fn a_question_of_the_service_is_a_form() {
 fn a_question_can_be_declined_and_nobody_is_asked_without_input() {
     let shell = asking(form());
     let mut declining = seated(&shell, &["call", "echo", "title=x"]);
-    for stray in ["", "n", "x"] {
+    for stray in ["", "x"] {
         declining.answers("Answer it? [yes/decline]", stray);
     }
     declining.answers("Answer it? [yes/decline]", "decline");
     assert_eq!(declining.leaves().code, 0);
     assert_eq!(heard(&shell), json!({"action": "decline"}));
+    for no in ["n", "No"] {
+        let shell = asking(form());
+        let mut declining = seated(&shell, &["call", "echo", "title=x"]);
+        declining.answers("Answer it? [yes/decline]", no);
+        assert_eq!(declining.leaves().code, 0);
+        assert_eq!(heard(&shell), json!({"action": "decline"}));
+    }
 
     let shell = asking(form());
     let left = seated(&shell, &["call", "echo", "title=x", "--no-input"]).leaves();
@@ -86,8 +106,8 @@ fn a_question_can_be_declined_and_nobody_is_asked_without_input() {
 
 #[test]
 fn ctrl_c_in_a_form_cancels_at_once() {
-    let shell = asking(form());
     for answers in [&[][..], &["yes", "Ada"]] {
+        let shell = asking(form());
         let mut leaving = seated(&shell, &["call", "echo", "title=x"]);
         for (question, answer) in ["Answer it? [yes/decline]", "Your name (string):"].into_iter().zip(answers)
         {
@@ -98,6 +118,29 @@ fn ctrl_c_in_a_form_cancels_at_once() {
         let left = leaving.leaves();
         assert_eq!((left.code, left.printed.as_str()), (130, ""), "{}", left.said);
         assert_eq!(heard(&shell), json!({"action": "cancel"}));
+    }
+}
+
+#[test]
+fn a_form_ends_with_its_call() {
+    let gate = Gate::default();
+    let shell = asking_until(form(), &gate);
+    let mut seated_ = seated(&shell, &["call", "echo", "title=x"]);
+    seated_.answers("Answer it? [yes/decline]", "yes");
+    seated_.awaits("Your name (string):");
+    gate.open();
+    let left = seated_.leaves();
+    assert_eq!((left.code, left.printed.as_str()), (0, "done\n"), "{}", left.said);
+    assert!(left.said.contains("the question is closed: the call ended"), "{}", left.said);
+    assert_eq!(heard(&shell), json!({"action": "cancel"}));
+
+    for option in ["--max-time", "--timeout"] {
+        let shell = asking_until(form(), &Gate::default());
+        let mut late = seated(&shell, &["call", "echo", "title=x", option, "500ms"]);
+        late.awaits("Answer it? [yes/decline]");
+        let left = late.leaves();
+        assert_eq!(left.code, 6, "{}", left.said);
+        assert!(left.said.contains("within 0.5 s"), "{}", left.said);
     }
 }
 

@@ -71,6 +71,7 @@ pub struct Reply {
     headers: Vec<(&'static str, String)>,
     parts: Vec<Bytes>,
     after: Option<Gate>,
+    later: Option<(Gate, Bytes)>,
     end: End,
 }
 
@@ -87,12 +88,12 @@ impl Reply {
     /// A status and a body of some type.
     pub fn status(status: u16, media: &str, body: impl Into<Bytes>) -> Self {
         let headers = vec![("content-type", media.to_owned())];
-        Self { status, headers, parts: vec![body.into()], after: None, end: End::Clean }
+        Self { status, headers, parts: vec![body.into()], after: None, later: None, end: End::Clean }
     }
 
     /// Nothing but a status.
     pub fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), parts: Vec::new(), after: None, end: End::Clean }
+        Self { status, headers: Vec::new(), parts: Vec::new(), after: None, later: None, end: End::Clean }
     }
 
     /// JSON in several parts, which are not copied; its length is announced.
@@ -100,7 +101,7 @@ impl Reply {
         let length = parts.iter().map(Bytes::len).sum::<usize>();
         let headers =
             vec![("content-type", "application/json".to_owned()), ("content-length", length.to_string())];
-        Self { status: 200, headers, parts, after: None, end: End::Clean }
+        Self { status: 200, headers, parts, after: None, later: None, end: End::Clean }
     }
 
     /// A message as JSON.
@@ -119,6 +120,13 @@ impl Reply {
         Self::status(200, "text/event-stream", text)
     }
 
+    /// One more event, when the gate is open.
+    #[must_use]
+    pub fn then(self, gate: &Gate, message: impl ToString) -> Self {
+        let event = format!("data: {}\n\n", message.to_string());
+        Self { later: Some((gate.clone(), event.into())), ..self }
+    }
+
     /// Never comes.
     pub fn never() -> Self {
         Self::empty(200).after(&Gate::default())
@@ -127,7 +135,7 @@ impl Reply {
     /// A stream of events in several parts, which are not copied.
     pub fn stream(parts: Vec<Bytes>) -> Self {
         let headers = vec![("content-type", "text/event-stream".to_owned())];
-        Self { status: 200, headers, parts, after: None, end: End::Clean }
+        Self { status: 200, headers, parts, after: None, later: None, end: End::Clean }
     }
 
     /// After its parts nothing more comes, and it does not end.
@@ -350,7 +358,11 @@ async fn reply(
             Some((Bytes::from_static(b" "), end))
         }
     });
-    let frames = stream::iter(reply.parts).chain(rest).map(move |part| {
+    let later = stream::iter(reply.later).then(async |(gate, event)| {
+        gate.passed().await;
+        event
+    });
+    let frames = stream::iter(reply.parts).chain(later).chain(rest).map(move |part| {
         seen.taken.fetch_add(1, Ordering::Relaxed);
         Ok(Frame::data(part))
     });

@@ -1,28 +1,26 @@
 //! A short conversation with a service, for commands that are clients themselves.
 //!
-//! The same relay as the bridge's, with the client inside the process. Refuses what it cannot answer: a
-//! question of the service is declined.
+//! The same relay as the bridge's, with the client inside the process. Refuses what it cannot answer.
 
 mod answer;
+mod lists;
+mod questions;
 mod tool;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use self::answer::{answered, nonsense};
+use self::answer::answered;
 pub use self::answer::{parsed, parsed_json};
 pub use self::tool::{Filters, Tool};
 use super::arguments::Common;
 use super::ask::Asker;
 use super::bridge::stop_signal;
 use super::environment::Environment;
-use super::form;
 use super::profile_in_use::ProfileInUse;
 use crate::auth::keys::Found;
 use crate::error::{Error, Executed, Kind, Result};
@@ -30,18 +28,13 @@ use crate::local::inside::{self, Client};
 use crate::profile::Options;
 use crate::protocol::effect::Origin;
 use crate::protocol::http::origin_and_path;
-use crate::protocol::message::{Id, Kind as MessageKind, METHOD_NOT_FOUND, Message, quote};
+use crate::protocol::message::{Id, Kind as MessageKind, Message};
 use crate::protocol::revision::NEWEST_LEGACY;
 use crate::relay::{Ending, Relay};
-use crate::state::State;
-use crate::state::tools::ToolListKey;
-use crate::ui::{self, json::Json};
+use crate::ui;
 
 /// After Ctrl-C in a form the service is told, and has this long to end the call.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// The most pages of one list, and bytes in them.
-const MOST_PAGES: usize = 1000;
-const MOST_BYTES: usize = 64 << 20;
 /// A request that ends in time says more of why than the command as a whole does.
 const LAST_WORD: Duration = Duration::from_millis(250);
 
@@ -61,6 +54,8 @@ pub struct Conversation {
     count: i64,
     /// Answers that came while another one was waited for.
     early: VecDeque<Answered>,
+    /// Messages that came while a form was open.
+    unread: VecDeque<(Message, Origin)>,
     /// The person has ended the command in a form.
     leaving: bool,
 }
@@ -139,6 +134,7 @@ impl Conversation {
             reveals: Reveals::default(),
             count: 0,
             early: VecDeque::new(),
+            unread: VecDeque::new(),
             leaving: false,
         })
     }
@@ -265,6 +261,14 @@ impl Conversation {
     }
 
     async fn hear(&mut self) -> Result<(Message, Origin)> {
+        match self.unread.pop_front() {
+            Some(message) => Ok(message),
+            None => self.hear_more().await,
+        }
+    }
+
+    /// Waits for a message that has not come yet; may be dropped while it waits.
+    async fn hear_more(&mut self) -> Result<(Message, Origin)> {
         loop {
             let over = async {
                 match self.deadline {
@@ -332,16 +336,6 @@ impl Conversation {
         None
     }
 
-    /// Returns the tools that were listed a short while ago with this credential, without a request.
-    ///
-    /// # Errors
-    /// The credential's.
-    pub async fn remembered_tools(&mut self) -> Result<Option<Vec<Tool>>> {
-        let Some((cache, of)) = self.cache().await? else { return Ok(None) };
-        let Some(kept) = cache.fresh_tools(&of) else { return Ok(None) };
-        Ok(Some(kept.into_iter().filter_map(|raw| Tool::read(&raw).ok()).collect()))
-    }
-
     /// Returns the options that choose the profile or URL in use, each after a space.
     pub fn options(&self) -> String {
         self.in_use.target_options()
@@ -350,48 +344,6 @@ impl Conversation {
     /// Returns what keeps tools back here.
     pub fn filters(&self) -> Filters {
         Filters::new(self.in_use.settings().tools, self.in_use.advise())
-    }
-
-    /// Lists all tools, page by page, and remembers them.
-    ///
-    /// # Errors
-    /// The service's error, or a list that makes no sense.
-    pub async fn tools(&mut self) -> Result<Vec<Tool>> {
-        #[derive(serde::Deserialize)]
-        struct Page {
-            #[serde(default, rename = "ttlMs")]
-            ttl: Option<u64>,
-            tools: Vec<Box<RawValue>>,
-        }
-        let (mut tools, mut raws, mut ttl) = (Vec::new(), Vec::new(), None);
-        for page in self.pages("tools/list").await? {
-            let page: Page = serde_json::from_str(&page).map_err(|e| nonsense("tools/list", &e))?;
-            ttl = page.ttl.or(ttl);
-            for raw in page.tools {
-                // What is no tool hides none of the others.
-                match Tool::read(&raw) {
-                    Ok(tool) => tools.push(tool),
-                    Err(e) => {
-                        let why = self.in_use.remote.without_secrets_in_text(e.message());
-                        tracing::warn!("an entry of the list of tools is left out: {why}");
-                    }
-                }
-                raws.push(raw);
-            }
-        }
-        if let Some((cache, of)) = self.cache().await? {
-            cache.remember_tools(&of, self.masked(raws), ttl.map(Duration::from_millis));
-        }
-        Ok(tools)
-    }
-
-    /// Masks the credential in what is stored, whoever may see it on the screen.
-    fn masked(&self, raws: Vec<Box<RawValue>>) -> Vec<Box<RawValue>> {
-        let mask = |raw: Box<RawValue>| {
-            let text = self.in_use.remote.without_secrets(Bytes::copy_from_slice(raw.get().as_bytes()));
-            serde_json::from_slice(&text).ok()
-        };
-        raws.into_iter().filter_map(mask).collect()
     }
 
     /// Opens the session with a handshake of our own, and returns what the service says of itself.
@@ -437,77 +389,6 @@ impl Conversation {
         if profile.service.embedded { profile.name.clone() } else { self.place() }
     }
 
-    /// Returns all entries of a list.
-    ///
-    /// # Errors
-    /// The service's error, or a list that makes no sense.
-    pub async fn list(&mut self, method: &str, field: &str) -> Result<Vec<Json>> {
-        let mut all = Vec::new();
-        for page in self.pages(method).await? {
-            let page: HashMap<String, Box<RawValue>> =
-                answer::read(&page).map_err(|e| nonsense(method, &e))?;
-            let entries = page.get(field).map(|raw| answer::read::<Vec<Box<RawValue>>>(raw.get()));
-            match entries {
-                Some(Ok(entries)) => {
-                    for entry in entries {
-                        all.push(parsed_json(method, entry.get())?);
-                    }
-                }
-                _ => {
-                    let why = format!("the answer to {method} holds no {field}");
-                    return Err(Error::new(Kind::ProtocolViolation, why).hint("report this to the service"));
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    /// Asks for a list, and for all that follows its `nextCursor`.
-    ///
-    /// # Errors
-    /// The service's error, or a list that makes no sense.
-    pub async fn pages(&mut self, method: &str) -> Result<Vec<String>> {
-        // A batch has no end as a whole, but each of its lists has.
-        let before = self.deadline;
-        self.deadline = before.or_else(|| self.max_time.map(|time| Instant::now() + time + LAST_WORD));
-        let pages = self.bounded_pages(method).await;
-        self.deadline = before;
-        pages
-    }
-
-    async fn bounded_pages(&mut self, method: &str) -> Result<Vec<String>> {
-        #[derive(serde::Deserialize)]
-        struct Cursor {
-            #[serde(default, rename = "nextCursor")]
-            next: Option<String>,
-        }
-        let (mut pages, mut params) = (Vec::new(), "{}".to_owned());
-        let mut seen = HashSet::new();
-        let mut bytes = 0;
-        loop {
-            let page = self.ask(method, &params, |_| {}).await?;
-            let cursor: Cursor = serde_json::from_str(&page).map_err(|e| nonsense(method, &e))?;
-            bytes += page.len();
-            pages.push(page);
-            let Some(cursor) = cursor.next else { return Ok(pages) };
-            params = format!(r#"{{"cursor":{}}}"#, quote(&cursor));
-            let why = if !seen.insert(cursor) {
-                format!("{method} comes back to the same page again and again")
-            } else if pages.len() >= MOST_PAGES || bytes > MOST_BYTES {
-                format!("{method} has no end: {} pages, {} KiB so far", pages.len(), bytes >> 10)
-            } else {
-                continue;
-            };
-            return Err(Error::new(Kind::ProtocolViolation, why).hint("report this to the service"));
-        }
-    }
-
-    async fn cache(&self) -> Result<Option<(State, ToolListKey)>> {
-        let Some(cache) = self.in_use.cache.clone() else { return Ok(None) };
-        let fingerprint = self.in_use.remote.identity().await?.as_str().to_owned();
-        Ok(Some((cache, ToolListKey { endpoint: self.in_use.endpoint.clone(), fingerprint })))
-    }
-
     /// Shows what came of it, and ends the conversation. A pipe that nobody empties holds up neither the service
     /// nor Ctrl-C.
     ///
@@ -536,36 +417,6 @@ impl Conversation {
         let Self { client, relay, .. } = self;
         drop(client);
         let _ = relay.await;
-    }
-
-    /// Answers a question of the service: a form is for the person, everything else is declined.
-    async fn reply_to(&mut self, question: &Message) {
-        let Some(id) = question.id() else { return };
-        if question.method() == "elicitation/create" && self.asker.is_allowed() {
-            let params = question.params().and_then(|params| serde_json::from_str::<Value>(params).ok());
-            let (asker, params) = (self.asker, params.unwrap_or_default());
-            // A person takes their time; the conversation goes on meanwhile.
-            let asked = tokio::task::spawn_blocking(move || form::ask(asker, &params));
-            let asked = tokio::select! {
-                asked = asked => asked.unwrap_or(form::Outcome::Interrupted),
-                () = &mut self.interrupted => form::Outcome::Interrupted,
-            };
-            let result = match asked {
-                form::Outcome::Answered(result) => result,
-                form::Outcome::Interrupted => {
-                    self.leaving = true;
-                    self.interrupted = Box::pin(tokio::time::sleep(FAREWELL));
-                    serde_json::json!({"action": "cancel"})
-                }
-            };
-            return self.client.say(Message::result(&id, &result.to_string()).text().clone());
-        }
-        let why = match question.method() {
-            "sampling/createMessage" => "asistry call has no model: sampling is not offered",
-            "elicitation/create" => "asistry runs without a terminal: questions cannot be asked",
-            _ => "this client answers no questions of a service",
-        };
-        self.client.say(Message::refusal(&id, METHOD_NOT_FOUND, why).text().clone());
     }
 }
 

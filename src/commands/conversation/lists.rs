@@ -1,0 +1,147 @@
+//! Lists of the service, page by page; the tools are remembered.
+//!
+//! Refuses a list without an end.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::answer::{self, nonsense, parsed_json};
+use super::{Conversation, LAST_WORD, Tool};
+use crate::error::{Error, Kind, Result};
+use crate::protocol::message::quote;
+use crate::state::State;
+use crate::state::tools::ToolListKey;
+use crate::ui::json::Json;
+
+/// The most pages of one list, and bytes in them.
+const MOST_PAGES: usize = 1000;
+const MOST_BYTES: usize = 64 << 20;
+
+impl Conversation {
+    /// Returns the tools that were listed a short while ago with this credential, without a request.
+    ///
+    /// # Errors
+    /// The credential's.
+    pub async fn remembered_tools(&mut self) -> Result<Option<Vec<Tool>>> {
+        let Some((cache, of)) = self.cache().await? else { return Ok(None) };
+        let Some(kept) = cache.fresh_tools(&of) else { return Ok(None) };
+        Ok(Some(kept.into_iter().filter_map(|raw| Tool::read(&raw).ok()).collect()))
+    }
+
+    /// Lists all tools, page by page, and remembers them.
+    ///
+    /// # Errors
+    /// The service's error, or a list that makes no sense.
+    pub async fn tools(&mut self) -> Result<Vec<Tool>> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            #[serde(default, rename = "ttlMs")]
+            ttl: Option<u64>,
+            tools: Vec<Box<RawValue>>,
+        }
+        let (mut tools, mut raws, mut ttl) = (Vec::new(), Vec::new(), None);
+        for page in self.pages("tools/list").await? {
+            let page: Page = serde_json::from_str(&page).map_err(|e| nonsense("tools/list", &e))?;
+            ttl = page.ttl.or(ttl);
+            for raw in page.tools {
+                // What is no tool hides none of the others.
+                match Tool::read(&raw) {
+                    Ok(tool) => tools.push(tool),
+                    Err(e) => {
+                        let why = self.in_use.remote.without_secrets_in_text(e.message());
+                        tracing::warn!("an entry of the list of tools is left out: {why}");
+                    }
+                }
+                raws.push(raw);
+            }
+        }
+        if let Some((cache, of)) = self.cache().await? {
+            cache.remember_tools(&of, self.masked(raws), ttl.map(Duration::from_millis));
+        }
+        Ok(tools)
+    }
+
+    /// Masks the credential in what is stored, whoever may see it on the screen.
+    fn masked(&self, raws: Vec<Box<RawValue>>) -> Vec<Box<RawValue>> {
+        let mask = |raw: Box<RawValue>| {
+            let text = self.in_use.remote.without_secrets(Bytes::copy_from_slice(raw.get().as_bytes()));
+            serde_json::from_slice(&text).ok()
+        };
+        raws.into_iter().filter_map(mask).collect()
+    }
+
+    /// Returns all entries of a list.
+    ///
+    /// # Errors
+    /// The service's error, or a list that makes no sense.
+    pub async fn list(&mut self, method: &str, field: &str) -> Result<Vec<Json>> {
+        let mut all = Vec::new();
+        for page in self.pages(method).await? {
+            let page: HashMap<String, Box<RawValue>> =
+                answer::read(&page).map_err(|e| nonsense(method, &e))?;
+            let entries = page.get(field).map(|raw| answer::read::<Vec<Box<RawValue>>>(raw.get()));
+            match entries {
+                Some(Ok(entries)) => {
+                    for entry in entries {
+                        all.push(parsed_json(method, entry.get())?);
+                    }
+                }
+                _ => {
+                    let why = format!("the answer to {method} holds no {field}");
+                    return Err(Error::new(Kind::ProtocolViolation, why).hint("report this to the service"));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Asks for a list, and for all that follows its `nextCursor`.
+    ///
+    /// # Errors
+    /// The service's error, or a list that makes no sense.
+    pub async fn pages(&mut self, method: &str) -> Result<Vec<String>> {
+        // A batch has no end as a whole, but each of its lists has.
+        let before = self.deadline;
+        self.deadline = before.or_else(|| self.max_time.map(|time| Instant::now() + time + LAST_WORD));
+        let pages = self.bounded_pages(method).await;
+        self.deadline = before;
+        pages
+    }
+
+    async fn bounded_pages(&mut self, method: &str) -> Result<Vec<String>> {
+        #[derive(serde::Deserialize)]
+        struct Cursor {
+            #[serde(default, rename = "nextCursor")]
+            next: Option<String>,
+        }
+        let (mut pages, mut params) = (Vec::new(), "{}".to_owned());
+        let mut seen = HashSet::new();
+        let mut bytes = 0;
+        loop {
+            let page = self.ask(method, &params, |_| {}).await?;
+            let cursor: Cursor = serde_json::from_str(&page).map_err(|e| nonsense(method, &e))?;
+            bytes += page.len();
+            pages.push(page);
+            let Some(cursor) = cursor.next else { return Ok(pages) };
+            params = format!(r#"{{"cursor":{}}}"#, quote(&cursor));
+            let why = if !seen.insert(cursor) {
+                format!("{method} comes back to the same page again and again")
+            } else if pages.len() >= MOST_PAGES || bytes > MOST_BYTES {
+                format!("{method} has no end: {} pages, {} KiB so far", pages.len(), bytes >> 10)
+            } else {
+                continue;
+            };
+            return Err(Error::new(Kind::ProtocolViolation, why).hint("report this to the service"));
+        }
+    }
+
+    async fn cache(&self) -> Result<Option<(State, ToolListKey)>> {
+        let Some(cache) = self.in_use.cache.clone() else { return Ok(None) };
+        let fingerprint = self.in_use.remote.identity().await?.as_str().to_owned();
+        Ok(Some((cache, ToolListKey { endpoint: self.in_use.endpoint.clone(), fingerprint })))
+    }
+}

@@ -1,0 +1,78 @@
+//! Questions of the service: the user answers a form, everything else is refused.
+//!
+//! Refuses to keep a form open when its call has ended.
+
+use serde_json::{Value, json};
+
+use super::{Conversation, FAREWELL};
+use crate::commands::ask::Asker;
+use crate::commands::form::{self, Outcome};
+use crate::error::Kind;
+use crate::protocol::message::{Id, Kind as MessageKind, METHOD_NOT_FOUND, Message};
+use crate::ui;
+
+impl Conversation {
+    /// Answers a question of the service.
+    pub(super) async fn reply_to(&mut self, question: &Message) {
+        let Some(id) = question.id() else { return };
+        if question.method() != "elicitation/create" || !self.asker.is_allowed() {
+            return self.refuse(id, question.method());
+        }
+        let result = match self.fill_in(question, id).await {
+            Outcome::Answered(result) => result,
+            Outcome::Interrupted => {
+                self.leaving = true;
+                self.interrupted = Box::pin(tokio::time::sleep(FAREWELL));
+                json!({"action": "cancel"})
+            }
+            Outcome::Closed => {
+                ui::say("");
+                ui::say("the question is closed: the call ended, or the service withdrew it");
+                // The abandoned prompt still reads the terminal.
+                self.asker = Asker::nobody();
+                json!({"action": "cancel"})
+            }
+        };
+        self.client.say(Message::result(id, &result.to_string()).text().clone());
+    }
+
+    /// Shows the form until it is filled in, or nobody waits for it any more.
+    async fn fill_in(&mut self, question: &Message, id: &Id) -> Outcome {
+        let params = question.params().and_then(|params| serde_json::from_str::<Value>(params).ok());
+        let (asker, params) = (self.asker, params.unwrap_or_default());
+        let mut asked = tokio::task::spawn_blocking(move || form::ask(asker, &params));
+        loop {
+            tokio::select! {
+                biased;
+                asked = &mut asked => return asked.unwrap_or(Outcome::Interrupted),
+                heard = self.hear_more() => match heard {
+                    Ok((message, origin)) => {
+                        let ends = message.kind() == MessageKind::Response || cancels(&message, id);
+                        self.unread.push_back((message, origin));
+                        if ends {
+                            return Outcome::Closed;
+                        }
+                    }
+                    Err(error) if error.kind() == Kind::Interrupted => return Outcome::Interrupted,
+                    Err(_) => return Outcome::Closed,
+                },
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: &Id, method: &str) {
+        let why = match method {
+            "sampling/createMessage" => "asistry call has no model: sampling is not offered",
+            "elicitation/create" => "asistry runs without a terminal: questions cannot be asked",
+            _ => "this client answers no questions of a service",
+        };
+        self.client.say(Message::refusal(id, METHOD_NOT_FOUND, why).text().clone());
+    }
+}
+
+/// Says whether a notification cancels the request of this id.
+fn cancels(message: &Message, id: &Id) -> bool {
+    let params = message.params().and_then(|params| serde_json::from_str::<Value>(params).ok());
+    message.method() == "notifications/cancelled"
+        && params.is_some_and(|params| params["requestId"].to_string() == id.json().to_string())
+}
