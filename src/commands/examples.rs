@@ -29,6 +29,29 @@ pub const EXAMPLES: &[(&str, &str, &str)] = &[
     ("keys", "asistry keys add -p asistry", "Ask for a key and store it"),
     ("keys", "asistry keys add -p bob-studio --stdin <key.txt", "Store a key from a file"),
     ("keys", "asistry keys rotate -p asistry", "Replace a key"),
+    ("keys add", "asistry keys add -p asistry", "Ask for a key and store it"),
+    ("keys list", "asistry keys list", "List the keys of all profiles"),
+    ("keys show", "asistry keys show -p asistry --json", "Show the current key, masked, as JSON"),
+    ("keys test", "asistry keys test -p asistry", "Test the current key"),
+    ("keys use", "asistry keys use spare -p asistry", "Make the key named spare the current key"),
+    (
+        "keys bind",
+        "asistry keys bind https://host.example -p asistry",
+        "Allow the current key for another origin",
+    ),
+    ("keys rotate", "asistry keys rotate -p asistry", "Replace the current key"),
+    ("keys remove", "asistry keys remove spare -p asistry", "Remove the key named spare"),
+    ("profiles list", "asistry profiles list", "List the profiles"),
+    ("profiles show", "asistry profiles show work", "Show the values and options of a profile"),
+    (
+        "profiles add",
+        "asistry profiles add work --url https://host.example/mcp",
+        "Add a profile for any MCP service",
+    ),
+    ("profiles set", "asistry profiles set work timeout=5m", "Set an option"),
+    ("profiles set", "asistry profiles set work --unset timeout", "Remove an option"),
+    ("profiles remove", "asistry profiles remove work", "Remove a profile"),
+    ("profiles use", "asistry profiles use work", "Make a profile the default profile"),
     ("profiles", "asistry profiles add work --url https://host.example/mcp", "Add a profile"),
     ("profiles", "asistry profiles set work timeout=5m deny_tools='delete_*'", "Change a profile"),
     ("sandbox", "asistry sandbox --memory", "Serve without keeping any data"),
@@ -55,4 +78,21 @@ fn with_examples(command: Command, name: &str) -> Command {
     }
     let before = command.get_after_help().map(|help| format!("{help}\n\n")).unwrap_or_default();
     command.after_help(format!("{before}Examples:\n{}", lines.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_about_keys_and_profiles_has_an_example() {
+        let card = crate::commands::card();
+        for name in ["keys", "profiles"] {
+            let command = card.find_subcommand(name).unwrap();
+            for action in command.get_subcommands() {
+                let words = format!("{name} {}", action.get_name());
+                assert!(of(&words).next().is_some(), "{words}");
+            }
+        }
+    }
 }

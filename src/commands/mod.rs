@@ -141,10 +141,12 @@ fn run_card() -> ExitCode {
 /// Returns what to tell of a failure: our own error with what was being done around it; anything else is a
 /// defect.
 fn told(failure: &anyhow::Error) -> Error {
-    match failure.downcast_ref::<Error>() {
-        Some(error) => error.clone().with_message(format!("{failure:#}")),
-        None => Error::new(Kind::Bug, format!("{failure:#}")),
-    }
+    let Some(error) = failure.downcast_ref::<Error>() else {
+        return Error::new(Kind::Bug, format!("{failure:#}"));
+    };
+    // What caused our error is in its message already.
+    let before = failure.chain().take_while(|cause| !cause.is::<Error>()).map(|cause| format!("{cause}: "));
+    error.clone().with_message(before.collect::<String>() + error.message())
 }
 
 /// Describes every command, with its examples.

@@ -95,6 +95,16 @@ impl Target {
                 )
             }
             Remedy::SeeFilter(filter) => self.filter(*filter),
+            Remedy::SeeProfileFilter(filter) => {
+                let show = self
+                    .profile
+                    .as_deref()
+                    .map_or_else(String::new, |name| format!(" {}", shell_quoted(name)));
+                format!(
+                    "the filter is {} of the profile: asistry profiles show{show}",
+                    named_filter(*filter).1
+                )
+            }
             Remedy::UseKey { name } => {
                 format!("asistry keys use {}{}", shell_quoted(name), self.own().options())
             }
@@ -173,11 +183,7 @@ impl Target {
     }
 
     fn filter(&self, filter: Filter) -> String {
-        let (option, field) = match filter {
-            Filter::Allowed => ("--allow-tool", "allow_tools"),
-            Filter::Denied => ("--deny-tool", "deny_tools"),
-            Filter::ReadOnly => ("--read-only", "read_only"),
-        };
+        let (option, field) = named_filter(filter);
         match &self.profile {
             Some(name) => format!(
                 "the filter is {option} of the bridge, or {field} of the profile: asistry profiles show {}",
@@ -233,6 +239,15 @@ impl Target {
                 "set a valid key in ASISTRY_API_KEY, or replace the stored one: asistry keys rotate{options}"
             ),
         }
+    }
+}
+
+/// Returns the option and the field of a filter.
+fn named_filter(filter: Filter) -> (&'static str, &'static str) {
+    match filter {
+        Filter::Allowed => ("--allow-tool", "allow_tools"),
+        Filter::Denied => ("--deny-tool", "deny_tools"),
+        Filter::ReadOnly => ("--read-only", "read_only"),
     }
 }
 

@@ -68,6 +68,8 @@ pub enum Remedy {
     },
     /// Check the filter that hides a tool.
     SeeFilter(Filter),
+    /// See the filter of the profile; no other applies here.
+    SeeProfileFilter(Filter),
     /// Make a stored key current.
     UseKey {
         /// Its name.

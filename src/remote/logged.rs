@@ -58,9 +58,9 @@ impl Exchange {
 /// Logs a wait.
 pub(super) fn waits(wait: Duration, why: Pause) {
     if why == Pause::RateLimit {
-        return tracing::info!(target: LIMITED, "waits {} ms: {why}", wait.as_millis());
+        return tracing::info!(target: LIMITED, "waiting {} ms: {why}", wait.as_millis());
     }
-    tracing::info!("waits {} ms: {why}", wait.as_millis());
+    tracing::info!("waiting {} ms: {why}", wait.as_millis());
 }
 
 fn shown(headers: &HeaderMap) -> String {

@@ -116,7 +116,7 @@ fn v_writes_a_line_for_each_exchange_and_wait() {
     let place = service.url();
     assert!(line(&["POST", &place, " 429 ", " ms, attempt 1"]), "{text}");
     assert!(line(&["POST", &place, " 200 ", " ms, attempt 2"]), "{text}");
-    assert!(line(&["waits ", "the service limits the rate"]), "{text}");
+    assert!(line(&["waiting ", "the service limits the rate"]), "{text}");
     for hidden in ["hidden", "secret-key", "authorization", "DEBUG"] {
         assert!(!text.contains(hidden), "{hidden} in {text}");
     }

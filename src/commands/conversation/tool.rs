@@ -72,12 +72,18 @@ impl Filters {
 
     fn missing(&self, tools: &[Tool], name: &str) -> Error {
         if let Some(refusal) = self.rules.refusal(name) {
-            return refusal;
+            return match refusal.next_step() {
+                Some(Remedy::SeeFilter(filter)) => {
+                    let filter = *filter;
+                    refusal.remedy(Remedy::SeeProfileFilter(filter))
+                }
+                _ => refusal,
+            };
         }
         let near = nearest(name, tools.iter().map(|tool| tool.name.as_str()));
         if self.rules.read_only && near.is_none() {
             let why = format!("the service has no tool named {name} that says that it only reads");
-            return Error::new(Kind::ToolDenied, why).remedy(Remedy::SeeFilter(Filter::ReadOnly));
+            return Error::new(Kind::ToolDenied, why).remedy(Remedy::SeeProfileFilter(Filter::ReadOnly));
         }
         let error = Error::new(Kind::Usage, format!("the service has no tool named {name}"));
         match near {
