@@ -73,6 +73,7 @@ impl Conversation {
 /// Says whether a notification cancels the request of this id.
 fn cancels(message: &Message, id: &Id) -> bool {
     let params = message.params().and_then(|params| serde_json::from_str::<Value>(params).ok());
+    let cancelled = params.map(|params| params["requestId"].to_string());
     message.method() == "notifications/cancelled"
-        && params.is_some_and(|params| params["requestId"].to_string() == id.json().to_string())
+        && cancelled.is_some_and(|cancelled| *cancelled == *id.json())
 }
