@@ -9,11 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::bridge::{Bridge, Start, bridge, json_rpc, request};
+use crate::support::bridge::{Bridge, SHUTDOWN, Start, bridge, json_rpc, request};
 use crate::support::service::{Gate, Received, Reply, SESSION, Service, mcp};
-
-/// STD-7: clients send SIGTERM after 2 s.
-const SHUTDOWN: Duration = Duration::from_millis(1500);
 
 fn with_a_hanging_tool() -> Service {
     Service::start(|received| (received.tool() == "hang").then(Reply::never))

@@ -2,14 +2,12 @@
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::Signal;
 
-use crate::support::bridge::{Bridge, Start, asistry, bridge};
+use crate::support::bridge::{Bridge, SHUTDOWN, Start, asistry, bridge};
 use crate::support::service::{Reply, Service, mcp};
-
-const SHUTDOWN: Duration = Duration::from_millis(1500);
 
 /// A service that answers each call twice: the second answer is a warning.
 fn answers_twice() -> Service {

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::bridge::{Bridge, bridge};
+use crate::support::bridge::{Bridge, SHUTDOWN, bridge};
 use crate::support::service::{Reply, Service};
 use bytes::Bytes;
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-const SHUTDOWN: Duration = Duration::from_millis(1500);
 
 /// The same piece of a stream again and again, far longer than a test.
 fn flood(piece: &str) -> Vec<Bytes> {
