@@ -26,7 +26,7 @@ impl Json {
     /// Reads a text.
     ///
     /// # Errors
-    /// What is no JSON.
+    /// Text that is not JSON.
     pub fn read(text: &str) -> serde_json::Result<Self> {
         serde_json::from_str(text).map(Self::Value).or_else(|e| {
             // Without building a tree it can be nested however deeply.
@@ -71,29 +71,45 @@ impl Serialize for Json {
     }
 }
 
-/// Says whether brackets are nested more deeply than serde_json reads into a value.
-fn is_deep(json: &str) -> bool {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in json.bytes() {
+/// Where a reader of a JSON text is, byte after byte.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    /// How many brackets are open.
+    pub depth: usize,
+    /// Whether a string is open.
+    pub in_string: bool,
+    escaped: bool,
+}
+
+impl Scanner {
+    /// Takes the next byte.
+    pub fn take(&mut self, byte: u8) {
         match byte {
-            b'[' | b'{' if !in_string => depth += 1,
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            b'"' if !escaped => in_string = !in_string,
+            b'[' | b'{' if !self.in_string => self.depth += 1,
+            b']' | b'}' if !self.in_string => self.depth = self.depth.saturating_sub(1),
+            b'"' if !self.escaped => self.in_string = !self.in_string,
             _ => {}
         }
-        escaped = in_string && byte == b'\\' && !escaped;
-        deepest = deepest.max(depth);
+        self.escaped = self.in_string && byte == b'\\' && !self.escaped;
     }
-    deepest >= DEEPEST
+}
+
+/// Says whether brackets are nested more deeply than serde_json reads into a value.
+fn is_deep(json: &str) -> bool {
+    let mut scanner = Scanner::default();
+    json.bytes().any(|byte| {
+        scanner.take(byte);
+        scanner.depth >= DEEPEST
+    })
 }
 
 /// Drops the white space between the tokens of a JSON text.
 fn compact(json: &str) -> String {
-    let (mut in_string, mut escaped) = (false, false);
+    let mut scanner = Scanner::default();
     let kept = |c: &char| {
-        let keep = in_string || !c.is_ascii_whitespace();
-        in_string ^= *c == '"' && !escaped;
-        escaped = in_string && *c == '\\' && !escaped;
+        let keep = scanner.in_string || !c.is_ascii_whitespace();
+        // A byte of a longer character is no token.
+        scanner.take(u8::try_from(*c).unwrap_or(b'x'));
         keep
     };
     json.chars().filter(kept).collect()

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use jaq_json::{Num, Val};
 
+use crate::ui::json::Scanner;
+
 /// Longer values, in characters, are cut in an error.
 const LONGEST: usize = 100;
 /// Longer errors, in characters, are cut at their end.
@@ -80,20 +82,12 @@ fn shortened(text: &str) -> String {
 
 /// Returns the length in bytes of the string, array or object that a text begins with.
 fn value_length(text: &str) -> usize {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            b'[' | b'{' if !in_string => depth += 1,
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            b'"' if !escaped => in_string = !in_string,
-            _ => {}
-        }
-        escaped = in_string && byte == b'\\' && !escaped;
-        if depth == 0 && !in_string {
-            return at + 1;
-        }
-    }
-    text.len()
+    let mut scanner = Scanner::default();
+    let mut ends = |byte| {
+        scanner.take(byte);
+        scanner.depth == 0 && !scanner.in_string
+    };
+    text.bytes().position(|byte| ends(byte)).map_or(text.len(), |at| at + 1)
 }
 
 fn cut(text: &str, most: usize) -> String {
