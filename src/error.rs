@@ -205,7 +205,7 @@ pub struct Details {
     pub trace_id: Option<Box<str>>,
     /// Whether the call may have run; `None` for requests that only read.
     pub executed: Option<Executed>,
-    /// What a call brought that was made, and cannot be shown as it was asked for.
+    /// The result of a call that was made but cannot be shown as asked.
     pub result: Option<Box<Value>>,
 }
 

@@ -36,7 +36,7 @@ const PROBE_POLL: Duration = Duration::from_millis(250);
 /// How often an exchange that cannot wait for a closed gate may probe it.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
 
-/// What is known about the rate limit of one key.
+/// The known rate limit of one key.
 #[derive(Debug, Default)]
 pub struct Gate {
     window: Option<Window>,

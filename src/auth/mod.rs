@@ -87,7 +87,7 @@ impl Identity {
     }
 }
 
-/// What the key store returned; it is read once, and again after a rejection.
+/// The key store's reply; it is read once, and again after a rejection.
 #[derive(Debug, Default)]
 struct KeyState {
     which: Signed,

@@ -1,6 +1,6 @@
 //! Asks questions on the terminal.
 //!
-//! Refuses to ask where nobody can answer: then the option that makes the question needless is named.
+//! Refuses to ask without a terminal: the error names the option that makes the question needless.
 
 #[cfg(unix)]
 mod hidden;
@@ -25,13 +25,13 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Asks on a terminal only, and unless nobody is to be asked.
+    /// Asks on a terminal only, and only if asking is allowed.
     pub fn new(no_input: bool) -> Self {
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         Self { allowed: terminal && !no_input }
     }
 
-    /// Asks nobody.
+    /// Never asks.
     pub fn nobody() -> Self {
         Self { allowed: false }
     }
@@ -44,7 +44,7 @@ impl Asker {
     /// Asks for a yes; everything else is a no. `otherwise` is the option that avoids the question.
     ///
     /// # Errors
-    /// [`Kind::Usage`] with `otherwise` as its hint where nobody can be asked.
+    /// [`Kind::Usage`] with `otherwise` as its hint if there is no terminal.
     pub fn confirm(self, question: &str, otherwise: &str) -> Result<bool> {
         if !self.allowed {
             return Err(nobody(question, otherwise));
@@ -79,7 +79,7 @@ impl Asker {
     /// Asks for one line, and returns it without the white space around it.
     ///
     /// # Errors
-    /// [`Kind::Usage`] with `otherwise` as its hint where nobody can be asked, [`Kind::Interrupted`] where the
+    /// [`Kind::Usage`] with `otherwise` as its hint if there is no terminal, [`Kind::Interrupted`] where the
     /// input ends instead.
     pub fn line(self, question: &str, otherwise: &str) -> Result<String> {
         if !self.allowed {

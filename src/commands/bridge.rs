@@ -17,7 +17,7 @@ use crate::profile::{self, Config, Options, Takers, ToolNames};
 use crate::protocol::settings::Settings;
 use crate::relay::{Ending, Relay};
 
-/// What a warning may take of the end.
+/// Time limit for a warning at the end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 const CALL_SILENCE: Duration = Duration::from_secs(600);
 const DRAIN: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ impl Args for Arguments {
 /// Runs until the client goes.
 ///
 /// # Errors
-/// What is wrong with the command line, the configuration or the key.
+/// Errors of the command line, the configuration or the key.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     if std::io::stdin().is_terminal() {
         return Err(on_a_terminal(common).into());

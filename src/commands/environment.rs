@@ -54,7 +54,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("~/.cache/asistry/", "Remembered lists of tools; ASISTRY_CACHE_DIR changes it"),
 ];
 
-/// What the environment says.
+/// The environment's settings.
 #[derive(Clone, Debug)]
 pub struct Environment {
     key: Option<Secret>,
@@ -75,7 +75,7 @@ impl Environment {
         let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self {
             key: std::env::var_os("ASISTRY_API_KEY").filter(|key| !key.is_empty()).map(|key| {
-                // What is no text is no key either, and is refused as such.
+                // A value that is not text is refused as a malformed key.
                 Secret::new(key.into_string().unwrap_or_else(|key| key.to_string_lossy().into_owned()))
             }),
             ci: variable("CI").is_some_and(|value| value != "false" && value != "0"),
@@ -132,7 +132,7 @@ impl Environment {
         self.github_action
     }
 
-    /// Returns who asks: nobody with `--no-input`, nor in continuous integration.
+    /// Returns the asker; it never asks with `--no-input` or in continuous integration.
     pub fn asker(&self, no_input: bool) -> Asker {
         Asker::new(no_input || self.ci)
     }

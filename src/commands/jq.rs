@@ -26,7 +26,7 @@ const STACKS: [usize; 3] = [1 << 30, 1 << 26, 1 << 22];
 const LONGEST: u64 = 10;
 /// Bytes of memory that it may take.
 const LARGEST: u64 = 8 << 30;
-/// What is secret stays out of the environment of another process.
+/// Keeps secrets out of another process's environment.
 const SECRETS: [&str; 2] = ["ASISTRY_API_KEY", "ASISTRY_KEY_PASSPHRASE"];
 const LANGUAGE: &str = "the language is jq's: --jq '.[].title'";
 const CORRECT: &str = "correct the expression; jq itself can try it on the whole JSON";

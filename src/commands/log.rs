@@ -1,6 +1,6 @@
 //! Logs: on stderr or in a file, never on stdout; a reader that is gone is no failure (STD-3).
 //!
-//! A bridge logs through a queue, so that whoever does not read the log holds up no message. Refuses the words of
+//! A bridge logs through a queue, so that an unread log delays no message. Refuses the words of
 //! other crates, unless `ASISTRY_LOG` names them.
 
 use std::io::{IsTerminal, Write};
@@ -20,7 +20,7 @@ use crate::files;
 use crate::remote::LIMITED;
 use crate::ui::stderr::{self, Line, Queue};
 
-/// What the last lines may take of the end.
+/// Time limit for writing the last lines.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 const OURS: &str = "asistry";
 
@@ -29,7 +29,7 @@ const OURS: &str = "asistry";
 pub enum Manner {
     /// At once; the caller waits.
     Directly,
-    /// On a thread, and dropped where nobody reads them.
+    /// On a thread; dropped if they are not read.
     Queued,
 }
 
@@ -59,7 +59,7 @@ pub fn finish_stderr() {
 /// [`Kind::Usage`] for a file that cannot be opened or a level that does not exist.
 pub fn start(common: &Common, manner: Manner) -> Result<Log> {
     let mut targets = targets(common, variable("ASISTRY_LOG").as_deref())?;
-    // Nothing counts down where there is no terminal; a bridge's client hears of it.
+    // Without a terminal there is no countdown; a bridge reports waits to its client.
     // Beside a failure in JSON nothing else stands on stderr.
     if common.output.is_json() && common.log_file.is_none() && manner == Manner::Directly {
         return Ok(Log { file: None });

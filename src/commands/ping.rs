@@ -21,7 +21,7 @@ pub struct Arguments {
 /// Opens a session, and says what the service said of itself.
 ///
 /// # Errors
-/// What the service says.
+/// The service's errors.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;

@@ -44,7 +44,7 @@ impl ProfileInUse {
     /// options say.
     ///
     /// # Errors
-    /// What is wrong with the command line, the configuration or the key.
+    /// Errors of the command line, the configuration or the key.
     pub async fn prepare(common: &Common, given: Options, environment: &Environment) -> Result<Self> {
         let key =
             environment.key().map(|secret| Found { secret, forced: false, source: KeySource::Environment });
@@ -54,7 +54,7 @@ impl ProfileInUse {
     /// As [`Self::prepare`], with this key instead of any other.
     ///
     /// # Errors
-    /// What is wrong with the command line, the configuration or the key.
+    /// Errors of the command line, the configuration or the key.
     pub async fn prepare_with(
         common: &Common,
         given: Options,
@@ -144,7 +144,7 @@ fn proxy_of(profile: &str, options: &Options) -> Result<Option<Url>> {
 /// Finds the profile that the options and the configuration name.
 ///
 /// # Errors
-/// What is wrong with the options or the configuration.
+/// Errors of the options or the configuration.
 pub fn find(common: &Common, environment: &Environment) -> Result<Profile> {
     find_named(common.profile.as_deref(), common.url.as_deref(), &environment.config()?)
 }
@@ -180,7 +180,7 @@ fn named(name: &str, config: &Config) -> Result<Profile> {
     })
 }
 
-/// Refuses to send what stands in the headers of a profile to another origin than the profile's: a credential, and
+/// Refuses to send the headers of a profile to another origin than the profile's: a credential, and
 /// whatever comes from the environment.
 fn check_headers(profile: &Profile, target: &Profile) -> Result<()> {
     let is_bound =
@@ -222,7 +222,7 @@ async fn start_embedded(
     let sandbox = Sandbox::start(Options { data, listen, embedded: true }).await?;
     if let Some(endpoint) = sandbox.endpoints().first() {
         profile.values.insert("url".into(), endpoint.url.clone());
-        // Its own key, whatever stands in the environment for other services.
+        // Its own key, even if the environment has one for other services.
         let secret = Secret::new(endpoint.key.clone());
         key = Some(Found { secret, forced: false, source: KeySource::Sandbox });
     }

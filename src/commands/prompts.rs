@@ -40,7 +40,7 @@ enum Action {
 /// Lists or fills in.
 ///
 /// # Errors
-/// What the service says, an unknown prompt or argument.
+/// The service's errors, or an unknown prompt or argument.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;

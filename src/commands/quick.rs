@@ -31,7 +31,7 @@ type Describe = fn(clap::Command) -> clap::Command;
 
 /// Reads a line that names no command but those, and that nothing is wrong with.
 pub fn read(words: &[OsString]) -> Option<Card> {
-    // Which of its words is the command is found out later: so a word that may be one counts.
+    // The command is found later, so any word that may be one is taken for it.
     let named = COMMANDS.iter().filter(|(name, _)| words.iter().any(|word| word == name));
     let card = clap::Command::new("asistry").subcommand_required(true);
     let mut card = Common::augment_args_without_help(card);

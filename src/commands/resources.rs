@@ -40,7 +40,7 @@ enum Action {
 /// Lists or reads.
 ///
 /// # Errors
-/// What the service says.
+/// The service's errors.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     arguments.output.check()?;
     if let Some(Action::Read { save, .. }) = &arguments.action {

@@ -43,7 +43,7 @@ enum Action {
 /// Lists or shows.
 ///
 /// # Errors
-/// What the service says, or an unknown tool.
+/// The service's errors, or an unknown tool.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;

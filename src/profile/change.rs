@@ -1,4 +1,4 @@
-//! What `profiles add` and `profiles set` are told: fields of a profile, set or taken out.
+//! The changes that `profiles add` and `profiles set` make: fields of a profile, set or removed.
 //!
 //! Refuses all of it where one part is wrong: the changed text is read again as its use would read it.
 
@@ -131,7 +131,7 @@ fn change_field(document: &mut Document, profile: &str, change: &Change, service
         None if field == "service" => {
             Err(Error::new(Kind::Usage, "a profile is always one of a service").hint("service=NAME"))
         }
-        // What the file has can be taken out, whatever it is.
+        // Any field in the file can be removed.
         None if text.is_empty() && document.names(&path[..2]).iter().any(|known| known == field) => {
             document.unset(&path)
         }

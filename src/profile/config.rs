@@ -1,7 +1,7 @@
 //! Reads `config.toml`.
 //!
 //! Refuses fields that it does not know, with the nearest name; and a file that is no TOML, with the line.
-//! What stands in a profile is checked when the profile is used.
+//! A profile's fields are checked when the profile is used.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -17,7 +17,7 @@ use crate::service::{Catalog, parse};
 pub struct Place {
     /// The directory of `config.toml`.
     pub directory: PathBuf,
-    /// What `~` stands for.
+    /// The directory that `~` means.
     pub home: Option<PathBuf>,
 }
 
@@ -82,7 +82,7 @@ pub struct Config {
     pub(super) profiles: BTreeMap<String, toml::Table>,
 }
 
-/// The fields as they stand in the file.
+/// The fields as written in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {

@@ -28,7 +28,7 @@ pub struct Document {
 /// A byte range and its replacement.
 type Splice = (Range<usize>, String);
 
-/// What a path refers to.
+/// The item at a path.
 enum Found<'a> {
     /// A value on its own lines: start of the key, and range of the value.
     Value(usize, Range<usize>),

@@ -1,4 +1,4 @@
-//! Extra headers: which may be set, which carry a credential, and what `${VAR}` in a value stands for.
+//! Extra headers: which may be set, which carry a credential, and the value of `${VAR}`.
 //!
 //! Refuses the headers that the wire itself is made of. Holds no value of the environment: it is looked up
 //! where a header is used.
@@ -9,7 +9,7 @@ const CREDENTIAL_HEADERS: &[&str] =
     &["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"];
 /// How the names of other headers end that carry a credential.
 const CREDENTIAL_ENDINGS: &[&str] = &["-api-key", "-token", "-secret", "-password", "-authorization"];
-/// What the wire itself is made of.
+/// Headers that the protocol itself uses.
 const OUR_HEADERS: &[&str] = &[
     "content-length",
     "content-type",

@@ -29,7 +29,7 @@ pub use proxy::Proxy;
 /// The profile that is meant where none is named.
 pub const DEFAULT: &str = "asistry";
 
-/// What a profile holds beside variables and options.
+/// The fields of a profile beside variables and options.
 const OWN_FIELDS: &[&str] = &["service", "headers"];
 
 /// A user's instance of a service.
@@ -41,7 +41,7 @@ pub struct Profile {
     pub service: Service,
     /// The values of the service's variables.
     pub values: BTreeMap<String, String>,
-    /// What it says about the connection.
+    /// Its settings of the connection.
     pub options: Options,
     /// Extra headers: name and value, with `${VAR}` as it is written.
     pub headers: Vec<(String, String)>,
@@ -76,7 +76,7 @@ impl Profile {
     pub fn names(config: &Config) -> Vec<String> {
         let mut names: Vec<String> = config.profiles.keys().cloned().collect();
         let services = config.catalog.names().into_iter().filter(|name| !config.has(name));
-        // What is wrong with a service is said where it is listed.
+        // Errors of a service are reported where it is listed.
         names.extend(services.filter(|name| {
             match config.catalog.find(name) {
                 Ok(service) => service

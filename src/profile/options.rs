@@ -82,7 +82,7 @@ pub struct Row {
     pub takers: Takers,
     /// The form of its value, such as `DUR`; empty for a switch.
     pub value: &'static str,
-    /// What it does, for people.
+    /// Its description for people.
     pub about: &'static str,
     /// Its default, for people; empty where there is nothing to say.
     pub default: &'static str,

@@ -1,6 +1,6 @@
 //! The proxy of a profile.
 //!
-//! Refuses a password that stands in the configuration itself: it comes from the environment, by `${VAR}`.
+//! Refuses a password in the configuration itself: it comes from the environment, as `${VAR}`.
 
 use std::fmt;
 

@@ -420,7 +420,7 @@ impl Driver {
         self.fail(error, Executed::Maybe, Cause::Transient)
     }
 
-    /// What is proven of the message when the exchange at hand was not made, or was refused.
+    /// Whether the message may have run if the current exchange was not made, or was refused.
     fn unanswered(&self) -> Executed {
         if self.resuming.is_some() || self.in_doubt { Executed::Maybe } else { Executed::No }
     }

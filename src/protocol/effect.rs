@@ -1,6 +1,6 @@
-//! What the bridge wants done, and the names by which reports find back to it.
+//! The bridge's effects, and the tags by which reports refer to them.
 //!
-//! Refuses to do any of it: `relay` does.
+//! Refuses to perform them: `relay` does.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::protocol::message::{Id, Message};
 use crate::protocol::request::Promise;
 use crate::protocol::wire::WireKind;
 
-/// What is to be done.
+/// An effect for `relay` to perform.
 #[derive(Debug)]
 pub enum Effect {
     /// Write this line to the client.
@@ -65,20 +65,20 @@ pub struct Ticket {
 /// Names one driver of something under way, so that its reports find back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tag {
-    /// What is under way.
+    /// The message under way.
     pub ticket: Ticket,
     /// Which driver of it.
     pub attempt: u32,
 }
 
-/// What came of a driver, and what it has left of the promise.
+/// The end of a driver.
 #[derive(Debug)]
 pub struct Ended {
     /// Which driver.
     pub tag: Tag,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// What is left of the promise.
+    /// The rest of the promise.
     pub promise: Promise,
 }
 
@@ -93,7 +93,7 @@ impl Ended {
     }
 }
 
-/// What a line for the client is about.
+/// The subject of a line for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum About {
     /// It answers this request.
@@ -121,7 +121,7 @@ pub enum Origin {
 /// A line for the client.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// What it is about.
+    /// Its subject.
     pub about: About,
     /// The line, without its end.
     pub text: Bytes,

@@ -42,7 +42,7 @@ pub enum Media {
     Text,
 }
 
-/// What a service says of a refused credential, as data.
+/// A service's challenge to a refused credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Challenge {
     /// 401 or 403.
@@ -108,7 +108,7 @@ pub struct ErrorFields {
     /// The sentence.
     #[serde(default)]
     pub message: String,
-    /// Whatever came with it.
+    /// Its `data`.
     #[serde(default)]
     pub data: serde_json::Value,
 }

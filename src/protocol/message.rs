@@ -87,7 +87,7 @@ impl Id {
     }
 }
 
-/// What a message is by its shape.
+/// The kind of a message, by its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Has a method and an id.
@@ -231,24 +231,24 @@ impl Message {
         })
     }
 
-    /// Makes a request of our own.
+    /// Makes a request of asistry's own.
     pub fn request(id: &Id, method: &str, params: Option<&str>) -> Self {
         let params = params.map(|params| format!(r#","params":{params}"#)).unwrap_or_default();
         Self::ours(format!(r#"{{"jsonrpc":"2.0","id":{},"method":{}{params}}}"#, id.json(), quote(method)))
     }
 
-    /// Makes a notification of our own.
+    /// Makes a notification of asistry's own.
     pub fn notification(method: &str, params: Option<&str>) -> Self {
         let params = params.map(|params| format!(r#","params":{params}"#)).unwrap_or_default();
         Self::ours(format!(r#"{{"jsonrpc":"2.0","method":{}{params}}}"#, quote(method)))
     }
 
-    /// Makes a response of our own that holds a result.
+    /// Makes a response with a result.
     pub fn result(id: &Id, result: &str) -> Self {
         Self::ours(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.json()))
     }
 
-    /// Makes the response that carries one of our own errors (shared table of codes in
+    /// Makes the response that carries one of asistry's errors (shared table of codes in
     /// `error.rs`, fields of `data` as the command-line contract lists them).
     pub fn failure(id: &Id, error: &Error) -> Self {
         let details = error.details();
@@ -276,7 +276,7 @@ impl Message {
         ))
     }
 
-    /// Makes a response of our own that holds an error of the protocol.
+    /// Makes a response with a JSON-RPC error.
     pub fn refusal(id: &Id, code: i64, why: &str) -> Self {
         let error = format!(r#"{{"code":{code},"message":{}}}"#, quote(why));
         Self::ours(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.json()))

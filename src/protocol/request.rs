@@ -1,4 +1,4 @@
-//! What is promised to one request over all its attempts: its deadline, how long it may wait, whether it may be
+//! The limits of one request over all its attempts: its deadline, how long it may wait, whether it may be
 //! sent again.
 //!
 //! The upstream keeps one [`Promise`] for each request and lends a copy to each attempt, which hands it back with
@@ -107,7 +107,7 @@ pub struct Wait {
     pub executed: Executed,
 }
 
-/// What may be done about a message that may have run (section 6.3).
+/// What to do about a message that may have run (section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Only asks: issued anew by itself, twice at most.

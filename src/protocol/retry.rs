@@ -116,7 +116,7 @@ pub struct Ask {
     pub turn: Option<Instant>,
 }
 
-/// What the gate of a key says to one exchange.
+/// The gate's decision about one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It may go.

@@ -25,7 +25,7 @@ pub enum WireChoice {
     Only(WireKind),
 }
 
-/// What a conversation is about, and its limits.
+/// The settings and limits of a conversation.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The service's endpoint.
@@ -50,7 +50,7 @@ pub struct Settings {
     pub call_silence: Duration,
     /// The longest silence on every other request.
     pub silence: Duration,
-    /// What a client may see and call.
+    /// Which tools a client may see and call.
     pub tools: ToolRules,
     /// A larger result of a tool is handed out in a file (bytes).
     pub max_result: Option<usize>,

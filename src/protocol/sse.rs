@@ -35,7 +35,7 @@ impl Event {
 pub struct Block {
     /// The lines.
     pub text: Bytes,
-    /// What the guard has read of it: `id` and `retry`.
+    /// The fields that the guard has read: `id` and `retry`.
     pub event: Event,
 }
 

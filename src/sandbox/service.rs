@@ -40,7 +40,7 @@ pub(super) struct Tool {
     pub run: fn(&mut Connection, &Caller, &Arguments) -> Outcome,
 }
 
-/// What a tool does to the stored data.
+/// A tool's effect on the stored data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Nothing.

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a further line of a text begins with: nothing of ours stands that far to the right.
+/// The indentation of a text's further lines: asistry's own lines are indented less.
 const INDENT: &str = "    ";
 
 /// Whether the runner of GitHub Actions reads what is printed.
@@ -60,7 +60,7 @@ pub fn disarmed(text: &str) -> String {
     parted(text)
 }
 
-/// As [`disarmed`] for JSON, which stays the same value: `##[` stands in strings only.
+/// As [`disarmed`] for JSON, which stays the same value: `##[` occurs in strings only.
 pub fn disarmed_json(json: String) -> String {
     if IN_ACTIONS.load(Ordering::Relaxed) { json.replace("##[", "#\\u0023[") } else { json }
 }

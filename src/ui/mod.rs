@@ -82,7 +82,7 @@ pub fn say(line: &str) {
     let _ = writeln!(stderr::stderr(), "{}", foreign::not_ours(line));
 }
 
-/// Prints a warning of ours on stderr.
+/// Prints one of asistry's warnings on stderr.
 pub fn warn(line: &str) {
     let _ = writeln!(stderr::stderr(), "asistry: {line}");
 }

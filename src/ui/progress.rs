@@ -1,6 +1,6 @@
 //! What moves on stderr while somebody waits: a spinner, a bar, a countdown; on a terminal only.
 //!
-//! Refuses to move anything where nobody sees it.
+//! Refuses to animate without a terminal.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ impl Progress {
         Self(None)
     }
 
-    /// Shows how many of a number of things are done; a `total` that nobody knows is left out.
+    /// Shows how many of `total` things are done; an unknown total is left out.
     pub fn count(&mut self, done: u64, total: Option<u64>, what: &str) {
         let Some(bar) = &self.0 else { return };
         bar.set_position(done);
@@ -79,7 +79,7 @@ impl Progress {
             let left = until.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
             let _ = write!(out, "{left} s");
         };
-        // What is counted stays in sight.
+        // The count stays visible.
         let template = match (bar.position(), bar.length()) {
             (0, _) => "{spinner} the service limits the rate; again in {left}",
             (_, None) => "{spinner} {pos} {msg}; the service limits the rate; again in {left}",
@@ -90,7 +90,7 @@ impl Progress {
         }
     }
 
-    /// Says a line above it; where nobody sees it, nothing.
+    /// Prints a line above it; without a terminal nothing.
     pub fn say(&self, line: &str) {
         if let Some(bar) = &self.0 {
             bar.println(foreign::remark(&foreign::not_ours(line)));

@@ -15,7 +15,7 @@ const MOST: usize = 256 * 1024;
 /// Lines of one kind that are written within [`WINDOW`]; further ones are counted.
 const MOST_ALIKE: usize = 20;
 const WINDOW: Duration = Duration::from_secs(60);
-/// Kinds of lines that are told apart.
+/// Maximum kinds of lines that are counted separately.
 const MOST_KINDS: usize = 64;
 
 /// The queue of this process's stderr, where one was started.

@@ -18,7 +18,7 @@ const TELLING: [&[&str]; 2] = [
     &["status", "state", "priority", "due", "due_date", "duedate", "message", "error"],
 ];
 
-/// Heads of our own tables that are never left out.
+/// Columns of asistry's own tables that are never left out.
 const DECIDING: &[&str] = &["profile", "name", "field", "where", "value", "key"];
 
 /// A list of objects, or other rows under their heads.
@@ -221,7 +221,7 @@ impl Rows {
             None if lower.ends_with("id") => 4,
             None => 3,
         };
-        // What is the same everywhere says little.
+        // A column with the same value in each row says little.
         let first = cells.next();
         let same = self.rows.len() > 1 && cells.all(|cell| Some(cell) == first);
         if same && rank > 0 { rank + 2 } else { rank }

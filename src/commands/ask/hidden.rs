@@ -26,7 +26,7 @@ const DELETE: u8 = 0x7f;
 /// [`ErrorKind::Interrupted`] after Ctrl-C, [`ErrorKind::UnexpectedEof`] after Ctrl-D or where the terminal is
 /// gone, [`ErrorKind::InvalidData`] for what is no text.
 pub fn read(question: &str) -> Result<Zeroizing<String>> {
-    // The mode is set first: whoever pastes at once is not shown either.
+    // The mode is set first, so that a key pasted at once is hidden too.
     let mode = Mode::begin(|mode| {
         // Not line by line: the kernel keeps no more than 4095 bytes of a line, and a token may be longer.
         mode.local_modes -= LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;

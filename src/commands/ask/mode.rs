@@ -23,7 +23,7 @@ impl Mode {
     /// Changes the mode.
     ///
     /// # Errors
-    /// What the terminal says.
+    /// The terminal's errors.
     pub fn begin(change: impl FnOnce(&mut Termios)) -> Result<Self> {
         let before = tcgetattr(stdin())?;
         let mut usual = USUAL.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,7 +25,7 @@ use crate::protocol::client::RETRY_AFTER;
 use crate::protocol::message::{INVALID_PARAMS, Message, quote};
 use crate::ui::{self, json::Json};
 
-/// What the help begins with.
+/// The beginning of the help.
 pub const FORMS: &str = "\
 Call one tool and print its result
 
@@ -86,7 +86,7 @@ pub struct Arguments {
 /// Calls the tool.
 ///
 /// # Errors
-/// What is wrong with the arguments, or what the service says.
+/// Errors of the arguments, or the service's.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> anyhow::Result<u8> {
     if let Some(path) = &arguments.batch {
         return batch::run(common, &arguments, path, environment).await;

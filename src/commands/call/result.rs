@@ -46,7 +46,7 @@ pub struct Outcome {
     pub is_error: bool,
     /// One line or more for each block.
     pub text: String,
-    /// What a program wants of it.
+    /// As a program reads it.
     pub value: Json,
     /// The value is JSON, so the text says the same.
     pub is_json: bool,

@@ -25,7 +25,7 @@ const MOST_STEPS: u32 = 200_000;
 /// The longest description of a type that is shown.
 const LONGEST_SHOWN: usize = 4000;
 
-/// What is left of the work that reading a schema may take.
+/// The remaining work allowed for reading a schema.
 #[derive(Debug)]
 pub struct Work(Cell<u32>);
 
@@ -62,15 +62,15 @@ pub struct Schema<'a> {
 pub struct Misfit {
     /// Which value: `filter.status`, `labels[1]`.
     pub place: String,
-    /// What was expected.
+    /// The expected value.
     pub expected: String,
-    /// What is wrong with it.
+    /// The fault.
     pub problem: Problem,
     /// A name that was probably meant, or the command that helps.
     pub hint: Option<String>,
 }
 
-/// What is wrong with a value.
+/// The fault of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// It is not what was expected.
@@ -321,7 +321,7 @@ impl<'a> Schema<'a> {
     /// The first thing that does not fit.
     pub fn check(self, value: &Value, place: &str) -> Result<(), Misfit> {
         match self.checked(value, place) {
-            // A branch that nobody looked into may take what this one does not.
+            // A branch that was not checked may accept what this one does not.
             Err(_) if self.is_cut_off() => Ok(()),
             checked => checked,
         }

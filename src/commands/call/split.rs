@@ -1,7 +1,7 @@
 //! Tells the options of asistry from the arguments of a tool, on a command line where both look alike.
 //!
 //! After the tool, an option that asistry knows is asistry's; every other word is the tool's. Refuses nothing:
-//! what is wrong is told later, by whoever reads it.
+//! what is wrong is reported later, by its reader.
 
 use std::ffi::OsString;
 
@@ -30,7 +30,7 @@ pub fn sorted(words: Vec<OsString>, card: &Command) -> Vec<OsString> {
                     options.extend(rest.next().cloned());
                 }
             }
-            // A wrong option before the tool is nobody's but ours.
+            // A wrong option before the tool can only be meant for asistry.
             None if text.starts_with('-') && text.len() > 1 && tool.is_empty() => options.push(word.clone()),
             None => tool.push(word.clone()),
         }
@@ -64,13 +64,13 @@ fn find(word: &str, command: &Command) -> Option<bool> {
 pub struct TypedOption<'c, 'w> {
     /// Which one; of several short ones in one word, the last.
     pub argument: &'c Arg,
-    /// Its value, where it stands in the same word.
+    /// Its value, if it is in the same word.
     pub value: Option<&'w str>,
     /// Its value is the next word.
     pub takes_more: bool,
 }
 
-/// Finds the option of a command that a word stands for.
+/// Finds the option that a word names.
 pub fn option_in<'c, 'w>(word: &'w str, command: &'c Command) -> Option<TypedOption<'c, 'w>> {
     let takes_value = |arg: &Arg| matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
     if let Some(long) = word.strip_prefix("--") {

@@ -6,7 +6,7 @@ use clap::{Arg, Command, ValueHint};
 
 use crate::commands::call::split::option_in;
 
-/// What can be typed at a place.
+/// The words that fit a place.
 #[derive(Debug)]
 pub enum Want<'c> {
     /// A subcommand of this command.
@@ -32,7 +32,7 @@ pub enum Want<'c> {
 /// Describes the cursor position.
 #[derive(Debug, Default)]
 pub struct Place<'c> {
-    /// What can be typed.
+    /// The words that fit.
     pub wants: Vec<Want<'c>>,
     /// Length in bytes of the part of the typed word to keep.
     pub prefix_len: usize,
@@ -42,7 +42,7 @@ pub struct Place<'c> {
     pub url: Option<String>,
 }
 
-/// What a value names, where clap only knows that it is a string.
+/// The kind of name that a value is, where clap only knows a string.
 #[derive(Clone, Copy, Debug)]
 enum Names {
     Profiles,

@@ -15,7 +15,7 @@ use crate::ui::json::Json;
 const REJECTED: i64 = -32001;
 /// The services say so with a 429.
 const LIMITED: i64 = -32029;
-/// What is worth a wait for a service that limits the rate and names no time.
+/// The `--max-wait` to suggest where a service limits the rate and names no time.
 const LONG_WAIT: Duration = Duration::from_secs(300);
 
 /// Reads the JSON text of an answer.
@@ -38,7 +38,7 @@ pub fn parsed_json(method: &str, text: &str) -> Result<Json> {
 /// Reads JSON, also of a service that cuts a text inside a character.
 ///
 /// # Errors
-/// What is no JSON of that shape.
+/// JSON of another shape.
 pub fn read<T: serde::de::DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     serde_json::from_str(text).or_else(|_| serde_json::from_str(&replace_lone_surrogates(text)))
 }

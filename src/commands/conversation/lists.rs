@@ -48,7 +48,7 @@ impl Conversation {
             let page: Page = serde_json::from_str(&page).map_err(|e| nonsense("tools/list", &e))?;
             ttl = page.ttl.or(ttl);
             for raw in page.tools {
-                // What is no tool hides none of the others.
+                // An entry that is no tool hides none of the others.
                 match Tool::read(&raw) {
                     Ok(tool) => tools.push(tool),
                     Err(e) => {
@@ -65,7 +65,7 @@ impl Conversation {
         Ok(tools)
     }
 
-    /// Masks the credential in what is stored, whoever may see it on the screen.
+    /// Masks the credential in what is stored, even if it may be shown on the screen.
     fn masked(&self, raws: Vec<Box<RawValue>>) -> Vec<Box<RawValue>> {
         let mask = |raw: Box<RawValue>| {
             let text = self.in_use.remote.without_secrets(Bytes::copy_from_slice(raw.get().as_bytes()));

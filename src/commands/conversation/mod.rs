@@ -79,7 +79,7 @@ impl Conversation {
     /// Makes everything ready; the first request opens the session.
     ///
     /// # Errors
-    /// What is wrong with the command line, the configuration or the key.
+    /// Errors of the command line, the configuration or the key.
     pub async fn begin(common: &Common, environment: &Environment) -> Result<Self> {
         let asker = environment.asker(common.no_input);
         let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
@@ -90,7 +90,7 @@ impl Conversation {
     /// As [`Self::begin`], with this key instead of any other.
     ///
     /// # Errors
-    /// What is wrong with the command line, the configuration or the key.
+    /// Errors of the command line, the configuration or the key.
     pub async fn begin_with(common: &Common, environment: &Environment, key: Found) -> Result<Self> {
         let options = Options::default();
         let asker = environment.asker(common.no_input);
@@ -99,10 +99,10 @@ impl Conversation {
         Self::with(in_use, asker, deadline)
     }
 
-    /// As [`Self::begin`], where nobody is asked anything: answers come side by side.
+    /// As [`Self::begin`], but never asks: calls run side by side.
     ///
     /// # Errors
-    /// What is wrong with the command line, the configuration or the key.
+    /// Errors of the command line, the configuration or the key.
     pub async fn begin_unasked(common: &Common, environment: &Environment) -> Result<Self> {
         let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
         Ok(Self { quiet: common.quiet, ..Self::with(in_use, Asker::nobody(), None)? })
@@ -111,7 +111,7 @@ impl Conversation {
     fn with(in_use: ProfileInUse, asker: Asker, deadline: Option<Instant>) -> Result<Self> {
         let mut settings = in_use.settings();
         let max_time = in_use.options.max_time;
-        // A short conversation hears what it asked for.
+        // A short conversation needs no notifications beside its answers.
         settings.pushes = false;
         settings.until = deadline.map(Instant::into_std);
         let (port, client) = inside::pair();
@@ -139,7 +139,7 @@ impl Conversation {
         })
     }
 
-    /// Asks, and returns the JSON text of the result; `progress` hears how far it is.
+    /// Asks, and returns the JSON text of the result; `progress` gets its progress.
     ///
     /// # Errors
     /// The service's error, or ours.
@@ -191,7 +191,7 @@ impl Conversation {
                 return Ok(early);
             }
             let (message, origin) = self.hear().await?;
-            // Nobody is asked here, so this waits for nothing.
+            // Nothing is asked here, so this does not wait.
             if let Some(answered) = self.take(&message, &origin, &mut progress).await {
                 return Ok(answered);
             }
@@ -393,7 +393,7 @@ impl Conversation {
     /// nor Ctrl-C.
     ///
     /// # Errors
-    /// What came of it, or that it cannot be shown.
+    /// Its own error, or that it cannot be shown.
     pub async fn end_with<T: Send + 'static>(
         mut self,
         came: Result<T>,
@@ -430,7 +430,7 @@ fn unsent() -> Error {
     Error::new(Kind::Interrupted, "interrupted before the call was sent").executed(Executed::No)
 }
 
-/// What is under way is cancelled at the service when the conversation ends.
+/// Calls under way are cancelled at the service when the conversation ends.
 fn interrupted() -> Error {
     Error::new(Kind::Interrupted, "interrupted; the request is cancelled at the service")
         .executed(Executed::Maybe)

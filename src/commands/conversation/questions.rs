@@ -36,7 +36,7 @@ impl Conversation {
         self.client.say(Message::result(id, &result.to_string()).text().clone());
     }
 
-    /// Shows the form until it is filled in, or nobody waits for it any more.
+    /// Shows the form until it is filled in, or its call has ended.
     async fn fill_in(&mut self, question: &Message, id: &Id) -> Outcome {
         let params = question.params().and_then(|params| serde_json::from_str::<Value>(params).ok());
         let (asker, params) = (self.asker, params.unwrap_or_default());

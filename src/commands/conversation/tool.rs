@@ -15,7 +15,7 @@ use crate::protocol::tool_rules::ToolRules;
 pub struct Tool {
     /// Its name.
     pub name: String,
-    /// What it does.
+    /// Its description.
     pub description: String,
     /// The JSON Schema of its arguments; null where there is none, or one that is nested too deeply to be read.
     pub input_schema: Value,

@@ -36,7 +36,7 @@ pub struct Arguments {
 /// Reads, tries and stores a key.
 ///
 /// # Errors
-/// What is wrong with the key, the profile or the key store.
+/// Errors of the key, the profile or the key store.
 pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     arguments.source.not_typed()?;
     let (profile, origin) = desk.profile()?;
@@ -47,9 +47,9 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     if there && !arguments.replace {
         return Err(exists(&id, &desk.target()).into());
     }
-    // What is typed ahead of the prompt is not shown either.
+    // Input typed ahead of the prompt is hidden too.
     let _quiet = arguments.source.quiet(desk);
-    // What is wrong with the store is told before anybody looks for the key.
+    // Errors of the store are reported before the person looks for the key.
     let store = desk.keys.store_for_new(arguments.store.map(Into::into)).await?;
     let given = arguments.source.read(desk, &profile)?;
     let tried = if arguments.no_verify {

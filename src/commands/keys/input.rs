@@ -37,7 +37,7 @@ pub struct Source {
     /// Accept a key of the wrong form
     #[arg(long)]
     pub force: bool,
-    /// What stands where a key must not stand; taken so that nobody repeats it.
+    /// A key where none may be, taken so that no error repeats it.
     #[arg(hide = true)]
     typed: Vec<OsString>,
 }

@@ -62,7 +62,7 @@ pub fn list(desk: &Desk<'_>, given: bool) -> Result<()> {
 /// Shows one key, masked or itself.
 ///
 /// # Errors
-/// An unknown key; a key that would be revealed to nobody knows whom.
+/// An unknown key; a key that would be revealed where there is no terminal.
 pub async fn show(desk: &Desk<'_>, arguments: ShowArguments) -> Result<()> {
     let list = desk.keys.list()?;
     let id = desk.named_key(arguments.key, arguments.name, &list)?;

@@ -29,7 +29,7 @@ use crate::profile::{self, Profile, StoreKind};
 use crate::secret::Secret;
 use crate::state::keys::KeyList;
 
-/// What was begun is undone within this time after an interruption.
+/// Time limit for undoing an interrupted change.
 const UNDOING: Duration = Duration::from_secs(3);
 
 /// Options of `asistry keys`.
@@ -94,7 +94,7 @@ struct Desk<'a> {
 /// Does what the subcommand says.
 ///
 /// # Errors
-/// What is wrong with the profile, the key or the key store.
+/// Errors of the profile, the key or the key store.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     arguments.output.check()?;
     let key = environment.key();

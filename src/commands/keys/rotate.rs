@@ -42,7 +42,7 @@ pub struct Arguments {
 /// Begins, finishes or undoes a rotation.
 ///
 /// # Errors
-/// What is wrong with the new key or the key store; the old key stays in use.
+/// Errors of the new key or the key store; the old key stays in use.
 pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     arguments.source.not_typed()?;
     let list = desk.keys.list()?;

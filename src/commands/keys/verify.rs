@@ -32,7 +32,7 @@ pub struct Arguments {
     name: Option<String>,
 }
 
-/// What a service said to a key.
+/// A service's answer to a key.
 pub enum Verdict {
     /// It takes the key.
     Works(Tried),
@@ -55,7 +55,7 @@ impl fmt::Display for Tried {
 /// Tries a stored key, or the one of the environment where that stands over it.
 ///
 /// # Errors
-/// What the service says, with its exit code.
+/// The service's answer, with its exit code.
 pub async fn run(desk: &Desk<'_>, arguments: Arguments, given: Option<Secret>) -> Result<()> {
     let (name, about, found) = match given.filter(|_| arguments.key.is_none() && arguments.name.is_none()) {
         Some(secret) => {

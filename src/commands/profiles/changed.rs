@@ -208,7 +208,7 @@ pub fn remove(common: &Common, arguments: &Remove, environment: &Environment) ->
     Ok(())
 }
 
-/// Refuses to remove a profile whose keys are still stored: nobody would find them again.
+/// Refuses to remove a profile whose keys are still stored: they could not be found again.
 fn check_unused(name: &str, keys: &Keys) -> Result<()> {
     let list = keys.list()?;
     let names: Vec<&str> = list.of_profile(name).map(|record| record.name.as_str()).collect();

@@ -1,6 +1,6 @@
 //! `asistry profiles`: the user's instances of services, in `config.toml`.
 //!
-//! Works on the file whatever key stands in the environment. Refuses to write what its use would refuse.
+//! Ignores a key in the environment. Refuses to write settings that could not be used.
 
 mod changed;
 mod shown;
@@ -46,7 +46,7 @@ enum Action {
 /// Does what is asked for.
 ///
 /// # Errors
-/// What is wrong with the command line or the configuration.
+/// Errors of the command line or the configuration.
 pub fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     arguments.output.check()?;
     match arguments.action {

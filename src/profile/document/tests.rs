@@ -1,4 +1,4 @@
-//! What an edit changes, and what it leaves alone.
+//! The changes that an edit makes, and what it leaves alone.
 //!
 //! Refuses to be lenient: every comparison is of bytes.
 

@@ -33,7 +33,7 @@ use tools::{Permit, Tools};
 pub(super) use waiting::Room;
 use waiting::Waiting;
 
-/// What a message of the client wants.
+/// A message of the client, sorted by what must be done.
 #[derive(Debug)]
 pub(super) enum Said {
     /// `initialize`.
@@ -328,7 +328,7 @@ impl Client {
                 Delivery { about: About::Answer(id.clone()), text, origin: origin.clone() }
             };
             self.answer(answer(id), open.batch);
-            // What waits for the session is answered as its opening was.
+            // Messages that wait for the session get the answer to `initialize`.
             if opens {
                 self.answer_waiting(&answer);
             }
@@ -384,7 +384,7 @@ impl Client {
     fn deliver_aside(&mut self, text: Bytes, during: Option<Ticket>) {
         let request = during.and_then(|ticket| self.open.get(&ticket)).and_then(|open| open.message.id());
         let about = request.map_or(About::Anyone, |id| About::During(id.clone()));
-        // What is no answer is the service's whatever its status was.
+        // Only answers need the true status.
         let origin = Origin::Service { status: 200 };
         self.effects.push(Effect::Deliver(Delivery { about, text, origin }));
     }
@@ -499,7 +499,7 @@ impl Client {
 /// A call that had to wait for the list, and what is to be sent of it.
 type Decided = (Ticket, Result<(Message, Class), Error>);
 
-/// What a page of the list of tools leads to.
+/// The next step after a page of the list of tools.
 #[derive(Debug)]
 pub(super) enum ToolsPage {
     /// The page behind this cursor (JSON text) is to be asked for; the first one without a cursor.

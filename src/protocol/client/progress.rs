@@ -1,4 +1,4 @@
-//! Progress: what the client hears of a request that waits for a rate limit.
+//! Progress notifications about requests that wait for a rate limit.
 //!
 //! Refuses to let progress fall, whoever reports it (specification, "Progress"; T-27).
 
@@ -26,12 +26,12 @@ pub(super) struct Progress {
     last: f64,
     /// Some of it was our own.
     ours: bool,
-    /// Parameters of the service's last notification, to be read before our own: mostly there is none of our own.
+    /// Parameters of the service's last notification; read before asistry adds its own, which is rare.
     unread: String,
 }
 
 impl Progress {
-    /// Returns the next value of our own.
+    /// Returns the next value of asistry's own.
     fn step(&mut self, token: &str) -> f64 {
         let unread = std::mem::take(&mut self.unread);
         self.read(&unread, token);
@@ -59,7 +59,7 @@ impl Progress {
 }
 
 impl Client {
-    /// A request waits for a rate limit: the client hears of it if it asked for progress.
+    /// A request waits for a rate limit: the client is told if it asked for progress.
     pub(in crate::protocol) fn waits(&mut self, ticket: Ticket, remaining: Duration) {
         let place = self.settings.place.clone();
         let Some(open) = self.open.get_mut(&ticket) else { return };

@@ -1,4 +1,4 @@
-//! What is known of the service's tools: their names and hints, and the reading of a list page by page.
+//! The service's known tools: their names and hints, and how a list is read page by page.
 //!
 //! Refuses to keep more than a bounded number of tools, whatever the service lists.
 
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 const MOST_TOOLS: usize = 65_536;
 const MOST_NAMES: usize = 4 * 1024 * 1024;
 
-/// What a tool says about itself; only hints (specification, "Tool annotations").
+/// A tool's annotations; only hints (specification, "Tool annotations").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Hints {

@@ -1,4 +1,4 @@
-//! What a client may see and call of the tools: the rules applied to lists and calls, names, annotations.
+//! Tools as the client sees them: the rules applied to lists and calls, names, annotations.
 //!
 //! Refuses to rewrite an entry beyond its name: an entry is kept as the service wrote it, or left out.
 
@@ -26,7 +26,7 @@ const MOST_RESTARTS: u32 = 3;
 #[derive(Debug, Default)]
 pub(super) struct Tools {
     rules: ToolRules,
-    /// What the newest pages say; a list that was read whole replaces it.
+    /// The tools of the newest pages; a list that was read whole replaces them.
     seen: Known,
     names: Names,
     /// `seen` is a whole list, and the service has reported no change since.
@@ -68,13 +68,13 @@ enum Place<'a> {
     Stale,
 }
 
-/// What a page of `tools/list` turned into.
+/// A page of `tools/list` for the client.
 pub(super) struct Page {
     /// The message with other tools in it; `None` where nothing changed.
     pub text: Option<Bytes>,
     /// JSON text of the cursor of the next page.
     pub next_cursor: Option<String>,
-    /// What the person should know.
+    /// Warnings for the person.
     pub warnings: Vec<String>,
 }
 
@@ -265,7 +265,7 @@ impl Tools {
 
     /// Returns the entry of one tool as the client may see it.
     fn entry<'a>(&self, raw: &'a str, listed: &Known) -> Option<Cow<'a, str>> {
-        // What cannot be read is carried, as long as no rule depends on it.
+        // An unreadable entry is passed on unless a rule depends on it.
         let Some(tool) = Tool::read(raw) else {
             return (!self.rules.change_lists()).then_some(Cow::Borrowed(raw));
         };

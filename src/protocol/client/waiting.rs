@@ -12,7 +12,7 @@ use crate::protocol::message::{Frame, Id, Kind, Message};
 
 /// Maximum bytes that wait, [`OVERHEAD`] included.
 const MOST_WAITING: usize = 128 * 1024 * 1024;
-/// What a message takes beside its text, in bytes.
+/// Memory of a message beside its text, in bytes.
 const OVERHEAD: usize = 512;
 
 /// Whether more may go to the service now.

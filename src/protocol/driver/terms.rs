@@ -12,7 +12,7 @@ use crate::protocol::message::{Id, Malformed, Message};
 use crate::protocol::request::Repeat;
 use crate::protocol::retry::RetryPolicy;
 
-/// What the message on its way is.
+/// The kind of the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A request under the id that the service sees.
@@ -71,7 +71,7 @@ pub struct Terms {
     pub place: Arc<str>,
 }
 
-/// What is to be done next.
+/// The driver's next step.
 #[derive(Debug)]
 pub enum Next {
     /// Ask the gate of the key, then call [`super::Driver::admitted`].
@@ -86,7 +86,7 @@ pub enum Next {
     Over(Outcome),
 }
 
-/// What came of a message.
+/// The outcome of a message.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// The response was handed out, or the notification was accepted.
@@ -116,7 +116,7 @@ pub struct Loss {
     pub after: Duration,
 }
 
-/// What came out of a reply.
+/// A part of a reply.
 #[derive(Clone, Debug)]
 pub enum Item {
     /// A message of the service, and the status of the reply that held it.
@@ -140,7 +140,7 @@ pub enum Body {
     Whole,
 }
 
-/// What an exchange says about the rate limit of its key.
+/// The result of an exchange for the rate limit of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GateNews {
     /// The service took it.
@@ -151,7 +151,7 @@ pub enum GateNews {
     Refused(Duration),
 }
 
-/// What follows a challenge.
+/// The next step after a challenge.
 #[derive(Clone, Debug)]
 pub enum Again {
     /// Another credential is there: the exchange is made again.

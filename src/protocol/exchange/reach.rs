@@ -1,4 +1,4 @@
-//! What an exchange without a reply means: how far it came, and what a person can do about it.
+//! Exchanges without a reply: how far they got, and the remedy.
 //!
 //! Refuses to decide whether it is made again: the driver does.
 

@@ -1,4 +1,4 @@
-//! What a failing HTTP status means for the message it answers (the table of statuses, section 6.1).
+//! The meaning of failing HTTP statuses (the table of section 6.1).
 //!
 //! Refuses to decide about retries: it says whether anything may have been processed.
 

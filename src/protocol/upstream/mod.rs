@@ -22,9 +22,9 @@ use crate::protocol::revision::Revision;
 pub struct Outgoing {
     /// The message.
     pub message: Message,
-    /// What may be done if it may have run.
+    /// What to do if it may have run.
     pub class: Class,
-    /// What is promised.
+    /// Its limits.
     pub promise: Promise,
 }
 
@@ -58,7 +58,7 @@ pub(super) trait Upstream {
     fn open(&self) -> (usize, usize);
 }
 
-/// What an upstream says.
+/// An upstream's output.
 #[derive(Debug)]
 pub(super) enum Out {
     /// This is to be done.
@@ -67,7 +67,7 @@ pub(super) enum Out {
     Heard(Heard),
 }
 
-/// What the service said, or what came of a request without its words.
+/// A message of the service, or the end of a request without one.
 #[derive(Debug)]
 pub(super) enum Heard {
     /// The response to a request of the client, under the service's id, and the status that carried it.

@@ -11,9 +11,9 @@ use crate::protocol::request::{Class, Promise, Wait};
 use crate::protocol::retry;
 use crate::protocol::{FastMap, Instant};
 
-/// How the ids of our own requests begin.
+/// Prefix of the ids that asistry makes.
 const OWN_ID: &str = "asistry-";
-/// No more ids are kept that a late answer may bear; after that many every request gets an id of our own.
+/// Maximum ids kept because a late answer may bear them; past it every request gets an id that asistry makes.
 const MOST_SPENT: usize = 4_096;
 
 /// Who wants the answer.
@@ -25,7 +25,7 @@ pub enum Asker {
     Own(Own),
 }
 
-/// What is asked on our own account.
+/// Requests that asistry makes itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Own {
     /// `initialize`, where the client's own is not there to be sent.
@@ -69,9 +69,9 @@ pub struct Request {
     pub upstream: Id,
     /// Who wants the answer.
     pub asker: Asker,
-    /// What may be done if it may have run.
+    /// What to do if it may have run.
     pub class: Class,
-    /// What is promised, over all attempts.
+    /// Its limits over all attempts.
     pub promise: Promise,
     /// Number of the current driver; reports of earlier ones are ignored.
     pub attempt: u32,
@@ -153,7 +153,7 @@ pub struct UnderWay {
     bytes: usize,
     /// Requests whose id is a text that looks like a number.
     numeric_texts: usize,
-    /// Requests of the client whose id looks like one of our own.
+    /// Requests of the client whose id looks like one that asistry makes.
     own_texts: usize,
     /// Ids that an answer may still bear although its request is gone, without their JSON type.
     spent: HashSet<Box<str>>,
@@ -271,7 +271,7 @@ impl UnderWay {
         numbers
     }
 
-    /// Says whether a request of our own of this kind is under way.
+    /// Says whether asistry's own request of this kind is under way.
     pub fn asks(&self, own: Own) -> bool {
         self.all.values().any(|entry| matches!(entry, Entry::Request(r) if r.asker == Asker::Own(own)))
     }

@@ -54,7 +54,7 @@ pub(super) struct Server {
     quit: watch::Receiver<bool>,
 }
 
-/// What the headers of an admitted request say.
+/// The relevant headers of an admitted request.
 struct Head {
     caller: Caller,
     session: Option<Arc<Session>>,

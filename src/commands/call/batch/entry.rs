@@ -21,7 +21,7 @@ use crate::ui::{self, json::Json};
 /// How each line begins.
 const BEGINNING: &[u8] = b"{\"line\":";
 
-/// What is known of a call from an earlier run.
+/// The outcome of a call in an earlier run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// It has not run: it is to be called.

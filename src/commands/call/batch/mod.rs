@@ -35,7 +35,7 @@ use crate::ui::{self, json::Json};
 
 /// So many lines for each job may be ahead of the oldest call that is under way: a kill leaves no more in doubt.
 const AHEAD: usize = 4;
-/// What is known at the end is written in this time, or stays in doubt.
+/// Time limit for writing the outcomes known at the end; the others stay in doubt.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 const CANCELLED: &str = "interrupted; the call is cancelled at the service, and may have run";
 const KILLED: &str = "an earlier run was killed while this call was under way, and it may have run";
@@ -43,7 +43,7 @@ const KILLED: &str = "an earlier run was killed while this call was under way, a
 /// Calls what the lines of `path` say.
 ///
 /// # Errors
-/// What the failures have in common, or what ended it before the last line.
+/// The kind that all failures share, or the error that ended the batch early.
 pub async fn run(
     common: &Common,
     arguments: &Arguments,
@@ -97,7 +97,7 @@ struct Batch<'a> {
     record: Record,
     under_way: HashMap<Id, Place>,
     order: Order,
-    /// Lines that are being written: a pipe that nobody empties must not hold up the conversation.
+    /// Lines that are being written: a full pipe must not block the conversation.
     writing: Option<JoinHandle<Result<bool>>>,
     tally: Tally,
     bar: ui::Progress,
@@ -409,7 +409,7 @@ impl Batch<'_> {
         self.tally.verdict(stopped, self.arguments.resume_remedy())
     }
 
-    /// Says whether everything stands in the output at the end.
+    /// Says whether the output has everything at the end.
     async fn write_the_rest(&mut self) -> bool {
         let rest: Vec<String> = std::iter::from_fn(|| self.order.next()).collect();
         let (cut_off, bar) = (self.writing.take(), self.bar.clone());

@@ -63,7 +63,7 @@ impl Record {
         }
     }
 
-    /// Ends the record: everything that was begun stands in the output.
+    /// Ends the record: the output has everything that was begun.
     pub fn forget(self, earlier: &Earlier) {
         let told = self.told;
         self.left.forget(|call| told.contains(call) || earlier.fate(call) != Fate::Open);

@@ -1,4 +1,4 @@
-//! What a schema says of a value beside its type, for people: bounds, format, pattern, the fields in it.
+//! A schema's constraints on a value in words: bounds, format, pattern, its fields.
 //!
 //! Refuses to check: what is shown here may be left to the service.
 

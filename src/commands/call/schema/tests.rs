@@ -1,4 +1,4 @@
-//! What a schema makes of texts, and what it refuses.
+//! How a schema reads texts, and what it refuses.
 
 use serde_json::json;
 

@@ -41,7 +41,7 @@ pub struct Legacy {
     session: Session,
     /// Sessions that the client has left while requests are still under way in them.
     retired: Vec<Session>,
-    /// What waits until the session is open.
+    /// Messages that wait until the session is open.
     queue: VecDeque<u64>,
     words: ClientWords,
     /// The refusal that is final if the other wire is not spoken either.
@@ -307,7 +307,7 @@ impl Legacy {
         self.enqueue(number);
         match self.session.phase {
             Phase::New => self.open_ourselves(Duration::ZERO),
-            // The client speaks before it has confirmed: we confirm in its place (ERA-7).
+            // The client sends requests before `initialized`: asistry sends that in its place (ERA-7).
             Phase::Opened => self.confirm(),
             _ => {}
         }

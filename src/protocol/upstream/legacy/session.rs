@@ -93,7 +93,7 @@ impl Session {
     }
 }
 
-/// What the client has said that a session opened anew must hear again.
+/// Settings of the client that are repeated in a session that is opened anew.
 #[derive(Debug, Default)]
 pub(super) struct ClientWords {
     /// The `params` of its `initialize`.
