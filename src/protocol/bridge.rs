@@ -181,7 +181,7 @@ impl Bridge {
             }
             self.legacy.take(&mut lists.out);
             self.modern.take(&mut lists.out);
-            if lists.out.is_empty() && !self.client.resume(self.room()) {
+            if lists.out.is_empty() && !(self.client.has_waiting() && self.client.resume(self.room())) {
                 self.lists = lists;
                 return self.client.take_effects(&mut self.effects);
             }

@@ -94,15 +94,19 @@ impl Client {
         self.answer_each(frame, &|id| Delivery::failure(id, error.clone(), &advise));
     }
 
+    /// Says whether lines wait.
+    pub(in crate::protocol) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Takes the next line that waited; false where none may go yet.
     pub(in crate::protocol) fn resume(&mut self, room: Room) -> bool {
-        if self.waiting.is_empty() || self.opening.is_some() || room == Room::Full {
+        if self.opening.is_some() || room == Room::Full {
             return false;
         }
         self.reserved.clear();
-        if let Some(frame) = self.waiting.pop() {
-            self.frame(frame);
-        }
+        let Some(frame) = self.waiting.pop() else { return false };
+        self.frame(frame);
         true
     }
 
