@@ -44,6 +44,8 @@ fn answers_that_have_come_are_written_after_an_interruption() {
     shell.service.awaits("b", |received| title(received).as_deref() == Some("b"));
     shell.service.awaits_quiet(Duration::from_millis(300));
     signal(&child, rustix::process::Signal::INT);
+    // It ends the session once it has noticed; else it could end before, with all answers written.
+    shell.service.awaits("the end of the session", |received| received.verb == "DELETE");
     let mut printed = String::from("{");
     stdout.read_to_string(&mut printed).expect("text");
     assert_eq!(child.wait_with_output().expect("an end").status.code(), Some(130));

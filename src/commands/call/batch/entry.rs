@@ -132,7 +132,12 @@ impl Earlier {
 
     /// Says whether its last line must be ended before more is appended.
     pub fn is_torn_at_stdout(&self) -> bool {
-        self.torn && self.file.as_ref().is_some_and(|file| stdout::is(file).is_some())
+        self.torn && self.is_at_stdout()
+    }
+
+    /// Says whether this run appends to it.
+    pub fn is_at_stdout(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| stdout::is(file).is_some())
     }
 
     fn take(&mut self, line: &[u8]) -> Result<(), ()> {

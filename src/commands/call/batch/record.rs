@@ -63,9 +63,10 @@ impl Record {
         }
     }
 
-    /// Ends the record: the output has everything that was begun.
+    /// Ends the record: the output has everything that was begun. A doubt about a killed batch's call stays on record
+    /// until the earlier output, from which the next run goes on, says it.
     pub fn forget(self, earlier: &Earlier) {
-        let told = self.told;
+        let told = if earlier.is_at_stdout() { self.told } else { HashSet::new() };
         self.left.forget(|call| told.contains(call) || earlier.fate(call) != Fate::Open);
         if let Some(started) = self.started {
             started.forget();
