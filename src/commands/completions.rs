@@ -10,7 +10,8 @@ use crate::ui;
 /// Options of `asistry completions`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-bash:        asistry completions bash >~/.local/share/bash-completion/completions/asistry
+bash:        mkdir -p ~/.local/share/bash-completion/completions
+             asistry completions bash >~/.local/share/bash-completion/completions/asistry
              or in ~/.bashrc: source <(asistry completions bash)
 zsh:         asistry completions zsh >DIR/_asistry, where DIR is in $fpath
              or in ~/.zshrc, after compinit: source <(asistry completions zsh)

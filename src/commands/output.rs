@@ -68,7 +68,9 @@ impl FromArgMatches for Output {
             json: matches.get_flag("json"),
             jq: arguments::text(matches, "jq"),
             fields: arguments::text(matches, "fields")
-                .map(|fields| fields.split(',').map(|field| field.trim().to_owned()).collect())
+                .map(|fields| {
+                    fields.split(',').map(str::trim).filter(|f| !f.is_empty()).map(str::to_owned).collect()
+                })
                 .unwrap_or_default(),
             color: Color::read(matches),
         })

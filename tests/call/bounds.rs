@@ -95,6 +95,17 @@ fn a_rate_limit_that_outlasts_max_time_says_so_also_where_the_list_took_a_part_o
 }
 
 #[test]
+fn a_call_that_max_time_ends_is_cancelled() {
+    let shell = Shell::with(|received| match received.method.as_str() {
+        "tools/call" => Some(Reply::never()),
+        _ => answer(received),
+    });
+    let said = shell.fails(&["call", "echo", "title=x", "--max-time", "1s"], 6);
+    shell.service.awaits("its cancellation", |received| received.method == "notifications/cancelled");
+    assert!(!said.contains("did not reach"), "{said}");
+}
+
+#[test]
 fn a_list_without_an_end_ends() {
     let (pages, slow) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
     let is_slow = slow.clone();

@@ -108,7 +108,13 @@ impl Tally {
         let alike = self.failed.iter().all(|(_, kind)| kind == first);
         // Nothing was interrupted this time.
         let kind = if alike && *first != Kind::Interrupted { *first } else { Kind::ServiceError };
-        Err(Error::new(kind, parts.join("; ")).remedy(resume))
+        let remedy = match self.failed_before == self.failed.len() {
+            true => {
+                Remedy::advice("no call is open; to make one again, take its line out of the earlier output")
+            }
+            false => resume,
+        };
+        Err(Error::new(kind, parts.join("; ")).remedy(remedy))
     }
 
     fn settled_lines(&self) -> u64 {

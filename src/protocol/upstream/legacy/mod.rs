@@ -326,7 +326,8 @@ impl Legacy {
         let settings = self.settings.clone();
         let generation = self.session.generation;
         let opening = self.session.opening() == Some(number);
-        let fresh = settings.promise(self.moment.now);
+        // A cancellation is sent when the conversation's own time is over, too.
+        let fresh = Promise::new(self.moment.now, settings.max_time);
         let unlimited = Promise::new(self.moment.now, None);
         let (purpose, body, attempt, rest) = match self.table.entry(number) {
             Some(Entry::Request(request)) => {
