@@ -264,6 +264,7 @@ fn a_killed_run_leaves_what_was_under_way_in_doubt() {
     // They stay in doubt until somebody has looked, and takes their lines out.
     let (code, said) = shell.append(&[]);
     assert!(code == Some(1) && said.contains("2 of them in an earlier run"), "{said}");
+    assert!(said.contains("no call is open"), "{said}");
     assert_eq!(shell.entries().len(), 4);
     let kept: String = entries.iter().filter(|e| e["line"] != 2).map(|e| format!("{e}\n")).collect();
     shell.file("output", &kept);
