@@ -2,6 +2,7 @@
 //!
 //! Refuses to let progress fall, whoever reports it (specification, "Progress"; T-27).
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -23,25 +24,58 @@ const LONG: usize = 1024;
 /// The progress that was reported of a request.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    last: f64,
-    /// Some of it was our own.
-    ours: bool,
+    token: OnceCell<Option<Token>>,
+    count: Count,
     /// Parameters of the service's last notification; read before asistry adds its own, which is rare.
     unread: String,
 }
 
-impl Progress {
-    /// Returns the next value of asistry's own.
-    fn step(&mut self, token: &str) -> f64 {
-        let unread = std::mem::take(&mut self.unread);
-        self.read(&unread, token);
-        self.last = (self.last + STEP).max(self.last.next_up());
-        self.ours = true;
-        self.last
+/// A request's progress token.
+#[derive(Debug)]
+struct Token {
+    raw: String,
+    /// How most services write it into a notification.
+    field: String,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    last: f64,
+    /// Some of it was our own.
+    ours: bool,
+}
+
+impl Token {
+    fn of(request: &Message) -> Option<Self> {
+        let raw = token_of(request)?.to_owned();
+        let field = format!(r#""progressToken":{raw}"#);
+        Some(Self { raw, field })
+    }
+
+    fn is_plainly_in(&self, params: &str) -> bool {
+        let behind = params.find(&self.field).map(|at| &params[at + self.field.len()..]);
+        behind.is_some_and(|rest| rest.starts_with([',', '}']))
+    }
+
+    fn is(&self, raw: &str) -> bool {
+        let value = |raw: &str| serde_json::from_str::<serde_json::Value>(raw).ok();
+        self.raw == raw || value(&self.raw) == value(raw)
+    }
+}
+
+impl Count {
+    /// Returns the next value of our own, unless no number is higher.
+    fn step(&mut self) -> Option<f64> {
+        let next = (self.last + STEP).max(self.last.next_up());
+        next.is_finite().then(|| {
+            self.ours = true;
+            self.last = next;
+            next
+        })
     }
 
     /// Reads a value of the service; false if it must not be passed on after our own.
-    fn read(&mut self, params: &str, token: &str) -> bool {
+    fn read(&mut self, params: &str, token: &Token) -> bool {
         #[derive(Deserialize)]
         struct Params<'a> {
             #[serde(borrow, rename = "progressToken")]
@@ -49,7 +83,7 @@ impl Progress {
             progress: f64,
         }
         let Ok(params) = serde_json::from_str::<Params>(params) else { return true };
-        if params.token.get() != token {
+        if !token.is(params.token.get()) {
             return true;
         }
         let rises = params.progress > self.last || !self.ours;
@@ -58,13 +92,32 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Returns the token and the next value of our own.
+    fn step(&mut self, request: &Message) -> Option<(&str, f64)> {
+        let token = self.token.get_or_init(|| Token::of(request)).as_ref()?;
+        self.count.read(&std::mem::take(&mut self.unread), token);
+        Some((&token.raw, self.count.step()?))
+    }
+
+    /// Says whether a notification of the service with these parameters may be passed on.
+    fn passes(&mut self, request: &Message, params: &str) -> bool {
+        let Some(token) = self.token.get_or_init(|| Token::of(request)) else { return true };
+        if !self.count.ours && params.len() <= LONG && token.is_plainly_in(params) {
+            self.unread.clear();
+            self.unread.push_str(params);
+            return true;
+        }
+        self.count.read(params, token)
+    }
+}
+
 impl Client {
     /// A request waits for a rate limit: the client is told if it asked for progress.
     pub(in crate::protocol) fn waits(&mut self, ticket: Ticket, remaining: Duration) {
         let place = self.settings.place.clone();
         let Some(open) = self.open.get_mut(&ticket) else { return };
-        let Some(token) = token_of(&open.message) else { return };
-        let progress = open.progress.step(token);
+        let Some((token, progress)) = open.progress.step(&open.message) else { return };
         let seconds = remaining.as_secs_f64().ceil();
         let text = quote(&format!("{place} limits the rate; trying again in {seconds} s"));
         let meta = format!(r#"{{"{RETRY_AFTER}":{}}}"#, remaining.as_millis());
@@ -80,12 +133,7 @@ impl Client {
     pub(super) fn progresses(&mut self, message: &Message, during: Option<Ticket>) -> bool {
         let open = during.and_then(|ticket| self.open.get_mut(&ticket));
         let (Some(params), Some(open)) = (message.params(), open) else { return true };
-        if !open.progress.ours && params.len() <= LONG {
-            open.progress.unread.clear();
-            open.progress.unread.push_str(params);
-            return true;
-        }
-        token_of(&open.message).is_none_or(|token| open.progress.read(params, token))
+        open.progress.passes(&open.message, params)
     }
 }
 
@@ -107,18 +155,37 @@ fn token_of(message: &Message) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::message::Id;
+
+    fn request() -> Message {
+        Message::request(&Id::Integer(1), "tools/call", Some(r#"{"_meta":{"progressToken":"tok"}}"#))
+    }
 
     #[test]
     fn progress_rises_whatever_the_service_counts() {
-        let params = |value: f64| format!(r#"{{"progressToken":1,"progress":{value:?}}}"#);
+        let params = |token: &str, value: f64| format!(r#"{{"progressToken":{token},"progress":{value:?}}}"#);
         for last in [0.0, 3.0, 1e12, 1e300] {
-            let mut progress = Progress::default();
-            assert!(progress.read(&params(last), "1") && progress.read(&params(last), "1"), "before our own");
-            let ours = progress.step("1");
+            let (mut progress, request) = (Progress::default(), request());
+            let mine = params(r#""tok""#, last);
+            assert!(progress.passes(&request, &mine) && progress.passes(&request, &mine), "before our own");
+            let other = params(r#""tok2""#, last * 3.0);
+            assert!(progress.passes(&request, &other), "another request's does not count");
+            let (token, ours) = progress.step(&request).unwrap();
+            assert_eq!(token, r#""tok""#);
             assert!(ours > last && ours < last + 0.001 || last > 1e11, "{ours}");
-            assert!(ours > last && progress.step("1") > ours);
-            assert!(progress.read(&params(last), "2"), "another request's");
-            assert!(!progress.read(&params(last), "1") && progress.read(&params(last * 2.0 + 1.0), "1"));
+            assert!(ours > last && progress.step(&request).unwrap().1 > ours);
+            assert!(progress.passes(&request, &other));
+            assert!(!progress.passes(&request, &mine));
+            assert!(!progress.passes(&request, &params(r#""t\u006fk""#, last)), "the same token");
+            assert!(progress.passes(&request, &params(r#""tok""#, last * 2.0 + 1.0)));
         }
+    }
+
+    #[test]
+    fn where_no_number_is_higher_nothing_of_our_own_is_said() {
+        let (mut progress, request) = (Progress::default(), request());
+        let most = format!(r#"{{"progressToken":"tok","progress":{:?}}}"#, f64::MAX);
+        assert!(progress.passes(&request, &most));
+        assert_eq!(progress.step(&request), None);
     }
 }
