@@ -171,11 +171,16 @@ impl Tools {
             ));
         };
         let original = self.names.original(&shown);
+        let hints = self.seen.hints(original);
+        let is_unknown = hints.is_none() && !self.complete;
+        // It may be the shown name of a tool that the rules let through.
+        if is_unknown && self.rules.safe_names {
+            return Ok(Permit::ListFirst);
+        }
         if let Some(refusal) = self.rules.refusal(original) {
             return Err(refusal);
         }
-        let hints = self.seen.hints(original);
-        if hints.is_none() && !self.complete && (self.rules.read_only || self.rules.safe_names) {
+        if is_unknown && self.rules.read_only {
             return Ok(Permit::ListFirst);
         }
         if self.rules.read_only && !hints.is_some_and(|hints| hints.read_only_hint) {
@@ -379,6 +384,16 @@ mod tests {
         assert!(matches!(tools.permit(&call("list_a")), Ok(Permit::Go)));
         assert!(tools.permit(&call("delete_a")).is_err());
         assert!(tools.permit(&call("unheard_of")).is_err());
+    }
+
+    #[test]
+    fn a_name_may_be_the_safe_one_of_an_allowed_tool_until_the_list_is_known() {
+        let rules = ToolRules { safe_names: true, allow: vec!["x.y".into()], ..Default::default() };
+        let mut tools = Tools::new(rules);
+        assert!(matches!(tools.permit(&call("x_y")), Ok(Permit::ListFirst)));
+        tools.own_page(&list(&["x.y", "z"]));
+        assert!(matches!(tools.permit(&call("x_y")), Ok(Permit::Renamed(_))));
+        assert!(tools.permit(&call("z")).is_err());
     }
 
     #[test]
