@@ -24,6 +24,8 @@ const SHOWN: &[&str] = &[
     "user-agent",
 ];
 
+const SESSION: &str = "mcp-session-id";
+
 /// A running exchange.
 pub(super) struct Exchange {
     method: http::Method,
@@ -50,7 +52,7 @@ impl Exchange {
         let (came, took) = (mask(came), begun.elapsed().as_millis());
         tracing::info!("{method} {place} {came} {took} ms, attempt {attempt}");
         if let Some(headers) = headers {
-            tracing::debug!("{method} {place}: {}", mask(&shown(headers)));
+            tracing::debug!("{method} {place}: {}", mask(&shown_of_reply(headers)));
         }
     }
 }
@@ -61,6 +63,18 @@ pub(super) fn waits(wait: Duration, why: Pause) {
         return tracing::info!(target: LIMITED, "waiting {} ms: {why}", wait.as_millis());
     }
     tracing::info!("waiting {} ms: {why}", wait.as_millis());
+}
+
+/// As [`shown`]; other headers are only counted, as a service chooses their names.
+fn shown_of_reply(headers: &HeaderMap) -> String {
+    let is_known = |name: &str| SHOWN.contains(&name) || name == SESSION;
+    let mut known = headers.clone();
+    let others: Vec<_> = headers.keys().filter(|name| !is_known(name.as_str())).collect();
+    others.iter().for_each(|name| drop(known.remove(*name)));
+    match others.len() {
+        0 => shown(&known),
+        others => format!("{}; {others} others", shown(&known)),
+    }
 }
 
 fn shown(headers: &HeaderMap) -> String {

@@ -122,13 +122,18 @@ fn v_writes_a_line_for_each_exchange_and_wait() {
 
 #[test]
 fn vv_masks_a_key_that_the_service_repeats_in_headers_and_as_its_version() {
-    const KEY: &str = "secret-key-1";
+    const KEY: &str = "Secret-key-1";
+    const KEY_AS_A_NAME: &str = "x-secret-key-1";
     let service = Service::start(|received| {
         let answer = |result: serde_json::Value| {
             let id: serde_json::Value = serde_json::from_str(&received.id).unwrap();
             let message = serde_json::json!({"jsonrpc": "2.0", "id": id, "result": result});
             let media = format!("application/json; of={KEY}");
-            Some(Reply::status(200, &media, message.to_string()).header("server", KEY))
+            Some(
+                Reply::status(200, &media, message.to_string())
+                    .header("server", KEY)
+                    .header(KEY_AS_A_NAME, "v"),
+            )
         };
         match received.method.as_str() {
             "initialize" => answer(serde_json::json!({
@@ -146,7 +151,7 @@ fn vv_masks_a_key_that_the_service_repeats_in_headers_and_as_its_version() {
     assert_eq!(bridge.exit_code(), 0);
     let text = bridge.stderr();
     assert!(text.contains("application/json; of=MASKED"), "{text}");
-    assert!(!text.contains(KEY), "{text}");
+    assert!(!text.to_lowercase().contains(&KEY.to_lowercase()), "{text}");
 }
 
 #[test]
