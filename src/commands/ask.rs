@@ -97,6 +97,12 @@ impl Asker {
         }
     }
 
+    /// Drops what was typed before a question was there to be answered.
+    pub fn discard_typed(self) {
+        #[cfg(unix)]
+        let _ = rustix::termios::tcflush(rustix::stdio::stdin(), rustix::termios::QueueSelector::IFlush);
+    }
+
     /// Asks for a secret, which is not shown while it is typed.
     ///
     /// # Errors

@@ -42,6 +42,7 @@ fn filled_in(asker: Asker, params: &Value) -> Result<Option<Value>> {
     let message = params["message"].as_str().unwrap_or_default();
     ui::say("");
     ui::say(&format!("The service asks: {message}"));
+    asker.discard_typed();
     if let Some(url) = params["url"].as_str() {
         ui::say(&format!("It wants you to open {url}"));
         let done =
@@ -53,6 +54,7 @@ fn filled_in(asker: Asker, params: &Value) -> Result<Option<Value>> {
     }
     loop {
         let content = answers(asker, params)?;
+        asker.discard_typed();
         match chosen(asker, "Send it?", &[YES, EDIT, DECLINE])? {
             YES => return Ok(Some(content)),
             DECLINE => return Ok(None),

@@ -80,6 +80,20 @@ fn a_question_of_the_service_is_a_form() {
 }
 
 #[test]
+fn a_line_typed_ahead_does_not_send_a_form() {
+    let shell = asking(form());
+    let mut seated = seated(&shell, &["call", "echo", "title=x"]);
+    seated.answers("Answer it? [yes/decline]", "yes");
+    seated.answers("Your name (string):", "Ada");
+    seated.answers("age (integer):", "36");
+    seated.answers("news (boolean) [false]:", "");
+    seated.answers("note (string) [none]:", "\nyes");
+    seated.answers("Send it? [yes/edit/decline]", "decline");
+    assert_eq!(seated.leaves().code, 0);
+    assert_eq!(heard(&shell), json!({"action": "decline"}));
+}
+
+#[test]
 fn a_question_can_be_declined_and_nobody_is_asked_without_input() {
     let shell = asking(form());
     let mut declining = seated(&shell, &["call", "echo", "title=x"]);
