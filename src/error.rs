@@ -235,10 +235,12 @@ impl Error {
         self
     }
 
-    /// Replaces the remedy by its text.
+    /// Replaces the remedy by its text. What cannot have run needs no look at its effect.
     #[must_use]
     pub fn with_hint_text(mut self, advise: &RemedyWriter) -> Self {
-        self.remedy = self.remedy.map(|remedy| Box::new(Remedy::Advice(advise.line(&remedy).into())));
+        let may_have_run = self.details.executed != Some(Executed::No);
+        let remedy = self.remedy.filter(|remedy| may_have_run || **remedy != Remedy::CheckEffect);
+        self.remedy = remedy.map(|remedy| Box::new(Remedy::Advice(advise.line(&remedy).into())));
         self
     }
 

@@ -95,6 +95,21 @@ fn a_rate_limit_that_outlasts_max_time_says_so_also_where_the_list_took_a_part_o
 }
 
 #[test]
+fn a_call_that_was_not_made_is_not_in_doubt() {
+    for hangs in ["initialize", "tools/list"] {
+        let shell = Shell::with(move |received| match received.method.as_str() {
+            method if method == hangs => Some(Reply::never()),
+            _ => answer(received),
+        });
+        let output =
+            shell.run(&["call", "echo", "title=x", "--timeout", "500ms", "--max-time", "1s", "--json"]);
+        assert_eq!(output.status.code(), Some(6), "{}", text(&output.stderr));
+        let error: Value = serde_json::from_slice(&output.stderr).expect("JSON");
+        assert_eq!(error["error"]["mayHaveExecuted"], false, "{hangs}: {error}");
+    }
+}
+
+#[test]
 fn a_call_that_max_time_ends_is_cancelled() {
     let shell = Shell::with(|received| match received.method.as_str() {
         "tools/call" => Some(Reply::never()),

@@ -102,7 +102,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let mut conversation = conversation.revealing(arguments.reveals(environment));
     let result = match conversation.open_for_questions().await {
         Ok(()) => call(&mut conversation, &arguments).await,
-        Err(error) => Err(error),
+        Err(error) => Err(not_made(error)),
     };
     let shown = move |result: Option<Json>| result.map_or(Ok(0), |result| show(result, &arguments));
     Ok(conversation.end_with(result, shown).await.map_err(|error| match error.kind() {
@@ -141,6 +141,11 @@ fn made(error: Error) -> Error {
     error.executed(Executed::Maybe)
 }
 
+/// Says of what failed before the call that it was not made.
+fn not_made(error: Error) -> Error {
+    error.executed(Executed::No)
+}
+
 /// Returns the result; none where only help was wanted.
 async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<Option<Json>> {
     let name = arguments.tool.as_deref().unwrap_or_default();
@@ -163,7 +168,7 @@ async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<
             }
         }
     }
-    let tools = conversation.tools().await?;
+    let tools = conversation.tools().await.map_err(not_made)?;
     let tool = filters.find(&tools, name)?;
     if arguments.tool_help {
         ui::print(&tools::described(tool, &conversation.options()))?;

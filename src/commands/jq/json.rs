@@ -83,11 +83,11 @@ fn shortened(text: &str) -> String {
 /// Returns the length in bytes of the string, array or object that a text begins with.
 fn value_length(text: &str) -> usize {
     let mut scanner = Scanner::default();
-    let mut ends = |byte| {
+    let ends = |byte| {
         scanner.take(byte);
         scanner.depth == 0 && !scanner.in_string
     };
-    text.bytes().position(|byte| ends(byte)).map_or(text.len(), |at| at + 1)
+    text.bytes().position(ends).map_or(text.len(), |at| at + 1)
 }
 
 fn cut(text: &str, most: usize) -> String {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::Client;
-use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
+use crate::error::{Error, Executed, Kind as ErrorKind};
 use crate::protocol::effect::Delivery;
 use crate::protocol::message::{Frame, Id, Kind, Message};
 
@@ -112,10 +112,7 @@ impl Client {
 
     /// The end: what still waits was not sent.
     pub(in crate::protocol) fn end(&mut self) {
-        let error = Error::new(ErrorKind::Interrupted, "asistry ended before the request was sent")
-            .remedy(Remedy::AllowDrain)
-            .executed(Executed::No);
-        self.fail_waiting(&error);
+        self.fail_waiting(&Error::new(ErrorKind::Interrupted, "asistry ended before the request was sent"));
     }
 
     pub(super) fn fail_waiting(&mut self, error: &Error) {
