@@ -32,7 +32,7 @@ impl Asker {
     }
 
     /// Never asks.
-    pub fn nobody() -> Self {
+    pub fn never() -> Self {
         Self { allowed: false }
     }
 
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn where_nobody_can_be_asked_the_option_is_named() {
-        let asker = Asker::nobody();
+        let asker = Asker::never();
         let error = asker.confirm("Remove work?", "--yes").unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
         assert!(error.message().contains("Remove work?"), "{error}");

@@ -43,7 +43,7 @@ impl Terminal {
         Self::on(pseudo_terminal(), command, None)
     }
 
-    /// As [`Self::start`], on a terminal of so many columns.
+    /// As [`Self::start`], on a terminal of this width, in columns.
     pub fn start_at(columns: u16, command: Command) -> Self {
         let terminal = pseudo_terminal();
         let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

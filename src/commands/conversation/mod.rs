@@ -105,7 +105,7 @@ impl Conversation {
     /// Errors of the command line, the configuration or the key.
     pub async fn begin_unasked(common: &Common, environment: &Environment) -> Result<Self> {
         let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
-        Ok(Self { quiet: common.quiet, ..Self::with(in_use, Asker::nobody(), None)? })
+        Ok(Self { quiet: common.quiet, ..Self::with(in_use, Asker::never(), None)? })
     }
 
     fn with(in_use: ProfileInUse, asker: Asker, deadline: Option<Instant>) -> Result<Self> {

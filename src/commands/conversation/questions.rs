@@ -29,7 +29,7 @@ impl Conversation {
                 ui::say("");
                 ui::say("the question is closed: the call ended, or the service withdrew it");
                 // The abandoned prompt still reads the terminal.
-                self.asker = Asker::nobody();
+                self.asker = Asker::never();
                 json!({"action": "cancel"})
             }
         };

@@ -134,7 +134,7 @@ fn example(name: &str, service: &Service, values: &[(&str, &Variable)]) -> Strin
 
 fn has_no_key(profile: &str, environment: &Environment) -> Result<bool> {
     let config = environment.config()?;
-    let keys = environment.keys(&config, Asker::nobody())?.list()?;
+    let keys = environment.keys(&config, Asker::never())?.list()?;
     Ok(keys.of_profile(profile).next().is_none())
 }
 

@@ -1,6 +1,6 @@
 //! Progress notifications about requests that wait for a rate limit.
 //!
-//! Refuses to let progress fall, whoever reports it (specification, "Progress"; T-27).
+//! Never lets progress fall (specification, "Progress"; T-27).
 
 use std::cell::OnceCell;
 use std::time::Duration;
@@ -113,7 +113,7 @@ impl Progress {
 }
 
 impl Client {
-    /// A request waits for a rate limit: the client is told if it asked for progress.
+    /// A request waits for a rate limit: reports that to the client if it asked for progress.
     pub(in crate::protocol) fn waits(&mut self, ticket: Ticket, remaining: Duration) {
         let place = self.settings.place.clone();
         let Some(open) = self.open.get_mut(&ticket) else { return };

@@ -109,7 +109,7 @@ impl Client {
         }
     }
 
-    /// The service cancels a question: the client is told under the id that it knows.
+    /// The service cancels a question: passes that on under the client's id for it.
     pub(super) fn question_cancelled(&mut self, message: &Message, during: Option<Ticket>, generation: u64) {
         let cancelled = cancelled_id(message).filter(|_| self.settings.era != Some(Era::Modern));
         let text = match cancelled.map(|(raw, id)| (raw, self.questions.cancel(&id, generation))) {

@@ -16,7 +16,7 @@ use crate::protocol::retry::{self, Admission, Ask, Verdict};
 
 /// The interval between attempts to connect while no descriptor is free.
 const NEXT_DESCRIPTOR: Duration = Duration::from_millis(50);
-/// The interval at which the client is told that a request waits for a rate limit.
+/// The interval of progress notifications while a request waits for a rate limit.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Why nothing is sent for a while.
@@ -47,7 +47,7 @@ impl fmt::Display for Pause {
 pub(super) enum Rest {
     /// Before another attempt or a resumption, or for a turn.
     Pause,
-    /// The rate is limited; the client is told at `beat`.
+    /// The rate is limited; the next progress notification is due at `beat`.
     RateLimit { beat: Instant },
 }
 
@@ -56,7 +56,7 @@ pub(super) enum Rest {
 pub(super) struct Waits {
     /// The turn that the gate has given.
     turn: Option<Instant>,
-    /// When the client is next told of a wait for a rate limit.
+    /// When the next progress notification about a rate limit is due.
     beat: Option<Instant>,
     /// The remaining wait, to be reported to the client.
     untold: Option<Wait>,
