@@ -41,7 +41,7 @@ impl Exchange {
             return None;
         }
         let place = mask(&origin_and_path(&call.url));
-        let headers = mask(&shown(&call.headers));
+        let headers = mask(&shown(&call.headers, |_| true));
         tracing::debug!("{} {place}: sends {} bytes; {headers}", call.method, call.body.len());
         Some(Self { method: call.method.clone(), place, attempt, begun: Instant::now() })
     }
@@ -68,19 +68,17 @@ pub(super) fn waits(wait: Duration, why: Pause) {
 /// As [`shown`]; other headers are only counted, as a service chooses their names.
 fn shown_of_reply(headers: &HeaderMap) -> String {
     let is_known = |name: &str| SHOWN.contains(&name) || name == SESSION;
-    let mut known = headers.clone();
-    let others: Vec<_> = headers.keys().filter(|name| !is_known(name.as_str())).collect();
-    others.iter().for_each(|name| drop(known.remove(*name)));
-    match others.len() {
-        0 => shown(&known),
-        others => format!("{}; {others} others", shown(&known)),
+    match headers.keys().filter(|name| !is_known(name.as_str())).count() {
+        0 => shown(headers, is_known),
+        others => format!("{}; {others} others", shown(headers, is_known)),
     }
 }
 
-fn shown(headers: &HeaderMap) -> String {
+fn shown(headers: &HeaderMap, is_named: impl Fn(&str) -> bool) -> String {
     let one = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         let value = value.to_str().ok().filter(|_| SHOWN.contains(&name.as_str()) && !value.is_sensitive());
         format!("{name}: {}", value.unwrap_or("MASKED"))
     };
-    headers.iter().map(one).collect::<Vec<_>>().join("; ")
+    let named = headers.iter().filter(|(name, _)| is_named(name.as_str()));
+    named.map(one).collect::<Vec<_>>().join("; ")
 }
