@@ -31,6 +31,17 @@ fn warned(start: Start) -> Bridge {
     bridge
 }
 
+/// Runs a bridge for one call, and returns its stderr.
+fn log_of_a_call(start: Start) -> String {
+    let mut bridge = start.spawn();
+    bridge.open("2025-06-18");
+    bridge.call(1, "echo");
+    bridge.answer(1);
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
+    bridge.stderr()
+}
+
 #[test]
 fn a_client_that_does_not_read_stderr_is_served_and_eof_ends_it_in_time() {
     let service = answers_twice();
@@ -84,13 +95,7 @@ fn an_event_that_is_no_message_is_reported() {
         let events = ["{\"jsonrpc\":".to_owned(), format!(r#"[{{"id":1}},{answer}]"#)];
         (received.method == "tools/call").then(|| Reply::events(events))
     });
-    let mut bridge = bridge(&service, &[]).spawn();
-    bridge.open("2025-06-18");
-    bridge.call(1, "echo");
-    bridge.answer(1);
-    bridge.close();
-    assert_eq!(bridge.exit_code(), 0);
-    let text = bridge.stderr();
+    let text = log_of_a_call(bridge(&service, &[]));
     assert!(text.contains("dropped an event of the service: it is no JSON"), "{text}");
     assert!(text.contains("dropped a message of the service: "), "{text}");
 }
@@ -143,13 +148,7 @@ fn vv_masks_a_key_that_the_service_repeats_in_headers_and_as_its_version() {
             _ => None,
         }
     });
-    let mut bridge = bridge(&service, &["-vv"]).env("ASISTRY_API_KEY", KEY).spawn();
-    bridge.open("2025-06-18");
-    bridge.call(1, "echo");
-    bridge.answer(1);
-    bridge.close();
-    assert_eq!(bridge.exit_code(), 0);
-    let text = bridge.stderr();
+    let text = log_of_a_call(bridge(&service, &["-vv"]).env("ASISTRY_API_KEY", KEY));
     assert!(text.contains("application/json; of=MASKED"), "{text}");
     assert!(!text.to_lowercase().contains(&KEY.to_lowercase()), "{text}");
 }
@@ -157,15 +156,9 @@ fn vv_masks_a_key_that_the_service_repeats_in_headers_and_as_its_version() {
 #[test]
 fn vv_adds_masked_headers_and_sizes_and_no_other_crate_speaks() {
     let service = Service::start(|received| Some(mcp(received)));
-    let mut bridge = bridge(&service, &["-vv", "--header", "X-Team: seven"])
-        .env("ASISTRY_API_KEY", "secret-key-1")
-        .spawn();
-    bridge.open("2025-06-18");
-    bridge.call(1, "echo");
-    bridge.answer(1);
-    bridge.close();
-    assert_eq!(bridge.exit_code(), 0);
-    let text = bridge.stderr();
+    let text = log_of_a_call(
+        bridge(&service, &["-vv", "--header", "X-Team: seven"]).env("ASISTRY_API_KEY", "secret-key-1"),
+    );
     assert!(text.contains("content-type: application/json"), "{text}");
     assert!(text.contains("mcp-session-id: MASKED"), "{text}");
     assert!(text.contains(" bytes"), "{text}");
