@@ -308,7 +308,12 @@ impl Remote {
         let mut events = Events::new();
         let mut lease = Lease::new(&self.budget);
         loop {
-            match self.next_chunk(flight, lease.part(reply.chunk())).await {
+            if flight.driver.items() > 0
+                && let Err(next) = self.report_items(flight).await
+            {
+                return next;
+            }
+            match flight.until_wake(lease.part(reply.chunk())).await {
                 Ok(Ok(Some(chunk))) => {
                     events.push(&chunk);
                     self.note_heard(&mut flight.driver);
@@ -340,26 +345,6 @@ impl Remote {
         }
     }
 
-    /// Waits for the next part of a stream. What came before is reported with it if it is here already.
-    async fn next_chunk<T>(
-        &self,
-        flight: &mut Flight<'_>,
-        part: impl Future<Output = T>,
-    ) -> std::result::Result<T, Next> {
-        if flight.driver.items() == 0 {
-            return flight.until_wake(part).await;
-        }
-        let mut part = pin!(part);
-        match flight.alarm_rang() {
-            Some(next) => return Err(next),
-            None => match at_once(part.as_mut()).await {
-                Poll::Ready(came) => return Ok(came),
-                Poll::Pending => self.report_items(flight).await?,
-            },
-        }
-        flight.until_wake(part).await
-    }
-
     /// Reports items while the response goes on.
     async fn report_items(&self, flight: &mut Flight<'_>) -> std::result::Result<(), Next> {
         let reports = flight.reports;
@@ -377,7 +362,8 @@ impl Remote {
     ) -> std::result::Result<T, Next> {
         let mut part = pin!(part);
         // Mostly there is room, and no timer is set.
-        if let Poll::Ready(value) = at_once(part.as_mut()).await {
+        let polled = std::future::poll_fn(|context| Poll::Ready(part.as_mut().poll(context))).await;
+        if let Poll::Ready(value) = polled {
             return Ok(value);
         }
         loop {
@@ -536,11 +522,6 @@ impl Flight<'_> {
             self.alarm.set(Some(sleep_until(at)));
         }
     }
-}
-
-/// Polls once.
-async fn at_once<T>(mut part: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
-    std::future::poll_fn(|context| Poll::Ready(part.as_mut().poll(context))).await
 }
 
 /// Returns when to wake the driver; in a day if it does not say.
