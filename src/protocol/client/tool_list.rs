@@ -52,6 +52,8 @@ pub(super) struct Known {
     bytes: usize,
     /// A tool was left out because of the limits.
     overflowed: bool,
+    /// A tool gave a hint.
+    hinted: bool,
 }
 
 impl Known {
@@ -72,6 +74,11 @@ impl Known {
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.hints.keys().map(String::as_str)
+    }
+
+    /// Says whether a tool gave a hint, so that it is worth to look one up.
+    pub fn has_hints(&self) -> bool {
+        self.hinted
     }
 
     /// Says whether nothing was left out.
@@ -97,6 +104,7 @@ impl Known {
     }
 
     fn put(&mut self, name: String, hints: Hints) {
+        self.hinted |= hints != Hints::default();
         if let Some(known) = self.hints.get_mut(&name) {
             *known = hints;
         } else if self.hints.len() < MOST_TOOLS && self.bytes + name.len() <= MOST_NAMES {

@@ -95,7 +95,8 @@ impl Tools {
 
     /// Returns the class of a call: B where its tool says that repeating it does no harm.
     pub fn class_of(&self, call: &Message) -> Class {
-        let name = tool_name(call);
+        // Most services give no hints; then the call is not read for its name.
+        let name = self.seen.has_hints().then(|| tool_name(call)).flatten();
         let hints = name.and_then(|name| self.seen.hints(self.names.original(&name)));
         let harmless = hints.is_some_and(|hints| hints.read_only_hint || hints.idempotent_hint);
         if harmless { Class::B } else { Class::C }
