@@ -184,7 +184,11 @@ fn send_signals(receivers: [oneshot::Sender<()>; 2]) -> crate::error::Result<()>
 /// Reads from /proc whether SIGHUP was ignored when this process began; elsewhere than on Linux it is not known.
 #[cfg(unix)]
 fn hangup_is_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    use std::io::Read;
+    // Larger than the file, which comes in one read.
+    let mut status = [0; 4096];
+    let read = std::fs::File::open("/proc/self/status").and_then(|mut file| file.read(&mut status));
+    let status = String::from_utf8_lossy(&status[..read.unwrap_or_default()]);
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     // Bit 0 is signal 1.
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)

@@ -3,7 +3,7 @@
 //! Refuses to read or write anything itself.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use directories::{BaseDirs, ProjectDirs};
 use zeroize::Zeroizing;
@@ -258,8 +258,10 @@ fn state_directory() -> Option<PathBuf> {
     Some(directories.state_dir().unwrap_or_else(|| directories.data_local_dir()).to_owned())
 }
 
-fn directories() -> Option<ProjectDirs> {
-    ProjectDirs::from("", "", "asistry")
+/// Returns the user's directories; without `HOME` each look at them would read the table of users.
+fn directories() -> Option<&'static ProjectDirs> {
+    static DIRECTORIES: OnceLock<Option<ProjectDirs>> = OnceLock::new();
+    DIRECTORIES.get_or_init(|| ProjectDirs::from("", "", "asistry")).as_ref()
 }
 
 /// Reads a variable; one that is set but empty counts as unset.

@@ -92,8 +92,8 @@ pub fn start(common: &Common, manner: Manner) -> Result<Log> {
             match manner {
                 Manner::Directly => Out::File(Mutex::new(file)),
                 Manner::Queued => {
-                    let started = Queue::start(file, note).map_err(wrong)?;
-                    Out::Queue(queue.insert(started).clone(), common.log_format)
+                    let lines = Queue::new(file, note);
+                    Out::Queue(queue.insert(lines).clone(), common.log_format)
                 }
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! A text of several lines is one remark: its further lines are indented. The caller of a [`Queue`] never waits for
 //! the reader of stderr: past [`MOST`] waiting bytes, lines are dropped and counted. Refuses to fail: stderr may be
-//! closed (STD-3).
+//! closed (STD-3). The thread starts with the first line: most bridges never write one, and start sooner without it.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,8 +23,7 @@ static DETACHED: OnceLock<Queue> = OnceLock::new();
 
 /// Writes stderr on a thread of its own from now on; panics are reported through it too.
 pub fn detach(note: fn(&str) -> String) {
-    let Ok(queue) = Queue::start(std::io::stderr(), note) else { return };
-    if DETACHED.set(queue).is_ok() {
+    if DETACHED.set(Queue::new(std::io::stderr(), note)).is_ok() {
         std::panic::set_hook(Box::new(|panic| drop(writeln!(stderr(), "asistry: {panic}"))));
     }
 }
@@ -98,22 +97,24 @@ impl Drop for Line<'_> {
 }
 
 /// Lines on their way to a sink that may block.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Queue {
     shared: Arc<Shared>,
     /// Draws a remark about the lines themselves as a line.
     note: fn(&str) -> String,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     more: Condvar,
     idle: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
+    /// Where lines go; taken by the thread that writes.
+    sink: Option<Box<dyn Write + Send>>,
     waiting: Vec<u8>,
     dropped: usize,
     writing: bool,
@@ -130,16 +131,18 @@ struct Alike {
     last: String,
 }
 
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
 impl Queue {
-    /// Starts the thread that writes.
-    ///
-    /// # Errors
-    /// Where the system has no thread left.
-    pub fn start(sink: impl Write + Send + 'static, note: fn(&str) -> String) -> std::io::Result<Self> {
-        let queue = Self { shared: Arc::default(), note };
-        let (shared, mut sink) = (queue.shared.clone(), sink);
-        std::thread::Builder::new().name("log".into()).spawn(move || shared.write(&mut sink, note))?;
-        Ok(queue)
+    /// Creates a queue whose thread starts with the first line.
+    pub fn new(sink: impl Write + Send + 'static, note: fn(&str) -> String) -> Self {
+        let state = State { sink: Some(Box::new(sink)), ..State::default() };
+        let shared = Shared { state: Mutex::new(state), ..Shared::default() };
+        Self { shared: Arc::new(shared), note }
     }
 
     /// Returns a writer whose text is queued when it is dropped.
@@ -148,8 +151,17 @@ impl Queue {
     }
 
     fn push(&self, line: &[u8]) {
-        self.shared.state().push(line);
-        self.shared.more.notify_one();
+        let mut state = self.shared.state();
+        state.push(line);
+        self.wake(state);
+    }
+
+    /// Lets the thread write; starts it where it does not run yet. Without a thread the lines are lost.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let Some(mut sink) = state.sink.take() else { return self.shared.more.notify_one() };
+        let (shared, note) = (self.shared.clone(), self.note);
+        let writer = std::thread::Builder::new().name("log".into());
+        state.broken = writer.spawn(move || shared.write(&mut *sink, note)).is_err();
     }
 
     fn push_limited(&self, line: &[u8]) {
@@ -161,8 +173,7 @@ impl Queue {
             Some(before) => before.iter().for_each(|alike| state.push((self.note)(&alike.told()).as_bytes())),
         }
         state.push(line);
-        drop(state);
-        self.shared.more.notify_one();
+        self.wake(state);
     }
 
     /// Reports what was left out, and waits until all is written, at most this long.
@@ -279,7 +290,7 @@ mod tests {
     fn slow() -> (Queue, SyncSender<()>, Arc<Mutex<String>>) {
         let (go, wait) = sync_channel(0);
         let text = Arc::<Mutex<String>>::default();
-        let queue = Queue::start(Slow(wait, text.clone()), |note| format!("{note}\n")).unwrap();
+        let queue = Queue::new(Slow(wait, text.clone()), |note| format!("{note}\n"));
         (queue, go, text)
     }
 
