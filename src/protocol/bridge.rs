@@ -1,7 +1,7 @@
 //! Routes between a client and its service: what one side says goes to the other.
 //!
 //! Refuses IO and waiting: lines, items and outcomes come in, [`Effect`]s go out. One answer leaves for each request
-//! that came, whatever happens. Neither room reaches into the other: a request is known to both by its ticket.
+//! that came, whatever happens. Neither room reaches into the other: both know a request by its number.
 //!
 //! | client \ service | legacy | modern |
 //! |---|---|---|
@@ -15,15 +15,15 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::protocol::Moment;
-use crate::protocol::client::{Asked, Client, Room, Said, ToolsPage};
+use crate::protocol::client::{Client, Room, Said, ToolsPage};
 use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Spilled, Tag, UpstreamKind};
-use crate::protocol::request::{Class, Wait};
+use crate::protocol::request::Wait;
 use crate::protocol::revision::Era;
 use crate::protocol::settings::Settings;
 use crate::protocol::upstream::legacy::Legacy;
 use crate::protocol::upstream::modern::Modern;
-use crate::protocol::upstream::{Heard, Out, Outgoing, Upstream};
+use crate::protocol::upstream::{Heard, Out, Upstream};
 
 /// Messages under way to the service, or bytes in them, at which further requests wait.
 const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
@@ -51,7 +51,7 @@ impl Bridge {
     pub fn new(settings: Settings, moment: Moment) -> Self {
         let settings = Arc::new(settings);
         Self {
-            client: Client::new(settings.clone()),
+            client: Client::new(settings.clone(), moment.now),
             legacy: Legacy::new(settings.clone(), moment),
             modern: Modern::new(settings.clone(), moment),
             effects: VecDeque::new(),
@@ -72,7 +72,7 @@ impl Bridge {
 
     /// Takes one line of the client.
     pub fn from_client(&mut self, line: Bytes, moment: Moment) {
-        self.client.line(line, self.room());
+        self.client.line(line, self.room(), moment.now);
         self.settle(moment);
     }
 
@@ -123,25 +123,18 @@ impl Bridge {
 
     fn route(&mut self, said: Said, moment: Moment) {
         match said {
-            Said::Opens(asked) => {
-                let ticket = self.legacy.opens(self.outgoing(&asked, Class::A, moment), moment);
-                self.client.opened(ticket, asked);
-            }
+            Said::Opens(outgoing) => self.legacy.opens(outgoing, moment),
             Said::Confirms => self.legacy.confirms(moment),
-            Said::Request(asked, class) => {
-                let outgoing = self.outgoing(&asked, class, moment);
-                let ticket = self.upstream(self.kind()).request(outgoing, moment);
-                self.client.opened(ticket, asked);
-            }
-            Said::Held(asked) => {
-                let ticket = self.legacy.hold(self.outgoing(&asked, Class::C, moment), moment);
-                self.client.held(ticket, asked);
+            Said::Request(outgoing) => self.upstream(self.kind()).request(outgoing, moment),
+            Said::Held(outgoing) => {
+                self.legacy.hold(outgoing, moment);
                 self.legacy.list_tools(None, moment);
             }
             Said::Notice(message) => self.legacy.notice(message, moment),
-            Said::Cancels(ticket, message) => {
-                if self.upstream(ticket.upstream).cancel(ticket, &message, moment) {
-                    self.client.cancelled(ticket);
+            Said::Cancels(number, message) => {
+                let legacy = self.legacy.cancel(number, &message, moment);
+                if legacy || self.modern.cancel(number, &message, moment) {
+                    self.client.cancelled(number);
                 }
             }
             Said::Answers(message, generation) => self.legacy.answer(message, generation, moment),
@@ -164,11 +157,6 @@ impl Bridge {
         let (legacy, modern) = (self.legacy.open(), self.modern.open());
         let full = legacy.0 + modern.0 >= MOST_OPEN.0 || legacy.1 + modern.1 >= MOST_OPEN.1;
         if full { Room::Full } else { Room::Free }
-    }
-
-    fn outgoing(&self, asked: &Asked, class: Class, moment: Moment) -> Outgoing {
-        let promise = self.settings.promise(moment.now);
-        Outgoing { message: asked.message.clone(), class, promise }
     }
 
     /// Routes what the client has said and the upstreams have heard until nothing is left.
@@ -199,8 +187,8 @@ impl Bridge {
 
     fn heard(&mut self, heard: Heard, moment: Moment) {
         match heard {
-            Heard::Answer { ticket, message, status } => self.client.answered(ticket, &message, status),
-            Heard::Failed { ticket, error } => self.client.failed(ticket, error),
+            Heard::Answer { number, message, status } => self.client.answered(number, &message, status),
+            Heard::Failed { number, error } => self.client.failed(number, error),
             Heard::Opened(revision) => self.client.agreed_on(revision),
             Heard::Asked { during, message, generation } => {
                 if let Some(refusal) = self.client.asks(&message, during, generation) {
@@ -208,7 +196,7 @@ impl Bridge {
                 }
             }
             Heard::Told { during, message, generation } => self.client.told(&message, during, generation),
-            Heard::Waits { ticket, remaining } => self.client.waits(ticket, remaining),
+            Heard::Waits { number, remaining } => self.client.waits(number, remaining),
             Heard::Tools(page) => match self.client.tools_page(page.as_ref()) {
                 ToolsPage::Next(cursor) => self.legacy.list_tools(cursor.as_deref(), moment),
                 ToolsPage::Known(known) => self.tools_are_known(known.err().as_ref()),
@@ -217,10 +205,10 @@ impl Bridge {
     }
 
     fn tools_are_known(&mut self, failed: Option<&Error>) {
-        for (ticket, decision) in self.client.decide_held(failed) {
+        for (number, decision) in self.client.decide_held(failed) {
             match decision {
-                Ok((message, class)) => self.legacy.release(ticket, message, class),
-                Err(error) => self.legacy.refuse(ticket, &error),
+                Ok((message, class)) => self.legacy.release(number, message, class),
+                Err(error) => self.legacy.refuse(number, &error),
             }
         }
     }

@@ -53,12 +53,12 @@ pub enum UpstreamKind {
     Modern,
 }
 
-/// Names what is under way to a service.
+/// Names what is under way to a service: a request of the client, or something of the upstream's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// Which upstream has it.
     pub upstream: UpstreamKind,
-    /// Its number there.
+    /// Even: the number that the client's side gave to a request. Odd: the upstream's own.
     pub number: u64,
 }
 

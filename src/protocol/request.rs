@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Executed, Remedy};
 use crate::protocol::Moment;
+use crate::protocol::message::Message;
 use crate::protocol::retry::{RetryPolicy, Verdict};
 
 /// How often a request is issued anew on our own account.
@@ -96,6 +97,19 @@ impl Promise {
     fn outlasts(&self, now: Instant, wait: Duration) -> bool {
         self.deadline.is_some_and(|(at, _)| now + wait >= at)
     }
+}
+
+/// A request of the client on its way to an upstream.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Its number among the client's requests; its answer is reported under it.
+    pub number: u64,
+    /// The message.
+    pub message: Message,
+    /// What to do if it may have run.
+    pub class: Class,
+    /// Its limits.
+    pub promise: Promise,
 }
 
 /// A wait for a rate limit.

@@ -25,12 +25,16 @@ impl Client {
                 let why = "Invalid request: initialize is never part of a batch";
                 self.refuse(Some(id), INVALID_REQUEST, why, asked.batch);
             }
-            "initialize" => self.said.push(Said::Opens(asked)),
+            "initialize" => {
+                let outgoing = self.begin(asked, Class::A);
+                self.opening = Some(outgoing.number);
+                self.said.push(Said::Opens(outgoing));
+            }
             "tools/call" => self.call(asked),
             "tools/list" => self.list(asked),
             method => {
                 let class = Class::of(method);
-                self.said.push(Said::Request(asked, class));
+                self.send(asked, class);
             }
         }
     }

@@ -19,13 +19,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{Error, Executed, Kind as ErrorKind};
-use crate::protocol::effect::{About, Delivery, Effect, Origin, Spilled, Ticket};
+use crate::protocol::effect::{About, Delivery, Effect, Origin, Spilled};
 use crate::protocol::message::{Frame, Id, Kind, Malformed, Message, cancelled_id, quote};
 use crate::protocol::message::{INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR};
-use crate::protocol::request::Class;
+use crate::protocol::request::{Class, Outgoing};
 use crate::protocol::revision::{Era, Revision};
 use crate::protocol::settings::Settings;
-use crate::protocol::{FastMap, MAX_MESSAGE};
+use crate::protocol::{FastMap, Instant, MAX_MESSAGE};
 use progress::Progress;
 pub use progress::RETRY_AFTER;
 use questions::Questions;
@@ -37,26 +37,25 @@ use waiting::Waiting;
 #[derive(Debug)]
 pub(super) enum Said {
     /// `initialize`.
-    Opens(Asked),
+    Opens(Outgoing),
     /// `notifications/initialized`.
     Confirms,
     /// A request for the service.
-    Request(Asked, Class),
+    Request(Outgoing),
     /// A tool call that must wait for the list of tools.
-    Held(Asked),
+    Held(Outgoing),
     /// A notification for the service.
     Notice(Message),
-    /// It cancels a request.
-    Cancels(Ticket, Message),
+    /// It cancels the request of this number.
+    Cancels(u64, Message),
     /// It answers a question, under the service's id, that was asked in the session of this generation.
     Answers(Message, u64),
 }
 
-/// A request of the client, with the batch it came in.
-#[derive(Clone, Debug)]
-pub(super) struct Asked {
-    /// The request as the service gets it.
-    pub message: Message,
+/// A request of the client that was not decided about yet, with the batch it came in.
+#[derive(Debug)]
+struct Asked {
+    message: Message,
     batch: Option<u64>,
 }
 
@@ -82,28 +81,35 @@ struct Batch {
 pub struct Client {
     settings: Arc<Settings>,
     revision: Option<&'static Revision>,
-    open: FastMap<Ticket, Open>,
-    by_id: FastMap<Id, Ticket>,
+    /// The requests that wait, by number.
+    open: FastMap<u64, Open>,
+    by_id: FastMap<Id, u64>,
+    /// How many requests there were.
+    count: u64,
+    /// When the message at hand came.
+    came: Instant,
     /// Ids of the batch at hand.
     reserved: HashSet<Id>,
     batches: HashMap<u64, Batch>,
     batch_count: u64,
     questions: Questions,
     /// The `initialize` that waits for its answer.
-    opening: Option<Ticket>,
+    opening: Option<u64>,
     waiting: Waiting,
     tools: Tools,
-    held: Vec<Ticket>,
+    held: Vec<u64>,
     said: Vec<Said>,
     effects: Vec<Effect>,
 }
 
 impl Client {
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, now: Instant) -> Self {
         Self {
             revision: None,
             open: FastMap::default(),
             by_id: FastMap::default(),
+            count: 0,
+            came: now,
             reserved: HashSet::new(),
             batches: HashMap::new(),
             batch_count: 0,
@@ -134,7 +140,8 @@ impl Client {
     }
 
     /// Takes one line.
-    pub(super) fn line(&mut self, line: Bytes, room: Room) {
+    pub(super) fn line(&mut self, line: Bytes, room: Room, now: Instant) {
+        self.came = now;
         self.reserved.clear();
         match Frame::read(line) {
             Ok(frame) if self.must_wait(&frame, room) => self.wait(frame),
@@ -209,12 +216,12 @@ impl Client {
 
     fn request(&mut self, message: Message, batch: Option<u64>) {
         let Some(id) = message.id().cloned() else { return };
-        if self.by_id.contains_key(&id) {
-            let why = "Invalid request: a request with this id is still in flight";
-            return self.refuse(Some(&id), INVALID_REQUEST, why, batch);
-        }
         if batch.is_some() && !self.reserved.insert(id.clone()) {
             let why = "Invalid request: a request with this id is in the same batch";
+            return self.refuse(Some(&id), INVALID_REQUEST, why, batch);
+        }
+        if self.by_id.contains_key(&id) {
+            let why = "Invalid request: a request with this id is still in flight";
             return self.refuse(Some(&id), INVALID_REQUEST, why, batch);
         }
         let asked = Asked { message, batch };
@@ -238,7 +245,7 @@ impl Client {
             "notifications/cancelled" => match cancelled_id(&message) {
                 None => self.note("the client cancelled a request without naming it"),
                 Some((_, id)) => match self.by_id.get(&id) {
-                    Some(ticket) => self.said.push(Said::Cancels(*ticket, message)),
+                    Some(number) => self.said.push(Said::Cancels(*number, message)),
                     None => self.waiting.cancel(&id),
                 },
             },
@@ -248,11 +255,10 @@ impl Client {
 
     /// Safe names are made from the whole list: it must be known before a page of it is shown.
     fn list(&mut self, asked: Asked) {
-        let next = match self.tools.needs_whole_list() {
-            true => Said::Held(asked),
-            false => Said::Request(asked, Class::A),
-        };
-        self.said.push(next);
+        match self.tools.needs_whole_list() {
+            true => self.hold(asked, Class::A),
+            false => self.send(asked, Class::A),
+        }
     }
 
     /// Decides about a tool call by the rules.
@@ -260,12 +266,11 @@ impl Client {
         match self.tools.permit(&asked.message) {
             Ok(permit) => {
                 let class = self.tools.class_of(&asked.message);
-                let next = match permit {
-                    Permit::Go => Said::Request(asked, class),
-                    Permit::Renamed(message) => Said::Request(Asked { message, ..asked }, class),
-                    Permit::ListFirst => Said::Held(asked),
-                };
-                self.said.push(next);
+                match permit {
+                    Permit::Go => self.send(asked, class),
+                    Permit::Renamed(message) => self.send(Asked { message, ..asked }, class),
+                    Permit::ListFirst => self.hold(asked, class),
+                }
             }
             Err(error) => self.deny(&asked, error),
         }
@@ -278,29 +283,37 @@ impl Client {
         }
     }
 
-    /// A request is under way under this ticket.
-    pub(super) fn opened(&mut self, ticket: Ticket, asked: Asked) {
+    /// A request goes to the service.
+    fn send(&mut self, asked: Asked, class: Class) {
+        let outgoing = self.begin(asked, class);
+        self.said.push(Said::Request(outgoing));
+    }
+
+    /// A request waits for the list of tools.
+    fn hold(&mut self, asked: Asked, class: Class) {
+        let outgoing = self.begin(asked, class);
+        self.tools.begin();
+        self.held.push(outgoing.number);
+        self.said.push(Said::Held(outgoing));
+    }
+
+    /// From here on an answer is owed.
+    fn begin(&mut self, asked: Asked, class: Class) -> Outgoing {
+        self.count += 1;
+        // Upstreams give odd numbers.
+        let number = self.count * 2;
         let Asked { message, batch } = asked;
         if let Some(id) = message.id() {
-            self.by_id.insert(id.clone(), ticket);
-        }
-        if message.method() == "initialize" {
-            self.opening = Some(ticket);
+            self.by_id.insert(id.clone(), number);
         }
         let (progress, changes) = (Progress::default(), self.tools.changes());
-        self.open.insert(ticket, Open { message, batch, progress, changes });
+        self.open.insert(number, Open { message: message.clone(), batch, progress, changes });
+        Outgoing { number, message, class, promise: self.settings.promise(self.came) }
     }
 
-    /// A tool call waits under this ticket for the list of tools.
-    pub(super) fn held(&mut self, ticket: Ticket, asked: Asked) {
-        self.tools.begin();
-        self.held.push(ticket);
-        self.opened(ticket, asked);
-    }
-
-    fn close(&mut self, ticket: Ticket) -> Option<Open> {
-        let open = self.open.remove(&ticket)?;
-        self.opening = self.opening.filter(|opening| *opening != ticket);
+    fn close(&mut self, number: u64) -> Option<Open> {
+        let open = self.open.remove(&number)?;
+        self.opening = self.opening.filter(|opening| *opening != number);
         if let Some(id) = open.message.id() {
             self.by_id.remove(id);
         }
@@ -308,17 +321,17 @@ impl Client {
     }
 
     /// The request was cancelled: no answer is owed.
-    pub(super) fn cancelled(&mut self, ticket: Ticket) {
-        self.held.retain(|held| *held != ticket);
-        if let Some(Open { batch: Some(batch), .. }) = self.close(ticket) {
+    pub(super) fn cancelled(&mut self, number: u64) {
+        self.held.retain(|held| *held != number);
+        if let Some(Open { batch: Some(batch), .. }) = self.close(number) {
             self.settle(batch);
         }
     }
 
     /// The service has answered.
-    pub(super) fn answered(&mut self, ticket: Ticket, message: &Message, status: u16) {
-        let opens = self.opening == Some(ticket);
-        let Some(open) = self.close(ticket) else { return };
+    pub(super) fn answered(&mut self, number: u64, message: &Message, status: u16) {
+        let opens = self.opening == Some(number);
+        let Some(open) = self.close(number) else { return };
         let Some(id) = open.message.id() else { return };
         let origin = Origin::Service { status };
         if message.error_text().is_some() {
@@ -348,10 +361,10 @@ impl Client {
     }
 
     /// No answer comes.
-    pub(super) fn failed(&mut self, ticket: Ticket, error: Error) {
-        self.held.retain(|held| *held != ticket);
-        let opens = self.opening == Some(ticket);
-        let Some(open) = self.close(ticket) else { return };
+    pub(super) fn failed(&mut self, number: u64, error: Error) {
+        self.held.retain(|held| *held != number);
+        let opens = self.opening == Some(number);
+        let Some(open) = self.close(number) else { return };
         if opens {
             self.fail_waiting(&error);
         }
@@ -366,7 +379,7 @@ impl Client {
     }
 
     /// Hands a notification of the service on.
-    pub(super) fn told(&mut self, message: &Message, during: Option<Ticket>, generation: u64) {
+    pub(super) fn told(&mut self, message: &Message, during: Option<u64>, generation: u64) {
         match message.method() {
             "notifications/tools/list_changed" => self.tools.changed(),
             "notifications/cancelled" => return self.question_cancelled(message, during, generation),
@@ -381,8 +394,8 @@ impl Client {
         self.answer(Delivery { about: to.about, text, origin: to.origin }, to.batch);
     }
 
-    fn deliver_aside(&mut self, text: Bytes, during: Option<Ticket>) {
-        let request = during.and_then(|ticket| self.open.get(&ticket)).and_then(|open| open.message.id());
+    fn deliver_aside(&mut self, text: Bytes, during: Option<u64>) {
+        let request = during.and_then(|number| self.open.get(&number)).and_then(|open| open.message.id());
         let about = request.map_or(About::Anyone, |id| About::During(id.clone()));
         // Only answers need the true status.
         let origin = Origin::Service { status: 200 };
@@ -475,12 +488,12 @@ impl Client {
     pub(super) fn decide_held(&mut self, failed: Option<&Error>) -> Vec<Decided> {
         self.tools.learned();
         let held = std::mem::take(&mut self.held);
-        let decide = |ticket: Ticket| {
-            let open = self.open.get_mut(&ticket)?;
+        let decide = |number: u64| {
+            let open = self.open.get_mut(&number)?;
             open.changes = self.tools.changes();
             if open.message.method() == "tools/list" {
                 let known = failed.map_or(Ok(()), |error| Err(error.clone()));
-                return Some((ticket, known.map(|()| (open.message.clone(), Class::A))));
+                return Some((number, known.map(|()| (open.message.clone(), Class::A))));
             }
             let class = self.tools.class_of(&open.message);
             let decision = match (failed, self.tools.permit(&open.message)) {
@@ -490,14 +503,14 @@ impl Client {
                     Error::new(ErrorKind::ToolDenied, "the service does not list this tool")
                 })),
             };
-            Some((ticket, decision))
+            Some((number, decision))
         };
         held.into_iter().filter_map(decide).collect()
     }
 }
 
 /// A call that had to wait for the list, and what is to be sent of it.
-type Decided = (Ticket, Result<(Message, Class), Error>);
+type Decided = (u64, Result<(Message, Class), Error>);
 
 /// The next step after a page of the list of tools.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use memchr::memmem;
 use serde::Deserialize;
 
-use super::{Asked, Client, METHOD_NOT_FOUND, Said};
+use super::{Asked, Client, METHOD_NOT_FOUND};
 use crate::error::{Error, Kind};
 use crate::protocol::message::{Id, Message};
 use crate::protocol::request::Class;
@@ -74,7 +74,7 @@ impl Client {
             "tools/call" => self.call(asked),
             method => {
                 let class = Class::of(method);
-                self.said.push(Said::Request(asked, class));
+                self.send(asked, class);
             }
         }
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Client;
-use crate::protocol::effect::{About, Delivery, Effect, Origin, Ticket};
+use crate::protocol::effect::{About, Delivery, Effect, Origin};
 use crate::protocol::message::{Message, quote};
 
 /// Milliseconds until a request that waits for a rate limit goes out again, in the `_meta` of our
@@ -114,9 +114,9 @@ impl Progress {
 
 impl Client {
     /// A request waits for a rate limit: reports that to the client if it asked for progress.
-    pub(in crate::protocol) fn waits(&mut self, ticket: Ticket, remaining: Duration) {
+    pub(in crate::protocol) fn waits(&mut self, number: u64, remaining: Duration) {
         let place = self.settings.place.clone();
-        let Some(open) = self.open.get_mut(&ticket) else { return };
+        let Some(open) = self.open.get_mut(&number) else { return };
         let Some((token, progress)) = open.progress.step(&open.message) else { return };
         let seconds = remaining.as_secs_f64().ceil();
         let text = quote(&format!("{place} limits the rate; trying again in {seconds} s"));
@@ -130,8 +130,8 @@ impl Client {
     }
 
     /// Says whether a progress notification of the service may be passed on.
-    pub(super) fn progresses(&mut self, message: &Message, during: Option<Ticket>) -> bool {
-        let open = during.and_then(|ticket| self.open.get_mut(&ticket));
+    pub(super) fn progresses(&mut self, message: &Message, during: Option<u64>) -> bool {
+        let open = during.and_then(|number| self.open.get_mut(&number));
         let (Some(params), Some(open)) = (message.params(), open) else { return true };
         open.progress.passes(&open.message, params)
     }

@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 
 use super::{Client, Said};
-use crate::protocol::effect::Ticket;
 use crate::protocol::message::{INTERNAL_ERROR, Id, Message, cancelled_id};
 use crate::protocol::revision::Era;
 
@@ -82,7 +81,7 @@ impl Client {
     pub(in crate::protocol) fn asks(
         &mut self,
         message: &Message,
-        during: Option<Ticket>,
+        during: Option<u64>,
         generation: u64,
     ) -> Option<Message> {
         let id = message.id()?;
@@ -110,7 +109,7 @@ impl Client {
     }
 
     /// The service cancels a question: passes that on under the client's id for it.
-    pub(super) fn question_cancelled(&mut self, message: &Message, during: Option<Ticket>, generation: u64) {
+    pub(super) fn question_cancelled(&mut self, message: &Message, during: Option<u64>, generation: u64) {
         let cancelled = cancelled_id(message).filter(|_| self.settings.era != Some(Era::Modern));
         let text = match cancelled.map(|(raw, id)| (raw, self.questions.cancel(&id, generation))) {
             None => message.text().clone(),

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::Client;
 use crate::error::{Error, Executed, Kind as ErrorKind};
+use crate::protocol::Instant;
 use crate::protocol::effect::Delivery;
 use crate::protocol::message::{Frame, Id, Kind, Message};
 
@@ -27,7 +28,8 @@ pub(in crate::protocol) enum Room {
 /// Lines that wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    frames: VecDeque<Frame>,
+    /// Each with the instant at which it came: the time of its requests counts from there.
+    frames: VecDeque<(Frame, Instant)>,
     bytes: usize,
 }
 
@@ -36,10 +38,10 @@ impl Waiting {
         self.frames.is_empty()
     }
 
-    fn pop(&mut self) -> Option<Frame> {
-        let frame = self.frames.pop_front()?;
+    fn pop(&mut self) -> Option<(Frame, Instant)> {
+        let (frame, came) = self.frames.pop_front()?;
         self.bytes -= size_of(&frame);
-        Some(frame)
+        Some((frame, came))
     }
 
     /// Forgets the request of this id.
@@ -49,14 +51,14 @@ impl Waiting {
             Frame::One(message) => is_it(message),
             Frame::Batch(parts) => parts.iter().flatten().any(is_it),
         };
-        let Some(at) = self.frames.iter().position(holds) else { return };
-        let Some(frame) = self.frames.remove(at) else { return };
+        let Some(at) = self.frames.iter().position(|(frame, _)| holds(frame)) else { return };
+        let Some((frame, came)) = self.frames.remove(at) else { return };
         self.bytes -= size_of(&frame);
         if let Frame::Batch(mut parts) = frame {
             parts.retain(|part| !part.as_ref().is_ok_and(is_it));
             let rest = Frame::Batch(parts);
             self.bytes += size_of(&rest);
-            self.frames.insert(at, rest);
+            self.frames.insert(at, (rest, came));
         }
     }
 }
@@ -85,7 +87,7 @@ impl Client {
         let size = size_of(&frame);
         if self.waiting.is_empty() || self.waiting.bytes + size <= MOST_WAITING {
             self.waiting.bytes += size;
-            return self.waiting.frames.push_back(frame);
+            return self.waiting.frames.push_back((frame, self.came));
         }
         let error = Error::new(ErrorKind::Usage, "too many requests wait for their answers")
             .hint("wait for answers before you send more requests")
@@ -105,7 +107,8 @@ impl Client {
             return false;
         }
         self.reserved.clear();
-        let Some(frame) = self.waiting.pop() else { return false };
+        let Some((frame, came)) = self.waiting.pop() else { return false };
+        self.came = came;
         self.frame(frame);
         true
     }
@@ -123,7 +126,7 @@ impl Client {
 
     /// Answers each request that waits.
     pub(super) fn answer_waiting(&mut self, answer: &dyn Fn(&Id) -> Delivery) {
-        while let Some(frame) = self.waiting.pop() {
+        while let Some((frame, _)) = self.waiting.pop() {
             self.answer_each(frame, answer);
         }
     }

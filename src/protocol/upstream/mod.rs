@@ -1,7 +1,7 @@
 //! The conversation with one service: `legacy` opens a session, `modern` needs none.
 //!
 //! Takes messages from `bridge` and reports of their drivers, and says what is to be done ([`Out::Do`]) and what the
-//! service said ([`Heard`]). Refuses to know the client: a request is known by its [`Ticket`].
+//! service said ([`Heard`]). Refuses to know the client: a request is known by its number.
 
 pub mod legacy;
 pub mod modern;
@@ -12,29 +12,19 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::protocol::Moment;
 use crate::protocol::driver::Item;
-use crate::protocol::effect::{Effect, Ended, Tag, Ticket};
+use crate::protocol::effect::{Effect, Ended, Tag};
 use crate::protocol::message::{Malformed, Message};
-use crate::protocol::request::{Class, Promise, Wait};
+use crate::protocol::request::{Outgoing, Wait};
 use crate::protocol::revision::Revision;
-
-/// A request of the client on its way to an upstream.
-#[derive(Debug)]
-pub struct Outgoing {
-    /// The message.
-    pub message: Message,
-    /// What to do if it may have run.
-    pub class: Class,
-    /// Its limits.
-    pub promise: Promise,
-}
 
 /// A conversation with a service.
 pub(super) trait Upstream {
     /// Takes a request of the client; it leaves as soon as it may.
-    fn request(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket;
+    fn request(&mut self, outgoing: Outgoing, moment: Moment);
 
-    /// The client cancels a request, and `notification` names it; false where it cannot be cancelled.
-    fn cancel(&mut self, ticket: Ticket, notification: &Message, moment: Moment) -> bool;
+    /// The client cancels a request, and `notification` names it; false where that is not under way here, or cannot be
+    /// cancelled.
+    fn cancel(&mut self, number: u64, notification: &Message, moment: Moment) -> bool;
 
     /// Takes what came out of a reply to the driver of this tag.
     fn item(&mut self, tag: Tag, item: Item, moment: Moment);
@@ -71,17 +61,17 @@ pub(super) enum Out {
 #[derive(Debug)]
 pub(super) enum Heard {
     /// The response to a request of the client, under the service's id, and the status that carried it.
-    Answer { ticket: Ticket, message: Message, status: u16 },
+    Answer { number: u64, message: Message, status: u16 },
     /// No response comes.
-    Failed { ticket: Ticket, error: Error },
+    Failed { number: u64, error: Error },
     /// A session was opened in this revision.
     Opened(Option<&'static Revision>),
-    /// A request of the service.
-    Asked { during: Option<Ticket>, message: Message, generation: u64 },
+    /// A request of the service, on the stream of the client's request of this number.
+    Asked { during: Option<u64>, message: Message, generation: u64 },
     /// A notification of the service.
-    Told { during: Option<Ticket>, message: Message, generation: u64 },
+    Told { during: Option<u64>, message: Message, generation: u64 },
     /// A request waits this much longer for a rate limit.
-    Waits { ticket: Ticket, remaining: Duration },
+    Waits { number: u64, remaining: Duration },
     /// A page of the list of tools that was asked for on our own account.
     Tools(Result<Message, Error>),
 }

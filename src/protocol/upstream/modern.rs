@@ -6,14 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::under_way::{Asker, Entry, Request, Sending, UnderWay, reissue_after};
-use super::{Heard, Out, Outgoing, Upstream, dropped};
+use super::under_way::{Sending, UnderWay, reissue_after};
+use super::{Heard, Out, Upstream, dropped};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{Answers, Cause, Driver, Failure, Item, Outcome, Purpose, Standing, Terms};
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message};
-use crate::protocol::request::{Class, Wait};
+use crate::protocol::request::{Class, Outgoing, Wait};
 use crate::protocol::settings::Settings;
 use crate::protocol::wire::Stateless;
 
@@ -35,20 +35,20 @@ impl Modern {
 }
 
 impl Upstream for Modern {
-    fn request(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
+    fn request(&mut self, outgoing: Outgoing, moment: Moment) {
         self.moment = moment;
-        let Outgoing { message, class, promise } = outgoing;
-        let upstream = self.table.id_for(message.id());
-        let request = Request::new(message, upstream, Asker::Client, (class, promise));
-        let number = self.table.insert(Entry::Request(request));
+        let number = outgoing.number;
+        self.table.put_request(outgoing);
         self.carry(number, Duration::ZERO);
-        ticket(number)
     }
 
-    fn cancel(&mut self, cancelled: Ticket, _notification: &Message, _moment: Moment) -> bool {
-        // MOD-4: closing the exchange is the whole message.
-        self.out.push(Out::Do(Effect::Abort(cancelled)));
-        self.table.remove(cancelled.number).is_some()
+    fn cancel(&mut self, number: u64, _notification: &Message, _moment: Moment) -> bool {
+        let is_here = self.table.remove(number).is_some();
+        if is_here {
+            // MOD-4: closing the exchange is the whole message.
+            self.out.push(Out::Do(Effect::Abort(ticket(number))));
+        }
+        is_here
     }
 
     fn item(&mut self, tag: Tag, item: Item, moment: Moment) {
@@ -61,7 +61,11 @@ impl Upstream for Modern {
         match message.kind() {
             Kind::Response => self.answered(tag, message, status),
             Kind::Notification => {
-                self.out.push(Out::Heard(Heard::Told { during: Some(tag.ticket), message, generation: 0 }));
+                self.out.push(Out::Heard(Heard::Told {
+                    during: Some(tag.ticket.number),
+                    message,
+                    generation: 0,
+                }));
             }
             Kind::Request => self.note("dropped a request of the service: the stateless era has none"),
         }
@@ -88,7 +92,7 @@ impl Upstream for Modern {
             request.waits(wait);
         }
         self.out.push(Out::Heard(Heard::Waits {
-            ticket: tag.ticket,
+            number: tag.ticket.number,
             remaining: wait.until.saturating_duration_since(moment.now),
         }));
     }
@@ -147,7 +151,7 @@ impl Modern {
         let Some(number) = found.filter(|number| self.table.remove_request(*number).is_some()) else {
             return self.note("dropped a response of the service to no known request");
         };
-        self.out.push(Out::Heard(Heard::Answer { ticket: ticket(number), message, status }));
+        self.out.push(Out::Heard(Heard::Answer { number, message, status }));
     }
 
     fn failed(&mut self, number: u64, failure: Failure) {
@@ -170,7 +174,7 @@ impl Modern {
 
     fn give_up(&mut self, number: u64, error: Error) {
         if self.table.remove_request(number).is_some() {
-            self.out.push(Out::Heard(Heard::Failed { ticket: ticket(number), error }));
+            self.out.push(Out::Heard(Heard::Failed { number, error }));
         }
     }
 }

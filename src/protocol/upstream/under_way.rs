@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::Executed;
 use crate::protocol::message::{Id, Message};
-use crate::protocol::request::{Class, Promise, Wait};
+use crate::protocol::request::{Class, Outgoing, Promise, Wait};
 use crate::protocol::retry;
 use crate::protocol::{FastMap, Instant};
 
@@ -145,6 +145,7 @@ impl Request {
 #[derive(Debug, Default)]
 pub struct UnderWay {
     all: FastMap<u64, Entry>,
+    /// How many entries of our own there were.
     count: u64,
     own_ids: u64,
     requests: usize,
@@ -160,18 +161,25 @@ pub struct UnderWay {
 }
 
 impl UnderWay {
-    /// Adds an entry and returns its number.
+    /// Adds an entry of our own and returns its number, which is odd.
     pub fn insert(&mut self, entry: Entry) -> u64 {
         self.count += 1;
-        self.measure(&entry, 1);
-        self.all.insert(self.count, entry);
-        self.count
+        let number = self.count * 2 - 1;
+        self.put(number, entry);
+        number
     }
 
-    /// Puts an entry back under its number.
-    pub fn put_back(&mut self, number: u64, entry: Entry) {
+    /// Puts an entry under its number.
+    pub fn put(&mut self, number: u64, entry: Entry) {
         self.measure(&entry, 1);
         self.all.insert(number, entry);
+    }
+
+    /// Adds a request of the client.
+    pub fn put_request(&mut self, outgoing: Outgoing) {
+        let Outgoing { number, message, class, promise } = outgoing;
+        let upstream = self.id_for(message.id());
+        self.put(number, Entry::Request(Request::new(message, upstream, Asker::Client, (class, promise))));
     }
 
     /// Removes an entry.
@@ -356,8 +364,7 @@ mod tests {
         let promise = Promise::new(std::time::Instant::now(), None);
         for number in 0..20_000 {
             let message = Message::read(format!(r#"{{"id":{number},"method":"x/y"}}"#)).unwrap();
-            let id = table.id_for(message.id());
-            table.insert(Entry::Request(Request::new(message, id, Asker::Client, (Class::C, promise))));
+            table.put_request(Outgoing { number: number * 2, message, class: Class::C, promise });
         }
         let since = std::time::Instant::now();
         for _ in 0..20_000 {

@@ -86,7 +86,7 @@ impl Legacy {
             Some(message) => {
                 let status = loss.failure.error.details().http_status.unwrap_or(404);
                 if self.table.remove_request(number).is_some() {
-                    self.out.push(Out::Heard(Heard::Answer { ticket: ticket(number), message, status }));
+                    self.out.push(Out::Heard(Heard::Answer { number, message, status }));
                 }
             }
             None => {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::under_way::{Asker, Entry, Notice, Own, Request, Sending, UnderWay, reissue_after};
-use super::{Heard, Out, Outgoing, Upstream, dropped};
+use super::{Heard, Out, Upstream, dropped};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{
@@ -21,7 +21,7 @@ use crate::protocol::driver::{
 };
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message, cancelled_id, quote};
-use crate::protocol::request::{Class, Promise, Wait};
+use crate::protocol::request::{Class, Outgoing, Promise, Wait};
 use crate::protocol::retry::seconds;
 use crate::protocol::settings::Settings;
 
@@ -77,20 +77,19 @@ impl Legacy {
 }
 
 impl Upstream for Legacy {
-    fn request(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
-        let ticket = self.register(outgoing, moment);
-        self.submit(ticket.number);
-        ticket
+    fn request(&mut self, outgoing: Outgoing, moment: Moment) {
+        let number = self.register(outgoing, moment);
+        self.submit(number);
     }
 
-    fn cancel(&mut self, ticket: Ticket, notification: &Message, moment: Moment) -> bool {
+    fn cancel(&mut self, number: u64, notification: &Message, moment: Moment) -> bool {
         self.moment = moment;
         // T-35: some clients cancel `initialize` although they must not; the session stays whole.
-        if self.table.request(ticket.number).is_some_and(|r| r.message.method() == "initialize") {
+        if self.table.request(number).is_some_and(|r| r.message.method() == "initialize") {
             return false;
         }
-        let Some(request) = self.table.abandon(ticket.number) else { return false };
-        self.effect(Effect::Abort(ticket));
+        let Some(request) = self.table.abandon(number) else { return false };
+        self.effect(Effect::Abort(ticket(number)));
         if request.sending == Sending::Sent
             && let Some((raw, _)) = cancelled_id(notification)
             && let Ok(message) = Message::read(notification.with_part(raw, &request.upstream.json()))
@@ -151,7 +150,7 @@ impl Upstream for Legacy {
         request.waits(wait);
         if request.asker == Asker::Client {
             self.out.push(Out::Heard(Heard::Waits {
-                ticket: tag.ticket,
+                number: tag.ticket.number,
                 remaining: wait.until.saturating_duration_since(moment.now),
             }));
         }
@@ -214,39 +213,36 @@ impl Upstream for Legacy {
 
 impl Legacy {
     /// Takes a request of the client that waits for [`Self::release`].
-    pub(in crate::protocol) fn hold(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
-        let ticket = self.register(outgoing, moment);
-        self.alarm_for(ticket.number);
-        ticket
+    pub(in crate::protocol) fn hold(&mut self, outgoing: Outgoing, moment: Moment) {
+        let number = self.register(outgoing, moment);
+        self.alarm_for(number);
     }
 
-    fn register(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
+    fn register(&mut self, outgoing: Outgoing, moment: Moment) -> u64 {
         self.moment = moment;
-        let Outgoing { message, class, promise } = outgoing;
-        let upstream = self.table.id_for(message.id());
-        let request = Request::new(message, upstream, Asker::Client, (class, promise));
-        ticket(self.table.insert(Entry::Request(request)))
+        let number = outgoing.number;
+        self.table.put_request(outgoing);
+        number
     }
 
     /// Sends a held request, with the message that it became.
-    pub(in crate::protocol) fn release(&mut self, ticket: Ticket, message: Message, class: Class) {
+    pub(in crate::protocol) fn release(&mut self, number: u64, message: Message, class: Class) {
         // The table measures what it holds, and the message may have another length now.
-        if let Some(request) = self.table.remove_request(ticket.number) {
-            self.table.put_back(ticket.number, Entry::Request(Request { message, class, ..request }));
-            self.submit(ticket.number);
+        if let Some(request) = self.table.remove_request(number) {
+            self.table.put(number, Entry::Request(Request { message, class, ..request }));
+            self.submit(number);
         }
     }
 
     /// Answers a held request with an error.
-    pub(in crate::protocol) fn refuse(&mut self, ticket: Ticket, error: &Error) {
-        self.give_up(ticket.number, &error.clone().executed(Executed::No));
+    pub(in crate::protocol) fn refuse(&mut self, number: u64, error: &Error) {
+        self.give_up(number, &error.clone().executed(Executed::No));
     }
 
     /// Takes the client's `initialize`.
-    pub(in crate::protocol) fn opens(&mut self, outgoing: Outgoing, moment: Moment) -> Ticket {
-        let ticket = self.register(outgoing, moment);
-        self.client_opens(ticket.number);
-        ticket
+    pub(in crate::protocol) fn opens(&mut self, outgoing: Outgoing, moment: Moment) {
+        let number = self.register(outgoing, moment);
+        self.client_opens(number);
     }
 
     /// Takes a notification of the client.
@@ -434,7 +430,7 @@ impl Legacy {
 
     fn client_answered(&mut self, number: u64, request: &Request, (message, status): (Message, u16)) {
         self.words.learn(&request.message, &message);
-        self.out.push(Out::Heard(Heard::Answer { ticket: ticket(number), message, status }));
+        self.out.push(Out::Heard(Heard::Answer { number, message, status }));
         let lists = request.message.method().ends_with("/list");
         if lists || matches!(self.session.listening, Listening::Denied { .. }) {
             self.listen();
@@ -442,9 +438,9 @@ impl Legacy {
     }
 
     /// Returns the request of the client on whose stream something came.
-    fn during(&mut self, tag: Tag) -> Option<Ticket> {
+    fn during(&mut self, tag: Tag) -> Option<u64> {
         let request = self.table.request(tag.ticket.number)?;
-        (request.asker == Asker::Client).then_some(tag.ticket)
+        (request.asker == Asker::Client).then_some(tag.ticket.number)
     }
 
     /// Returns the generation of the session in which a driver runs.
@@ -550,7 +546,7 @@ impl Legacy {
             Asker::Client => {
                 let error = error.clone();
                 let error = if request.in_doubt { error.executed(Executed::Maybe) } else { error };
-                self.out.push(Out::Heard(Heard::Failed { ticket: ticket(number), error }));
+                self.out.push(Out::Heard(Heard::Failed { number, error }));
             }
             Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Err(error.clone())))),
             Asker::Own(Own::Restore) => self.note(format!("could not restore the session: {error}")),

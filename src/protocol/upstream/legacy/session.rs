@@ -219,7 +219,7 @@ impl Legacy {
     pub(super) fn opening_answered(&mut self, number: u64, request: Request, answer: (Message, u16)) {
         let (message, status) = answer;
         if let Some(lower) = lower_version(&request.message, &message) {
-            self.table.put_back(number, Entry::Request(Request { message: lower, ..request }));
+            self.table.put(number, Entry::Request(Request { message: lower, ..request }));
             // Over HTTP+SSE the stream is open already and does not name its endpoint again.
             self.session.phase = Phase::Opening { number, head: None };
             return self.carry(number, Duration::ZERO);
@@ -227,11 +227,7 @@ impl Legacy {
         let is_open = self.opened(&message);
         match request.asker {
             Asker::Client => {
-                self.out.push(Out::Heard(Heard::Answer {
-                    ticket: ticket(number),
-                    message: message.clone(),
-                    status,
-                }));
+                self.out.push(Out::Heard(Heard::Answer { number, message: message.clone(), status }));
                 if !is_open {
                     return self.refused(number, &message, status);
                 }
@@ -280,7 +276,7 @@ impl Legacy {
             };
             if request.asker == Asker::Client {
                 let message = message.clone();
-                self.out.push(Out::Heard(Heard::Answer { ticket: ticket(number), message, status }));
+                self.out.push(Out::Heard(Heard::Answer { number, message, status }));
                 continue;
             }
             let error = Error::new(Kind::ServiceError, "the service refused the handshake");
