@@ -28,7 +28,7 @@ pub struct Contender {
     pub before: Option<Line>,
     /// Runs when everything is over, or has failed.
     pub _after: Option<AtLast>,
-    /// So many HTTP requests it must make; none where any number will do.
+    /// The number of HTTP requests that it must make; none where any number is right.
     pub requests: Option<usize>,
     /// This directory is made anew before each time.
     pub forgets: Option<PathBuf>,

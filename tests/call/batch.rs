@@ -168,11 +168,20 @@ fn a_line_that_fails_is_a_line_and_the_others_go_on() {
     assert_eq!(entries[4]["error"]["message"], "not today");
     assert_eq!(shell.called().len(), 3);
 
-    // What the service has answered is not asked again, what was refused here is.
+    // What the service has answered is not asked again; what was refused here is checked again, and written once.
     let (code, said) = shell.append(&[]);
-    assert!(code == Some(1) && said.contains("1 of them in an earlier run"), "{said}");
-    assert_eq!(kinds(&shell.entries()[6..]), ["usage", "usage", "usage"]);
+    assert!(code == Some(1) && said.contains("4 of 6 calls failed, 1 of them in an earlier run"), "{said}");
+    assert_eq!(shell.entries().len(), 6);
     assert!(shell.called().values().all(|times| *times == 1), "{:?}", shell.called());
+
+    // A line that was corrected is called; one that is wrong in another way is written again.
+    let right =
+        [r#"{"tool":"echo","arguments":{"title":"n"}}"#, r#"{"tool":"echo","arguments":{"title":"5"}}"#];
+    let corrected = [lines[0], right[0], "", "[]", right[1], lines[5], lines[6]];
+    shell.file("batch", &corrected.join("\n"));
+    let (code, said) = shell.append(&[]);
+    assert!(code == Some(1) && said.contains("2 of 6 calls failed"), "{said}");
+    assert_eq!(kinds(&shell.entries()[6..]), ["done", "usage", "done"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! Refuses a file that no batch wrote.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -82,6 +82,8 @@ pub fn says_no(result: &Json) -> bool {
 #[derive(Debug, Default)]
 pub struct Earlier {
     fates: HashMap<String, Fate>,
+    /// Usage errors: the call, or the number of a line that was none, and the message.
+    usage_errors: HashSet<(String, String)>,
     /// Its last line is not whole.
     torn: bool,
     /// Locked, so that no other run goes on from it at the same time.
@@ -125,6 +127,12 @@ impl Earlier {
         self.fates.get(call).copied().unwrap_or(Fate::Open)
     }
 
+    /// Says whether it has this usage error of this line: then it is not written again.
+    pub fn has_usage_error(&self, line: usize, call: Option<&str>, error: &Error) -> bool {
+        let key = call.map_or_else(|| line.to_string(), str::to_owned);
+        error.kind() == Kind::Usage && self.usage_errors.contains(&(key, error.message().to_owned()))
+    }
+
     /// Says whether it says nothing at all.
     pub fn is_empty(&self) -> bool {
         self.fates.is_empty()
@@ -145,15 +153,21 @@ impl Earlier {
             return Ok(());
         }
         match serde_json::from_slice::<Written>(line) {
-            Ok(entry) if entry.line.is_some() => match (&entry.call, read_fate(&entry)) {
-                (Some(call), fate) => {
-                    self.know(call, fate);
-                    Ok(())
+            Ok(Written { line: Some(number), call, result, error }) => {
+                if error["kind"] == Kind::Usage.name() {
+                    let key = call.clone().unwrap_or_else(|| number.to_string());
+                    self.usage_errors.insert((key, error["message"].as_str().unwrap_or_default().to_owned()));
                 }
-                // Of a line that was no call.
-                (None, Fate::Open) => Ok(()),
-                (None, _) => Err(()),
-            },
+                match (call, read_fate(result.as_deref(), &error)) {
+                    (Some(call), fate) => {
+                        self.know(&call, fate);
+                        Ok(())
+                    }
+                    // Of a line that was no call.
+                    (None, Fate::Open) => Ok(()),
+                    (None, _) => Err(()),
+                }
+            }
             // A kill or a full disk can leave any part of a line: whatever it names was called.
             Err(_) if line.starts_with(BEGINNING) || BEGINNING.starts_with(line) => {
                 let text = String::from_utf8_lossy(line);
@@ -194,9 +208,8 @@ fn present<'de, D: serde::Deserializer<'de>>(
     Box::<RawValue>::deserialize(from).map(Some)
 }
 
-fn read_fate(entry: &Written) -> Fate {
-    let error = &entry.error;
-    let result = entry.result.as_ref().map(|raw| Json::read(raw.get()));
+fn read_fate(result: Option<&RawValue>, error: &Value) -> Fate {
+    let result = result.map(|raw| Json::read(raw.get()));
     match (result, error["mayHaveExecuted"].as_bool(), error["kind"].as_str()) {
         (Some(Ok(result)), ..) if says_no(&result) => Fate::Failed,
         (Some(_), ..) => Fate::Done,

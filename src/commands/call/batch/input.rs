@@ -18,7 +18,7 @@ use crate::protocol::MAX_MESSAGE;
 use crate::state::short_hash;
 
 const FIELDS: [&str; 2] = ["tool", "arguments"];
-/// So many lines are read ahead; each can be very long.
+/// Lines that are read ahead; each can be very long.
 const AHEAD: usize = 1;
 const SHAPE: &str = r#"write one call per line, such as {"tool": "list_tasks", "arguments": {"limit": 5}}"#;
 

@@ -33,7 +33,7 @@ use crate::protocol::message::{Id, quote};
 use crate::state::started::Run;
 use crate::ui::{self, json::Json};
 
-/// So many lines for each job may be ahead of the oldest call that is under way: a kill leaves no more in doubt.
+/// Maximum lines for each job ahead of the oldest call under way, and so of calls that a kill leaves in doubt.
 const AHEAD: usize = 4;
 /// Time limit for writing the outcomes known at the end; the others stay in doubt.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -212,10 +212,7 @@ impl Batch<'_> {
     async fn start(&mut self, line: Line) -> Result<()> {
         let wanted = match line.wanted {
             Ok(wanted) => wanted,
-            Err(error) => {
-                let place = Place { turn: self.order.turn(), line: line.number, wanted: None };
-                return self.settle(place, Err(error)).await;
-            }
+            Err(error) => return self.refuse(line.number, None, error).await,
         };
         match self.earlier.fate(&wanted.call) {
             Fate::Open => {}
@@ -233,14 +230,25 @@ impl Batch<'_> {
                 return Ok(());
             }
         };
-        let place = Place { turn: self.order.turn(), line: line.number, wanted: Some(wanted) };
-        match refused {
-            Some(why) => self.settle(place, Err(why)).await,
-            None => {
-                self.send(place);
-                Ok(())
-            }
+        if let Some(why) = refused {
+            return self.refuse(line.number, Some(wanted), why).await;
         }
+        let turn = self.order.turn();
+        self.send(Place { turn, line: line.number, wanted: Some(wanted) });
+        Ok(())
+    }
+
+    /// Takes a line that is not sent; a usage error that the earlier output has is not written again.
+    async fn refuse(&mut self, line: usize, wanted: Option<Wanted>, why: Error) -> Result<()> {
+        let call = wanted.as_ref().map(|wanted| wanted.call.as_str());
+        if self.earlier.has_usage_error(line, call, &why) {
+            self.failed(line, wanted.as_ref(), &why);
+            self.tally.settled(line, Some(why.kind()));
+            self.show();
+            return Ok(());
+        }
+        let turn = self.order.turn();
+        self.settle(Place { turn, line, wanted }, Err(why)).await
     }
 
     /// Returns why a call is not to be sent, else records that it is; of what keeps all calls back, it fails.
@@ -308,7 +316,7 @@ impl Batch<'_> {
     /// Takes what became of a line and writes it, as soon as all lines before it are written.
     async fn settle(&mut self, place: Place, became: Result<Json>) -> Result<()> {
         if let Err(error) = &became {
-            self.failed(&place, error);
+            self.failed(place.line, place.wanted.as_ref(), error);
         }
         self.keep(&place, &became);
         while let Some(entry) = self.order.next() {
@@ -333,9 +341,9 @@ impl Batch<'_> {
         self.order.put(place.turn, entry::written(place.line, place.wanted.as_ref(), became));
     }
 
-    fn failed(&mut self, place: &Place, error: &Error) {
-        let tool = place.wanted.as_ref().map_or(String::new(), |wanted| format!("{}: ", wanted.tool));
-        self.bar.say(&format!("line {}: {tool}{}", place.line, error.message()));
+    fn failed(&mut self, line: usize, wanted: Option<&Wanted>, error: &Error) {
+        let tool = wanted.map_or(String::new(), |wanted| format!("{}: ", wanted.tool));
+        self.bar.say(&format!("line {line}: {tool}{}", error.message()));
         if error.details().code == Some(INVALID_PARAMS) && matches!(self.tools, Tools::Remembered(_)) {
             self.tools = Tools::Doubtful;
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::entry::Fate;
 use crate::error::{Error, Kind, Remedy, Result};
 
-/// So many lines are named.
+/// Maximum failed lines that are listed.
 const NAMED: usize = 10;
 
 /// The count so far.
