@@ -147,6 +147,11 @@ fn a_tool_shows_limits_nested_fields_and_its_result() {
         "tools/list" => Some(Reply::result(received, json!({"tools": [tool]}))),
         _ => answer(received),
     });
+    let refused = shell.run(&["call", "deep", "day=tomorrow"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = super::text(&refused.stderr);
+    assert!(said.contains("day must be a date such as 2026-12-31"), "{said}");
+    assert!(shell.service.received().iter().all(|received| received.method != "tools/call"));
     let shown = shell.prints(&["tools", "show", "deep"]);
     for part in [
         "destructive, task",

@@ -80,6 +80,28 @@ fn a_question_of_the_service_is_a_form() {
 }
 
 #[test]
+fn a_form_shows_the_names_of_its_choices_and_checks_formats() {
+    let shell = asking(
+        json!({"message": "Who are you?", "requestedSchema": {"type": "object", "required": ["mail"], "properties": {
+            "color": {"type": "string", "enum": ["r", "g"], "enumNames": ["Red", "Green"]},
+            "mail": {"type": "string", "format": "email"},
+        }}}),
+    );
+    let mut seated = seated(&shell, &["call", "echo", "title=x"]);
+    seated.answers("Answer it? [yes/decline]", "yes");
+    seated.answers("color (\"r\" (Red) | \"g\" (Green)) [none]:", "g");
+    seated.answers("mail (string):", "ada");
+    seated.awaits("mail must be an email address such as ada@example.com");
+    seated.answers("mail (string):", "ada@example.com");
+    seated.answers("Send it? [yes/edit/decline]", "yes");
+    assert_eq!(seated.leaves().code, 0);
+    assert_eq!(
+        heard(&shell),
+        json!({"action": "accept", "content": {"color": "g", "mail": "ada@example.com"}})
+    );
+}
+
+#[test]
 fn a_line_typed_ahead_does_not_send_a_form() {
     let shell = asking(form());
     let mut seated = seated(&shell, &["call", "echo", "title=x"]);

@@ -1,12 +1,13 @@
 //! The JSON Schema of a tool's arguments: what a typed text becomes by it, and whether a value fits.
 //!
 //! Knows types, enums, constants, bounds, required and unknown names, nested objects and arrays, `$ref` inside
-//! the schema, `anyOf`, `oneOf` and `allOf`. Refuses to guess: what it does not know (formats, patterns,
-//! conditions) is left to the service, and so is all that lies past a bound of work.
+//! the schema, `anyOf`, `oneOf`, `allOf` and common formats. Refuses to guess: what it does not know (other formats,
+//! patterns, conditions) is left to the service, and so is all that lies past a bound of work.
 //!
 //! The crate jsonschema 0.61 without default features was tried for the check: it adds 39 crates.
 
 mod example;
+mod format;
 mod limits;
 
 use std::cell::Cell;
@@ -177,13 +178,17 @@ impl<'a> Schema<'a> {
             return value.to_string();
         }
         if let Some(values) = self.here["enum"].as_array() {
-            return values.iter().map(Value::to_string).collect::<Vec<_>>().join(" | ");
+            // MCP 2025-06-18, elicitation: names for people, one for each value.
+            let names = &self.here["enumNames"];
+            let shown = values.iter().enumerate().map(|(at, value)| named(value.to_string(), &names[at]));
+            return shown.collect::<Vec<_>>().join(" | ");
         }
         let branches = self.alternatives();
         if !branches.is_empty() {
             let mut all: Vec<String> = Vec::new();
             for branch in branches {
-                let shown = branch.shown();
+                let name = branch.word("const").map_or(&Value::Null, |_| &branch.here["title"]);
+                let shown = named(branch.shown(), name);
                 if self.is_cut_off() || all.iter().map(String::len).sum::<usize>() > LONGEST_SHOWN {
                     break;
                 }
@@ -340,8 +345,7 @@ impl<'a> Schema<'a> {
         if !listed || self.word("const").is_some_and(|only| only != value) {
             return Err(self.not_listed(value, place));
         }
-        let types = self.types();
-        if !types.is_empty() && !types.iter().any(|kind| is_of(kind, value)) {
+        if !self.takes_type_of(value) {
             return Err(Misfit::at(place, self.shown()));
         }
         for part in self.branches("allOf") {
@@ -350,6 +354,13 @@ impl<'a> Schema<'a> {
         self.check_alternatives(value, place)?;
         self.check_bounds(value, place)?;
         match value {
+            Value::String(text) => {
+                let format = self.word("format").and_then(Value::as_str);
+                match format.and_then(|format| format::mismatch(format, text)) {
+                    Some(expected) => Err(Misfit::at(place, expected)),
+                    None => Ok(()),
+                }
+            }
             Value::Object(fields) => self.check_object(fields, place),
             Value::Array(items) => match self.items() {
                 Some(schema) => items
@@ -360,6 +371,11 @@ impl<'a> Schema<'a> {
             },
             _ => Ok(()),
         }
+    }
+
+    fn takes_type_of(self, value: &Value) -> bool {
+        let types = self.types();
+        types.is_empty() || types.iter().any(|kind| is_of(kind, value))
     }
 
     fn not_listed(self, value: &Value, place: &str) -> Misfit {
@@ -388,7 +404,18 @@ impl<'a> Schema<'a> {
             match (misfits.is_empty(), deeper.as_slice()) {
                 (true, _) => {}
                 (false, [only]) => return Err((*only).clone()),
-                (false, _) => return Err(Misfit::at(place, Self::shown(self))),
+                (false, _) => {
+                    let of_its_type =
+                        branches.iter().zip(&misfits).filter(|(branch, _)| branch.takes_type_of(value));
+                    let formats: Option<Vec<&str>> = of_its_type
+                        .map(|(branch, misfit)| branch.word("format").map(|_| misfit.expected.as_str()))
+                        .collect();
+                    let formats = formats.filter(|formats| !formats.is_empty());
+                    return Err(Misfit::at(
+                        place,
+                        formats.map_or_else(|| self.shown(), |all| all.join(" or ")),
+                    ));
+                }
             }
         }
         Ok(())
@@ -448,6 +475,14 @@ impl<'a> Schema<'a> {
 
     fn is_closed(self) -> bool {
         self.here["additionalProperties"] == Value::Bool(false)
+    }
+}
+
+/// Returns a value with its name for people, where it has one.
+fn named(value: String, name: &Value) -> String {
+    match name.as_str() {
+        Some(name) => format!("{value} ({name})"),
+        None => value,
     }
 }
 

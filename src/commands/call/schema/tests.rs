@@ -118,6 +118,56 @@ fn the_place_and_what_was_expected_are_named() {
 }
 
 #[test]
+fn a_text_of_another_format_does_not_fit() {
+    let of = |format: &str| json!({"type": "string", "format": format});
+    for (format, fitting, unfit) in [
+        (
+            "date",
+            &["2026-11-30", "2028-02-29"][..],
+            &["tomorrow", "", "2027-02-29", "20261130", "2026-11-30T10:00:00Z", "30.11.2026"][..],
+        ),
+        (
+            "date-time",
+            &[
+                "2026-11-30T17:00:00Z",
+                "2026-11-30T17:00:00.5+01:00",
+                "2026-11-30t17:00:00z",
+                "2016-12-31T23:59:60Z",
+            ],
+            &["tomorrow", "2026-11-30", "2026-11-30T17:00:00", "2026-11-30T25:00:00Z", "20261130T170000Z"],
+        ),
+        (
+            "email",
+            &["ada@example.com", "a+b@localhost", "ü@münchen.example"],
+            &["ada", "ada@", "@x", "a b@x.org", "a@b@c"],
+        ),
+        (
+            "uri",
+            &["https://h.example/?a#b", "urn:isbn:1", "mailto:ada@example.com"],
+            &["h.example", "/path", "http://", "not a uri"],
+        ),
+        ("a-format-nobody-knows", &["", "x"], &[]),
+    ] {
+        for text in fitting {
+            assert_eq!(misfit(&of(format), &json!(text)), "fits", "{format} {text}");
+        }
+        for text in unfit {
+            assert_ne!(misfit(&of(format), &json!(text)), "fits", "{format} {text}");
+        }
+        assert_eq!(misfit(&json!({"format": format}), &json!(5)), "fits", "a format is for texts only");
+    }
+    assert_eq!(misfit(&of("date"), &json!("tomorrow")), ": a date such as 2026-12-31");
+    let optional = json!({"anyOf": [of("date"), {"type": "null"}]});
+    assert_eq!(misfit(&optional, &json!("tomorrow")), ": a date such as 2026-12-31");
+    assert_eq!(misfit(&optional, &json!(null)), "fits");
+    let either = json!({"anyOf": [of("date"), of("email"), {"type": "null"}]});
+    assert_eq!(
+        misfit(&either, &json!("x")),
+        ": a date such as 2026-12-31 or an email address such as ada@example.com"
+    );
+}
+
+#[test]
 fn schemas_are_shown_as_people_read_them() {
     for (schema, shown) in [
         (json!({"type": "integer"}), "integer"),
@@ -126,6 +176,9 @@ fn schemas_are_shown_as_people_read_them() {
         (json!({"anyOf": [{"type": "string"}, {"type": "null"}]}), "string or null"),
         (json!({}), "any value"),
         (json!({"const": 5}), "5"),
+        (json!({"enum": ["r", "g"], "enumNames": ["Red", "Green"]}), r#""r" (Red) | "g" (Green)"#),
+        (json!({"enum": ["r", "g"], "enumNames": ["Red"]}), r#""r" (Red) | "g""#),
+        (json!({"oneOf": [{"const": "r", "title": "Red"}, {"const": "g"}]}), r#""r" (Red) or "g""#),
     ] {
         assert_eq!(Schema::new(&schema, &Work::default()).shown(), shown);
     }
