@@ -16,6 +16,7 @@ use super::arguments::{self, Color};
 use super::call::schema::Schema;
 use super::environment::variable;
 use super::jq;
+use super::remedy::shell_quoted;
 use crate::error::{Error, Kind, Result};
 use crate::profile::{Takers, nearest};
 use crate::ui::json::{self, Json};
@@ -48,16 +49,19 @@ enum Form {
     Tsv,
 }
 
+/// The forms by name.
+const FORMS: [(&str, Form); 6] = [
+    ("auto", Form::Auto),
+    ("text", Form::Text),
+    ("json", Form::Json),
+    ("jsonl", Form::Jsonl),
+    ("table", Form::Table),
+    ("tsv", Form::Tsv),
+];
+
 impl Form {
     fn named(name: &str) -> Self {
-        match name {
-            "text" => Self::Text,
-            "json" => Self::Json,
-            "jsonl" => Self::Jsonl,
-            "table" => Self::Table,
-            "tsv" => Self::Tsv,
-            _ => Self::Auto,
-        }
+        FORMS.iter().find(|(known, _)| *known == name).map_or(Self::Auto, |(_, form)| *form)
     }
 }
 
@@ -106,6 +110,18 @@ impl Output {
     /// Says whether any of its options was given.
     pub fn is_given(&self) -> bool {
         self.json || self.jq.is_some() || self.output.is_some() || !self.fields.is_empty()
+    }
+
+    /// Returns the options that were given, as a command repeats them.
+    pub fn repeated(&self) -> String {
+        let form = FORMS.iter().find(|(_, form)| Some(*form) == self.output).map(|(name, _)| *name);
+        let options = [
+            form.map(|name| format!(" -o {name}")),
+            self.json.then(|| " --json".to_owned()),
+            self.jq.as_deref().map(|jq| format!(" --jq {}", shell_quoted(jq))),
+            (!self.fields.is_empty()).then(|| format!(" --fields {}", shell_quoted(&self.fields.join(",")))),
+        ];
+        options.into_iter().flatten().collect()
     }
 
     /// Checks what can be checked before anything is sent.

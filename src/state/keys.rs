@@ -17,8 +17,6 @@ use crate::profile::StoreKind;
 const FILE: &str = "keys.json";
 const USED: &str = "used.json";
 const VERSION: u32 = 1;
-/// Minimum interval between two records of a key's use, in seconds.
-const USE_GRAIN: u64 = 300;
 
 /// All stored keys.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -222,11 +220,20 @@ impl State {
 
     /// Records that a key is used; ignores errors.
     pub fn key_used(&self, profile: &str, name: &str) {
-        let key = format!("{profile}/{name}");
-        let recent = |last: &u64| now().saturating_sub(*last) < USE_GRAIN;
-        if !self.key_uses().get(&key).is_some_and(recent) {
+        let (key, now) = (format!("{profile}/{name}"), now());
+        if self.key_uses().get(&key) != Some(&now) {
             let _ = self.change(USED, |uses: &mut BTreeMap<String, u64>| {
-                uses.insert(key, now());
+                uses.insert(key, now);
+            });
+        }
+    }
+
+    /// Forgets when a key was used, as it is removed or replaced; ignores errors.
+    pub fn forget_key_use(&self, profile: &str, name: &str) {
+        let key = format!("{profile}/{name}");
+        if self.key_uses().contains_key(&key) {
+            let _ = self.change(USED, |uses: &mut BTreeMap<String, u64>| {
+                uses.remove(&key);
             });
         }
     }
@@ -294,13 +301,15 @@ mod tests {
     }
 
     #[test]
-    fn a_use_is_written_down_once() {
+    fn a_use_is_recorded_and_forgotten() {
         let home = tempfile::tempdir().unwrap();
         let state = State::new(home.path().join("state"));
+        state.forget_key_use("work", "default");
+        assert!(!home.path().join("state").exists());
         state.key_used("work", "default");
-        let uses = state.key_uses();
-        assert!(uses["work/default"] > 1_700_000_000);
-        state.key_used("work", "default");
-        assert_eq!(state.key_uses(), uses);
+        state.key_used("work", "spare");
+        assert!(state.key_uses()["work/default"] > 1_700_000_000);
+        state.forget_key_use("work", "default");
+        assert_eq!(state.key_uses().into_keys().collect::<Vec<_>>(), ["work/spare"]);
     }
 }

@@ -204,6 +204,33 @@ fn a_key_in_the_wrong_place_of_the_command_line_is_not_repeated() {
 }
 
 #[test]
+fn a_remedy_repeats_where_the_key_comes_from() {
+    let home = Home::new();
+    fn add<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["keys", "add", "-p", "asistry", "--no-verify", "--name", "k2"], more].concat()
+    }
+    home.told(&add(&["--stdin"]), SERVICES[0].1).succeeds();
+    home.told(&add(&["--stdin", "--store", "file", "--force"]), SERVICES[0].1).fails(2).says(&[
+        "replace it: asistry keys rotate -p asistry --name k2 --stdin --force --store file --no-verify\n",
+        "or at once: asistry keys add -p asistry --name k2 --stdin --force --store file --no-verify --replace\n",
+        "or keep both: asistry keys add -p asistry --name OTHER --stdin --force --store file --no-verify\n",
+    ]);
+    let path = home.write("a key", SERVICES[0].1);
+    home.run(&add(&["--from-file", &path]))
+        .fails(2)
+        .says(&[&format!("--name k2 --from-file '{path}' --no-verify --replace")]);
+    home.run(&add(&["--from-env", "HOME"]))
+        .fails(2)
+        .says(&["--name k2 --from-env HOME --no-verify --replace"]);
+    // It may be a key that was typed there.
+    let typed = home.run(&add(&["--from-env", SERVICES[0].1])).fails(2);
+    assert!(!typed.stderr.contains(SERVICES[0].1), "{typed:?}");
+    home.run(&["keys", "show", "k2", "-p", "asistry", "--reveal", "--json"])
+        .fails(2)
+        .says(&["asistry keys show -p asistry --name k2 --json --reveal --yes"]);
+}
+
+#[test]
 fn only_one_place_can_be_named() {
     let home = Home::new();
     let ran = home.run(&["keys", "add", "--stdin", "--from-env", "HOME"]).fails(2);

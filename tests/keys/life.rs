@@ -147,6 +147,8 @@ fn a_list_shows_what_is_known_and_no_key() {
 fn with_no_key_a_list_says_how_to_store_one_and_json_is_an_empty_list() {
     let home = Home::new();
     home.run(&["keys", "list"]).succeeds().says(&["asistry keys add"]);
+    let embedded = home.run(&["keys", "list", "-p", "sandbox"]).succeeds().says(&["makes its own key"]);
+    assert!(!embedded.stderr.contains("keys add"), "{embedded:?}");
     assert_eq!(home.json(&["keys", "list", "--json"]), Value::Array(Vec::new()));
     for arguments in
         [["keys", "show"], ["keys", "test"], ["keys", "remove"], ["keys", "rotate"], ["keys", "bind"]]
@@ -343,6 +345,29 @@ fn the_last_use_of_a_key_is_told() {
     home.run(&["-p", "asistry", "--url", &service.url(), "tools"]).succeeds();
     let list = home.json(&["keys", "list", "--json"]);
     assert!(list[0]["lastUsed"].as_str().is_some_and(|used| used.ends_with('Z')), "{list}");
+
+    // A use is recorded however recent the last one is.
+    let used = home.file("state/used.json");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    std::fs::write(&used, format!("{{\"asistry/default\":{}}}", now - 59)).unwrap();
+    home.run(&["-p", "asistry", "--url", &service.url(), "tools"]).succeeds();
+    let text = home.run(&["keys", "list"]).succeeds().stdout;
+    assert!(text.trim_end().ends_with("just now"), "{text}");
+    let uses = std::fs::read_to_string(&used).unwrap();
+    let uses: std::collections::BTreeMap<String, u64> = serde_json::from_str(&uses).unwrap();
+    assert!(uses["asistry/default"] >= now, "{uses:?}");
+
+    // A new key was not used, whatever its name.
+    let stored = ["-p", "asistry", "--url", &service.url(), "--no-verify", "--stdin"];
+    home.told(&[&["keys", "rotate"], &stored[..]].concat(), NEW).succeeds();
+    assert_eq!(home.json(&["keys", "list", "--json"])[0]["lastUsed"], Value::Null);
+    home.run(&["-p", "asistry", "--url", &service.url(), "tools"]).succeeds();
+    home.run(&["keys", "remove", "-p", "asistry", "--yes"]).succeeds();
+    home.told(&[&["keys", "add"], &stored[..]].concat(), OLD).succeeds();
+    assert_eq!(home.json(&["keys", "list", "--json"])[0]["lastUsed"], Value::Null);
+    // A test is a use.
+    home.run(&["keys", "test", "-p", "asistry", "--url", &service.url()]).succeeds();
+    assert_ne!(home.json(&["keys", "list", "--json"])[0]["lastUsed"], Value::Null);
 }
 
 #[test]

@@ -90,6 +90,7 @@ impl<'a> Change<'a> {
         let store = next.deposit.place.store;
         let mut bound = record.bound.clone();
         if let Some(old) = record.deposit.replace(next.deposit) {
+            self.keys.state.forget_key_use(&id.profile, &id.name);
             if record.deposit.as_ref().is_some_and(|new| new.origin != old.origin) && !next.rotation {
                 record.bound.clear();
                 record
@@ -172,6 +173,7 @@ impl<'a> Change<'a> {
                 return Err(error);
             }
         }
+        self.keys.state.forget_key_use(&id.profile, &id.name);
         self.list.record(&id.profile, &id.name).retired.clear();
         self.list.tidy();
         self.set_only_key_current(&id.profile);

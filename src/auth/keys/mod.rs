@@ -152,6 +152,12 @@ impl Keys {
         self.state.key_uses().get(&id.to_string()).copied()
     }
 
+    /// Records that a key is used, in the background; ignores errors.
+    pub fn record_use(&self, id: KeyId) {
+        let state = self.state.clone();
+        tokio::task::spawn_blocking(move || state.key_used(&id.profile, &id.name));
+    }
+
     /// Returns a stamp that changes when the list changes.
     pub fn stamp(&self) -> Stamp {
         self.state.keys_stamp()
@@ -230,8 +236,7 @@ impl Keys {
             self.check_choice(&id, place)?;
             let Some(secret) = self.read_listed(&list, &id, place).await? else { continue };
             let source = KeySource::Stored { name: id.name.clone(), store: place.store };
-            let (state, profile, name) = (self.state.clone(), id.profile, id.name);
-            tokio::task::spawn_blocking(move || state.key_used(&profile, &name));
+            self.record_use(id);
             return Ok(Lookup::Found(Found { secret, forced: deposit.forced, source }));
         }
         Err(unsteady(&profile.name))

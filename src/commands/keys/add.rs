@@ -11,7 +11,7 @@ use super::{Desk, Store, Target, check_name};
 use crate::auth::form;
 use crate::auth::keys::{KeyId, NewKey, Staging, default_name};
 use crate::error::{Error, Kind, Remedy};
-use crate::profile::Profile;
+use crate::profile::{Profile, StoreKind};
 use crate::ui;
 
 /// Options of `asistry keys add`.
@@ -33,6 +33,15 @@ pub struct Arguments {
     no_verify: bool,
 }
 
+impl Arguments {
+    /// Returns the options as a command for another name, or a rotation, repeats them.
+    fn repeated(&self) -> String {
+        let store = self.store.map(|store| format!(" --store {}", StoreKind::from(store).name()));
+        let no_verify = if self.no_verify { " --no-verify" } else { "" };
+        self.source.repeated() + &store.unwrap_or_default() + no_verify
+    }
+}
+
 /// Reads, tries and stores a key.
 ///
 /// # Errors
@@ -40,12 +49,13 @@ pub struct Arguments {
 pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     arguments.source.not_typed()?;
     let (profile, origin) = desk.profile()?;
+    let options = arguments.repeated();
     let name = arguments.name.unwrap_or_else(|| default_name(&profile, &origin));
     check_name(&name)?;
     let id = KeyId { profile: profile.name.clone(), name };
     let there = desk.keys.list()?.find(&id.profile, &id.name).is_some_and(|key| key.deposit.is_some());
     if there && !arguments.replace {
-        return Err(exists(&id, &desk.target()).into());
+        return Err(exists(&id, &desk.target(), &options).into());
     }
     // Input typed ahead of the prompt is hidden too.
     let _quiet = arguments.source.quiet(desk);
@@ -67,7 +77,7 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     let appeared = change.list().find(&id.profile, &id.name).is_some_and(|key| key.deposit.is_some());
     if appeared && !there && !arguments.replace {
         return Err(Error::new(Kind::Usage, format!("another process has just stored a key {id}"))
-            .hint(format!("replace it: {}", desk.target().keys("rotate", &id.name)))
+            .hint(format!("replace it: {}{options}", desk.target().keys("rotate", &id.name)))
             .into());
     }
     change.stage(&id, new, Staging::Addition).await?;
@@ -104,9 +114,11 @@ fn refused(failure: anyhow::Error, profile: &Profile) -> anyhow::Error {
     }
 }
 
-fn exists(id: &KeyId, target: &Target) -> Error {
+fn exists(id: &KeyId, target: &Target, options: &str) -> Error {
     let (rotate, add) = (target.keys("rotate", &id.name), target.keys("add", &id.name));
     let other = target.keys("add", "OTHER");
     Error::new(Kind::Usage, format!("there is a key {id} already; nothing was changed"))
-        .hint(format!("replace it: {rotate}\n  or at once: {add} --replace\n  or keep both: {other}"))
+        .hint(format!(
+            "replace it: {rotate}{options}\n  or at once: {add}{options} --replace\n  or keep both: {other}{options}"
+        ))
 }

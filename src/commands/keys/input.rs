@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::Desk;
 use crate::auth::form;
 use crate::commands::environment::variable;
+use crate::commands::remedy::shell_quoted;
 use crate::error::{Error, Kind, Result};
 use crate::profile::Profile;
 use crate::secret::Secret;
@@ -63,6 +64,22 @@ impl Source {
         Err(Error::new(Kind::Usage, why).hint(format!(
             "leave it out, then it is asked for, or {OTHERWISE}; what was typed is in your shell's history: make a new key"
         )))
+    }
+
+    /// Returns these options as a command repeats them. What `--from-env` names is repeated only if it is set: it may
+    /// be a key that was typed there.
+    pub fn repeated(&self) -> String {
+        let name = self.from_env.as_deref().filter(|name| variable(name).is_some());
+        let file = self.from_file.as_deref().map(std::path::Path::to_string_lossy);
+        [
+            self.stdin.then(|| " --stdin".to_owned()),
+            name.map(|name| format!(" --from-env {}", shell_quoted(name))),
+            file.map(|file| format!(" --from-file {}", shell_quoted(&file))),
+            self.force.then(|| " --force".to_owned()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// Hides what is typed from now on, where the key is asked for on the terminal; until the value is dropped.

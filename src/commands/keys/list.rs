@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::Desk;
 use crate::auth::keys::KeyId;
 use crate::auth::revealed;
+use crate::commands::profile_in_use;
 use crate::error::{Error, Kind};
 use crate::state::keys::{Deposit, KeyRecord};
 use crate::state::now;
@@ -49,8 +50,11 @@ pub fn list(desk: &Desk<'_>, given: bool) -> Result<()> {
         .collect();
     if described.is_empty() && !given && !desk.output.is_json() {
         let whose = named.map_or(String::new(), |name| format!(" of {name}"));
-        let options = desk.target().options();
-        ui::say(&format!("no keys{whose} are stored; to store one: asistry keys add{options}"));
+        let next = match profile_in_use::find(desk.common, &desk.environment) {
+            Ok(profile) if profile.service.embedded => format!("{} makes its own key", profile.service.title),
+            _ => format!("to store one: asistry keys add{}", desk.target().options()),
+        };
+        ui::say(&format!("no keys{whose} are stored; {next}"));
         return Ok(());
     }
     let all: Vec<Value> = described.iter().map(Described::json).collect();
@@ -68,7 +72,7 @@ pub async fn show(desk: &Desk<'_>, arguments: ShowArguments) -> Result<()> {
     let id = desk.named_key(arguments.key, arguments.name, &list)?;
     if arguments.reveal && !arguments.yes && !std::io::stdout().is_terminal() {
         let why = "a key is revealed on a terminal, or with --yes";
-        let way = desk.target().keys("show", &id.name);
+        let way = desk.target().keys("show", &id.name) + &desk.output.repeated();
         return Err(Error::new(Kind::Usage, why).hint(format!("{way} --reveal --yes")).into());
     }
     let found = list.find(&id.profile, &id.name).and_then(|record| Some((record, record.deposit.as_ref()?)));

@@ -69,6 +69,7 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments, given: Option<Secret>) -
             let deposit = list.find(&id.profile, &id.name).and_then(|record| record.deposit.as_ref());
             let forced = deposit.is_some_and(|deposit| deposit.forced);
             let found = Found { secret: desk.keys.secret(&id).await?, forced, source: KeySource::New };
+            desk.keys.record_use(id.clone());
             (id.name.clone(), id.to_string(), found)
         }
     };
