@@ -21,34 +21,33 @@ use crate::ui;
 /// Asks, where somebody can be asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
-    allowed: bool,
+    /// Why it does not ask.
+    refusal: Option<&'static str>,
 }
 
 impl Asker {
-    /// Asks on a terminal only, and only if asking is allowed.
-    pub fn new(no_input: bool) -> Self {
+    /// Asks on a terminal only, and only if nothing forbids it.
+    pub fn new(forbidden: Option<&'static str>) -> Self {
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        Self { allowed: terminal && !no_input }
+        Self { refusal: if terminal { forbidden } else { Some("there is no terminal to ask on") } }
     }
 
     /// Never asks.
     pub fn never() -> Self {
-        Self { allowed: false }
+        Self { refusal: Some("asistry does not ask here") }
     }
 
     /// Says whether anybody can be asked.
     pub fn is_allowed(self) -> bool {
-        self.allowed
+        self.refusal.is_none()
     }
 
     /// Asks for a yes; everything else is a no. `otherwise` is the option that avoids the question.
     ///
     /// # Errors
-    /// [`Kind::Usage`] with `otherwise` as its hint if there is no terminal.
+    /// [`Kind::Usage`] with `otherwise` as its hint where it does not ask.
     pub fn confirm(self, question: &str, otherwise: &str) -> Result<bool> {
-        if !self.allowed {
-            return Err(nobody(question, otherwise));
-        }
+        self.check(question, otherwise)?;
         let answer = self.line(&format!("{question} [y/N]"), otherwise)?;
         Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
     }
@@ -64,10 +63,18 @@ impl Asker {
         }
     }
 
+    /// Fails where it does not ask.
+    fn check(self, question: &str, otherwise: &str) -> Result<()> {
+        match self.refusal {
+            Some(why) => Err(Error::new(Kind::Usage, format!("{why}: {question}")).hint(otherwise)),
+            None => Ok(()),
+        }
+    }
+
     /// Stops showing what is typed, until the value is dropped: before work that ends in a hidden prompt.
     #[cfg(unix)]
     pub fn quiet(self) -> Option<mode::Mode> {
-        self.allowed.then(|| mode::Mode::quiet().ok()).flatten()
+        self.is_allowed().then(|| mode::Mode::quiet().ok()).flatten()
     }
 
     /// As on Unix; here a hidden prompt begins only when it asks.
@@ -79,12 +86,10 @@ impl Asker {
     /// Asks for one line, and returns it without the white space around it.
     ///
     /// # Errors
-    /// [`Kind::Usage`] with `otherwise` as its hint if there is no terminal, [`Kind::Interrupted`] where the
+    /// [`Kind::Usage`] with `otherwise` as its hint where it does not ask, [`Kind::Interrupted`] where the
     /// input ends instead.
     pub fn line(self, question: &str, otherwise: &str) -> Result<String> {
-        if !self.allowed {
-            return Err(nobody(question, otherwise));
-        }
+        self.check(question, otherwise)?;
         ui::ask(question);
         match read_line() {
             Ok(answer) => Ok(answer.trim().to_owned()),
@@ -108,9 +113,7 @@ impl Asker {
     /// # Errors
     /// As [`Self::line`].
     pub fn hidden(self, question: &str, otherwise: &str) -> Result<Secret> {
-        if !self.allowed {
-            return Err(nobody(question, otherwise));
-        }
+        self.check(question, otherwise)?;
         #[cfg(unix)]
         let typed = hidden::read(question).map(Secret::from);
         #[cfg(not(unix))]
@@ -138,10 +141,6 @@ fn read_line() -> std::io::Result<String> {
         0 => Err(ErrorKind::UnexpectedEof.into()),
         _ => Ok(line),
     }
-}
-
-fn nobody(question: &str, otherwise: &str) -> Error {
-    Error::new(Kind::Usage, format!("there is no terminal to ask on: {question}")).hint(otherwise)
 }
 
 #[cfg(test)]

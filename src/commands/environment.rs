@@ -134,7 +134,11 @@ impl Environment {
 
     /// Returns the asker; it never asks with `--no-input` or in continuous integration.
     pub fn asker(&self, no_input: bool) -> Asker {
-        Asker::new(no_input || self.ci)
+        Asker::new(match (no_input, self.ci) {
+            (true, _) => Some("--no-input is given, so asistry does not ask"),
+            (false, true) => Some("CI is set, so asistry does not ask"),
+            (false, false) => None,
+        })
     }
 
     /// Returns further root certificates, of every program on this machine.

@@ -104,11 +104,13 @@ fn where_nobody_wants_to_be_asked_the_options_are_named() {
     let quiet = [&ADD[..], &["--no-input"]].concat();
     let never = ["--stdin", "--from-env", "--from-file"];
     let screen = terminal(&home, &quiet).ends(2);
+    assert!(screen.contains("--no-input is given, so asistry does not ask: Key for"), "{screen}");
     assert!(never.iter().all(|option| screen.contains(option)), "{screen}");
     for (ci, code) in [("true", 2), ("1", 2)] {
         let mut command = asistry(&home, &ADD, true);
         command.env("CI", ci);
         let screen = Terminal::start(command).ends(code);
+        assert!(screen.contains("CI is set, so asistry does not ask: Key for"), "{screen}");
         assert!(never.iter().all(|option| screen.contains(option)), "{screen}");
     }
     let mut command = asistry(&home, &ADD, true);
