@@ -15,12 +15,11 @@ use crate::error::{Error, Kind};
 use crate::local::stdio::Stdio;
 use crate::profile::{self, Config, Options, Takers, ToolNames};
 use crate::protocol::settings::Settings;
-use crate::relay::{Ending, Relay};
+use crate::relay::{DRAIN, Ending, Relay};
 
 /// Time limit for a warning at the end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 const CALL_SILENCE: Duration = Duration::from_secs(600);
-const DRAIN: Duration = Duration::from_secs(1);
 
 /// Options of `asistry bridge`: those of the table of options that it takes.
 #[derive(Debug)]

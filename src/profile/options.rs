@@ -218,7 +218,7 @@ pub const OPTIONS: &[Row] = &[
     bridge("tool-names", "FORM", Slot::ToolNames(|o| &mut o.tool_names), "Form of tool names")
         .key("tool_names").default("set by the service"),
     bridge("drain", "DUR", Slot::Duration(|o| &mut o.drain), "How long to wait for answers after the client is gone")
-        .key("drain").default("1s"),
+        .key("drain").default("800ms"),
     bridge("max-result", "BYTES", Slot::Bytes(|o| &mut o.max_result),
         "Write tool results larger than this to a file and tell the client where, such as 64k or 16m")
         .key("max_result").default("none"),

@@ -195,9 +195,9 @@ impl Bridge {
         self.write(line);
     }
 
-    /// Writes bytes as they are; never blocks.
+    /// Writes bytes as they are; never blocks. A bridge that has ended does not get them.
     pub fn write(&self, bytes: impl Into<Vec<u8>>) {
-        self.input.as_ref().expect("stdin is open").send(bytes.into()).unwrap();
+        let _ = self.input.as_ref().expect("stdin is open").send(bytes.into());
     }
 
     /// Closes stdin, when everything is written.
@@ -263,13 +263,11 @@ impl Bridge {
 
     /// Waits for the end of the process.
     pub fn exit(&mut self) -> ExitStatus {
-        if self.status.is_none() {
-            let status = self.exit.recv_timeout(DEADLINE);
-            self.status =
-                Some(status.unwrap_or_else(|_| panic!("it does not end; stderr: {}", self.stderr())));
-            if let Some(end) = self.errors_end.take() {
-                let _ = end.join();
-            }
+        if self.is_running_after(DEADLINE) {
+            panic!("it does not end; stderr: {}", self.stderr());
+        }
+        if let Some(end) = self.errors_end.take() {
+            let _ = end.join();
         }
         self.status.unwrap()
     }
@@ -277,6 +275,14 @@ impl Bridge {
     /// Waits for the end of the process and returns its exit code.
     pub fn exit_code(&mut self) -> i32 {
         self.exit().code().unwrap_or_else(|| panic!("ended by a signal: {:?}", self.status))
+    }
+
+    /// Waits this long for its end; says whether it still runs.
+    pub fn is_running_after(&mut self, time: Duration) -> bool {
+        if self.status.is_none() {
+            self.status = self.exit.recv_timeout(time).ok();
+        }
+        self.status.is_none()
     }
 
     /// Says that it must not end for this long.
