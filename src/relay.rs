@@ -268,8 +268,13 @@ impl<P: Port> Relay<P> {
     /// (STD-7, STD-8).
     async fn end(mut self, mut turn: Turn, stop: impl Future<Output = ()>) -> Result<()> {
         tokio::pin!(stop);
-        let until = Instant::now() + self.ending.drain;
-        while turn == Turn::HangsUp || (turn != Turn::Breaks && self.owes_something()) {
+        let (begun, unread) = (Instant::now(), self.port.undelivered());
+        let until = begun + self.ending.drain;
+        let owes =
+            |relay: &Self, turn| turn == Turn::HangsUp || (turn != Turn::Breaks && relay.owes_something());
+        // A flood of events leaves the timeout below no turn; without a drain, what is ready is still handled.
+        let flooded = until.max(begun + SHORTEST_FAREWELL);
+        while Instant::now() < flooded && owes(&self, turn) {
             // Input sent before the client left is still processed.
             let intake = if turn == Turn::HangsUp { Intake::Open } else { Intake::Paused };
             let next = tokio::select! {
@@ -282,11 +287,14 @@ impl<P: Port> Relay<P> {
                 Err(_) => break,
             }
         }
+        // A client that has read nothing all that time is not waited for further.
+        let stuck = begun.elapsed() >= FAREWELL && self.port.undelivered() >= unread.max(1);
         self.bridge.close(moment());
         self.perform();
         // The time spent on answers and cancellations counts.
         let last = (until + FAREWELL).max(Instant::now() + SHORTEST_FAREWELL).min(Instant::now() + FAREWELL);
-        let broken = self.part(turn == Turn::Breaks, last).await;
+        let is_gone = turn == Turn::Breaks;
+        let broken = self.part(is_gone || stuck, last).await || is_gone;
         match (self.port.undelivered(), self.spills.len()) {
             _ if broken => Ok(()),
             (0, 0) => Ok(()),
@@ -300,15 +308,17 @@ impl<P: Port> Relay<P> {
     }
 
     /// Waits briefly for the last cancellations and answers and the session's end, which comes after the cancellations
-    /// or after half of the time; returns whether the client is unreachable.
-    async fn part(&mut self, mut broken: bool, last: Instant) -> bool {
+    /// or after half of the time; returns whether the client has become unreachable. Answers are not waited for if the
+    /// client is `given_up`.
+    async fn part(&mut self, given_up: bool, last: Instant) -> bool {
+        let mut broken = false;
         let now = Instant::now();
         let half = now + last.saturating_duration_since(now) / 2;
         while Instant::now() < last {
             if self.drivers.is_empty() || Instant::now() >= half {
                 self.leave();
             }
-            let written = broken || self.port.undelivered() == 0;
+            let written = given_up || broken || self.port.undelivered() == 0;
             if written && self.farewells.is_empty() && self.drivers.is_empty() {
                 break;
             }
