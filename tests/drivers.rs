@@ -95,3 +95,47 @@ fn only_a_request_that_waits_for_the_session_needs_an_alarm() {
     assert_eq!(alarms(initialize), 0, "its driver knows the deadline");
     assert_eq!(alarms(r#"{"id":2,"method":"tools/list"}"#), 1);
 }
+
+/// A bridge with as many requests under way as may be.
+fn full(now: Instant) -> Bridge {
+    let options = ["--max-time".to_owned(), "2s".to_owned()];
+    let mut bridge = Bridge::new(settings(&options), at(now));
+    for id in 0..16_384 {
+        says(&mut bridge, &format!(r#"{{"id":{id},"method":"a/b"}}"#), now);
+    }
+    bridge
+}
+
+fn says(bridge: &mut Bridge, line: &str, now: Instant) -> Vec<Effect> {
+    bridge.from_client(Bytes::from(line.to_owned()), at(now));
+    std::iter::from_fn(|| bridge.next_effect()).collect()
+}
+
+#[test]
+fn a_reused_id_is_refused_at_once_while_further_requests_wait_for_room() {
+    let now = Instant::now();
+    let mut bridge = full(now);
+    let waiting = r#"{"id":20000,"method":"a/b"}"#;
+    assert!(says(&mut bridge, waiting, now).is_empty(), "it waits");
+    for reused in [r#"{"id":5,"method":"c/d"}"#, waiting, r#"{"id":20000,"method":"ping"}"#] {
+        let [Effect::Deliver(refusal)] = &says(&mut bridge, reused, now)[..] else { panic!("{reused}") };
+        assert!(refusal.text.windows(6).any(|part| part == b"-32600"), "{refusal:?}");
+    }
+    let cancels = r#"{"method":"notifications/cancelled","params":{"requestId":20000}}"#;
+    assert!(says(&mut bridge, cancels, now).is_empty());
+    assert!(says(&mut bridge, waiting, now).is_empty(), "the id is free again");
+}
+
+#[test]
+fn max_time_of_a_request_that_waits_for_room_begins_when_it_arrives() {
+    let (now, second) = (Instant::now(), Duration::from_secs(1));
+    let mut bridge = full(now);
+    assert!(says(&mut bridge, r#"{"id":20000,"method":"a/b"}"#, now).is_empty(), "it waits");
+    let cancels = r#"{"method":"notifications/cancelled","params":{"requestId":7}}"#;
+    let effects = says(&mut bridge, cancels, now + second);
+    let left = effects.iter().find_map(|effect| match effect {
+        Effect::Alarm(left) => Some(*left),
+        _ => None,
+    });
+    assert_eq!(left, Some(second), "of two seconds");
+}

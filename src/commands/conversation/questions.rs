@@ -63,7 +63,9 @@ impl Conversation {
     fn refuse(&mut self, id: &Id, method: &str) {
         let why = match method {
             "sampling/createMessage" => "asistry call has no model: sampling is not offered",
-            "elicitation/create" => "asistry cannot ask its user: there is no terminal, or asking is switched off",
+            "elicitation/create" => {
+                "asistry cannot ask its user: there is no terminal, or asking is switched off"
+            }
             _ => "this client answers no questions of a service",
         };
         self.client.say(Message::refusal(id, METHOD_NOT_FOUND, why).text().clone());

@@ -220,7 +220,7 @@ impl Client {
             let why = "Invalid request: a request with this id is in the same batch";
             return self.refuse(Some(&id), INVALID_REQUEST, why, batch);
         }
-        if self.by_id.contains_key(&id) {
+        if self.is_used(&id) {
             let why = "Invalid request: a request with this id is still in flight";
             return self.refuse(Some(&id), INVALID_REQUEST, why, batch);
         }
@@ -232,6 +232,11 @@ impl Client {
             }
             false => self.legacy_request(asked, &id),
         }
+    }
+
+    /// Says whether a request of this id is unanswered.
+    fn is_used(&self, id: &Id) -> bool {
+        self.by_id.contains_key(id) || self.waiting.has(id)
     }
 
     fn notification(&mut self, message: Message) {

@@ -3,7 +3,7 @@
 //!
 //! Refuses to hold what may end a wait: a response, a cancellation, a ping, another `initialize`.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use super::Client;
 use crate::error::{Error, Executed, Kind as ErrorKind};
@@ -30,6 +30,8 @@ pub(in crate::protocol) enum Room {
 pub(super) struct Waiting {
     /// Each with the instant at which it came: the time of its requests counts from there.
     frames: VecDeque<(Frame, Instant)>,
+    /// Ids of the requests among them.
+    ids: HashSet<Id>,
     bytes: usize,
 }
 
@@ -38,20 +40,31 @@ impl Waiting {
         self.frames.is_empty()
     }
 
+    /// Says whether a request of this id waits.
+    pub fn has(&self, id: &Id) -> bool {
+        self.ids.contains(id)
+    }
+
+    fn push(&mut self, frame: Frame, came: Instant) {
+        self.bytes += size_of(&frame);
+        self.ids.extend(requests(&frame).filter_map(Message::id).cloned());
+        self.frames.push_back((frame, came));
+    }
+
     fn pop(&mut self) -> Option<(Frame, Instant)> {
         let (frame, came) = self.frames.pop_front()?;
         self.bytes -= size_of(&frame);
+        requests(&frame).filter_map(Message::id).for_each(|id| _ = self.ids.remove(id));
         Some((frame, came))
     }
 
     /// Forgets the request of this id.
     pub fn cancel(&mut self, id: &Id) {
+        if !self.ids.remove(id) {
+            return;
+        }
         let is_it = |message: &Message| message.kind() == Kind::Request && message.id() == Some(id);
-        let holds = |frame: &Frame| match frame {
-            Frame::One(message) => is_it(message),
-            Frame::Batch(parts) => parts.iter().flatten().any(is_it),
-        };
-        let Some(at) = self.frames.iter().position(|(frame, _)| holds(frame)) else { return };
+        let Some(at) = self.frames.iter().position(|(frame, _)| requests(frame).any(is_it)) else { return };
         let Some((frame, came)) = self.frames.remove(at) else { return };
         self.bytes -= size_of(&frame);
         if let Frame::Batch(mut parts) = frame {
@@ -61,6 +74,14 @@ impl Waiting {
             self.frames.insert(at, (rest, came));
         }
     }
+}
+
+fn requests(frame: &Frame) -> impl Iterator<Item = &Message> {
+    let (one, parts) = match frame {
+        Frame::One(message) => (Some(message), &[][..]),
+        Frame::Batch(parts) => (None, &parts[..]),
+    };
+    one.into_iter().chain(parts.iter().flatten()).filter(|message| message.kind() == Kind::Request)
 }
 
 fn size_of(frame: &Frame) -> usize {
@@ -77,7 +98,10 @@ impl Client {
     pub(super) fn must_wait(&self, frame: &Frame, room: Room) -> bool {
         let behind = room == Room::Full || !self.waiting.is_empty();
         match frame {
-            Frame::One(message) => behind && can_wait(message),
+            // A reused id is refused at once (STD-5).
+            Frame::One(message) => {
+                behind && can_wait(message) && !message.id().is_some_and(|id| self.is_used(id))
+            }
             Frame::Batch(_) if self.opening.is_some() => true,
             Frame::Batch(parts) => behind && parts.iter().flatten().any(can_wait),
         }
@@ -86,8 +110,7 @@ impl Client {
     pub(super) fn wait(&mut self, frame: Frame) {
         let size = size_of(&frame);
         if self.waiting.is_empty() || self.waiting.bytes + size <= MOST_WAITING {
-            self.waiting.bytes += size;
-            return self.waiting.frames.push_back((frame, self.came));
+            return self.waiting.push(frame, self.came);
         }
         let error = Error::new(ErrorKind::Usage, "too many requests wait for their answers")
             .hint("wait for answers before you send more requests")
