@@ -6,9 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 use asistry::error::{Executed, Kind};
 use asistry::protocol::Moment;
 use asistry::protocol::bridge::Bridge;
-use asistry::protocol::driver::{Answers, Driver, Next, Outcome, Purpose, Standing, Terms};
+use asistry::protocol::driver::{Answers, Driver, Item, Next, Outcome, Purpose, Standing, Terms};
 use asistry::protocol::effect::Effect;
 use asistry::protocol::http::HttpCall;
+use asistry::protocol::message::Message;
 use asistry::protocol::request::{Promise, Repeat};
 use asistry::protocol::retry::{Admission, RetryPolicy};
 use bytes::Bytes;
@@ -124,6 +125,28 @@ fn a_reused_id_is_refused_at_once_while_further_requests_wait_for_room() {
     let cancels = r#"{"method":"notifications/cancelled","params":{"requestId":20000}}"#;
     assert!(says(&mut bridge, cancels, now).is_empty());
     assert!(says(&mut bridge, waiting, now).is_empty(), "the id is free again");
+}
+
+#[test]
+fn an_answer_that_crosses_the_withdrawal_of_its_question_is_dropped_in_silence() {
+    let now = Instant::now();
+    let mut bridge = Bridge::new(settings(&[]), at(now));
+    let effects = says(&mut bridge, r#"{"id":1,"method":"a/b"}"#, now);
+    let tag = effects.iter().find_map(|effect| match effect {
+        Effect::Run(tag, _) => Some(*tag),
+        _ => None,
+    });
+    for message in [
+        r#"{"id":7,"method":"roots/list"}"#,
+        r#"{"method":"notifications/cancelled","params":{"requestId":7}}"#,
+    ] {
+        bridge.item(tag.unwrap(), Item::Message(Message::read(message).unwrap(), 200), at(now));
+        let told = std::iter::from_fn(|| bridge.next_effect()).collect::<Vec<_>>();
+        assert!(matches!(told[..], [Effect::Deliver(_)]), "{message}: {told:?}");
+    }
+    let answer = r#"{"id":7,"result":{}}"#;
+    assert!(says(&mut bridge, answer, now).is_empty());
+    assert!(matches!(says(&mut bridge, answer, now)[..], [Effect::Note(_)]), "a second answer");
 }
 
 #[test]

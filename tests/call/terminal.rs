@@ -11,14 +11,21 @@ use crate::support::terminal::Terminal;
 
 /// A service whose `echo` asks a question, and answers when it has its answer or the gate is open.
 fn asking_until(question: Value, gate: &Gate) -> Shell {
+    saying_until(vec![asked("q", question)], gate)
+}
+
+fn asked(id: &str, question: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": question})
+}
+
+/// A service whose `echo` says this, and answers when "q" is answered or the gate is open.
+fn saying_until(said: Vec<Value>, gate: &Gate) -> Shell {
     let gate = gate.clone();
     Shell::with(move |received: &Received| match received.method.as_str() {
         "tools/call" => {
-            let asked =
-                json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": question});
             let id: Value = serde_json::from_str(&received.id).expect("an id");
             let result = json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": "done"}]}});
-            Some(Reply::events([asked]).then(&gate, result))
+            Some(Reply::events(&said).then(&gate, result))
         }
         _ => {
             if received.id == "\"q\"" {
@@ -155,6 +162,35 @@ fn ctrl_c_in_a_form_cancels_at_once() {
         assert_eq!((left.code, left.printed.as_str()), (130, ""), "{}", left.said);
         assert_eq!(heard(&shell), json!({"action": "cancel"}));
     }
+}
+
+#[test]
+fn of_two_questions_both_are_cancelled_when_their_call_ends() {
+    let gate = Gate::default();
+    let shell = saying_until(vec![asked("p", form()), asked("r", form())], &gate);
+    let mut asks = seated(&shell, &["call", "echo", "title=x"]);
+    asks.awaits("Answer it? [yes/decline]");
+    gate.open();
+    let left = asks.leaves();
+    assert_eq!((left.code, left.printed.as_str()), (0, "done\n"), "{}", left.said);
+    for id in ["\"p\"", "\"r\""] {
+        let answer = shell.service.awaits("an answer", |received| received.id == id).message();
+        assert_eq!(answer["result"], json!({"action": "cancel"}), "{id}: {answer}");
+    }
+}
+
+#[test]
+fn a_question_that_the_service_withdraws_is_closed_without_an_answer() {
+    let gate = Gate::default();
+    let cancelled =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "p"}});
+    let shell = saying_until(vec![asked("p", form()), cancelled], &gate);
+    let mut asks = seated(&shell, &["call", "echo", "title=x"]);
+    asks.awaits("the question is closed");
+    gate.open();
+    let left = asks.leaves();
+    assert_eq!((left.code, left.printed.as_str()), (0, "done\n"), "{}", left.said);
+    assert!(!left.said.contains("dropped"), "{}", left.said);
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub struct Conversation {
     unread: VecDeque<(Message, Origin)>,
     /// The person has ended the command in a form.
     leaving: bool,
+    /// A form was closed, and its prompt still reads the terminal: nothing else can be asked.
+    abandoned: bool,
 }
 
 /// Whether a service that repeats the credential is heard as it is.
@@ -136,6 +138,7 @@ impl Conversation {
             early: VecDeque::new(),
             unread: VecDeque::new(),
             leaving: false,
+            abandoned: false,
         })
     }
 

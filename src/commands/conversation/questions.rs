@@ -5,7 +5,6 @@
 use serde_json::{Value, json};
 
 use super::{Conversation, FAREWELL};
-use crate::commands::ask::Asker;
 use crate::commands::form::{self, Outcome};
 use crate::error::Kind;
 use crate::protocol::message::{Id, Kind as MessageKind, METHOD_NOT_FOUND, Message};
@@ -18,6 +17,9 @@ impl Conversation {
         if question.method() != "elicitation/create" || !self.asker.is_allowed() {
             return self.refuse(id, question.method());
         }
+        if self.abandoned {
+            return self.answer_form(id, &json!({"action": "cancel"}));
+        }
         let result = match self.fill_in(question, id).await {
             Outcome::Answered(result) => result,
             Outcome::Interrupted => {
@@ -28,11 +30,18 @@ impl Conversation {
             Outcome::Closed => {
                 ui::say("");
                 ui::say("the question is closed: the call ended, or the service withdrew it");
-                // The abandoned prompt still reads the terminal.
-                self.asker = Asker::never();
+                self.abandoned = true;
+                // A withdrawn question takes no answer.
+                if self.unread.back().is_some_and(|(last, _)| cancels(last, id)) {
+                    return;
+                }
                 json!({"action": "cancel"})
             }
         };
+        self.answer_form(id, &result);
+    }
+
+    fn answer_form(&self, id: &Id, result: &Value) {
         self.client.say(Message::result(id, &result.to_string()).text().clone());
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Refuses more of them than a bounded number, and more than a bounded size of their ids.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::{Client, Said};
 use crate::protocol::message::{INTERNAL_ERROR, Id, Message, cancelled_id};
@@ -11,6 +11,8 @@ use crate::protocol::revision::Era;
 /// Maximum questions that wait at once, and bytes of their ids.
 const MOST_QUESTIONS: usize = 4_096;
 const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// Withdrawn questions whose answers may still come.
+const MOST_WITHDRAWN: usize = 16;
 
 /// The questions that wait, by the id that the client sees.
 #[derive(Debug, Default)]
@@ -18,6 +20,8 @@ pub(super) struct Questions {
     open: HashMap<Id, Question>,
     count: u64,
     bytes: usize,
+    /// The last ones that the service withdrew, by the same id.
+    withdrawn: VecDeque<Id>,
 }
 
 #[derive(Debug)]
@@ -72,7 +76,15 @@ impl Questions {
         let is_it = |question: &Question| question.by_service == *id && question.generation == generation;
         let shown = self.open.iter().find(|(_, question)| is_it(question)).map(|(shown, _)| shown.clone())?;
         self.remove(&shown);
+        self.withdrawn.truncate(MOST_WITHDRAWN - 1);
+        self.withdrawn.push_front(shown.clone());
         Some(shown)
+    }
+
+    /// Says whether this is the first answer to a question that the service withdrew.
+    fn crosses(&mut self, shown: &Id) -> bool {
+        let at = self.withdrawn.iter().position(|id| id == shown);
+        at.and_then(|at| self.withdrawn.remove(at)).is_some()
     }
 }
 
@@ -104,6 +116,7 @@ impl Client {
                 let answer = message.under_id(&question.by_service);
                 self.said.push(Said::Answers(answer, question.generation));
             }
+            None if message.id().is_some_and(|id| self.questions.crosses(id)) => {}
             None => self.note("dropped a response of the client to no known request"),
         }
     }
