@@ -7,9 +7,9 @@ use crate::error::{Error, Filter, Kind, Remedy};
 /// The rules about tools, from options and profile.
 #[derive(Clone, Debug, Default)]
 pub struct ToolRules {
-    /// Only these, if there are any.
+    /// Only these, if there are any; patterns match the service's name of a tool or the shown one.
     pub allow: Vec<String>,
-    /// None of these, whatever is allowed.
+    /// None of these, whatever is allowed; patterns as in `allow`.
     pub deny: Vec<String>,
     /// Tools that the service's data, or the profile, hides.
     pub hidden: Vec<String>,
@@ -28,14 +28,15 @@ impl ToolRules {
             || !self.hidden.is_empty()
     }
 
-    /// Says why a name is not let through.
-    pub fn refusal(&self, name: &str) -> Option<Error> {
+    /// Says why a tool of this name, shown to the client as `shown`, is not let through.
+    pub fn refusal(&self, name: &str, shown: &str) -> Option<Error> {
+        let matches = |glob: &String| matches_glob(glob, name) || matches_glob(glob, shown);
         let denied = |why: String| Some(Error::new(Kind::ToolDenied, why));
         let filtered = |why: String, filter| denied(why).map(|e| e.remedy(Remedy::SeeFilter(filter)));
-        if self.deny.iter().any(|glob| matches_glob(glob, name)) {
+        if self.deny.iter().any(matches) {
             return filtered(format!("the tool {name} is denied here"), Filter::Denied);
         }
-        if !self.allow.is_empty() && !self.allow.iter().any(|glob| matches_glob(glob, name)) {
+        if !self.allow.is_empty() && !self.allow.iter().any(matches) {
             return filtered(format!("the tool {name} is not among the allowed ones"), Filter::Allowed);
         }
         if self.hidden.iter().any(|glob| matches_glob(glob, name)) {

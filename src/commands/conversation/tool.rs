@@ -71,7 +71,7 @@ impl Filters {
     }
 
     fn missing(&self, tools: &[Tool], name: &str) -> Error {
-        if let Some(refusal) = self.rules.refusal(name) {
+        if let Some(refusal) = self.rules.refusal(name, name) {
             return match refusal.next_step() {
                 Some(Remedy::SeeFilter(filter)) => {
                     let filter = *filter;

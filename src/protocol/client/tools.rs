@@ -178,7 +178,7 @@ impl Tools {
         if is_unknown && self.rules.safe_names {
             return Ok(Permit::ListFirst);
         }
-        if let Some(refusal) = self.rules.refusal(original) {
+        if let Some(refusal) = self.rules.refusal(original, self.shown(original)) {
             return Err(refusal);
         }
         if is_unknown && self.rules.read_only {
@@ -277,13 +277,13 @@ impl Tools {
         };
         let name = tool.name()?;
         let reads = listed.hints(&name).is_some_and(|hints| hints.read_only_hint);
-        if self.rules.refusal(&name).is_some() || (self.rules.read_only && !reads) {
+        if self.rules.safe_names && self.names.shown(&name).is_none() {
             return None;
         }
-        if !self.rules.safe_names {
-            return Some(Cow::Borrowed(raw));
+        let safe = self.shown(&name);
+        if self.rules.refusal(&name, safe).is_some() || (self.rules.read_only && !reads) {
+            return None;
         }
-        let safe = self.names.shown(&name)?;
         if safe == name {
             return Some(Cow::Borrowed(raw));
         }
@@ -292,8 +292,14 @@ impl Tools {
         Some(Cow::Owned(format!("{}{}{}", &raw[..start], quote(safe), &raw[end..])))
     }
 
+    /// Returns the name under which the client sees a tool.
+    fn shown<'a>(&'a self, original: &'a str) -> &'a str {
+        self.names.shown(original).unwrap_or(original)
+    }
+
     fn idle_patterns(&self) -> Vec<String> {
-        let idle = |glob: &&String| !self.seen.names().any(|name| matches_glob(glob, name));
+        let matches = |glob: &str, name| matches_glob(glob, name) || matches_glob(glob, self.shown(name));
+        let idle = |glob: &&String| !self.seen.names().any(|name| matches(glob, name));
         let allow = self.rules.allow.iter().filter(idle).map(|glob| ("allowed", glob));
         let deny = self.rules.deny.iter().filter(idle).map(|glob| ("denied", glob));
         allow
