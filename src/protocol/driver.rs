@@ -17,8 +17,8 @@ use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::exchange::PROMPT;
 use crate::protocol::exchange::resumption::Resumption;
-use crate::protocol::exchange::status::{Failing, Key, failure_of};
-pub use crate::protocol::exchange::{Cause, Failure, Reach};
+use crate::protocol::exchange::status::{Failing, failure_of};
+pub use crate::protocol::exchange::{Cause, Failure, Key, Reach};
 use crate::protocol::exchange::{redirect, unreachable};
 use crate::protocol::http::{Challenge, Head, HttpCall, Media};
 use crate::protocol::request::Promise;
@@ -72,6 +72,8 @@ pub struct Driver {
     purpose: Purpose,
     terms: Terms,
     promise: Promise,
+    /// Whether the exchanges carry a credential, as far as that is known.
+    key: Key,
     state: State,
     /// The GET that resumes the stream, once the call was taken.
     resuming: Option<HttpCall>,
@@ -97,6 +99,7 @@ impl Driver {
             purpose,
             terms,
             promise,
+            key: Key::Sent,
             state: State::Between,
             resuming: None,
             resumption: Resumption::default(),
@@ -293,7 +296,7 @@ impl Driver {
             503 if retry::retry_after(&head.headers, moment.wall).is_some() && self.may_wait_out_503() => {
                 self.refused(head, body, moment)
             }
-            _ => self.failing(&head, &body, Key::Sent, moment),
+            _ => self.failing(&head, &body, self.key, moment),
         }
     }
 
@@ -311,7 +314,10 @@ impl Driver {
             return Next::Admit;
         };
         match again {
-            Again::Yes => Next::Admit,
+            Again::Yes(key) => {
+                self.key = key;
+                Next::Admit
+            }
             Again::No => self.failing(&head, &body, Key::Sent, moment),
             Again::NoKey => self.failing(&head, &body, Key::Missing, moment),
             Again::Unknown(why) => self.not_looked_up(&head, &body, &why, moment),

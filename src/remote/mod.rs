@@ -25,7 +25,7 @@ use crate::gate::Gate;
 use crate::net::{self, Net, descriptors};
 use crate::protocol::MAX_MESSAGE;
 use crate::protocol::Moment;
-use crate::protocol::driver::{Again, Body, Driver, GateNews, Item, Next, Outcome, Purpose, Reach};
+use crate::protocol::driver::{Again, Body, Driver, GateNews, Item, Key, Next, Outcome, Purpose, Reach};
 use crate::protocol::effect::{Ended, Tag};
 use crate::protocol::http::{Head, HttpCall};
 use crate::protocol::request::Wait;
@@ -221,9 +221,11 @@ impl Remote {
     /// Looks for another credential than the rejected one.
     async fn look_up_again(&self, flight: &mut Flight<'_>) -> Next {
         let (signed, challenge) = (flight.signed, flight.driver.challenge());
-        let again = match flight.until_wake(self.authorizer.rejected(signed, &challenge)).await {
-            Ok(Ok(auth::Again)) => Again::Yes,
-            Ok(Err(_)) if self.key_source() == Some(KeySource::Absent) => Again::NoKey,
+        let rejected = flight.until_wake(self.authorizer.rejected(signed, &challenge)).await;
+        let is_absent = self.key_source() == Some(KeySource::Absent);
+        let again = match rejected {
+            Ok(Ok(auth::Again)) => Again::Yes(if is_absent { Key::Missing } else { Key::Sent }),
+            Ok(Err(_)) if is_absent => Again::NoKey,
             Ok(Err(error)) if error.kind() == Kind::AuthDenied => Again::No,
             Ok(Err(error)) => Again::Unknown(error),
             Err(next) => return next,

@@ -180,6 +180,26 @@ fn a_removed_key_is_used_until_the_service_minds_and_then_no_more() {
 }
 
 #[test]
+fn after_an_optional_key_was_removed_a_401_says_that_a_key_is_required() {
+    let accepted = Accepted::only(&[OLD]);
+    let service = accepted.service();
+    let (home, url) = (Home::new(), service.url());
+    home.told(&["keys", "add", "--url", &url, "--no-verify", "--stdin"], OLD).succeeds();
+    let mut bridge = home.start(&["bridge", "--url", &url]).spawn();
+    bridge.open(REVISION);
+    home.run(&["keys", "remove", "--url", &url, "--yes"]).succeeds();
+    accepted.become_only(&[]);
+    for id in [1, 2] {
+        bridge.call(id, "x");
+        let error = bridge.answer(id)["error"].clone();
+        assert_eq!(error["data"]["kind"], "auth_required", "{error}");
+        assert!(error["message"].as_str().unwrap().contains("requires a key"), "{error}");
+    }
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
+}
+
+#[test]
 fn for_fifty_calls_the_store_is_read_once() {
     let service = Service::start(|received| Some(mcp(received)));
     let home = home_with(&service, OLD);

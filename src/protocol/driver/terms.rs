@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Failure;
+use super::{Failure, Key};
 use crate::error::Error;
 use crate::protocol::http::{Head, HttpCall};
 use crate::protocol::message::{Id, Malformed, Message};
@@ -154,8 +154,8 @@ pub enum GateNews {
 /// The next step after a challenge.
 #[derive(Clone, Debug)]
 pub enum Again {
-    /// Another credential is there: the exchange is made again.
-    Yes,
+    /// The credential has changed, or is gone: the exchange is made again.
+    Yes(Key),
     /// The rejection is final.
     No,
     /// No credential was sent, and there is none.

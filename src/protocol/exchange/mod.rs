@@ -11,4 +11,4 @@ pub use reach::Reach;
 pub(super) use reach::unreachable;
 pub(super) use redirect::redirect;
 pub(super) use status::PROMPT;
-pub use status::{Cause, Failure};
+pub use status::{Cause, Failure, Key};

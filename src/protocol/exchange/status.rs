@@ -45,7 +45,9 @@ pub struct Failing<'a> {
 /// Whether the request carried a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
+    /// It did, or that is not known.
     Sent,
+    /// It did not, and there is none.
     Missing,
 }
 
