@@ -1,11 +1,13 @@
-//! Finds and masks secrets in text, however JSON escapes them.
+//! Finds and masks secrets in text: however JSON escapes them, percent-encoded, and in base64 as a whole.
 //!
-//! Prepared once per set of secrets; a search is linear in the length of the text. Keeps no second copy of a secret:
-//! it refers to the header values that are sent.
+//! Prepared once per set of secrets; a search is linear in the length of the text. Does not find a secret that is
+//! encoded in another way (hexadecimal, base64 of more than the secret).
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::header::HeaderValue;
 use memchr::{memchr, memmem};
@@ -31,7 +33,11 @@ impl Mask {
         for from in [Some(0), behind_scheme].into_iter().flatten() {
             let known = |needle: &Needle| needle.text() == &value.as_bytes()[from..];
             if value.len() - from >= SHORTEST_SECRET && !self.needles.iter().any(known) {
-                self.needles.push(Needle::new(value.clone(), from));
+                let mut needle = Needle::new(value.clone(), from);
+                if behind_scheme.is_none_or(|behind| behind == from) {
+                    needle.encoded = encodings(needle.text());
+                }
+                self.needles.push(needle);
             }
         }
         let too_many = self.needles.len().saturating_sub(MOST);
@@ -91,6 +97,21 @@ struct Needle {
     unescaped: Option<Vec<u8>>,
     /// KMP failure function.
     fallback: Vec<u32>,
+    /// Encodings of the secret that are found too.
+    encoded: Vec<Vec<u8>>,
+}
+
+/// Returns the encodings of a secret that differ from it; base64 without its padding, which says nothing.
+fn encodings(secret: &[u8]) -> Vec<Vec<u8>> {
+    let percent = |hex: fn(u8) -> String| -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        secret.iter().map(|byte| if plain(*byte) { char::from(*byte).into() } else { hex(*byte) }).collect()
+    };
+    let upper = percent(|byte| format!("%{byte:02X}"));
+    let lower = percent(|byte| format!("%{byte:02x}"));
+    let all = [upper, lower, STANDARD_NO_PAD.encode(secret), URL_SAFE_NO_PAD.encode(secret)];
+    let different: BTreeSet<Vec<u8>> = all.map(Vec::from).into_iter().filter(|form| form != secret).collect();
+    different.into_iter().collect()
 }
 
 impl std::fmt::Debug for Needle {
@@ -103,7 +124,7 @@ impl Needle {
     fn new(value: HeaderValue, from: usize) -> Self {
         let text = &value.as_bytes()[from..];
         let unescaped = memchr(b'\\', text).map(|_| Units::of(text).map(|(_, unit)| unit).collect());
-        let mut needle = Self { value, from, unescaped, fallback: vec![0] };
+        let mut needle = Self { value, from, unescaped, fallback: vec![0], encoded: Vec::new() };
         let (mut matched, mut at) = (0, 1);
         while at < needle.units().len() {
             let step = needle.step(matched, needle.units()[at]);
@@ -135,10 +156,11 @@ impl Needle {
         }
     }
 
-    /// Adds each occurrence of the secret, plain and escaped.
+    /// Adds each occurrence of the secret: plain, encoded, and escaped.
     fn find(&self, text: &[u8], found: &mut Vec<Range<usize>>) {
-        let length = self.text().len();
-        found.extend(memmem::find_iter(text, self.text()).map(|at| at..at + length));
+        for form in self.encoded.iter().map(Vec::as_slice).chain([self.text()]) {
+            found.extend(memmem::find_iter(text, form).map(|at| at..at + form.len()));
+        }
         // No backslash, no escapes.
         if memchr(b'\\', text).is_some() {
             self.find_escaped(text, found);
@@ -241,6 +263,25 @@ mod tests {
         for other in [r"dXNl\u012Fcjp+YXNz=", r"dXNl\u00", "dXNl", r"dXNl\\", r"\u00642Nl/cjp+YXNz="] {
             assert_eq!(masked(secret, other), other);
         }
+    }
+
+    #[test]
+    fn an_encoded_secret_is_found() {
+        let secret = "Bearer dXNl/cj?+YXNz=";
+        for written in [
+            "dXNl%2Fcj%3F%2BYXNz%3D",
+            "dXNl%2fcj%3f%2bYXNz%3d",
+            "Bearer%20dXNl%2Fcj%3F%2BYXNz%3D",
+            "ZFhObC9jaj8rWVhOej0=",
+            "ZFhObC9jaj8rWVhOej0",
+        ] {
+            let told = masked(secret, &format!("a={written}&b"));
+            assert!(told.contains("MASKED") && !told.contains("cj") && !told.contains("ZFhO"), "{told}");
+        }
+        assert_eq!(
+            masked("ask_>>>???~~~123", "YXNrXz4-Pj8_P35-fjEyMw YXNrXz4+Pj8/P35+fjEyMw=="),
+            "MASKED MASKED=="
+        );
     }
 
     #[test]
