@@ -141,7 +141,7 @@ pub fn options(matches: &ArgMatches, takers: Takers) -> Result<Options, Error> {
                 None => format!("for '--{flag} <{}>'", row.value),
             };
             let why = format!("invalid value '{}' {place}: {why}", texts.join(", "));
-            Error::raw(ErrorKind::ValueValidation, format!("{why}\n\nFor more information, try '--help'.\n"))
+            Error::raw(ErrorKind::ValueValidation, format!("{why}\n\n"))
         })?;
     }
     Ok(options)

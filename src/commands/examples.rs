@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn every_page_about_keys_and_profiles_has_an_example() {
-        let card = crate::commands::card();
+        let card = crate::commands::card(&[]);
         for name in ["keys", "profiles"] {
             let command = card.find_subcommand(name).unwrap();
             for action in command.get_subcommands() {

@@ -73,11 +73,27 @@ fn write_page(command: &Command, page: &mut Vec<u8>) -> std::io::Result<()> {
     Man::new(shown).source(source).manual("asistry").render(page)?;
     let words = command.get_bin_name().unwrap_or_default();
     let words = words.strip_prefix("asistry").unwrap_or_default().trim_start();
-    let examples: Vec<_> = examples::of(words).map(|(_, line, about)| (*about, *line)).collect();
-    write_section(page, "EXAMPLES", &examples)?;
+    write_examples(page, words)?;
     write_section(page, "ENVIRONMENT", &help::variables())?;
     write_section(page, "FILES", FILES)?;
     write_section(page, "EXIT STATUS", &help::exit_codes())
+}
+
+/// Writes the examples; a line that was filled could be hyphenated, and would not work when pasted.
+fn write_examples(page: &mut Vec<u8>, words: &str) -> std::io::Result<()> {
+    if examples::of(words).next().is_none() {
+        return Ok(());
+    }
+    let mut roff = Roff::new();
+    roff.control("SH", ["EXAMPLES"]);
+    for (_, line, about) in examples::of(words) {
+        roff.control("TP", []);
+        roff.text([roman(*about)]);
+        roff.control("nf", []);
+        roff.text([roman(*line)]);
+        roff.control("fi", []);
+    }
+    roff.to_writer(page)
 }
 
 /// Writes a section of names, each with what it is about.
@@ -93,4 +109,22 @@ fn write_section<S: AsRef<str>>(page: &mut Vec<u8>, title: &str, rows: &[(S, S)]
         roff.text([roman(about.as_ref())]);
     }
     roff.to_writer(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_example_is_one_line_that_nothing_fills() {
+        let mut card = crate::commands::card(&[]);
+        card.build();
+        let mut page = Vec::new();
+        write_page(card.find_subcommand("bridge").unwrap(), &mut page).unwrap();
+        let page = String::from_utf8(page).unwrap().replace("\\-", "-");
+        for (_, line, about) in examples::of("bridge") {
+            let line = line.replace('\'', r"\*(Aq");
+            assert!(page.contains(&format!("{about}\n.nf\n{line}\n.fi\n")), "{line}: {page}");
+        }
+    }
 }

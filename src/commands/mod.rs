@@ -31,10 +31,12 @@ mod sandbox;
 mod tools;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Kind};
 use crate::net::descriptors;
@@ -45,6 +47,9 @@ use remedy::Target;
 
 /// The runtime holds six descriptors, a connection one.
 const FEWEST_DESCRIPTORS: usize = 7;
+
+/// Where clap's reference to the help begins; the command replaces it.
+const REFERRAL: &str = "For more information";
 
 /// Connects AI desktop clients, shells and CI jobs to remote MCP services.
 #[derive(Debug, Parser)]
@@ -101,11 +106,11 @@ pub fn main() -> ExitCode {
 
 fn run_card() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
-    if complete::answer(&words, card) {
+    if complete::answer(&words, || card(&[])) {
         return ExitCode::SUCCESS;
     }
     if words.len() < 2 {
-        let _ = Card::command().print_help();
+        let _ = Card::command().color(color(&words)).print_help();
         return ExitCode::SUCCESS;
     }
     if let Some(code) = jq::answer(&words) {
@@ -149,32 +154,85 @@ fn told(failure: &anyhow::Error) -> Error {
     error.clone().with_message(before.collect::<String>() + error.message())
 }
 
-/// Describes every command, with its examples.
-fn card() -> clap::Command {
-    examples::added(Card::command())
+/// Describes every command, with its examples, as these words say in color.
+fn card(words: &[OsString]) -> clap::Command {
+    examples::added(Card::command()).color(color(words))
+}
+
+/// Finds `--color`, which clap has to know before it reads the words.
+fn color(words: &[OsString]) -> ColorChoice {
+    let mut words = words.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--");
+    let mut chosen = None;
+    while let Some(word) = words.next() {
+        match word.strip_prefix("--color") {
+            Some("") => chosen = words.next(),
+            Some(value) => chosen = value.strip_prefix('=').or(chosen),
+            None => {}
+        }
+    }
+    match chosen {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        _ if environment::variable("NO_COLOR").is_some() => ColorChoice::Never,
+        _ => ColorChoice::Auto,
+    }
 }
 
 fn read(words: Vec<OsString>) -> Result<Card, ExitCode> {
-    let mut card = card();
+    let mut card = card(&words);
+    let color = card.get_color();
     let words = call::split::sorted(words, &card);
     let asks_json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
-    let matches = card.try_get_matches_from_mut(words);
+    let matches = card.try_get_matches_from_mut(&words);
     matches
         .and_then(|mut matches| Card::from_arg_matches_mut(&mut matches))
-        .map_err(|refusal| usage(&refusal, asks_json))
+        .map_err(|refusal| usage(&refusal, asks_json, color, &named(&words, &card)))
 }
 
-fn usage(refusal: &clap::Error, json: bool) -> ExitCode {
-    if !refusal.use_stderr() || !json {
+fn usage(refusal: &clap::Error, json: bool, color: ColorChoice, command: &str) -> ExitCode {
+    if !refusal.use_stderr() {
         let _ = refusal.print();
-        return ExitCode::from(if refusal.use_stderr() { Kind::Usage.exit_code() } else { 0 });
+        return ExitCode::SUCCESS;
     }
-    let text = refusal.render().to_string();
-    // The first of its paragraphs says what is wrong; the others are for people.
-    let why = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-    let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
-    ui::failure(&Error::new(Kind::Usage, why).hint("--help shows what can be typed"), json);
+    let (text, help) = (refusal.render(), format!("{command} --help"));
+    if json {
+        // The first of its paragraphs says what is wrong; the others are for people.
+        let text = text.to_string();
+        let why = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+        let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+        let hint = suggestion(refusal).map_or(help, |near| format!("did you mean {near}?"));
+        ui::failure(&Error::new(Kind::Usage, why).hint(hint), json);
+    } else {
+        let is_colored = match color {
+            ColorChoice::Auto => cfg!(unix) && std::io::stderr().is_terminal(),
+            color => color == ColorChoice::Always,
+        };
+        let text = if is_colored { text.ansi().to_string() } else { text.to_string() };
+        ui::usage(text.split(REFERRAL).next().unwrap_or_default(), &help);
+    }
     ExitCode::from(Kind::Usage.exit_code())
+}
+
+/// Returns the command that these words name, as far as they name one.
+fn named(words: &[OsString], card: &clap::Command) -> String {
+    let (mut name, mut command) = ("asistry".to_owned(), card);
+    for pair in words.windows(2) {
+        let is_value = pair[0] == "-p" || pair[0] == "--profile";
+        if let Some(found) = command.find_subcommand(&pair[1]).filter(|_| !is_value) {
+            name.extend([" ", found.get_name()]);
+            command = found;
+        }
+    }
+    name
+}
+
+fn suggestion(refusal: &clap::Error) -> Option<String> {
+    let kinds = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+    kinds.into_iter().find_map(|kind| match refusal.get(kind)? {
+        ContextValue::String(near) => Some(near.clone()),
+        ContextValue::Strings(near) => near.first().cloned(),
+        _ => None,
+    })
 }
 
 fn run(card: Card, environment: &Environment) -> Result<u8> {
@@ -203,8 +261,10 @@ fn run(card: Card, environment: &Environment) -> Result<u8> {
             #[cfg(feature = "sandbox")]
             Command::Sandbox(arguments) => sandbox::run(arguments, environment).await,
             Command::Completions(arguments) => completions::run(&arguments),
-            Command::Man(arguments) => man::run(&arguments, self::card()),
-            Command::Help(arguments) => help::run(&arguments, self::card()),
+            Command::Man(arguments) => man::run(&arguments, self::card(&[])),
+            Command::Help(arguments) => {
+                help::run(&arguments, self::card(&std::env::args_os().collect::<Vec<_>>()))
+            }
         }
     });
     // What still blocks (a read of stdin, a name being resolved) must not hold up the end.

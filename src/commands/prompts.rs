@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::Common;
 use super::call::result::Outcome;
-use super::conversation::{Conversation, parsed_json};
+use super::conversation::{Conversation, not_offered, parsed_json};
 use super::environment::Environment;
 use super::output::Output;
 use crate::error::{Error, Kind, Remedy};
@@ -48,6 +48,8 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         None | Some(Action::List) => conversation.list("prompts/list", "prompts").await,
         Some(Action::Get { name, arguments }) => fill_in(&mut conversation, name, arguments).await,
     };
+    let options = conversation.options();
+    let answered = answered.map_err(|error| not_offered(error, &options));
     Ok(conversation.end_with(answered, move |answered| show(&answered, &arguments)).await?)
 }
 

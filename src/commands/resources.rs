@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::arguments::Common;
 use super::call::result::{Outcome, check_save};
-use super::conversation::{Conversation, parsed_json};
+use super::conversation::{Conversation, not_offered, parsed_json};
 use super::environment::Environment;
 use super::output::Output;
-use crate::protocol::message::quote;
+use crate::protocol::message::{METHOD_NOT_FOUND, quote};
 use crate::ui::json::Json;
 
 /// Options of `asistry resources`.
@@ -57,6 +57,13 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
                 .and_then(|text| Ok(vec![parsed_json("resources/read", &text)?]))
         }
     };
+    let options = conversation.options();
+    let answered = answered.map_err(|error| match (&arguments.action, error.details().code) {
+        (Some(Action::Read { .. }), Some(code)) if code != METHOD_NOT_FOUND => {
+            error.hint(format!("list them: asistry resources list{options}"))
+        }
+        _ => not_offered(error, &options),
+    });
     Ok(conversation.end_with(answered, move |answered| show(&answered, &arguments)).await?)
 }
 

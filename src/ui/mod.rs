@@ -33,6 +33,11 @@ pub fn error(error: &Error) {
     }
 }
 
+/// Prints clap's words about a usage error, and the command that says more.
+pub fn usage(text: &str, help: &str) {
+    let _ = writeln!(stderr::stderr().exactly(), "{text}  try: {help}");
+}
+
 /// Prints a failure: for people, or as one JSON object.
 pub fn failure(error_: &Error, json: bool) {
     if !json {

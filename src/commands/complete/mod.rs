@@ -177,7 +177,7 @@ mod tests {
 
     /// Returns the texts of what is offered, after the part that stays.
     fn offered(line: &str) -> String {
-        let mut card = super::super::card();
+        let mut card = super::super::card(&[]);
         card.build();
         let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let typed = words.pop().unwrap();

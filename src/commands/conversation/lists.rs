@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::answer::{self, nonsense, parsed_json};
 use super::{Conversation, LAST_WORD, Tool};
 use crate::error::{Error, Kind, Result};
-use crate::protocol::message::quote;
+use crate::protocol::message::{METHOD_NOT_FOUND, quote};
 use crate::state::State;
 use crate::state::tools::ToolListKey;
 use crate::ui::json::Json;
@@ -143,5 +143,15 @@ impl Conversation {
         let Some(cache) = self.in_use.cache.clone() else { return Ok(None) };
         let fingerprint = self.in_use.remote.identity().await?.as_str().to_owned();
         Ok(Some((cache, ToolListKey { endpoint: self.in_use.endpoint.clone(), fingerprint })))
+    }
+}
+
+/// Adds a remedy to the error of a service that does not have the method; `options` choose the service.
+pub fn not_offered(error: Error, options: &str) -> Error {
+    match error.details().code {
+        Some(METHOD_NOT_FOUND) => {
+            error.hint(format!("see what the service offers: asistry ping{options} --jq .capabilities"))
+        }
+        _ => error,
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use self::answer::answered;
 pub use self::answer::{parsed, parsed_json};
+pub use self::lists::not_offered;
 pub use self::tool::{Filters, Tool};
 use super::arguments::Common;
 use super::ask::Asker;
