@@ -127,9 +127,25 @@ impl Output {
     /// Checks what can be checked before anything is sent.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for an expression that is none.
+    /// [`Kind::Usage`] for an expression that is none, and for `--fields` of a text.
     pub fn check(&self) -> Result<()> {
+        if !self.fields.is_empty() && self.form() == Form::Text {
+            return Err(Error::new(Kind::Usage, "--fields chooses columns, and -o text has none")
+                .hint("-o table, -o tsv or --json"));
+        }
         self.jq.as_deref().map_or(Ok(()), jq::check)
+    }
+
+    /// Checks that the whole result of the protocol can be printed.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for `--fields`, which it does not have.
+    pub fn check_whole(&self) -> Result<()> {
+        if self.fields.is_empty() || self.jq.is_some() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Usage, "--fields does not go with --full, which prints the whole result")
+            .hint("leave one of them out"))
     }
 
     /// Checks `--fields` against the fields that a result can have, where that is known.
@@ -222,7 +238,18 @@ impl Output {
         if !self.is_json() && self.jq.is_none() && known {
             return self.print(summaries, None);
         }
-        let lines: Vec<String> = whole.iter().map(Json::line).collect();
+        // A column of the table can be chosen beside the fields of an entry.
+        let chooses = !self.fields.is_empty() && self.jq.is_none();
+        let with_columns = |(entry, summary): (&Json, &Value)| match (entry, summary) {
+            (Json::Value(Value::Object(entry)), Value::Object(columns)) if chooses => {
+                let mut all = columns.clone();
+                all.extend(entry.clone());
+                Value::Object(all).to_string()
+            }
+            _ => entry.line(),
+        };
+        let columns = summaries.as_array().into_iter().flatten().chain(std::iter::repeat(&Value::Null));
+        let lines: Vec<String> = whole.iter().zip(columns).map(with_columns).collect();
         match Json::read(&format!("[{}]", lines.join(","))) {
             Ok(list) => self.print_json(&list, None),
             Err(e) => Err(Error::new(Kind::Bug, format!("the list cannot be drawn up: {e}")).caused_by(e)),

@@ -97,6 +97,9 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         return Err(Error::new(Kind::Usage, why).hint(hint).into());
     }
     arguments.output.check()?;
+    if arguments.full {
+        arguments.output.check_whole()?;
+    }
     check_save(arguments.save.as_deref())?;
     let conversation = Conversation::begin(common, environment).await?;
     let mut conversation = conversation.revealing(arguments.reveals(environment));
