@@ -3,14 +3,32 @@
 //! Refuses to animate without a terminal.
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle, WeakProgressBar};
 
 use super::{clean, foreign, print_to_reader};
 use crate::error::Result;
 
 const TICK: Duration = Duration::from_millis(120);
+
+/// Columns for all but the bar.
+const TEXT: usize = 50;
+/// Columns for all but the message and the bar: a spinner, counts, the time.
+const COUNTS: usize = 20;
+
+/// What is shown now: a line that is written meanwhile takes it away for a moment.
+static SHOWN: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
+
+/// Writes on stderr, without what is shown there.
+pub(super) fn aside<T>(writes: impl FnOnce() -> T) -> T {
+    let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(bar) = shown.as_ref().and_then(WeakProgressBar::upgrade) else { return writes() };
+    let done = bar.suspend(writes);
+    *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = shown.take();
+    done
+}
 
 /// A bar, or a spinner where the length is unknown; on a terminal only. Clones are the same one.
 #[derive(Clone)]
@@ -22,9 +40,10 @@ impl Progress {
         if !std::io::stderr().is_terminal() {
             return Self::hidden();
         }
-        let bar = ProgressBar::new_spinner().with_message(clean(what));
+        let bar = ProgressBar::new_spinner().with_message(message(what));
         style(&bar, "{spinner} {msg} {elapsed}");
         bar.enable_steady_tick(TICK);
+        *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
         Self(Some(bar))
     }
 
@@ -37,10 +56,10 @@ impl Progress {
     pub fn count(&mut self, done: u64, total: Option<u64>, what: &str) {
         let Some(bar) = &self.0 else { return };
         bar.set_position(done);
-        bar.set_message(clean(what));
+        bar.set_message(message(what));
         match total {
             Some(total) => {
-                style(bar, "{spinner} [{bar:30}] {pos}/{len} {msg} {elapsed}");
+                style(bar, "{spinner} {BAR}{pos}/{len} {msg} {elapsed}");
                 bar.set_length(total);
             }
             None => style(bar, "{spinner} {pos} {msg} {elapsed}"),
@@ -60,14 +79,14 @@ impl Progress {
             bar.enable_steady_tick(TICK);
         }
         if let (Some(progress), Some(total)) = (progress, total.filter(|total| *total > 0.0)) {
-            style(bar, "{spinner} [{bar:30}] {percent}% {msg} {elapsed}");
+            style(bar, "{spinner} {BAR}{percent}% {msg} {elapsed}");
             bar.set_length(1000);
             bar.set_position((progress / total * 1000.0).clamp(0.0, 1000.0) as u64);
         } else {
             style(bar, "{spinner} {msg} {elapsed}");
         }
         if let Some(message) = message {
-            bar.set_message(clean(message).replace('\n', " "));
+            bar.set_message(self::message(message));
         }
     }
 
@@ -80,12 +99,13 @@ impl Progress {
             let _ = write!(out, "{left} s");
         };
         // The count stays visible.
-        let template = match (bar.position(), bar.length()) {
-            (0, _) => "{spinner} the service limits the rate; again in {left}",
-            (_, None) => "{spinner} {pos} {msg}; the service limits the rate; again in {left}",
-            _ => "{spinner} [{bar:30}] {pos}/{len} {msg}; the service limits the rate; again in {left}",
+        let count = match (bar.position(), bar.length()) {
+            (0, _) => "",
+            (_, None) => "{pos} {msg}; ",
+            _ => "{pos}/{len} {msg}; ",
         };
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        let why = if bar_width() > 0 { "the service limits the rate; again in" } else { "limited for" };
+        if let Ok(style) = template(&format!("{{spinner}} {count}{why} {{left}}")) {
             bar.set_style(style.with_key("left", left));
         }
     }
@@ -99,10 +119,7 @@ impl Progress {
 
     /// Does something that writes on the same terminal.
     pub fn aside<T>(&self, writes: impl FnOnce() -> T) -> T {
-        match &self.0 {
-            Some(bar) => bar.suspend(writes),
-            None => writes(),
-        }
+        aside(writes)
     }
 
     /// Prints a result on stdout, without the progress line where that is a terminal too; says whether stdout is still
@@ -135,8 +152,33 @@ impl Progress {
     }
 }
 
-fn style(bar: &ProgressBar, template: &str) {
-    if let Ok(style) = ProgressStyle::with_template(template) {
+fn style(bar: &ProgressBar, text: &str) {
+    if let Ok(style) = template(text) {
         bar.set_style(style);
     }
+}
+
+/// Reads a template in which `{BAR}` is as wide as the terminal allows.
+fn template(text: &str) -> std::result::Result<ProgressStyle, indicatif::style::TemplateError> {
+    let drawn = match bar_width() {
+        0 => String::new(),
+        width => format!("[{{bar:{width}}}] "),
+    };
+    ProgressStyle::with_template(&text.replace("{BAR}", &drawn))
+}
+
+/// Returns the width of a bar: none on a narrow terminal.
+fn bar_width() -> usize {
+    let width = columns().saturating_sub(TEXT).min(30);
+    if width < 10 { 0 } else { width }
+}
+
+fn columns() -> usize {
+    console::Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns))
+}
+
+/// Returns one line for which there is room.
+fn message(text: &str) -> String {
+    let room = columns().saturating_sub(bar_width() + COUNTS);
+    console::truncate_str(&clean(text).replace('\n', " "), room, "…").into_owned()
 }

@@ -91,7 +91,7 @@ impl Drop for Line<'_> {
         match self.queue {
             Some(queue) if self.limited => queue.push_limited(&bytes),
             Some(queue) => queue.push(&bytes),
-            None => drop(std::io::stderr().write_all(&bytes)),
+            None => drop(super::progress::aside(|| std::io::stderr().write_all(&bytes))),
         }
     }
 }

@@ -389,6 +389,53 @@ fn a_batch_that_waits_still_says_how_far_it_is() {
 }
 
 #[test]
+fn log_lines_stand_above_the_bar_and_a_narrow_terminal_does_not_wrap_it() {
+    let called = std::sync::atomic::AtomicUsize::new(0);
+    let shell = Shell::with(move |received| match received.method.as_str() {
+        "tools/call" if called.fetch_add(1, Ordering::Relaxed) == 1 => {
+            Some(Reply::empty(429).header("retry-after", "1"))
+        }
+        _ => answer(received),
+    });
+    let line = |title: &str| format!("{}\n", json!({"tool": "echo", "arguments": {"title": title}}));
+    let batch = shell.home.path().join("batch");
+    std::fs::write(&batch, [line("a"), line("b")].concat()).expect("a file");
+    let words = ["call", "--batch", batch.to_str().expect("a path")];
+    let left = seated(&shell, &[&words[..], &["-v"]].concat()).leaves();
+    assert!(left.said.contains(" INFO "), "{:?}", left.said);
+    for (at, _) in left.said.match_indices(" INFO ") {
+        let before = left.said[..at].trim_end_matches("\u{1b}[2K");
+        assert!(before.is_empty() || before.ends_with(['\n', '\r']), "{:?}", left.said);
+    }
+
+    let mut command = shell.asistry(&words);
+    command.env("TERM", "xterm");
+    let left = Terminal::start_at(40, command).leaves();
+    let moving = left.said.split(['\r', '\n']).filter(|part| part.contains("calls"));
+    let widths: Vec<usize> = moving.map(|part| console::measure_text_width(part.trim_end())).collect();
+    assert!(widths.len() > 1 && widths.iter().all(|width| *width <= 40), "{widths:?} {:?}", left.said);
+}
+
+#[test]
+fn color_is_switched_off_in_help_and_usage_errors_too() {
+    let asistry = |words: &[&str], variable: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_asistry"));
+        command.args(words).env_clear().env("TERM", "xterm").env(variable, "1");
+        command
+    };
+    let screen = |words: &[&str], variable: &str| Terminal::start(asistry(words, variable)).leaves().said;
+    for words in [&["--help"][..], &["help", "call"], &["tools", "--nonsense"]] {
+        assert!(screen(words, "X").contains("\u{1b}["), "{words:?}");
+        let never = [&["--color", "never"], words].concat();
+        for said in [screen(&never, "X"), screen(words, "NO_COLOR")] {
+            assert!(!said.contains("\u{1b}["), "{words:?}: {said:?}");
+        }
+        let always = asistry(&[words, &["--color=always"]].concat(), "X").output().expect("the binary");
+        assert!([always.stdout, always.stderr].concat().contains(&0x1b), "{words:?}");
+    }
+}
+
+#[test]
 fn quiet_means_that_nothing_moves() {
     let gate = Gate::default();
     let held = gate.clone();
