@@ -127,12 +127,8 @@ impl Output {
     /// Checks what can be checked before anything is sent.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for an expression that is none, and for `--fields` of a text.
+    /// [`Kind::Usage`] for an expression that is none.
     pub fn check(&self) -> Result<()> {
-        if !self.fields.is_empty() && self.form() == Form::Text {
-            return Err(Error::new(Kind::Usage, "--fields chooses columns, and -o text has none")
-                .hint("-o table, -o tsv or --json"));
-        }
         self.jq.as_deref().map_or(Ok(()), jq::check)
     }
 
@@ -272,12 +268,17 @@ impl Output {
     }
 
     fn form(&self) -> Form {
-        if self.json { Form::Json } else { self.output.unwrap_or_default() }
+        match self.output {
+            _ if self.json => Form::Json,
+            // The text of a result has no fields.
+            Some(Form::Text) if !self.fields.is_empty() => Form::Auto,
+            output => output.unwrap_or_default(),
+        }
     }
 
     fn draw(&self, value: &Value, text: Option<&str>) -> Result<()> {
         let chosen = self.chosen(value)?;
-        let value = chosen.as_ref().unwrap_or(value);
+        let (value, text) = chosen.as_ref().map_or((value, text), |chosen| (chosen, None));
         match self.form() {
             Form::Json => self.draw_json(value),
             Form::Jsonl => match value {
