@@ -34,7 +34,7 @@ const REPORTS: usize = 64;
 const TURN: usize = 256;
 /// Time after the drain for ending the service's session.
 const FAREWELL: Duration = Duration::from_millis(300);
-/// Drain by default, and at most after a signal: the end takes 1.1 s, and less than 1.5 s on a busy machine (STD-7).
+/// Drain by default, and at most after a signal: the end takes 1.1 s of the 1.5 s of STD-7.
 pub const DRAIN: Duration = Duration::from_millis(800);
 /// Minimum time for ending the service's session.
 const SHORTEST_FAREWELL: Duration = Duration::from_millis(50);
