@@ -115,9 +115,7 @@ const checks = [
   }],
 ];
 
-// The pairs of the stateless era wait until asistry speaks it: ASISTRY_PEERS_ERA=modern runs them.
-const spoken = ({ era }) => era !== 'modern' || process.env.ASISTRY_PEERS_ERA === 'modern';
-for (const { label: name, mode, start, path, tools, era } of PAIRS.filter(spoken)) {
+for (const { label: name, mode, start, path, tools, era } of PAIRS) {
   const label = `modern_client (${name}):`;
   const server = await start();
   const proxy = await recordingProxy(server.port);
