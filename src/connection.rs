@@ -85,6 +85,11 @@ impl Connection {
             place: origin_and_path(&self.endpoint).into(),
             wire: options.transport.unwrap_or_default(),
             remembered: self.state.as_ref().and_then(|state| state.wire_of(&self.endpoint)),
+            speaks_modern: self
+                .state
+                .as_ref()
+                .map(|state| state.modern_of(&self.endpoint))
+                .unwrap_or_default(),
             era: options.era.flatten(),
             max_time: options.max_time,
             until: None,

@@ -19,10 +19,9 @@ use crate::local::{Incoming, Intake, Port};
 use crate::protocol::FastMap;
 use crate::protocol::bridge::Bridge;
 use crate::protocol::driver::Driver;
-use crate::protocol::effect::{Delivery, Effect, Ended, Tag, Ticket};
+use crate::protocol::effect::{Delivery, Effect, Ended, Lesson, Tag, Ticket};
 use crate::protocol::http::HttpCall;
 use crate::protocol::settings::Settings;
-use crate::protocol::wire::WireKind;
 use crate::remote::{Remote, Report, moment};
 use crate::state::State;
 use crate::trace::Trace;
@@ -236,7 +235,7 @@ impl<P: Port> Relay<P> {
                     self.alarms.insert(Instant::now() + after);
                 }
                 Effect::Farewell(call) => self.leaving.push(call),
-                Effect::Learned(wire) => self.remember(wire),
+                Effect::Learned(lesson) => self.remember(lesson),
                 Effect::Note(note) => tracing::warn!("{}", self.remote.without_secrets_in_text(&note)),
             }
         }
@@ -250,10 +249,13 @@ impl<P: Port> Relay<P> {
         }
     }
 
-    fn remember(&mut self, wire: WireKind) {
+    fn remember(&mut self, lesson: Lesson) {
         if let Some((state, endpoint)) = self.memory.clone() {
             // The end waits for it, so that a short run saves what it has learned.
-            self.farewells.spawn_blocking(move || state.remember_wire(&endpoint, wire));
+            self.farewells.spawn_blocking(move || match lesson {
+                Lesson::Wire(wire) => state.remember_wire(&endpoint, wire),
+                Lesson::Modern(spoken) => state.remember_modern(&endpoint, spoken),
+            });
         }
     }
 

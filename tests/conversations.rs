@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use asistry::protocol::retry::RetryPolicy;
 use asistry::protocol::revision::Era;
-use asistry::protocol::settings::{Settings, WireChoice};
+use asistry::protocol::settings::{Settings, Spoken, WireChoice};
 use asistry::protocol::tool_rules::ToolRules;
 use asistry::protocol::wire::WireKind;
 
@@ -78,6 +78,7 @@ pub fn settings(options: &[String]) -> Settings {
         place: "http://127.0.0.1:1/mcp".into(),
         wire: WireChoice::Auto,
         remembered: None,
+        speaks_modern: Spoken::Unknown,
         era: None,
         max_time: None,
         until: None,
@@ -99,7 +100,9 @@ pub fn settings(options: &[String]) -> Settings {
         let mut value = || options.next().expect("a value").clone();
         match option.as_str() {
             "--max-time" => settings.max_time = Some(seconds(&value())),
-            "--era" => settings.era = (value() == "modern").then_some(Era::Modern),
+            "--era" => {
+                settings.era = Some(if value() == "modern" { Era::Modern } else { Era::Legacy });
+            }
             "--max-wait" => settings.retry.max_wait = seconds(&value()),
             "--timeout" => {
                 settings.silence = seconds(&value());

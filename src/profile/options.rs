@@ -41,7 +41,7 @@ pub struct Options {
     pub proxy: Option<Proxy>,
     /// How messages travel over HTTP.
     pub transport: Option<WireChoice>,
-    /// The era of the protocol; `Some(None)` is `auto`, said aloud.
+    /// The era of the service; `Some(None)` is `auto`, said aloud.
     pub era: Option<Option<Era>>,
     /// Only matching tools are listed and called.
     pub allow_tools: Option<Vec<String>>,
@@ -145,7 +145,7 @@ const WIRES: Words<WireChoice> = &[
 ];
 const ERAS: Words<Option<Era>> = &[
     ("auto", None, "Whatever client and service speak"),
-    ("legacy", Some(Era::Legacy), "With a handshake"),
+    ("legacy", Some(Era::Legacy), "With a handshake; never asked for the other one"),
     ("modern", Some(Era::Modern), "Stateless; client and service must both speak it"),
 ];
 const TOOL_NAMES: Words<ToolNames> = &[
@@ -206,7 +206,7 @@ pub const OPTIONS: &[Row] = &[
     readers("fields", "A,B", Slot::Text, "Show only these fields, as columns in this order"),
     bridge("transport", "WIRE", Slot::Wire(|o| &mut o.transport), "How messages travel over HTTP")
         .key("transport").default("auto"),
-    bridge("era", "ERA", Slot::Era(|o| &mut o.era), "Era of the protocol").key("era").default("auto"),
+    bridge("era", "ERA", Slot::Era(|o| &mut o.era), "Era of the service").key("era").default("auto"),
     bridge("allow-tool", "GLOB", Slot::Globs(|o| &mut o.allow_tools),
         "List and call only matching tools (repeatable; * and ?)")
         .key("allow_tools").default("all"),

@@ -3,26 +3,30 @@
 //! Refuses IO and waiting: lines, items and outcomes come in, [`Effect`]s go out. One answer leaves for each request
 //! that came, whatever happens. Neither room reaches into the other: both know a request by its number.
 //!
+//! Each request says for itself which era its client speaks (ERA-2); the client's own opening tells which era the
+//! service speaks (PROBE). A pair of one era stays in it:
+//!
 //! | client \ service | legacy | modern |
 //! |---|---|---|
-//! | legacy | `client/legacy` to `upstream/legacy` | part 5 |
-//! | modern | part 5 | `client/modern` to `upstream/modern`, the text as it came |
+//! | legacy | `client/legacy` to `upstream/legacy` | not translated yet: the service's own refusal |
+//! | modern | not translated yet: `server/discover` is refused, so that a client of both eras opens with `initialize` | `client/modern` to `upstream/modern`, the text as it came |
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::error::Error;
+use crate::error::{Error, Executed, Kind};
 use crate::protocol::Moment;
 use crate::protocol::client::{Client, Room, Said, ToolsPage};
 use crate::protocol::driver::Item;
-use crate::protocol::effect::{Effect, Ended, Spilled, Tag, UpstreamKind};
-use crate::protocol::request::Wait;
+use crate::protocol::effect::{Effect, Ended, Lesson, Spilled, Tag, UpstreamKind};
+use crate::protocol::request::{Outgoing, Wait};
 use crate::protocol::revision::Era;
-use crate::protocol::settings::Settings;
+use crate::protocol::settings::{Settings, Spoken};
 use crate::protocol::upstream::legacy::Legacy;
 use crate::protocol::upstream::modern::Modern;
+use crate::protocol::upstream::probe::Verdict;
 use crate::protocol::upstream::{Heard, Out, Upstream};
 
 /// Messages under way to the service, or bytes in them, at which further requests wait.
@@ -31,10 +35,12 @@ const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
 /// A client's conversation with a service.
 #[derive(Debug)]
 pub struct Bridge {
-    settings: Arc<Settings>,
     client: Client,
     legacy: Legacy,
     modern: Modern,
+    speaks_modern: Spoken,
+    /// Requests of the stateless era that wait until it is known whether the service speaks it.
+    parked: Vec<Outgoing>,
     effects: VecDeque<Effect>,
     lists: Lists,
 }
@@ -54,9 +60,10 @@ impl Bridge {
             client: Client::new(settings.clone(), moment.now),
             legacy: Legacy::new(settings.clone(), moment),
             modern: Modern::new(settings.clone(), moment),
+            speaks_modern: settings.modern(),
+            parked: Vec::new(),
             effects: VecDeque::new(),
             lists: Lists::default(),
-            settings,
         }
     }
 
@@ -108,6 +115,7 @@ impl Bridge {
 
     /// A pause asked for by [`Effect::Alarm`] is over.
     pub fn alarm(&mut self, moment: Moment) {
+        self.client.alarm(moment.now, self.speaks_modern);
         self.legacy.alarm(moment);
         self.modern.alarm(moment);
         self.settle(moment);
@@ -116,6 +124,10 @@ impl Bridge {
     /// The end: answers what is unanswered, cancels it at the service, and leaves the session.
     pub fn close(&mut self, moment: Moment) {
         self.client.end();
+        for parked in std::mem::take(&mut self.parked) {
+            let error = Error::new(Kind::Interrupted, "asistry ended before the request was sent");
+            self.client.failed(parked.number, error.executed(Executed::No));
+        }
         self.legacy.close(moment);
         self.modern.close(moment);
         self.settle(moment);
@@ -125,15 +137,12 @@ impl Bridge {
         match said {
             Said::Opens(outgoing) => self.legacy.opens(outgoing, moment),
             Said::Confirms => self.legacy.confirms(moment),
-            Said::Request(outgoing) => self.upstream(self.kind()).request(outgoing, moment),
-            Said::Held(outgoing) => {
-                self.legacy.hold(outgoing, moment);
-                self.legacy.list_tools(None, moment);
-            }
+            Said::Request(outgoing) => self.request(outgoing, moment),
             Said::Notice(message) => self.legacy.notice(message, moment),
             Said::Cancels(number, message) => {
+                let parked = self.parked.extract_if(.., |parked| parked.number == number).count() > 0;
                 let legacy = self.legacy.cancel(number, &message, moment);
-                if legacy || self.modern.cancel(number, &message, moment) {
+                if parked || legacy || self.modern.cancel(number, &message, moment) {
                     self.client.cancelled(number);
                 }
             }
@@ -148,14 +157,62 @@ impl Bridge {
         }
     }
 
-    /// Returns the upstream that requests go to.
-    fn kind(&self) -> UpstreamKind {
-        if self.settings.era == Some(Era::Modern) { UpstreamKind::Modern } else { UpstreamKind::Legacy }
+    fn request(&mut self, outgoing: Outgoing, moment: Moment) {
+        match (outgoing.era, self.speaks_modern) {
+            (Era::Legacy, _) => self.legacy.request(outgoing, moment),
+            (Era::Modern, Spoken::Yes) => self.modern.request(outgoing, moment),
+            (Era::Modern, Spoken::No) => self.send_to_legacy(outgoing, moment),
+            (Era::Modern, Spoken::Unknown) => self.probe(outgoing, moment),
+        }
+    }
+
+    /// Sends a request of the stateless era to a service of the other one.
+    fn send_to_legacy(&mut self, outgoing: Outgoing, moment: Moment) {
+        match outgoing.message.method() {
+            "server/discover" => self.client.not_modern(outgoing.number),
+            _ => self.legacy.request(outgoing, moment),
+        }
+    }
+
+    /// Finds out whether the service speaks the stateless era: by the client's own `server/discover` if this is it.
+    fn probe(&mut self, outgoing: Outgoing, moment: Moment) {
+        if self.modern.is_probing() {
+            return self.parked.push(outgoing);
+        }
+        if outgoing.message.method() == "server/discover" {
+            return self.modern.probe_with(outgoing, moment);
+        }
+        self.modern.probe_for(&outgoing, moment);
+        self.parked.push(outgoing);
+    }
+
+    fn probed(&mut self, number: u64, (verdict, failed): (Verdict, Option<Error>), moment: Moment) {
+        self.speaks_modern = match verdict {
+            Verdict::Modern => Spoken::Yes,
+            Verdict::Legacy | Verdict::Unclear => Spoken::No,
+            Verdict::Nothing => Spoken::Unknown,
+        };
+        if matches!(verdict, Verdict::Modern | Verdict::Legacy) {
+            self.effects.push_back(Effect::Learned(Lesson::Modern(self.speaks_modern)));
+        }
+        if self.speaks_modern == Spoken::No {
+            self.client.not_modern(number);
+        }
+        for parked in std::mem::take(&mut self.parked) {
+            match &failed {
+                Some(error) if verdict == Verdict::Nothing => {
+                    self.client.failed(parked.number, error.clone().executed(Executed::No));
+                }
+                _ => self.request(parked, moment),
+            }
+        }
     }
 
     fn room(&self) -> Room {
         let (legacy, modern) = (self.legacy.open(), self.modern.open());
-        let full = legacy.0 + modern.0 >= MOST_OPEN.0 || legacy.1 + modern.1 >= MOST_OPEN.1;
+        let parked: usize = self.parked.iter().map(|parked| parked.message.text().len()).sum();
+        let count = legacy.0 + modern.0 + self.parked.len();
+        let full = count >= MOST_OPEN.0 || legacy.1 + modern.1 + parked >= MOST_OPEN.1;
         if full { Room::Full } else { Room::Free }
     }
 
@@ -167,25 +224,28 @@ impl Bridge {
             for said in lists.said.drain(..) {
                 self.route(said, moment);
             }
-            self.legacy.take(&mut lists.out);
-            self.modern.take(&mut lists.out);
-            if lists.out.is_empty() && !(self.client.has_waiting() && self.client.resume(self.room())) {
-                self.lists = lists;
-                return self.client.take_effects(&mut self.effects);
-            }
-            for out in lists.out.drain(..) {
-                match out {
-                    Out::Do(effect) => self.effects.push_back(effect),
-                    Out::Heard(heard) => {
-                        self.heard(heard, moment);
-                        self.client.take_effects(&mut self.effects);
+            let mut is_quiet = true;
+            for kind in [UpstreamKind::Legacy, UpstreamKind::Modern] {
+                self.upstream(kind).take(&mut lists.out);
+                is_quiet &= lists.out.is_empty();
+                for out in lists.out.drain(..) {
+                    match out {
+                        Out::Do(effect) => self.effects.push_back(effect),
+                        Out::Heard(heard) => {
+                            self.heard(kind, heard, moment);
+                            self.client.take_effects(&mut self.effects);
+                        }
                     }
                 }
+            }
+            if is_quiet && !(self.client.has_waiting() && self.client.resume(self.room())) {
+                self.lists = lists;
+                return self.client.take_effects(&mut self.effects);
             }
         }
     }
 
-    fn heard(&mut self, heard: Heard, moment: Moment) {
+    fn heard(&mut self, kind: UpstreamKind, heard: Heard, moment: Moment) {
         match heard {
             Heard::Answer { number, message, status } => self.client.answered(number, &message, status),
             Heard::Failed { number, error } => self.client.failed(number, error),
@@ -197,18 +257,19 @@ impl Bridge {
             }
             Heard::Told { during, message, generation } => self.client.told(&message, during, generation),
             Heard::Waits { number, remaining } => self.client.waits(number, remaining),
+            Heard::Probed { number, verdict, failed } => self.probed(number, (verdict, failed), moment),
             Heard::Tools(page) => match self.client.tools_page(page.as_ref()) {
-                ToolsPage::Next(cursor) => self.legacy.list_tools(cursor.as_deref(), moment),
-                ToolsPage::Known(known) => self.tools_are_known(known.err().as_ref()),
+                ToolsPage::Next(cursor) => self.upstream(kind).list_tools(cursor.as_deref(), moment),
+                ToolsPage::Known(known) => self.tools_are_known(kind, known.err().as_ref()),
             },
         }
     }
 
-    fn tools_are_known(&mut self, failed: Option<&Error>) {
+    fn tools_are_known(&mut self, kind: UpstreamKind, failed: Option<&Error>) {
         for (number, decision) in self.client.decide_held(failed) {
             match decision {
-                Ok((message, class)) => self.legacy.release(number, message, class),
-                Err(error) => self.legacy.refuse(number, &error),
+                Ok((message, class)) => self.upstream(kind).release(number, message, class),
+                Err(error) => self.upstream(kind).refuse(number, &error),
             }
         }
     }

@@ -12,6 +12,7 @@ use crate::protocol::driver::{Cause, Driver, Failure, Outcome};
 use crate::protocol::http::HttpCall;
 use crate::protocol::message::{Id, Message};
 use crate::protocol::request::Promise;
+use crate::protocol::settings::Spoken;
 use crate::protocol::wire::WireKind;
 
 /// An effect for `relay` to perform.
@@ -30,10 +31,19 @@ pub enum Effect {
     Alarm(Duration),
     /// Make this last call and do not wait long for it.
     Farewell(HttpCall),
-    /// Remember that the endpoint speaks this wire.
-    Learned(WireKind),
+    /// Remember this of the endpoint.
+    Learned(Lesson),
     /// Write this into the log.
     Note(String),
+}
+
+/// What was learned about an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lesson {
+    /// It speaks this wire.
+    Wire(WireKind),
+    /// Whether it speaks the stateless era.
+    Modern(Spoken),
 }
 
 /// Says which response is being shortened.

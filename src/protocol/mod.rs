@@ -9,7 +9,7 @@
 //! # What comes next, and where it goes
 //! | part | files added | signatures that stay | what changes |
 //! |---|---|---|---|
-//! | both eras, both ways | `revision/v2026_07_28.rs`, `upstream/probe.rs` (which era a service speaks), `upstream/parked.rs` (requests that wait until the era is known), `client/rounds.rs` (`input_required` as requests to a legacy client) | `Driver::new`, `Delivery`, `Upstream::{item, ended, waits, alarm, close, take}` | first: the bridge numbers the tickets, and `Heard` and `Said` name the upstream, so that there can be several legacy sessions (one for each set of capabilities); what the bridge asks of `legacy` alone today (`opens`, `confirms`, `hold`, `release`, `refuse`, `notice`, `answer`, `list_tools`) joins the trait; the client's era becomes a value of its own beside `settings.era`; `subscriptions/listen` gets a `Purpose`; -32020 to -32022 are read beside `Outcome::NoEndpoint`; `state/wires.rs` and `Effect::Learned` keep the era too |
+//! | translation between eras | `client/door.rs` (a legacy client made modern), `client/rounds.rs` (`input_required` as requests to it), `upstream/legacy/door.rs` (a legacy service made modern) | `Driver::new`, `Delivery`, `Upstream`, `Heard::Probed` | `Heard` and `Said` name the upstream by an id, so that there can be several legacy sessions (one for each set of capabilities); a refusal of `initialize` is judged in `upstream/probe.rs` too; `subscriptions/listen` gets a `Purpose` |
 //! | AgentStack | `upstream/local.rs` (answers without a request), `wire/agentstack.rs` (a message as REST calls) | `Upstream`, `Driver::{start, tick, head, body}` | `Driver::new` takes the calls of a message in order and a reader of their bodies instead of one call; `Class` comes from the tool; `Origin` can say that an answer was made here; `connection::check_wire` lets it through |
 //! | OAuth | `auth/oauth/` | `Driver::challenge`, `Authorizer::rejected` | `Challenge` gains a scope, and 403 `insufficient_scope` becomes one |
 //! | `serve` | `local/http.rs`: a `Port` for each POST or session | `Delivery::about` says which stream a line belongs to (a batch: to its POST) | nothing here |
@@ -25,6 +25,8 @@ pub mod http;
 pub mod sse;
 
 pub mod revision;
+
+pub mod envelope;
 
 pub mod retry;
 

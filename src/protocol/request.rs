@@ -10,6 +10,7 @@ use crate::error::{Executed, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::message::Message;
 use crate::protocol::retry::{RetryPolicy, Verdict};
+use crate::protocol::revision::Era;
 
 /// How often a request is issued anew on our own account.
 const MOST_REISSUES: u32 = 2;
@@ -110,6 +111,19 @@ pub struct Outgoing {
     pub class: Class,
     /// Its limits.
     pub promise: Promise,
+    /// When it leaves.
+    pub leaves: Leaves,
+    /// The era in which it is written.
+    pub era: Era,
+}
+
+/// When a request leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    /// As soon as the service can be spoken to.
+    AtOnce,
+    /// Once the service's whole list of tools is known and the client's side has decided about it.
+    AfterTools,
 }
 
 /// A wait for a rate limit.

@@ -25,6 +25,18 @@ pub enum WireChoice {
     Only(WireKind),
 }
 
+/// Whether a service speaks an era.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spoken {
+    /// It was not asked.
+    #[default]
+    Unknown,
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+}
+
 /// The settings and limits of a conversation.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -36,6 +48,8 @@ pub struct Settings {
     pub wire: WireChoice,
     /// The wire that this endpoint was last seen to speak; only [`WireChoice::Auto`] asks.
     pub remembered: Option<WireKind>,
+    /// Whether this endpoint was last seen to speak the stateless era; asked again where an era is forced.
+    pub speaks_modern: Spoken,
     /// The era that is forced upon the service, if any.
     pub era: Option<Era>,
     /// The service pushes on a standalone stream; where it does not, none is opened.
@@ -83,6 +97,18 @@ impl Settings {
     /// Says whether HTTP+SSE is spoken only because it was last time.
     pub(super) fn is_remembered_as_sse(&self) -> bool {
         self.wire == WireChoice::Auto && self.remembered == Some(WireKind::HttpSse)
+    }
+
+    /// Returns whether the service speaks the stateless era, as far as that is known before it is asked.
+    pub(super) fn modern(&self) -> Spoken {
+        let sse = self.wire == WireChoice::Only(WireKind::HttpSse) || self.is_remembered_as_sse();
+        match self.era {
+            Some(Era::Modern) => Spoken::Yes,
+            Some(Era::Legacy) => Spoken::No,
+            // Only legacy services speak HTTP+SSE (section 7).
+            None if sse => Spoken::No,
+            None => self.speaks_modern,
+        }
     }
 
     pub(super) fn fallback(&self) -> Fallback {

@@ -2,7 +2,12 @@
 //!
 //! Refuses to read lists: `client/tools.rs` applies the rules to them.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
 use crate::error::{Error, Filter, Kind, Remedy};
+use crate::protocol::message::Message;
 
 /// The rules about tools, from options and profile.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +71,16 @@ pub(super) fn matches_glob(glob: &str, name: &str) -> bool {
         }
     }
     glob[g..].iter().all(|c| *c == '*')
+}
+
+/// Returns the name of the tool that a `tools/call` calls.
+pub fn tool_name(call: &Message) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+    }
+    serde_json::from_str::<Params>(call.params()?).ok().map(|params| params.name)
 }
 
 #[cfg(test)]

@@ -15,8 +15,7 @@ impl Client {
                 let delivery = Delivery { about: About::Answer(id.clone()), text, origin: Origin::Bridge };
                 self.answer(delivery, asked.batch);
             }
-            // The era of the service is not asked for yet; this answer makes a client of both eras open with
-            // `initialize`, and costs no request (T-3).
+            // Without an envelope it belongs to no era; a client of both eras opens with `initialize` then (T-3).
             "server/discover" => {
                 let why = "Method not found: server/discover";
                 self.refuse(Some(id), METHOD_NOT_FOUND, why, asked.batch);

@@ -20,12 +20,14 @@ use bytes::Bytes;
 
 use crate::error::{Error, Executed, Kind as ErrorKind};
 use crate::protocol::effect::{About, Delivery, Effect, Origin, Spilled};
+use crate::protocol::envelope;
 use crate::protocol::message::{Frame, Id, Kind, Malformed, Message, cancelled_id, quote};
 use crate::protocol::message::{INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR};
-use crate::protocol::request::{Class, Outgoing};
+use crate::protocol::request::{Class, Leaves, Outgoing};
 use crate::protocol::revision::{Era, Revision};
 use crate::protocol::settings::Settings;
 use crate::protocol::{FastMap, Instant, MAX_MESSAGE};
+use modern::Discovery;
 use progress::Progress;
 pub use progress::RETRY_AFTER;
 use questions::Questions;
@@ -42,8 +44,6 @@ pub(super) enum Said {
     Confirms,
     /// A request for the service.
     Request(Outgoing),
-    /// A tool call that must wait for the list of tools.
-    Held(Outgoing),
     /// A notification for the service.
     Notice(Message),
     /// It cancels the request of this number.
@@ -57,6 +57,7 @@ pub(super) enum Said {
 struct Asked {
     message: Message,
     batch: Option<u64>,
+    era: Era,
 }
 
 /// A request that waits for its answer.
@@ -80,6 +81,8 @@ struct Batch {
 #[derive(Debug)]
 pub struct Client {
     settings: Arc<Settings>,
+    /// The era of its newest request.
+    era: Era,
     revision: Option<&'static Revision>,
     /// The requests that wait, by number.
     open: FastMap<u64, Open>,
@@ -93,6 +96,7 @@ pub struct Client {
     batches: HashMap<u64, Batch>,
     batch_count: u64,
     questions: Questions,
+    discovery: Discovery,
     /// The `initialize` that waits for its answer.
     opening: Option<u64>,
     waiting: Waiting,
@@ -105,6 +109,7 @@ pub struct Client {
 impl Client {
     pub(super) fn new(settings: Arc<Settings>, now: Instant) -> Self {
         Self {
+            era: if settings.era == Some(Era::Modern) { Era::Modern } else { Era::Legacy },
             revision: None,
             open: FastMap::default(),
             by_id: FastMap::default(),
@@ -114,6 +119,7 @@ impl Client {
             batches: HashMap::new(),
             batch_count: 0,
             questions: Questions::default(),
+            discovery: Discovery::default(),
             opening: None,
             waiting: Waiting::default(),
             tools: Tools::new(settings.tools.clone()),
@@ -224,13 +230,15 @@ impl Client {
             let why = "Invalid request: a request with this id is still in flight";
             return self.refuse(Some(&id), INVALID_REQUEST, why, batch);
         }
-        let asked = Asked { message, batch };
-        match modern::is_modern(&asked.message) {
-            true => self.modern_request(asked, &id),
-            false if self.settings.era == Some(Era::Modern) && asked.message.method() != "ping" => {
+        // ERA-2: each request says for itself which era it belongs to.
+        self.era = if envelope::is_modern(&message) { Era::Modern } else { Era::Legacy };
+        let asked = Asked { message, batch, era: self.era };
+        match asked.era {
+            Era::Modern => self.modern_request(asked, &id),
+            Era::Legacy if self.settings.era == Some(Era::Modern) && asked.message.method() != "ping" => {
                 self.deny(&asked, modern::only());
             }
-            false => self.legacy_request(asked, &id),
+            Era::Legacy => self.legacy_request(asked, &id),
         }
     }
 
@@ -240,10 +248,9 @@ impl Client {
     }
 
     fn notification(&mut self, message: Message) {
-        let is_modern = self.settings.era == Some(Era::Modern);
         match message.method() {
             // The stateless era defines none but this one (section 3.1).
-            method if is_modern && method != "notifications/cancelled" => {
+            method if self.era == Era::Modern && method != "notifications/cancelled" => {
                 self.note("dropped a notification of the client: the stateless era has none");
             }
             "notifications/initialized" => self.said.push(Said::Confirms),
@@ -299,7 +306,7 @@ impl Client {
         let outgoing = self.begin(asked, class);
         self.tools.begin();
         self.held.push(outgoing.number);
-        self.said.push(Said::Held(outgoing));
+        self.said.push(Said::Request(Outgoing { leaves: Leaves::AfterTools, ..outgoing }));
     }
 
     /// From here on an answer is owed.
@@ -307,13 +314,14 @@ impl Client {
         self.count += 1;
         // Upstreams give odd numbers.
         let number = self.count * 2;
-        let Asked { message, batch } = asked;
+        let Asked { message, batch, era } = asked;
         if let Some(id) = message.id() {
             self.by_id.insert(id.clone(), number);
         }
         let (progress, changes) = (Progress::default(), self.tools.changes());
         self.open.insert(number, Open { message: message.clone(), batch, progress, changes });
-        Outgoing { number, message, class, promise: self.settings.promise(self.came) }
+        let promise = self.settings.promise(self.came);
+        Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era }
     }
 
     fn close(&mut self, number: u64) -> Option<Open> {
@@ -340,6 +348,11 @@ impl Client {
         let Some(id) = open.message.id() else { return };
         let origin = Origin::Service { status };
         if message.error_text().is_some() {
+            if let Some(empty) = self.empty_list(open.message.method(), message) {
+                let text = Message::result(id, empty).text().clone();
+                let delivery = Delivery { about: About::Answer(id.clone()), text, origin: Origin::Bridge };
+                return self.answer(delivery, open.batch);
+            }
             let error = foreign::disowned(message.clone());
             let answer = |id: &Id| {
                 let text = error.text_with_id(id);
@@ -384,10 +397,14 @@ impl Client {
     }
 
     /// Hands a notification of the service on.
-    pub(super) fn told(&mut self, message: &Message, during: Option<u64>, generation: u64) {
+    pub(super) fn told(&mut self, message: &Message, during: Option<u64>, generation: Option<u64>) {
         match message.method() {
             "notifications/tools/list_changed" => self.tools.changed(),
-            "notifications/cancelled" => return self.question_cancelled(message, during, generation),
+            "notifications/cancelled" => {
+                if let Some(generation) = generation {
+                    return self.question_cancelled(message, during, generation);
+                }
+            }
             "notifications/progress" if !self.progresses(message, during) => return,
             _ => {}
         }

@@ -3,37 +3,27 @@
 //! Same-era pairs pass through: the text of a request reaches the service as it came (X-6). Refuses what the modern
 //! era does not know (ERA-5).
 
-use std::borrow::Cow;
-use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
-use memchr::memmem;
-use serde::Deserialize;
-
-use super::{Asked, Client, METHOD_NOT_FOUND};
-use crate::error::{Error, Kind};
+use super::{Asked, Client, METHOD_NOT_FOUND, Said};
+use crate::error::{Error, Executed, Kind};
+use crate::protocol::effect::{About, Delivery, Effect, Origin};
+use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{Id, Message};
 use crate::protocol::request::Class;
-use crate::protocol::revision::Era;
+use crate::protocol::revision::FIRST_MODERN;
+use crate::protocol::settings::Spoken;
 
-/// Where a modern request says which revision it speaks.
-static VERSION: LazyLock<memmem::Finder<'static>> =
-    LazyLock::new(|| memmem::Finder::new("io.modelcontextprotocol/protocolVersion"));
+/// ERA-6: clients give up a `server/discover` after 10 s, and take the service for an older one.
+const DISCOVER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Says whether a request carries the envelope of the modern era.
-pub(super) fn is_modern(message: &Message) -> bool {
-    #[derive(Deserialize)]
-    struct Params<'a> {
-        #[serde(borrow, rename = "_meta")]
-        _meta: Envelope<'a>,
-    }
-    #[derive(Deserialize)]
-    struct Envelope<'a> {
-        #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
-        _version: Cow<'a, str>,
-    }
-    // Most messages of legacy clients need not be read for it.
-    let params = message.params().filter(|params| VERSION.find(params.as_bytes()).is_some());
-    params.is_some_and(|params| serde_json::from_str::<Params>(params).is_ok())
+/// The client's `server/discover`.
+#[derive(Debug, Default)]
+pub(super) struct Discovery {
+    /// Those that wait, each until then.
+    open: Vec<(u64, Instant)>,
+    /// The service was described by guess: what it lacks of that is an empty list.
+    is_guess: bool,
 }
 
 /// Says that a request with a handshake cannot be sent where the stateless era is forced.
@@ -45,37 +35,88 @@ pub(super) fn only() -> Error {
     .hint("set the era to auto for this client")
 }
 
-fn not_with_rules() -> Error {
-    Error::new(
-        Kind::EraMismatch,
-        "rules about tools that need the whole list are not supported in the stateless era yet",
-    )
-    .hint("leave read-only and safe names out, or set the era to auto")
-}
-
 impl Client {
     pub(super) fn modern_request(&mut self, asked: Asked, id: &Id) {
-        if self.settings.era != Some(Era::Modern) {
-            return self.legacy_request(asked, id);
-        }
         match asked.message.method() {
             // The vocabulary of the handshake.
             method @ ("initialize"
             | "ping"
             | "logging/setLevel"
             | "resources/subscribe"
-            | "resources/unsubscribe") => {
+            | "resources/unsubscribe"
+            | "tasks/result"
+            | "tasks/list") => {
                 let why = format!("Method not found: {method}");
                 self.refuse(Some(id), METHOD_NOT_FOUND, &why, asked.batch);
             }
-            "tools/call" | "tools/list" if self.tools.needs_list_first() => {
-                self.deny(&asked, not_with_rules())
+            "server/discover" => {
+                let outgoing = self.begin(asked, Class::A);
+                self.discovery.open.push((outgoing.number, self.came + DISCOVER_WITHIN));
+                self.effects.push(Effect::Alarm(DISCOVER_WITHIN));
+                self.said.push(Said::Request(outgoing));
             }
             "tools/call" => self.call(asked),
+            "tools/list" => self.list(asked),
             method => {
                 let class = Class::of(method);
                 self.send(asked, class);
             }
         }
+    }
+
+    /// Answers each `server/discover` that has waited long enough; what the service says later is not for the client.
+    pub(in crate::protocol) fn alarm(&mut self, now: Instant, modern: Spoken) {
+        for (number, _) in self.discovery.open.extract_if(.., |(_, until)| *until <= now).collect::<Vec<_>>()
+        {
+            if modern != Spoken::Yes {
+                let error = Error::new(Kind::Timeout, "the service has not said within 5 s what it speaks")
+                    .hint("try again later");
+                self.failed(number, error.executed(Executed::No));
+                continue;
+            }
+            let Some(open) = self.close(number) else { continue };
+            let Some(id) = open.message.id() else { continue };
+            self.discovery.is_guess = true;
+            let text = Message::result(id, &self.guess()).text().clone();
+            let delivery = Delivery { about: About::Answer(id.clone()), text, origin: Origin::Bridge };
+            self.answer(delivery, open.batch);
+        }
+    }
+
+    /// Describes a service that has not spoken yet (ERA-6).
+    fn guess(&self) -> String {
+        let lists = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true}}"#;
+        let info = &self.settings.client_info;
+        format!(
+            r#"{{"resultType":"complete","supportedVersions":["{FIRST_MODERN}"],"capabilities":{lists},"ttlMs":0,"cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{info}}}}}"#
+        )
+    }
+
+    /// Returns the list of a kind of things that a service lacks although it was described with it.
+    pub(super) fn empty_list(&self, method: &str, answer: &Message) -> Option<&'static str> {
+        let lacks = || ErrorFields::of(answer).is_some_and(|error| error.code == METHOD_NOT_FOUND);
+        if !self.discovery.is_guess || !lacks() {
+            return None;
+        }
+        match method {
+            "tools/list" => Some(r#"{"resultType":"complete","tools":[],"ttlMs":0,"cacheScope":"private"}"#),
+            "prompts/list" => {
+                Some(r#"{"resultType":"complete","prompts":[],"ttlMs":0,"cacheScope":"private"}"#)
+            }
+            "resources/list" => {
+                Some(r#"{"resultType":"complete","resources":[],"ttlMs":0,"cacheScope":"private"}"#)
+            }
+            "resources/templates/list" => {
+                Some(r#"{"resultType":"complete","resourceTemplates":[],"ttlMs":0,"cacheScope":"private"}"#)
+            }
+            _ => None,
+        }
+    }
+
+    /// The service does not speak the stateless era: a client of both eras opens with `initialize` then.
+    pub(in crate::protocol) fn not_modern(&mut self, number: u64) {
+        let Some(open) = self.close(number) else { return };
+        let why = format!("Method not found: {}", open.message.method());
+        self.refuse(open.message.id(), METHOD_NOT_FOUND, &why, open.batch);
     }
 }

@@ -6,7 +6,6 @@ use std::collections::{HashMap, VecDeque};
 
 use super::{Client, Said};
 use crate::protocol::message::{INTERNAL_ERROR, Id, Message, cancelled_id};
-use crate::protocol::revision::Era;
 
 /// Maximum questions that wait at once, and bytes of their ids.
 const MOST_QUESTIONS: usize = 4_096;
@@ -123,8 +122,8 @@ impl Client {
 
     /// The service cancels a question: passes that on under the client's id for it.
     pub(super) fn question_cancelled(&mut self, message: &Message, during: Option<u64>, generation: u64) {
-        let cancelled = cancelled_id(message).filter(|_| self.settings.era != Some(Era::Modern));
-        let text = match cancelled.map(|(raw, id)| (raw, self.questions.cancel(&id, generation))) {
+        let text = match cancelled_id(message).map(|(raw, id)| (raw, self.questions.cancel(&id, generation)))
+        {
             None => message.text().clone(),
             Some((raw, Some(shown))) => message.with_part(raw, &shown.json()),
             Some((_, None)) => {

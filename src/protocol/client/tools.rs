@@ -14,7 +14,7 @@ use super::tool_list::{Known, Reading, Tool};
 use crate::error::{Error, Filter, Kind, Remedy};
 use crate::protocol::message::{Message, quote};
 use crate::protocol::request::Class;
-use crate::protocol::tool_rules::{ToolRules, matches_glob};
+use crate::protocol::tool_rules::{ToolRules, matches_glob, tool_name};
 
 /// No list of tools is read further than this many pages and bytes on our own account.
 const MOST_PAGES: usize = 1_000;
@@ -108,11 +108,6 @@ impl Tools {
         let own = self.own.get_or_insert_default();
         own.bytes += bytes;
         own.cursors.len() < MOST_PAGES && own.bytes <= MOST_BYTES && own.cursors.insert(cursor.to_owned())
-    }
-
-    /// Says whether the rules can only be applied to a list that is known.
-    pub fn needs_list_first(&self) -> bool {
-        self.rules.safe_names || self.rules.read_only
     }
 
     /// Says whether the whole list must be known before a page of it can be shown.
@@ -314,16 +309,6 @@ pub fn not_read_only(name: &str) -> Error {
     let why =
         format!("the tool {name} does not say that it only reads, and nothing else is let through here");
     Error::new(Kind::ToolDenied, why).remedy(Remedy::SeeFilter(Filter::ReadOnly))
-}
-
-/// Returns the name of the tool that a `tools/call` calls.
-pub(super) fn tool_name(call: &Message) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Params<'a> {
-        #[serde(borrow)]
-        name: Cow<'a, str>,
-    }
-    serde_json::from_str::<Params>(call.params()?).ok().map(|params| params.name)
 }
 
 /// Returns the JSON text of the cursor that a `tools/list` asks for.

@@ -36,6 +36,9 @@ pub const ALL: &[&Revision] =
 /// The newest revision that is negotiated by a handshake (ERA-8).
 pub const NEWEST_LEGACY: &Revision = &v2025_11_25::REVISION;
 
+/// The first revision of the stateless era; later ones sort behind it.
+pub const FIRST_MODERN: &str = "2026-07-28";
+
 /// Returns the revision of this name.
 pub fn named(date: &str) -> Option<&'static Revision> {
     ALL.iter().find(|revision| revision.date == date).copied()

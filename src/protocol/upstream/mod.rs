@@ -5,6 +5,7 @@
 
 pub mod legacy;
 pub mod modern;
+pub mod probe;
 mod under_way;
 
 use std::time::Duration;
@@ -14,13 +15,23 @@ use crate::protocol::Moment;
 use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Tag};
 use crate::protocol::message::{Malformed, Message};
-use crate::protocol::request::{Outgoing, Wait};
+use crate::protocol::request::{Class, Outgoing, Wait};
 use crate::protocol::revision::Revision;
+use probe::Verdict;
 
 /// A conversation with a service.
 pub(super) trait Upstream {
-    /// Takes a request of the client; it leaves as soon as it may.
+    /// Takes a request of the client. One that leaves after the list of tools asks for that list too.
     fn request(&mut self, outgoing: Outgoing, moment: Moment);
+
+    /// Sends a request that waited for the list of tools, with the message that it became.
+    fn release(&mut self, number: u64, message: Message, class: Class);
+
+    /// Answers a request that waited for the list of tools with an error.
+    fn refuse(&mut self, number: u64, error: &Error);
+
+    /// Asks for a page of the list of tools, unless that is under way; the first one without a cursor (JSON text).
+    fn list_tools(&mut self, cursor: Option<&str>, moment: Moment);
 
     /// The client cancels a request, and `notification` names it; false where that is not under way here, or cannot be
     /// cancelled.
@@ -68,10 +79,13 @@ pub(super) enum Heard {
     Opened(Option<&'static Revision>),
     /// A request of the service, on the stream of the client's request of this number.
     Asked { during: Option<u64>, message: Message, generation: u64 },
-    /// A notification of the service.
-    Told { during: Option<u64>, message: Message, generation: u64 },
+    /// A notification of the service; without a generation where there are no sessions.
+    Told { during: Option<u64>, message: Message, generation: Option<u64> },
     /// A request waits this much longer for a rate limit.
     Waits { number: u64, remaining: Duration },
+    /// What the answer to `server/discover` of this number says of the stateless era. Where the service does not speak
+    /// it, nothing else is said of that request; where the answer says nothing, this is why.
+    Probed { number: u64, verdict: Verdict, failed: Option<Error> },
     /// A page of the list of tools that was asked for on our own account.
     Tools(Result<Message, Error>),
 }

@@ -32,6 +32,10 @@ pub enum Own {
     Initialize,
     /// `tools/list`, for the rules about tools.
     Tools,
+    /// `tools/list`, for the headers of calls (section 4).
+    Headers,
+    /// `server/discover`, for the era of the service.
+    Probe,
     /// Whether the session still exists.
     Ping,
     /// `logging/setLevel` and subscriptions after a session was opened anew.
@@ -83,7 +87,8 @@ pub struct Request {
     pub sending: Sending,
     /// An earlier attempt may have run, whatever becomes of the next one.
     pub in_doubt: bool,
-    /// It was sent again because its session was gone (LEG-10: once).
+    /// It was sent again because its session was gone or its headers were refused (LEG-10, MOD-10: once); a
+    /// subscription was acknowledged.
     pub replayed: bool,
     /// It waits for a rate limit until then, and nothing was sent that may have run.
     pub held: Option<Instant>,
@@ -177,7 +182,7 @@ impl UnderWay {
 
     /// Adds a request of the client.
     pub fn put_request(&mut self, outgoing: Outgoing) {
-        let Outgoing { number, message, class, promise } = outgoing;
+        let Outgoing { number, message, class, promise, .. } = outgoing;
         let upstream = self.id_for(message.id());
         self.put(number, Entry::Request(Request::new(message, upstream, Asker::Client, (class, promise))));
     }
@@ -346,6 +351,8 @@ pub fn reissue_after(reissues: u32, random: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::request::Leaves;
+    use crate::protocol::revision::Era;
 
     #[test]
     fn a_notice_counts_as_long_as_it_is_under_way() {
@@ -364,7 +371,8 @@ mod tests {
         let promise = Promise::new(std::time::Instant::now(), None);
         for number in 0..20_000 {
             let message = Message::read(format!(r#"{{"id":{number},"method":"x/y"}}"#)).unwrap();
-            table.put_request(Outgoing { number: number * 2, message, class: Class::C, promise });
+            let (class, leaves, era) = (Class::C, Leaves::AtOnce, Era::Legacy);
+            table.put_request(Outgoing { number: number * 2, message, class, promise, leaves, era });
         }
         let since = std::time::Instant::now();
         for _ in 0..20_000 {

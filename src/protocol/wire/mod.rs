@@ -5,6 +5,7 @@
 mod http_sse;
 mod stateless;
 mod streamable_http;
+mod tool_headers;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use url::Url;
 pub use http_sse::HttpSse;
 pub use stateless::Stateless;
 pub use streamable_http::StreamableHttp;
+pub use tool_headers::ToolHeaders;
 
 use crate::error::Error;
 use crate::protocol::http::{Head, HttpCall};

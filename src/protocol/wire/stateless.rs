@@ -10,8 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use url::Url;
 
+use super::ToolHeaders;
 use crate::protocol::http::HttpCall;
 use crate::protocol::message::Message;
 
@@ -37,6 +39,8 @@ struct Params<'a> {
     uri: Option<Cow<'a, str>>,
     #[serde(borrow, rename = "taskId")]
     task: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -56,7 +60,7 @@ impl Stateless {
     }
 
     /// Returns the POST of a request; `body` is its text under the id that the service sees.
-    pub fn post(&self, message: &Message, body: Bytes) -> HttpCall {
+    pub fn post(&self, message: &Message, body: Bytes, tools: &ToolHeaders) -> HttpCall {
         let params: Params =
             message.params().and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
         let name = match message.method() {
@@ -66,6 +70,9 @@ impl Stateless {
             _ => None,
         };
         let mut headers = self.post.clone();
+        if let ("tools/call", Some(name)) = (message.method(), &name) {
+            tools.add(name, params.arguments, &mut headers);
+        }
         let values = [
             (VERSION, params.meta.version),
             (METHOD, Some(Cow::Borrowed(message.method()))),
@@ -81,7 +88,7 @@ impl Stateless {
 }
 
 /// Returns a text as the value of a header: as it is, or in the sentinel form of section 4 (T-15).
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let is_plain = text.bytes().all(|byte| matches!(byte, 0x20..=0x7e | b'\t'));
     let is_padded = text.trim_matches([' ', '\t']) != text;
     let looks_encoded = text.starts_with("=?base64?") && text.ends_with("?=");

@@ -21,7 +21,7 @@ use crate::protocol::driver::{
 };
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message, cancelled_id, quote};
-use crate::protocol::request::{Class, Outgoing, Promise, Wait};
+use crate::protocol::request::{Class, Leaves, Outgoing, Promise, Wait};
 use crate::protocol::retry::seconds;
 use crate::protocol::settings::Settings;
 
@@ -78,7 +78,36 @@ impl Legacy {
 
 impl Upstream for Legacy {
     fn request(&mut self, outgoing: Outgoing, moment: Moment) {
+        let leaves = outgoing.leaves;
         let number = self.register(outgoing, moment);
+        match leaves {
+            Leaves::AtOnce => self.submit(number),
+            Leaves::AfterTools => {
+                self.alarm_for(number);
+                self.list_tools(None, moment);
+            }
+        }
+    }
+
+    fn release(&mut self, number: u64, message: Message, class: Class) {
+        // The table measures what it holds, and the message may have another length now.
+        if let Some(request) = self.table.remove_request(number) {
+            self.table.put(number, Entry::Request(Request { message, class, ..request }));
+            self.submit(number);
+        }
+    }
+
+    fn refuse(&mut self, number: u64, error: &Error) {
+        self.give_up(number, &error.clone().executed(Executed::No));
+    }
+
+    fn list_tools(&mut self, cursor: Option<&str>, moment: Moment) {
+        self.moment = moment;
+        if self.table.asks(Own::Tools) {
+            return;
+        }
+        let params = cursor.map(|cursor| format!(r#"{{"cursor":{cursor}}}"#));
+        let number = self.ask(Own::Tools, "tools/list", params.as_deref());
         self.submit(number);
     }
 
@@ -212,31 +241,11 @@ impl Upstream for Legacy {
 }
 
 impl Legacy {
-    /// Takes a request of the client that waits for [`Self::release`].
-    pub(in crate::protocol) fn hold(&mut self, outgoing: Outgoing, moment: Moment) {
-        let number = self.register(outgoing, moment);
-        self.alarm_for(number);
-    }
-
     fn register(&mut self, outgoing: Outgoing, moment: Moment) -> u64 {
         self.moment = moment;
         let number = outgoing.number;
         self.table.put_request(outgoing);
         number
-    }
-
-    /// Sends a held request, with the message that it became.
-    pub(in crate::protocol) fn release(&mut self, number: u64, message: Message, class: Class) {
-        // The table measures what it holds, and the message may have another length now.
-        if let Some(request) = self.table.remove_request(number) {
-            self.table.put(number, Entry::Request(Request { message, class, ..request }));
-            self.submit(number);
-        }
-    }
-
-    /// Answers a held request with an error.
-    pub(in crate::protocol) fn refuse(&mut self, number: u64, error: &Error) {
-        self.give_up(number, &error.clone().executed(Executed::No));
     }
 
     /// Takes the client's `initialize`.
@@ -260,17 +269,6 @@ impl Legacy {
             return self.notify_in(message, generation);
         }
         self.note("dropped an answer of the client: the session that asked is gone");
-    }
-
-    /// Asks for a page of the list of tools, unless that is under way.
-    pub(in crate::protocol) fn list_tools(&mut self, cursor: Option<&str>, moment: Moment) {
-        self.moment = moment;
-        if self.table.asks(Own::Tools) {
-            return;
-        }
-        let params = cursor.map(|cursor| format!(r#"{{"cursor":{cursor}}}"#));
-        let number = self.ask(Own::Tools, "tools/list", params.as_deref());
-        self.submit(number);
     }
 
     fn effect(&mut self, effect: Effect) {
@@ -470,7 +468,7 @@ impl Legacy {
     }
 
     fn told(&mut self, tag: Tag, message: Message) {
-        let (during, generation) = (self.during(tag), self.generation_of(tag));
+        let (during, generation) = (self.during(tag), Some(self.generation_of(tag)));
         self.out.push(Out::Heard(Heard::Told { during, message, generation }));
     }
 
@@ -550,7 +548,7 @@ impl Legacy {
             }
             Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Err(error.clone())))),
             Asker::Own(Own::Restore) => self.note(format!("could not restore the session: {error}")),
-            Asker::Own(Own::Initialize | Own::Ping) => {}
+            Asker::Own(_) => {}
         }
     }
 

@@ -10,7 +10,7 @@ use super::session::{Listening, Phase};
 use super::{Legacy, ticket};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::driver::{Cause, Failure, Fallback, Outcome};
-use crate::protocol::effect::Effect;
+use crate::protocol::effect::{Effect, Lesson};
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::Message;
 use crate::protocol::retry;
@@ -71,7 +71,7 @@ impl Legacy {
             return self.stream_failed(&error);
         }
         if self.fallback == Fallback::Possible {
-            self.effect(Effect::Learned(WireKind::HttpSse));
+            self.effect(Effect::Learned(Lesson::Wire(WireKind::HttpSse)));
         }
         self.refusal = None;
         self.fallback = Fallback::Excluded;
@@ -141,7 +141,7 @@ impl Legacy {
             return self.refusal_is_final(number, answer, failure);
         }
         if std::mem::take(&mut self.from_memory) {
-            self.effect(Effect::Learned(WireKind::StreamableHttp));
+            self.effect(Effect::Learned(Lesson::Wire(WireKind::StreamableHttp)));
             self.fallback = Fallback::Excluded;
             self.session.wire = Wire::streamable_http(self.settings.endpoint.clone());
             return self.carry(number, Duration::ZERO);

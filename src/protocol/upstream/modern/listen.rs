@@ -1,0 +1,75 @@
+//! `subscriptions/listen`: a request whose stream stays open (MOD-12, section 6.5).
+//!
+//! Refuses to show the client that its stream was opened again.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::under_way::Request;
+use crate::protocol::Moment;
+use crate::protocol::message::Message;
+use crate::protocol::retry;
+
+/// A stream may rest; that its connection is dead is found out by TCP.
+pub(super) const SILENCE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Section 6.5: the pause before a stream is opened again, doubled each time up to the second one.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Says whether a request opens such a stream.
+pub(super) fn is_listen(message: &Message) -> bool {
+    message.method() == "subscriptions/listen"
+}
+
+/// Returns the pause before the stream is opened again, with jitter.
+pub(super) fn again_after(request: &Request, moment: Moment) -> Duration {
+    retry::backoff(AGAIN.0, request.reissues, AGAIN.1).mul_f64(0.75 + moment.random / 2.0)
+}
+
+/// Returns the result with which a stream ends that asistry ends (STD-7).
+pub(super) fn end_of(request: &Message) -> Option<Message> {
+    let id = request.id().filter(|_| is_listen(request))?;
+    let meta = format!(r#"{{"io.modelcontextprotocol/subscriptionId":{}}}"#, id.json());
+    Some(Message::result(id, &format!(r#"{{"resultType":"complete","_meta":{meta}}}"#)))
+}
+
+/// Returns a notification on the stream of a request as the client may see it: under the id that it knows, and the
+/// acknowledgement once only.
+pub(super) fn passed_on(request: &mut Request, message: Message) -> Option<Message> {
+    if !is_listen(&request.message) {
+        return Some(message);
+    }
+    if message.method() == "notifications/subscriptions/acknowledged"
+        && std::mem::replace(&mut request.replayed, true)
+    {
+        return None;
+    }
+    Some(under_client_id(request, message))
+}
+
+/// Writes the client's id of a stream where the service wrote the one that it knows (X-1).
+pub(super) fn under_client_id(request: &Request, message: Message) -> Message {
+    let Some(id) = request.message.id().filter(|id| is_listen(&request.message) && **id != request.upstream)
+    else {
+        return message;
+    };
+    let part = message.params().or(message.result_text()).and_then(subscription_id);
+    let text = part.map(|part| message.with_part(part, &id.json()));
+    text.and_then(|text| Message::read(text).ok()).unwrap_or(message)
+}
+
+/// Finds the JSON text of the subscription's id.
+fn subscription_id(params: &str) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow, rename = "_meta")]
+        meta: Meta<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Meta<'a> {
+        #[serde(borrow, rename = "io.modelcontextprotocol/subscriptionId")]
+        id: &'a RawValue,
+    }
+    serde_json::from_str::<Params>(params).ok().map(|params| params.meta.id.get())
+}
