@@ -85,11 +85,7 @@ impl Connection {
             place: origin_and_path(&self.endpoint).into(),
             wire: options.transport.unwrap_or_default(),
             remembered: self.state.as_ref().and_then(|state| state.wire_of(&self.endpoint)),
-            speaks_modern: self
-                .state
-                .as_ref()
-                .map(|state| state.modern_of(&self.endpoint))
-                .unwrap_or_default(),
+            no_sessions: self.state.as_ref().is_some_and(|state| state.opens_no_sessions(&self.endpoint)),
             era: options.era.flatten(),
             max_time: options.max_time,
             until: None,

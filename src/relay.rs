@@ -254,7 +254,8 @@ impl<P: Port> Relay<P> {
             // The end waits for it, so that a short run saves what it has learned.
             self.farewells.spawn_blocking(move || match lesson {
                 Lesson::Wire(wire) => state.remember_wire(&endpoint, wire),
-                Lesson::Modern(spoken) => state.remember_modern(&endpoint, spoken),
+                Lesson::NoSessions => state.remember_no_sessions(&endpoint),
+                Lesson::Sessions => state.remember_sessions(&endpoint),
             });
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use asistry::protocol::retry::RetryPolicy;
 use asistry::protocol::revision::Era;
-use asistry::protocol::settings::{Settings, Spoken, WireChoice};
+use asistry::protocol::settings::{Settings, WireChoice};
 use asistry::protocol::tool_rules::ToolRules;
 use asistry::protocol::wire::WireKind;
 
@@ -78,7 +78,7 @@ pub fn settings(options: &[String]) -> Settings {
         place: "http://127.0.0.1:1/mcp".into(),
         wire: WireChoice::Auto,
         remembered: None,
-        speaks_modern: Spoken::Unknown,
+        no_sessions: false,
         era: None,
         max_time: None,
         until: None,
@@ -215,4 +215,29 @@ fn the_wire_of_an_endpoint_is_remembered() {
     let mut stage = stage.again(&[]);
     let straight: Vec<String> = upgraded.iter().filter(|line| !line.contains(" stream ")).cloned().collect();
     play("fourth", &straight, &mut stage);
+}
+
+/// PROBE 1: that an endpoint opens no sessions is found out once, not at each start; and again when that has changed.
+#[test]
+fn that_an_endpoint_opens_no_sessions_is_remembered() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations");
+    let (_, first) = read(&folder.join("legacy_client_at_a_modern_service_version.txt"));
+    let mut stage = Process::start(&[]);
+    play("first", &first, &mut stage);
+
+    let is_refusal =
+        |line: &String| line.starts_with("service receives i ") || line.starts_with("service replies i ");
+    let straight: Vec<String> = first.iter().filter(|line| !is_refusal(line)).cloned().collect();
+    let mut stage = stage.again(&[]);
+    play("second", &straight, &mut stage);
+
+    let (_, changed) = read(&folder.join("support/sessions_after_all.script"));
+    let mut stage = stage.again(&[]);
+    play("third", &changed, &mut stage);
+
+    let asked =
+        |line: &String| line.starts_with("service receives d ") || line.starts_with("service replies d ");
+    let opened: Vec<String> = changed.iter().filter(|line| !asked(line)).cloned().collect();
+    let mut stage = stage.again(&[]);
+    play("fourth", &opened, &mut stage);
 }

@@ -8,7 +8,7 @@
 //!
 //! | client \ service | legacy | modern |
 //! |---|---|---|
-//! | legacy | `client/legacy` to `upstream/legacy` | not translated yet: the service's own refusal |
+//! | legacy | `client/legacy` to `upstream/legacy` | `client/door` to `upstream/modern`; not translated yet: questions (`input_required`), subscriptions |
 //! | modern | not translated yet: `server/discover` is refused, so that a client of both eras opens with `initialize` | `client/modern` to `upstream/modern`, the text as it came |
 
 use std::collections::VecDeque;
@@ -26,8 +26,8 @@ use crate::protocol::revision::Era;
 use crate::protocol::settings::{Settings, Spoken};
 use crate::protocol::upstream::legacy::Legacy;
 use crate::protocol::upstream::modern::Modern;
-use crate::protocol::upstream::probe::Verdict;
-use crate::protocol::upstream::{Heard, Out, Upstream};
+use crate::protocol::upstream::probe::Probed;
+use crate::protocol::upstream::{self, Heard, Out, Upstream};
 
 /// Messages under way to the service, or bytes in them, at which further requests wait.
 const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
@@ -35,9 +35,13 @@ const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
 /// A client's conversation with a service.
 #[derive(Debug)]
 pub struct Bridge {
+    settings: Arc<Settings>,
     client: Client,
     legacy: Legacy,
     modern: Modern,
+    speaks_legacy: Spoken,
+    /// That the service opens no sessions was remembered, and may be wrong by now.
+    was_remembered: bool,
     speaks_modern: Spoken,
     /// Requests of the stateless era that wait until it is known whether the service speaks it.
     parked: Vec<Outgoing>,
@@ -60,10 +64,13 @@ impl Bridge {
             client: Client::new(settings.clone(), moment.now),
             legacy: Legacy::new(settings.clone(), moment),
             modern: Modern::new(settings.clone(), moment),
+            speaks_legacy: settings.legacy(),
+            was_remembered: settings.era.is_none() && settings.no_sessions,
             speaks_modern: settings.modern(),
             parked: Vec::new(),
             effects: VecDeque::new(),
             lists: Lists::default(),
+            settings,
         }
     }
 
@@ -116,6 +123,11 @@ impl Bridge {
     /// A pause asked for by [`Effect::Alarm`] is over.
     pub fn alarm(&mut self, moment: Moment) {
         self.client.alarm(moment.now, self.speaks_modern);
+        let is_overdue = |parked: &mut Outgoing| parked.promise.broken_at(moment.now).is_some();
+        for parked in self.parked.extract_if(.., is_overdue).collect::<Vec<_>>() {
+            let limit = parked.promise.broken_at(moment.now).unwrap_or_default();
+            self.client.failed(parked.number, upstream::overdue(&self.settings.place, limit));
+        }
         self.legacy.alarm(moment);
         self.modern.alarm(moment);
         self.settle(moment);
@@ -135,9 +147,13 @@ impl Bridge {
 
     fn route(&mut self, said: Said, moment: Moment) {
         match said {
+            Said::Opens(outgoing) if self.speaks_legacy == Spoken::No => self.lift(outgoing, moment),
             Said::Opens(outgoing) => self.legacy.opens(outgoing, moment),
+            Said::Confirms if self.speaks_legacy == Spoken::No => {}
             Said::Confirms => self.legacy.confirms(moment),
             Said::Request(outgoing) => self.request(outgoing, moment),
+            // A service of the stateless era knows no notification of a client (section 3.1).
+            Said::Notice(_) if self.speaks_legacy == Spoken::No => {}
             Said::Notice(message) => self.legacy.notice(message, moment),
             Said::Cancels(number, message) => {
                 let parked = self.parked.extract_if(.., |parked| parked.number == number).count() > 0;
@@ -159,51 +175,80 @@ impl Bridge {
 
     fn request(&mut self, outgoing: Outgoing, moment: Moment) {
         match (outgoing.era, self.speaks_modern) {
+            (Era::Legacy, _) if self.speaks_legacy == Spoken::No => self.lift(outgoing, moment),
             (Era::Legacy, _) => self.legacy.request(outgoing, moment),
             (Era::Modern, Spoken::Yes) => self.modern.request(outgoing, moment),
-            (Era::Modern, Spoken::No) => self.send_to_legacy(outgoing, moment),
+            (Era::Modern, Spoken::No) => self.client.not_modern(outgoing.number),
             (Era::Modern, Spoken::Unknown) => self.probe(outgoing, moment),
         }
     }
 
-    /// Sends a request of the stateless era to a service of the other one.
-    fn send_to_legacy(&mut self, outgoing: Outgoing, moment: Moment) {
-        match outgoing.message.method() {
-            "server/discover" => self.client.not_modern(outgoing.number),
-            _ => self.legacy.request(outgoing, moment),
+    /// Sends a request of a client with a handshake to a service that opens no sessions.
+    fn lift(&mut self, outgoing: Outgoing, moment: Moment) {
+        if let Some(outgoing) = self.client.lift(outgoing) {
+            self.request(outgoing, moment);
         }
+    }
+
+    /// The service opens no sessions: what waits for one goes as the stateless era wants it.
+    fn no_sessions(&mut self, unsent: Vec<Outgoing>, moment: Moment) {
+        self.speaks_legacy = Spoken::No;
+        // A service that refuses sessions speaks something else, whatever it said before.
+        self.speaks_modern = Spoken::Unknown;
+        self.was_remembered = false;
+        unsent.into_iter().for_each(|outgoing| self.lift(outgoing, moment));
     }
 
     /// Finds out whether the service speaks the stateless era: by the client's own `server/discover` if this is it.
     fn probe(&mut self, outgoing: Outgoing, moment: Moment) {
-        if self.modern.is_probing() {
-            return self.parked.push(outgoing);
-        }
-        if outgoing.message.method() == "server/discover" {
+        let is_probing = self.modern.is_probing();
+        if !is_probing && outgoing.message.method() == "server/discover" {
             return self.modern.probe_with(outgoing, moment);
         }
-        self.modern.probe_for(&outgoing, moment);
+        if !is_probing {
+            self.modern.probe_for(&outgoing, moment);
+        }
+        if let Some(deadline) = outgoing.promise.deadline() {
+            let after = deadline.saturating_duration_since(moment.now);
+            self.effects.push_back(Effect::Alarm(after));
+        }
         self.parked.push(outgoing);
     }
 
-    fn probed(&mut self, number: u64, (verdict, failed): (Verdict, Option<Error>), moment: Moment) {
-        self.speaks_modern = match verdict {
-            Verdict::Modern => Spoken::Yes,
-            Verdict::Legacy | Verdict::Unclear => Spoken::No,
-            Verdict::Nothing => Spoken::Unknown,
-        };
-        if matches!(verdict, Verdict::Modern | Verdict::Legacy) {
-            self.effects.push_back(Effect::Learned(Lesson::Modern(self.speaks_modern)));
-        }
-        if self.speaks_modern == Spoken::No {
-            self.client.not_modern(number);
-        }
-        for parked in std::mem::take(&mut self.parked) {
-            match &failed {
-                Some(error) if verdict == Verdict::Nothing => {
+    fn probed(&mut self, number: u64, came: Probed, moment: Moment) {
+        let parked = std::mem::take(&mut self.parked);
+        match came {
+            Probed::Modern => {
+                self.speaks_modern = Spoken::Yes;
+                if self.speaks_legacy == Spoken::No {
+                    self.effects.push_back(Effect::Learned(Lesson::NoSessions));
+                }
+                parked.into_iter().for_each(|parked| self.modern.request(parked, moment));
+            }
+            Probed::Legacy if self.was_remembered => {
+                // What was remembered is wrong by now: the opening goes as the client wrote it.
+                self.was_remembered = false;
+                self.speaks_legacy = Spoken::Unknown;
+                self.effects.push_back(Effect::Learned(Lesson::Sessions));
+                for number in std::iter::once(number).chain(parked.iter().map(|parked| parked.number)) {
+                    match self.client.unlifted(number) {
+                        Some(outgoing) if outgoing.message.method() == "initialize" => {
+                            self.legacy.opens(outgoing, moment);
+                        }
+                        Some(outgoing) => self.legacy.request(outgoing, moment),
+                        None => self.client.not_modern(number),
+                    }
+                }
+            }
+            Probed::Legacy => {
+                self.speaks_modern = Spoken::No;
+                self.client.not_modern(number);
+                parked.iter().for_each(|parked| self.client.not_modern(parked.number));
+            }
+            Probed::Nothing(error) => {
+                for parked in parked {
                     self.client.failed(parked.number, error.clone().executed(Executed::No));
                 }
-                _ => self.request(parked, moment),
             }
         }
     }
@@ -257,7 +302,8 @@ impl Bridge {
             }
             Heard::Told { during, message, generation } => self.client.told(&message, during, generation),
             Heard::Waits { number, remaining } => self.client.waits(number, remaining),
-            Heard::Probed { number, verdict, failed } => self.probed(number, (verdict, failed), moment),
+            Heard::NoSessions(unsent) => self.no_sessions(unsent, moment),
+            Heard::Probed { number, came } => self.probed(number, came, moment),
             Heard::Tools(page) => match self.client.tools_page(page.as_ref()) {
                 ToolsPage::Next(cursor) => self.upstream(kind).list_tools(cursor.as_deref(), moment),
                 ToolsPage::Known(known) => self.tools_are_known(kind, known.err().as_ref()),

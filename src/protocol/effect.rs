@@ -12,7 +12,6 @@ use crate::protocol::driver::{Cause, Driver, Failure, Outcome};
 use crate::protocol::http::HttpCall;
 use crate::protocol::message::{Id, Message};
 use crate::protocol::request::Promise;
-use crate::protocol::settings::Spoken;
 use crate::protocol::wire::WireKind;
 
 /// An effect for `relay` to perform.
@@ -42,8 +41,10 @@ pub enum Effect {
 pub enum Lesson {
     /// It speaks this wire.
     Wire(WireKind),
-    /// Whether it speaks the stateless era.
-    Modern(Spoken),
+    /// It opens no sessions.
+    NoSessions,
+    /// It opens sessions after all.
+    Sessions,
 }
 
 /// Says which response is being shortened.

@@ -48,8 +48,8 @@ pub struct Settings {
     pub wire: WireChoice,
     /// The wire that this endpoint was last seen to speak; only [`WireChoice::Auto`] asks.
     pub remembered: Option<WireKind>,
-    /// Whether this endpoint was last seen to speak the stateless era; asked again where an era is forced.
-    pub speaks_modern: Spoken,
+    /// This endpoint was last seen to open no sessions; only where no era is forced.
+    pub no_sessions: bool,
     /// The era that is forced upon the service, if any.
     pub era: Option<Era>,
     /// The service pushes on a standalone stream; where it does not, none is opened.
@@ -99,6 +99,16 @@ impl Settings {
         self.wire == WireChoice::Auto && self.remembered == Some(WireKind::HttpSse)
     }
 
+    /// Returns whether the service opens sessions, as far as that is known before it is asked.
+    pub(super) fn legacy(&self) -> Spoken {
+        match self.era {
+            Some(Era::Modern) => Spoken::No,
+            Some(Era::Legacy) => Spoken::Yes,
+            None if self.no_sessions => Spoken::No,
+            None => Spoken::Unknown,
+        }
+    }
+
     /// Returns whether the service speaks the stateless era, as far as that is known before it is asked.
     pub(super) fn modern(&self) -> Spoken {
         let sse = self.wire == WireChoice::Only(WireKind::HttpSse) || self.is_remembered_as_sse();
@@ -107,7 +117,7 @@ impl Settings {
             Some(Era::Legacy) => Spoken::No,
             // Only legacy services speak HTTP+SSE (section 7).
             None if sse => Spoken::No,
-            None => self.speaks_modern,
+            None => Spoken::Unknown,
         }
     }
 

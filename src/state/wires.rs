@@ -1,4 +1,4 @@
-//! Remembers which wire an endpoint speaks, and whether it speaks the stateless era (SSE-5, PROBE 1).
+//! Remembers which wire an endpoint speaks, and whether it opens sessions (SSE-5, PROBE 1).
 //!
 //! Contains no secrets: an endpoint is identified by scheme, host, port and path, never by its query. Errors are
 //! ignored, since a lost entry does no harm.
@@ -11,7 +11,6 @@ use url::Url;
 
 use super::{State, now};
 use crate::protocol::http::origin_and_path;
-use crate::protocol::settings::Spoken;
 use crate::protocol::wire::WireKind;
 
 const FILE: &str = "wires.json";
@@ -26,8 +25,9 @@ struct Verdicts {
     version: u32,
     /// The endpoints with another wire than Streamable HTTP.
     endpoints: BTreeMap<String, Verdict>,
+    /// The endpoints that open no sessions, each since when (seconds since 1970).
     #[serde(default)]
-    stateless: BTreeMap<String, Stateless>,
+    no_sessions: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -37,43 +37,30 @@ struct Verdict {
     since: u64,
 }
 
-/// Whether an endpoint speaks the stateless era.
-#[derive(Debug, Deserialize, Serialize)]
-struct Stateless {
-    spoken: bool,
-    /// Seconds since 1970.
-    since: u64,
-}
-
 fn is_valid(since: u64) -> bool {
     now().saturating_sub(since) < VALID.as_secs()
 }
 
 impl State {
-    /// Returns whether an endpoint last spoke the stateless era.
-    pub fn modern_of(&self, endpoint: &Url) -> Spoken {
-        match self.verdicts().stateless.get(&origin_and_path(endpoint)) {
-            Some(known) if is_valid(known.since) => {
-                if known.spoken {
-                    Spoken::Yes
-                } else {
-                    Spoken::No
-                }
-            }
-            _ => Spoken::Unknown,
-        }
+    /// Says whether an endpoint was last seen to open no sessions.
+    pub fn opens_no_sessions(&self, endpoint: &Url) -> bool {
+        self.verdicts().no_sessions.get(&origin_and_path(endpoint)).is_some_and(|since| is_valid(*since))
     }
 
-    /// Remembers whether an endpoint speaks the stateless era.
-    pub fn remember_modern(&self, endpoint: &Url, spoken: Spoken) {
+    /// Remembers that an endpoint opens no sessions.
+    pub fn remember_no_sessions(&self, endpoint: &Url) {
         self.change_verdicts(|verdicts| {
-            let stateless = &mut verdicts.stateless;
-            stateless.retain(|_, known| is_valid(known.since));
-            let key = origin_and_path(endpoint);
-            if stateless.len() < MOST || stateless.contains_key(&key) {
-                stateless.insert(key, Stateless { spoken: spoken == Spoken::Yes, since: now() });
+            let known = &mut verdicts.no_sessions;
+            known.retain(|_, since| is_valid(*since));
+            if known.len() < MOST {
+                known.insert(origin_and_path(endpoint), now());
             }
         });
+    }
+
+    /// Remembers that an endpoint opens sessions after all.
+    pub fn remember_sessions(&self, endpoint: &Url) {
+        self.change_verdicts(|verdicts| _ = verdicts.no_sessions.remove(&origin_and_path(endpoint)));
     }
 
     /// Returns the wire that an endpoint last spoke.
@@ -136,23 +123,23 @@ mod tests {
     }
 
     #[test]
-    fn the_era_of_an_endpoint_is_remembered_beside_its_wire() {
+    fn that_an_endpoint_opens_no_sessions_is_remembered_for_a_day() {
         let home = tempfile::tempdir().unwrap();
         let state = State::new(home.path().to_owned());
         let url = |text: &str| Url::parse(text).unwrap();
-        assert_eq!(state.modern_of(&url("https://h/mcp")), Spoken::Unknown);
+        let mcp = url("https://h/mcp?key=ask_secret");
+        assert!(!state.opens_no_sessions(&mcp));
         state.remember_wire(&url("https://h/sse"), WireKind::HttpSse);
-        state.remember_modern(&url("https://h/mcp"), Spoken::Yes);
-        state.remember_modern(&url("https://h/old?key=ask_secret"), Spoken::No);
-        assert_eq!(state.modern_of(&url("https://h/mcp")), Spoken::Yes);
-        assert_eq!(state.modern_of(&url("https://h/old")), Spoken::No);
+        state.remember_no_sessions(&mcp);
+        assert!(state.opens_no_sessions(&mcp) && !state.opens_no_sessions(&url("https://h/sse")));
         assert_eq!(state.wire_of(&url("https://h/sse")), Some(WireKind::HttpSse));
-        let text = fs::read_to_string(home.path().join("wires.json")).unwrap();
-        assert!(!text.contains("secret"));
-        let old =
-            r#"{"version":1,"endpoints":{},"stateless":{"https://h/mcp":{"spoken":true,"since":1000}}}"#;
+        let kept = fs::read_to_string(home.path().join("wires.json")).unwrap();
+        assert!(!kept.contains("secret"));
+        state.remember_sessions(&mcp);
+        assert!(!state.opens_no_sessions(&mcp));
+        let old = r#"{"version":1,"endpoints":{},"no_sessions":{"https://h/mcp":1000}}"#;
         fs::write(home.path().join("wires.json"), old).unwrap();
-        assert_eq!(state.modern_of(&url("https://h/mcp")), Spoken::Unknown, "a day later");
+        assert!(!state.opens_no_sessions(&mcp), "a day later");
     }
 
     #[test]

@@ -4,12 +4,11 @@
 //! other byte passes as it came.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::protocol::message::Message;
+use crate::protocol::object::fields;
 
 /// What marks our errors.
 const OURS: &str = "asistry";
@@ -45,30 +44,6 @@ fn mark(message: &Message) -> Option<&str> {
     let data = error.into_iter().filter(|(name, _)| name == "data").flat_map(|(_, data)| fields(data.get()));
     let mut sources = data.filter(|(name, _)| name == "source").map(|(_, value)| value.get());
     sources.find(|value| serde_json::from_str::<Cow<'_, str>>(value).is_ok_and(|value| value == OURS))
-}
-
-/// Returns all fields of an object, in order; none of what is no object.
-fn fields(object: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
-    struct Fields;
-    impl<'a> Visitor<'a> for Fields {
-        type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-            let mut fields = Vec::new();
-            while let Some((name, value)) = map.next_entry::<Name<'a>, &'a RawValue>()? {
-                fields.push((name.0, value));
-            }
-            Ok(fields)
-        }
-    }
-    #[derive(serde::Deserialize)]
-    #[serde(transparent)]
-    struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::Deserializer::from_str(object).deserialize_map(Fields).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! Takes lines and says what each message wants ([`Said`]); takes what the service said and writes lines for the
 //! client. Refuses nothing silently: a line that cannot be taken is answered, unless it asked for no answer.
 
+mod door;
 mod foreign;
 pub mod legacy;
+mod lower;
 pub mod modern;
 mod names;
 mod progress;
@@ -22,11 +24,14 @@ use crate::error::{Error, Executed, Kind as ErrorKind};
 use crate::protocol::effect::{About, Delivery, Effect, Origin, Spilled};
 use crate::protocol::envelope;
 use crate::protocol::message::{Frame, Id, Kind, Malformed, Message, cancelled_id, quote};
-use crate::protocol::message::{INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR};
+use crate::protocol::message::{
+    INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR,
+};
 use crate::protocol::request::{Class, Leaves, Outgoing};
 use crate::protocol::revision::{Era, Revision};
 use crate::protocol::settings::Settings;
 use crate::protocol::{FastMap, Instant, MAX_MESSAGE};
+use door::Door;
 use modern::Discovery;
 use progress::Progress;
 pub use progress::RETRY_AFTER;
@@ -68,6 +73,8 @@ struct Open {
     progress: Progress,
     /// How often the tools had changed when it was sent.
     changes: u64,
+    /// It was written anew for a service of the stateless era.
+    is_lifted: bool,
 }
 
 /// A batch of the client that is answered as one array.
@@ -97,6 +104,7 @@ pub struct Client {
     batch_count: u64,
     questions: Questions,
     discovery: Discovery,
+    door: Door,
     /// The `initialize` that waits for its answer.
     opening: Option<u64>,
     waiting: Waiting,
@@ -120,6 +128,7 @@ impl Client {
             batch_count: 0,
             questions: Questions::default(),
             discovery: Discovery::default(),
+            door: Door::of(&Message::notification("none", None), &settings.client_info),
             opening: None,
             waiting: Waiting::default(),
             tools: Tools::new(settings.tools.clone()),
@@ -235,9 +244,6 @@ impl Client {
         let asked = Asked { message, batch, era: self.era };
         match asked.era {
             Era::Modern => self.modern_request(asked, &id),
-            Era::Legacy if self.settings.era == Some(Era::Modern) && asked.message.method() != "ping" => {
-                self.deny(&asked, modern::only());
-            }
             Era::Legacy => self.legacy_request(asked, &id),
         }
     }
@@ -319,7 +325,8 @@ impl Client {
             self.by_id.insert(id.clone(), number);
         }
         let (progress, changes) = (Progress::default(), self.tools.changes());
-        self.open.insert(number, Open { message: message.clone(), batch, progress, changes });
+        let open = Open { message: message.clone(), batch, progress, changes, is_lifted: false };
+        self.open.insert(number, open);
         let promise = self.settings.promise(self.came);
         Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era }
     }
@@ -346,6 +353,15 @@ impl Client {
         let opens = self.opening == Some(number);
         let Some(open) = self.close(number) else { return };
         let Some(id) = open.message.id() else { return };
+        let lowered = open.is_lifted.then(|| self.lowered(&open, id, message));
+        let message = match &lowered {
+            None => message,
+            Some(Ok(lowered)) => lowered,
+            Some(Err(error)) => {
+                let failure = Delivery::failure(id, error.clone(), &self.settings.advise);
+                return self.answer(failure, open.batch);
+            }
+        };
         let origin = Origin::Service { status };
         if message.error_text().is_some() {
             if let Some(empty) = self.empty_list(open.message.method(), message) {
@@ -407,6 +423,9 @@ impl Client {
             }
             "notifications/progress" if !self.progresses(message, during) => return,
             _ => {}
+        }
+        if generation.is_none() && self.era == Era::Legacy {
+            return self.deliver_aside(lower::notification(message).text().clone(), during);
         }
         self.deliver_aside(message.text().clone(), during);
     }

@@ -26,15 +26,6 @@ pub(super) struct Discovery {
     is_guess: bool,
 }
 
-/// Says that a request with a handshake cannot be sent where the stateless era is forced.
-pub(super) fn only() -> Error {
-    Error::new(
-        Kind::EraMismatch,
-        "this bridge speaks the stateless era only, and the request has no envelope",
-    )
-    .hint("set the era to auto for this client")
-}
-
 impl Client {
     pub(super) fn modern_request(&mut self, asked: Asked, id: &Id) {
         match asked.message.method() {
@@ -115,8 +106,22 @@ impl Client {
 
     /// The service does not speak the stateless era: a client of both eras opens with `initialize` then.
     pub(in crate::protocol) fn not_modern(&mut self, number: u64) {
+        let Some(open) = self.open.get(&number) else { return };
+        if open.message.method() != "server/discover" {
+            let (why, hint) = match open.is_lifted {
+                true => (
+                    "the service refuses sessions, and speaks no other era that asistry knows",
+                    "look for a newer asistry",
+                ),
+                false => (
+                    "the service opens sessions only, and a client without a handshake cannot use it yet",
+                    "use a client that opens with initialize",
+                ),
+            };
+            let error = Error::new(Kind::EraMismatch, why).hint(hint);
+            return self.failed(number, error.executed(Executed::No));
+        }
         let Some(open) = self.close(number) else { return };
-        let why = format!("Method not found: {}", open.message.method());
-        self.refuse(open.message.id(), METHOD_NOT_FOUND, &why, open.batch);
+        self.refuse(open.message.id(), METHOD_NOT_FOUND, "Method not found: server/discover", open.batch);
     }
 }

@@ -10,14 +10,15 @@ mod under_way;
 
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Tag};
 use crate::protocol::message::{Malformed, Message};
 use crate::protocol::request::{Class, Outgoing, Wait};
+use crate::protocol::retry::seconds;
 use crate::protocol::revision::Revision;
-use probe::Verdict;
+use probe::Probed;
 
 /// A conversation with a service.
 pub(super) trait Upstream {
@@ -77,17 +78,26 @@ pub(super) enum Heard {
     Failed { number: u64, error: Error },
     /// A session was opened in this revision.
     Opened(Option<&'static Revision>),
+    /// The service refuses sessions as one of the stateless era does; these requests have not been sent.
+    NoSessions(Vec<Outgoing>),
     /// A request of the service, on the stream of the client's request of this number.
     Asked { during: Option<u64>, message: Message, generation: u64 },
     /// A notification of the service; without a generation where there are no sessions.
     Told { during: Option<u64>, message: Message, generation: Option<u64> },
     /// A request waits this much longer for a rate limit.
     Waits { number: u64, remaining: Duration },
-    /// What the answer to `server/discover` of this number says of the stateless era. Where the service does not speak
-    /// it, nothing else is said of that request; where the answer says nothing, this is why.
-    Probed { number: u64, verdict: Verdict, failed: Option<Error> },
+    /// What the answer to the `server/discover` of this number tells. Where the service does not speak the stateless era,
+    /// nothing else is said of that request.
+    Probed { number: u64, came: Probed },
     /// A page of the list of tools that was asked for on our own account.
     Tools(Result<Message, Error>),
+}
+
+/// Says that a request waited until its `--max-time` had passed, and was not sent.
+pub(super) fn overdue(place: &str, limit: Duration) -> Error {
+    Error::new(Kind::Timeout, format!("no answer from {place} within {}", seconds(limit)))
+        .remedy(Remedy::AllowTime(limit))
+        .executed(Executed::No)
 }
 
 /// Says that an event, or a message in one, cannot be read.

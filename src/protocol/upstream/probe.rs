@@ -4,20 +4,18 @@
 
 use crate::error::{Error, Kind};
 use crate::protocol::http::ErrorFields;
-use crate::protocol::message::Message;
-use crate::protocol::revision::FIRST_MODERN;
+use crate::protocol::message::{METHOD_NOT_FOUND, Message};
+use crate::protocol::revision::{self, FIRST_MODERN};
 
-/// What an answer to `server/discover` says about the stateless era.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+/// What came of a `server/discover`.
+#[derive(Clone, Debug)]
+pub enum Probed {
     /// The service speaks it.
     Modern,
-    /// It does not.
+    /// It does not, as far as can be seen.
     Legacy,
-    /// It does not look so; nothing to remember.
-    Unclear,
-    /// Nothing: the answer is about something else.
-    Nothing,
+    /// Nothing about the era.
+    Nothing(Error),
 }
 
 /// The codes by which a service of the stateless era refuses headers, capabilities and versions (T-2).
@@ -25,31 +23,43 @@ const HEADER_MISMATCH: i64 = -32020;
 const UNSUPPORTED_VERSION: i64 = -32022;
 
 /// Judges a response.
-pub fn of_response(answer: &Message) -> Verdict {
+pub fn of_response(answer: &Message) -> Probed {
     if let Some(result) = answer.result_text() {
         let result: serde_json::Value = serde_json::from_str(result).unwrap_or_default();
         return match versions(&result["supportedVersions"]) {
-            Some(Versions::SomeModern) => Verdict::Modern,
-            Some(Versions::NoneModern) => Verdict::Legacy,
-            None => Verdict::Unclear,
+            Some(Versions::SomeModern) => Probed::Modern,
+            Some(Versions::NoneModern) => Probed::Legacy,
+            None => Probed::Legacy,
         };
     }
-    let Some(error) = ErrorFields::of(answer) else { return Verdict::Unclear };
+    let Some(error) = ErrorFields::of(answer) else { return Probed::Legacy };
     match (error.code, versions(&error.data["supported"])) {
-        (_, Some(Versions::SomeModern)) => Verdict::Modern,
-        (UNSUPPORTED_VERSION, Some(Versions::NoneModern)) => Verdict::Legacy,
-        (UNSUPPORTED_VERSION..=HEADER_MISMATCH, _) => Verdict::Modern,
-        _ => Verdict::Legacy,
+        (_, Some(Versions::SomeModern)) => Probed::Modern,
+        (UNSUPPORTED_VERSION, Some(Versions::NoneModern)) => Probed::Legacy,
+        (UNSUPPORTED_VERSION..=HEADER_MISMATCH, _) => Probed::Modern,
+        _ => Probed::Legacy,
+    }
+}
+
+/// Says whether a refusal of `initialize` comes from a service of the stateless era that opens no sessions.
+pub fn refuses_sessions(answer: &Message, status: u16) -> bool {
+    let Some(error) = ErrorFields::of(answer) else { return false };
+    let supported = error.data["supported"].as_array();
+    let legacy = supported.into_iter().flatten().filter_map(serde_json::Value::as_str);
+    match error.code {
+        UNSUPPORTED_VERSION..=HEADER_MISMATCH => revision::newest_of(legacy).is_none(),
+        METHOD_NOT_FOUND => status == 404,
+        _ => false,
     }
 }
 
 /// Judges a failure without a response.
-pub fn of_failure(error: &Error) -> Verdict {
+pub fn of_failure(error: &Error) -> Probed {
     match error.details().http_status {
-        Some(401 | 403 | 408 | 425 | 429) => Verdict::Nothing,
-        Some(400..=499) => Verdict::Legacy,
-        _ if error.kind() == Kind::ProtocolViolation => Verdict::Unclear,
-        _ => Verdict::Nothing,
+        Some(401 | 403 | 408 | 425 | 429) => Probed::Nothing(error.clone()),
+        Some(400..=499) => Probed::Legacy,
+        _ if error.kind() == Kind::ProtocolViolation => Probed::Legacy,
+        _ => Probed::Nothing(error.clone()),
     }
 }
 
@@ -68,32 +78,40 @@ fn versions(list: &serde_json::Value) -> Option<Versions> {
 mod tests {
     use super::*;
 
+    fn name(came: &Probed) -> &'static str {
+        match came {
+            Probed::Modern => "modern",
+            Probed::Legacy => "legacy",
+            Probed::Nothing(_) => "nothing",
+        }
+    }
+
     #[test]
     fn an_answer_to_discover_tells_the_era() {
         for (answer, verdict) in [
-            (r#""result":{"supportedVersions":["2025-11-25","2026-07-28"]}"#, Verdict::Modern),
-            (r#""result":{"supportedVersions":["2025-11-25"]}"#, Verdict::Legacy),
-            (r#""result":{}"#, Verdict::Unclear),
-            (r#""error":{"code":-32022,"message":"","data":{"supported":["2026-07-28"]}}"#, Verdict::Modern),
-            (r#""error":{"code":-32022,"message":"","data":{"supported":["2027-01-01"]}}"#, Verdict::Modern),
-            (r#""error":{"code":-32022,"message":"","data":{"supported":["2025-06-18"]}}"#, Verdict::Legacy),
-            (r#""error":{"code":-32004,"message":"","data":{"supported":["2026-07-28"]}}"#, Verdict::Modern),
-            (r#""error":{"code":-32020,"message":""}"#, Verdict::Modern),
-            (r#""error":{"code":-32021,"message":""}"#, Verdict::Modern),
-            (r#""error":{"code":-32601,"message":""}"#, Verdict::Legacy),
-            (r#""error":{"code":-32000,"message":""}"#, Verdict::Legacy),
+            (r#""result":{"supportedVersions":["2025-11-25","2026-07-28"]}"#, "modern"),
+            (r#""result":{"supportedVersions":["2025-11-25"]}"#, "legacy"),
+            (r#""result":{}"#, "legacy"),
+            (r#""error":{"code":-32022,"message":"","data":{"supported":["2026-07-28"]}}"#, "modern"),
+            (r#""error":{"code":-32022,"message":"","data":{"supported":["2027-01-01"]}}"#, "modern"),
+            (r#""error":{"code":-32022,"message":"","data":{"supported":["2025-06-18"]}}"#, "legacy"),
+            (r#""error":{"code":-32004,"message":"","data":{"supported":["2026-07-28"]}}"#, "modern"),
+            (r#""error":{"code":-32020,"message":""}"#, "modern"),
+            (r#""error":{"code":-32021,"message":""}"#, "modern"),
+            (r#""error":{"code":-32601,"message":""}"#, "legacy"),
+            (r#""error":{"code":-32000,"message":""}"#, "legacy"),
         ] {
             let message = Message::read(format!(r#"{{"id":1,{answer}}}"#)).unwrap();
-            assert_eq!(of_response(&message), verdict, "{answer}");
+            assert_eq!(name(&of_response(&message)), verdict, "{answer}");
         }
-        let failed = |kind, status| of_failure(&Error::new(kind, "x").http_status(status));
+        let failed = |kind, status| name(&of_failure(&Error::new(kind, "x").http_status(status)));
         for status in [401, 403, 408, 425, 429, 500, 503] {
-            assert_eq!(failed(Kind::UpstreamHttp, status), Verdict::Nothing, "{status}");
+            assert_eq!(failed(Kind::UpstreamHttp, status), "nothing", "{status}");
         }
         for status in [400, 404, 405, 406, 415] {
-            assert_eq!(failed(Kind::UpstreamHttp, status), Verdict::Legacy, "{status}");
+            assert_eq!(failed(Kind::UpstreamHttp, status), "legacy", "{status}");
         }
-        assert_eq!(failed(Kind::ProtocolViolation, 200), Verdict::Unclear);
-        assert_eq!(of_failure(&Error::new(Kind::Timeout, "x")), Verdict::Nothing);
+        assert_eq!(failed(Kind::ProtocolViolation, 200), "legacy");
+        assert_eq!(name(&of_failure(&Error::new(Kind::Timeout, "x"))), "nothing");
     }
 }

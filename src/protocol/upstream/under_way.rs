@@ -284,6 +284,20 @@ impl UnderWay {
         numbers
     }
 
+    /// Returns the requests that wait although their `--max-time`, given with each, has passed.
+    pub fn overdue(&self, now: Instant) -> Vec<(u64, Duration)> {
+        let limit = |request: &Request| {
+            request.promise.broken_at(now).filter(|_| request.sending == Sending::Waiting)
+        };
+        let overdue = self.all.iter().filter_map(|(number, entry)| match entry {
+            Entry::Request(request) => Some((*number, limit(request)?)),
+            _ => None,
+        });
+        let mut overdue: Vec<(u64, Duration)> = overdue.collect();
+        overdue.sort_unstable();
+        overdue
+    }
+
     /// Says whether asistry's own request of this kind is under way.
     pub fn asks(&self, own: Own) -> bool {
         self.all.values().any(|entry| matches!(entry, Entry::Request(r) if r.asker == Asker::Own(own)))

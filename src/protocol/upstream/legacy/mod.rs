@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::under_way::{Asker, Entry, Notice, Own, Request, Sending, UnderWay, reissue_after};
-use super::{Heard, Out, Upstream, dropped};
+use super::{Heard, Out, Upstream, dropped, overdue};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{
@@ -22,7 +22,6 @@ use crate::protocol::driver::{
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message, cancelled_id, quote};
 use crate::protocol::request::{Class, Leaves, Outgoing, Promise, Wait};
-use crate::protocol::retry::seconds;
 use crate::protocol::settings::Settings;
 
 use loss::Lost;
@@ -190,19 +189,11 @@ impl Upstream for Legacy {
         if self.session.listening == Listening::NotOpened {
             self.listen();
         }
-        for number in self.table.requests() {
-            let Some(request) = self.table.request(number) else { continue };
-            let broken =
-                request.promise.broken_at(moment.now).filter(|_| request.sending == Sending::Waiting);
-            if let Some(limit) = broken {
-                let place = &self.settings.place;
-                let why = format!("no answer from {place} within {}", seconds(limit));
-                let error = Error::new(ErrorKind::Timeout, why).remedy(Remedy::AllowTime(limit));
-                self.queue.retain(|waiting| *waiting != number);
-                let error = error.executed(Executed::No);
-                self.give_up(number, &error);
-                self.opening_failed(number, &error);
-            }
+        for (number, limit) in self.table.overdue(moment.now) {
+            let error = overdue(&self.settings.place, limit);
+            self.queue.retain(|waiting| *waiting != number);
+            self.give_up(number, &error);
+            self.opening_failed(number, &error);
         }
     }
 

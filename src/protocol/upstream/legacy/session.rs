@@ -10,14 +10,15 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::under_way::{Asker, Entry, Notice, Own, Request};
-use super::super::{Heard, Out};
+use super::super::{Heard, Out, probe};
 use super::{Legacy, ticket};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::driver::Fallback;
 use crate::protocol::effect::Effect;
 use crate::protocol::http::{ErrorFields, Head};
 use crate::protocol::message::{INVALID_REQUEST, METHOD_NOT_FOUND, Message, quote};
-use crate::protocol::revision;
+use crate::protocol::request::{Leaves, Outgoing};
+use crate::protocol::revision::{self, Era};
 use crate::protocol::wire::Wire;
 
 /// LEG-5: how long the first list may take before the standalone stream is opened all the same.
@@ -218,6 +219,9 @@ impl Legacy {
     /// The opening message was answered.
     pub(super) fn opening_answered(&mut self, number: u64, request: Request, answer: (Message, u16)) {
         let (message, status) = answer;
+        if self.settings.era.is_none() && probe::refuses_sessions(&message, status) {
+            return self.surrender(number, request);
+        }
         if let Some(lower) = lower_version(&request.message, &message) {
             self.table.put(number, Entry::Request(Request { message: lower, ..request }));
             // Over HTTP+SSE the stream is open already and does not name its endpoint again.
@@ -240,6 +244,26 @@ impl Legacy {
             Asker::Own(_) if self.words.params.is_none() && has_no_handshake(&message) => self.ready(),
             Asker::Own(_) => self.refused(number, &message, status),
         }
+    }
+
+    /// Gives back what was not sent: the service opens no sessions.
+    fn surrender(&mut self, number: u64, opening: Request) {
+        self.table.put(number, Entry::Request(opening));
+        let mut unsent = Vec::new();
+        for number in self.table.requests() {
+            let is_queued = self.queue.contains(&number) || self.session.opening() == Some(number);
+            let Some(request) = self.table.remove_request(number) else { continue };
+            if request.asker == Asker::Client {
+                let leaves = if is_queued { Leaves::AtOnce } else { Leaves::AfterTools };
+                let Request { message, class, promise, .. } = request;
+                unsent.push(Outgoing { number, message, class, promise, leaves, era: Era::Legacy });
+            }
+        }
+        for number in std::mem::take(&mut self.queue) {
+            self.table.remove(number);
+        }
+        self.forget_session();
+        self.out.push(Out::Heard(Heard::NoSessions(unsent)));
     }
 
     fn opened(&mut self, message: &Message) -> bool {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::super::probe;
 use super::super::under_way::{Entry, Own, Sending};
 use super::session::{Listening, Phase};
 use super::{Legacy, ticket};
@@ -84,9 +85,9 @@ impl Legacy {
     /// The endpoint refused the opening message: an older service may speak HTTP+SSE there (SSE-1).
     pub(super) fn no_endpoint(&mut self, number: u64, answer: Option<Message>, failure: Failure) {
         let fields = answer.as_ref().and_then(ErrorFields::of);
-        let speaks =
-            |f: ErrorFields| (-32022..=-32020).contains(&f.code) || f.data.get("supported").is_some();
-        if fields.is_some_and(speaks) {
+        let status = failure.error.details().http_status.unwrap_or_default();
+        let is_modern = answer.as_ref().is_some_and(|answer| probe::refuses_sessions(answer, status));
+        if is_modern || fields.is_some_and(|fields| fields.data.get("supported").is_some()) {
             return self.refusal_is_final(number, answer, failure);
         }
         self.refusal = Some((answer, failure));

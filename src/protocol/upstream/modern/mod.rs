@@ -9,9 +9,9 @@ mod listen;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::probe::{self, Verdict};
+use super::probe::{self, Probed};
 use super::under_way::{Asker, Entry, Own, Request, Sending, UnderWay, reissue_after};
-use super::{Heard, Out, Upstream, dropped};
+use super::{Heard, Out, Upstream, dropped, overdue};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{Answers, Cause, Driver, Failure, Item, Outcome, Purpose, Standing, Terms};
@@ -111,12 +111,16 @@ impl Upstream for Modern {
 
     fn cancel(&mut self, number: u64, _notification: &Message, _moment: Moment) -> bool {
         self.waiting.retain(|(waiting, _)| *waiting != number);
-        let is_here = self.table.remove(number).is_some();
-        if is_here {
+        let Some(request) = self.table.remove_request(number) else { return false };
+        if self.probing == Some(number) {
+            // Others wait for what its answer tells.
+            let asker = Asker::Own(Own::Probe);
+            self.table.put(number, Entry::Request(Request { asker, ..request }));
+        } else {
             // MOD-4: closing the exchange is the whole message.
             self.out.push(Out::Do(Effect::Abort(ticket(number))));
         }
-        is_here
+        true
     }
 
     fn item(&mut self, tag: Tag, item: Item, moment: Moment) {
@@ -162,6 +166,10 @@ impl Upstream for Modern {
 
     fn alarm(&mut self, moment: Moment) {
         self.moment = moment;
+        for (number, limit) in self.table.overdue(moment.now) {
+            self.waiting.retain(|(waiting, _)| *waiting != number);
+            self.give_up(number, overdue(&self.settings.place, limit));
+        }
         self.send_without_headers();
     }
 
@@ -252,7 +260,7 @@ impl Modern {
             return self.note("dropped a response of the service to no known request");
         };
         let Some((request, message)) = self.repaired(number, request, message) else { return };
-        if !self.is_modern_by(number, || probe::of_response(&message), None) {
+        if !self.reports_era(number, || probe::of_response(&message)) {
             return;
         }
         match request.asker {
@@ -265,16 +273,16 @@ impl Modern {
         }
     }
 
-    /// Reports the verdict where this is the request that was to bring one; false where the service does not speak this
-    /// era.
-    fn is_modern_by(&mut self, number: u64, judge: impl Fn() -> Verdict, failed: Option<&Error>) -> bool {
+    /// Reports what the service speaks where this request was to tell; false where it is not the stateless era.
+    fn reports_era(&mut self, number: u64, judge: impl Fn() -> Probed) -> bool {
         if self.probing != Some(number) {
             return true;
         }
         self.probing = None;
-        let verdict = judge();
-        self.out.push(Out::Heard(Heard::Probed { number, verdict, failed: failed.cloned() }));
-        matches!(verdict, Verdict::Modern | Verdict::Nothing)
+        let came = judge();
+        let goes_on = !matches!(came, Probed::Legacy);
+        self.out.push(Out::Heard(Heard::Probed { number, came }));
+        goes_on
     }
 
     fn told(&mut self, tag: Tag, message: Message) {
@@ -313,7 +321,7 @@ impl Modern {
 
     fn give_up(&mut self, number: u64, error: Error) {
         let Some(request) = self.table.remove_request(number) else { return };
-        if !self.is_modern_by(number, || probe::of_failure(&error), Some(&error)) {
+        if !self.reports_era(number, || probe::of_failure(&error)) {
             return;
         }
         match request.asker {

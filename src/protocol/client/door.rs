@@ -1,0 +1,201 @@
+//! A client with a handshake in front of a service of the stateless era: its requests are written anew (sections 3.1,
+//! 3.2), answers come back through `lower`.
+//!
+//! Refuses to send what the stateless era does not know, and to let its words reach the client (X-4).
+
+use std::borrow::Cow;
+
+use super::lower::{self, Lowering};
+use super::{Client, INVALID_PARAMS, METHOD_NOT_FOUND, Open};
+use crate::error::{Error, Executed, Kind};
+use crate::protocol::effect::{About, Delivery, Origin};
+use crate::protocol::message::{Id, Message, quote};
+use crate::protocol::object::{fields, object};
+use crate::protocol::request::{Class, Leaves, Outgoing};
+use crate::protocol::revision::{self, Era, FIRST_MODERN};
+
+const PREFIX: &str = "io.modelcontextprotocol/";
+/// The extension that is not defined for clients with a handshake (section 3.2).
+const TASKS: &str = "io.modelcontextprotocol/tasks";
+/// The levels of the specification's "Logging", section "Log levels".
+const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+/// What the client has said once and every request of the stateless era repeats.
+#[derive(Debug, Default)]
+pub(super) struct Door {
+    /// The fields of the envelope.
+    envelope: Vec<(String, String)>,
+    /// The version it asked for.
+    version: String,
+    /// What `logging/setLevel` asked for, as JSON text.
+    level: Option<String>,
+    pub lowering: Lowering,
+}
+
+impl Door {
+    /// Reads the client's `initialize` (section 3.2); any other message says nothing.
+    pub fn of(initialize: &Message, client_info: &str) -> Self {
+        let params = fields(initialize.params().unwrap_or_default());
+        let field = |name: &str| params.iter().find(|(key, _)| key == name).map(|(_, raw)| raw.get());
+        let version = field("protocolVersion").and_then(|raw| serde_json::from_str(raw).ok());
+        let capabilities = fields(field("capabilities").unwrap_or_default());
+        let kept = capabilities.iter().filter_map(|(name, raw)| match &**name {
+            "roots" => Some(("roots", Cow::Borrowed("{}"))),
+            "extensions" => {
+                let kept = fields(raw.get()).into_iter().filter(|(name, _)| name != TASKS);
+                Some(("extensions", object(kept.map(|(name, raw)| (name, raw.get()))).into()))
+            }
+            name @ ("sampling" | "elicitation" | "experimental") => Some((name, raw.get().into())),
+            _ => None,
+        });
+        let envelope = [
+            ("protocolVersion", quote(FIRST_MODERN)),
+            ("clientCapabilities", object(kept)),
+            ("clientInfo", field("clientInfo").unwrap_or(client_info).to_owned()),
+        ];
+        let envelope = envelope.map(|(name, raw)| (format!("{PREFIX}{name}"), raw)).to_vec();
+        Self { envelope, version: version.unwrap_or_default(), ..Self::default() }
+    }
+
+    /// Returns the `params` of a request with the envelope in it.
+    fn stamped(&self, params: &str) -> String {
+        let mut params = fields(params);
+        // Tasks of the older era are not offered to the client, so the field means nothing (section 3.7).
+        params.retain(|(name, _)| name != "task");
+        let meta = params.iter().find(|(name, _)| name == "_meta").map(|(_, raw)| fields(raw.get()));
+        let own = self.envelope.iter().map(|(name, raw)| (Cow::Borrowed(&**name), &**raw));
+        let level = self.level.iter().map(|raw| (Cow::Borrowed("io.modelcontextprotocol/logLevel"), &**raw));
+        let theirs = meta.unwrap_or_default().into_iter().map(|(name, raw)| (name, raw.get()));
+        let theirs = theirs.filter(|(name, _)| !self.envelope.iter().any(|(ours, _)| ours == name));
+        let meta = object(own.chain(level).chain(theirs));
+        let rest = params.iter().filter(|(name, _)| name != "_meta").map(|(name, raw)| (&**name, raw.get()));
+        object([("_meta", &*meta)].into_iter().chain(rest))
+    }
+}
+
+impl Client {
+    /// Writes a request of the client anew for a service of the stateless era; `None` where it was answered here.
+    pub(in crate::protocol) fn lift(&mut self, mut outgoing: Outgoing) -> Option<Outgoing> {
+        let number = outgoing.number;
+        let Some(id) = outgoing.message.id().cloned() else { return None };
+        let method = outgoing.message.method().to_owned();
+        let (method, params) = match &*method {
+            "initialize" => {
+                self.door = Door::of(&outgoing.message, &self.settings.client_info);
+                ("server/discover", None)
+            }
+            "logging/setLevel" => return self.set_level(number, &outgoing.message),
+            "resources/subscribe" | "resources/unsubscribe" => {
+                let why = format!("Method not found: {method}");
+                return self.answer_here(number, &Message::refusal(&id, METHOD_NOT_FOUND, &why));
+            }
+            method => (method, outgoing.message.params()),
+        };
+        if params.is_some_and(|params| !params.starts_with('{')) {
+            return self.answer_here(number, &Message::refusal(&id, INVALID_PARAMS, "params is no object"));
+        }
+        let params = self.door.stamped(params.unwrap_or("{}"));
+        outgoing.message = Message::request(&id, method, Some(&params));
+        outgoing.era = Era::Modern;
+        if let Some(open) = self.open.get_mut(&number) {
+            open.is_lifted = true;
+        }
+        Some(outgoing)
+    }
+
+    /// Returns a request that was written anew as its client wrote it.
+    pub(in crate::protocol) fn unlifted(&mut self, number: u64) -> Option<Outgoing> {
+        let open = self.open.get_mut(&number).filter(|open| open.is_lifted)?;
+        open.is_lifted = false;
+        let (message, promise) = (open.message.clone(), self.settings.promise(self.came));
+        let class = Class::of(message.method());
+        Some(Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era: Era::Legacy })
+    }
+
+    /// `logging/setLevel` is no request of the stateless era: each later one repeats the level (section 3.1).
+    fn set_level(&mut self, number: u64, request: &Message) -> Option<Outgoing> {
+        let Some(id) = request.id() else { return None };
+        let params = fields(request.params().unwrap_or_default());
+        let level = params.iter().find(|(name, _)| name == "level").map(|(_, raw)| raw.get());
+        let is_level =
+            |raw: &&str| serde_json::from_str::<Cow<'_, str>>(raw).is_ok_and(|l| LEVELS.contains(&&*l));
+        let answer = match level.filter(is_level) {
+            Some(level) => {
+                self.door.level = Some(level.to_owned());
+                Message::result(id, "{}")
+            }
+            None => Message::refusal(id, INVALID_PARAMS, "Invalid params: no such log level"),
+        };
+        self.answer_here(number, &answer)
+    }
+
+    fn answer_here(&mut self, number: u64, answer: &Message) -> Option<Outgoing> {
+        let Some(open) = self.close(number) else { return None };
+        if let Some(id) = open.message.id() {
+            let text = answer.text().clone();
+            let delivery = Delivery { about: About::Answer(id.clone()), text, origin: Origin::Bridge };
+            self.answer(delivery, open.batch);
+        }
+        None
+    }
+
+    /// The answer to a request that was written anew, as its client may see it.
+    ///
+    /// # Errors
+    /// Where it cannot be brought into the older era.
+    pub(super) fn lowered(&mut self, open: &Open, id: &Id, answer: &Message) -> Result<Message, Error> {
+        if answer.error_text().is_some() {
+            return Ok(lower::error(id, answer));
+        }
+        let result = answer.result_text().unwrap_or_default();
+        let method = open.message.method();
+        if method == "initialize" {
+            return self.initialized(id, result);
+        }
+        let kind = lower::result_type(result);
+        if kind != "complete" {
+            let why = format!(
+                "the service answered with a result of the type {kind}, which this client's era does not know"
+            );
+            let hint = "a client of the revision 2026-07-28 can answer its questions";
+            return Err(Error::new(Kind::EraMismatch, why).hint(hint).executed(Executed::Maybe));
+        }
+        Ok(Message::result(id, &self.door.lowering.result(&open.message, result)))
+    }
+
+    /// Makes the answer to `initialize` from what the service says of itself (section 3.2).
+    fn initialized(&mut self, id: &Id, discovered: &str) -> Result<Message, Error> {
+        let discovered = fields(discovered);
+        let field = |name: &str| discovered.iter().find(|(key, _)| key == name).map(|(_, raw)| raw.get());
+        let versions: Vec<String> =
+            field("supportedVersions").and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
+        if !versions.is_empty() && !versions.iter().any(|version| version == FIRST_MODERN) {
+            let why = format!("the service speaks {} only, and asistry {FIRST_MODERN}", versions.join(", "));
+            return Err(Error::new(Kind::EraMismatch, why)
+                .hint("look for a newer asistry")
+                .executed(Executed::No));
+        }
+        let revision = revision::named(&self.door.version).unwrap_or(revision::NEWEST_LEGACY);
+        self.revision = Some(revision);
+        let capabilities = fields(field("capabilities").unwrap_or_default());
+        let capabilities = capabilities.iter().map(|(name, raw)| match &**name {
+            "extensions" => {
+                let kept = fields(raw.get()).into_iter().filter(|(name, _)| name != TASKS);
+                (&**name, Cow::Owned(object(kept.map(|(name, raw)| (name, raw.get())))))
+            }
+            name => (name, Cow::Borrowed(raw.get())),
+        });
+        let meta = fields(field("_meta").unwrap_or_default());
+        let server = meta.iter().find(|(name, _)| name.strip_prefix(PREFIX) == Some("serverInfo"));
+        let server = server.map(|(_, raw)| raw.get()).or(field("serverInfo")).map(str::to_owned);
+        let host = self.settings.endpoint.host_str().unwrap_or("service");
+        let server = server.unwrap_or_else(|| format!(r#"{{"name":{},"version":"0"}}"#, quote(host)));
+        let mut result = vec![
+            ("protocolVersion", Cow::Owned(quote(revision.date))),
+            ("capabilities", Cow::Owned(object(capabilities))),
+            ("serverInfo", Cow::Owned(server)),
+        ];
+        result.extend(field("instructions").map(|raw| ("instructions", Cow::Borrowed(raw))));
+        Ok(Message::result(id, &object(result)))
+    }
+}

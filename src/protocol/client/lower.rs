@@ -1,0 +1,201 @@
+//! Answers of the stateless era as a client with a handshake knows them (sections 3.2, 3.8, X-4, X-5).
+//!
+//! Refuses to touch what both eras have in common.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::INTERNAL_ERROR;
+use crate::protocol::http::ErrorFields;
+use crate::protocol::message::{Id, Message, quote};
+use crate::protocol::object::{fields, object};
+use crate::protocol::tool_rules::tool_name;
+
+const HEADER_MISMATCH: i64 = -32020;
+const MISSING_CAPABILITY: i64 = -32021;
+const UNSUPPORTED_VERSION: i64 = -32022;
+
+type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// What is remembered of lists to bring later answers down.
+#[derive(Debug, Default)]
+pub(super) struct Lowering {
+    /// Tools whose structured content goes into an object, as their schema says it.
+    wrapped: HashSet<String>,
+}
+
+/// Returns the type of a result; one without is complete (T-5).
+pub(super) fn result_type(result: &str) -> Cow<'_, str> {
+    let kind = fields(result).into_iter().find(|(name, _)| name == "resultType");
+    let kind = kind.and_then(|(_, raw)| serde_json::from_str::<String>(raw.get()).ok());
+    kind.map_or(Cow::Borrowed("complete"), Cow::Owned)
+}
+
+/// Returns an error without the codes that only the stateless era knows.
+pub(super) fn error(id: &Id, answer: &Message) -> Message {
+    let Some(error) = ErrorFields::of(answer) else { return answer.under_id(id) };
+    let why = match error.code {
+        HEADER_MISMATCH => format!("the service refused the headers of the request: {}", error.message),
+        MISSING_CAPABILITY => {
+            let needed = error.data["requiredCapabilities"].as_object();
+            let needed: Vec<&str> =
+                needed.into_iter().flat_map(|map| map.keys().map(String::as_str)).collect();
+            format!("the service needs a capability that this client does not have: {}", needed.join(", "))
+        }
+        UNSUPPORTED_VERSION => format!("incompatible protocol versions: {}", error.message),
+        _ => return answer.under_id(id),
+    };
+    let data = if error.data.is_null() { String::new() } else { format!(r#","data":{}"#, error.data) };
+    let text = format!(
+        r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":{INTERNAL_ERROR},"message":{}{data}}}}}"#,
+        id.json(),
+        quote(&why)
+    );
+    Message::read(text).unwrap_or_else(|_| answer.under_id(id))
+}
+
+/// Returns `params` or a result without the words of the stateless era.
+pub(super) fn plain(text: &str) -> Fields<'_> {
+    let mut kept = Vec::new();
+    for (name, raw) in fields(text) {
+        match &*name {
+            "resultType" | "ttlMs" | "cacheScope" => {}
+            "_meta" => {
+                let meta: Vec<(Cow<'_, str>, &RawValue)> = fields(raw.get())
+                    .into_iter()
+                    .filter(|(name, _)| {
+                        !matches!(
+                            &**name,
+                            "io.modelcontextprotocol/serverInfo" | "io.modelcontextprotocol/subscriptionId"
+                        )
+                    })
+                    .collect();
+                if !meta.is_empty() {
+                    let meta = object(meta.into_iter().map(|(name, raw)| (name, raw.get())));
+                    kept.push((name, Cow::Owned(meta)));
+                }
+            }
+            _ => kept.push((name, Cow::Borrowed(raw.get()))),
+        }
+    }
+    kept
+}
+
+/// Returns a notification without the words of the stateless era.
+pub(super) fn notification(message: &Message) -> Message {
+    let Some(params) = message.params() else { return message.clone() };
+    Message::read(message.with_part(params, &object(plain(params)))).unwrap_or_else(|_| message.clone())
+}
+
+impl Lowering {
+    /// Returns the result of a request as its client knows it.
+    pub fn result(&mut self, request: &Message, result: &str) -> String {
+        let mut kept = plain(result);
+        match request.method() {
+            "tools/list" => {
+                for (_, tools) in kept.iter_mut().filter(|(name, _)| name == "tools") {
+                    *tools = Cow::Owned(self.tools(tools));
+                }
+            }
+            "tools/call" => self.call(request, &mut kept),
+            _ => {}
+        }
+        object(kept)
+    }
+
+    fn tools(&mut self, list: &str) -> String {
+        let Ok(tools) = serde_json::from_str::<Vec<&RawValue>>(list) else { return list.to_owned() };
+        let tools: Vec<String> = tools.into_iter().map(|tool| self.tool(tool.get())).collect();
+        format!("[{}]", tools.join(","))
+    }
+
+    /// An output schema of another root than an object is put into one (section 3.8).
+    fn tool(&mut self, tool: &str) -> String {
+        let mut tool_fields = fields(tool);
+        let name = tool_fields.iter().find(|(name, _)| name == "name");
+        let name =
+            name.and_then(|(_, raw)| serde_json::from_str::<String>(raw.get()).ok()).unwrap_or_default();
+        self.wrapped.remove(&name);
+        let Some(at) = tool_fields.iter().position(|(name, _)| name == "outputSchema") else {
+            return tool.to_owned();
+        };
+        let Ok(schema) = serde_json::from_str::<Value>(tool_fields[at].1.get()) else {
+            return tool.to_owned();
+        };
+        if schema["type"] == "object" {
+            return tool.to_owned();
+        }
+        self.wrapped.insert(name);
+        let (_, _) = tool_fields.remove(at);
+        let schema = wrapped(schema).to_string();
+        let rest = tool_fields.iter().map(|(name, raw)| (&**name, raw.get()));
+        object(rest.chain([("outputSchema", &*schema)]))
+    }
+
+    fn call(&self, request: &Message, result: &mut Fields<'_>) {
+        let Some(at) = result.iter().position(|(name, _)| name == "structuredContent") else { return };
+        let structured = result[at].1.clone();
+        let is_wrapped = tool_name(request).is_some_and(|name| self.wrapped.contains(&*name));
+        if is_wrapped || !structured.starts_with('{') {
+            result[at].1 = Cow::Owned(object([("result", &*structured)]));
+        }
+        let content = result.iter().position(|(name, _)| name == "content");
+        let blocks: Vec<Value> =
+            content.and_then(|at| serde_json::from_str(&result[at].1).ok()).unwrap_or_default();
+        if blocks.iter().any(|block| block["type"] == "text") {
+            return;
+        }
+        let text = object([("type", r#""text""#), ("text", &*quote(&structured))]);
+        match content {
+            Some(at) => {
+                let list = &result[at].1;
+                let open = list.strip_suffix(']').unwrap_or("[").trim_end();
+                let comma = if open.ends_with('[') { "" } else { "," };
+                result[at].1 = Cow::Owned(format!("{open}{comma}{text}]"));
+            }
+            None => result.push((Cow::Borrowed("content"), Cow::Owned(format!("[{text}]")))),
+        }
+    }
+}
+
+/// Puts a schema into an object; pointers to its own parts follow it there.
+fn wrapped(mut schema: Value) -> Value {
+    let dialect = schema.as_object_mut().and_then(|fields| fields.shift_remove("$schema"));
+    moved(&mut schema);
+    let mut outer = serde_json::json!({
+        "type": "object", "properties": {"result": schema}, "required": ["result"],
+    });
+    if let Some(dialect) = dialect {
+        outer["$schema"] = dialect;
+    }
+    outer
+}
+
+fn moved(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(pointer) if matches!(&**name, "$ref" | "$dynamicRef") => {
+                        if let Some(rest) =
+                            pointer.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/'))
+                        {
+                            *pointer = format!("#/properties/result{rest}");
+                        }
+                    }
+                    Value::Object(_) | Value::Array(_)
+                        if !matches!(&**name, "const" | "enum" | "default" | "examples") =>
+                    {
+                        moved(value);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(moved),
+        _ => {}
+    }
+}

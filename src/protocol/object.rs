@@ -1,0 +1,50 @@
+//! JSON objects, read and written field by field: a value keeps its text, and the fields their order.
+//!
+//! Refuses to build trees, and to change a value that it was not told to change.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::message::quote;
+
+/// Returns all fields of an object, in order; none of what is no object.
+pub fn fields(object: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
+    struct Fields;
+    impl<'a> Visitor<'a> for Fields {
+        type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+            let mut fields = Vec::new();
+            while let Some((name, value)) = map.next_entry::<Name<'a>, &'a RawValue>()? {
+                fields.push((name.0, value));
+            }
+            Ok(fields)
+        }
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(transparent)]
+    struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::Deserializer::from_str(object).deserialize_map(Fields).unwrap_or_default()
+}
+
+/// Writes an object of these names and JSON texts.
+pub fn object<'a>(fields: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str> + 'a)>) -> String {
+    let mut text = String::from("{");
+    for (name, value) in fields {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&quote(name.as_ref()));
+        text.push(':');
+        text.push_str(value.as_ref());
+    }
+    text.push('}');
+    text
+}
