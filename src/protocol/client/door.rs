@@ -77,7 +77,7 @@ impl Client {
     /// Writes a request of the client anew for a service of the stateless era; `None` where it was answered here.
     pub(in crate::protocol) fn lift(&mut self, mut outgoing: Outgoing) -> Option<Outgoing> {
         let number = outgoing.number;
-        let Some(id) = outgoing.message.id().cloned() else { return None };
+        let id = outgoing.message.id().cloned()?;
         let method = outgoing.message.method().to_owned();
         let (method, params) = match &*method {
             "initialize" => {
@@ -114,7 +114,7 @@ impl Client {
 
     /// `logging/setLevel` is no request of the stateless era: each later one repeats the level (section 3.1).
     fn set_level(&mut self, number: u64, request: &Message) -> Option<Outgoing> {
-        let Some(id) = request.id() else { return None };
+        let id = request.id()?;
         let params = fields(request.params().unwrap_or_default());
         let level = params.iter().find(|(name, _)| name == "level").map(|(_, raw)| raw.get());
         let is_level =
@@ -130,7 +130,7 @@ impl Client {
     }
 
     fn answer_here(&mut self, number: u64, answer: &Message) -> Option<Outgoing> {
-        let Some(open) = self.close(number) else { return None };
+        let open = self.close(number)?;
         if let Some(id) = open.message.id() {
             let text = answer.text().clone();
             let delivery = Delivery { about: About::Answer(id.clone()), text, origin: Origin::Bridge };
