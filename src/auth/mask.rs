@@ -31,11 +31,11 @@ impl Mask {
     pub fn add(&mut self, value: &HeaderValue) {
         let behind_scheme = memchr(b' ', value.as_bytes()).map(|space| space + 1);
         for from in [Some(0), behind_scheme].into_iter().flatten() {
-            let known = |needle: &Needle| needle.text() == &value.as_bytes()[from..];
-            if value.len() - from >= SHORTEST_SECRET && !self.needles.iter().any(known) {
-                let mut needle = Needle::new(value.clone(), from);
+            let secret = &value.as_bytes()[from..];
+            if secret.len() >= SHORTEST_SECRET && !self.needles.iter().any(|needle| needle.text == secret) {
+                let mut needle = Needle::new(secret.to_vec());
                 if behind_scheme.is_none_or(|behind| behind == from) {
-                    needle.encoded = encodings(needle.text());
+                    needle.encoded = encodings(secret).into_iter().map(Needle::new).collect();
                 }
                 self.needles.push(needle);
             }
@@ -62,11 +62,11 @@ impl Mask {
 
     /// Returns the secrets that occur in the text, as written there and unescaped.
     pub fn repeated_in(&self, text: &[u8]) -> Vec<String> {
-        let mut forms = BTreeSet::new();
+        let (mut forms, unescaped) = (BTreeSet::new(), unescaped(text));
         for needle in &self.needles {
             let mut found = Vec::new();
-            needle.find(text, &mut found);
-            let plain = (!found.is_empty()).then_some(needle.text());
+            needle.find(text, unescaped.as_deref(), &mut found);
+            let plain = (!found.is_empty()).then_some(needle.text.as_slice());
             forms.extend(found.into_iter().map(|at| &text[at]).chain(plain));
         }
         forms.into_iter().map(|form| String::from_utf8_lossy(form).into_owned()).collect()
@@ -74,8 +74,8 @@ impl Mask {
 
     /// Returns the ranges of secrets in order, overlapping ones merged.
     fn found(&self, text: &[u8]) -> Vec<Range<usize>> {
-        let mut all = Vec::new();
-        self.needles.iter().for_each(|needle| needle.find(text, &mut all));
+        let (mut all, unescaped) = (Vec::new(), unescaped(text));
+        self.needles.iter().for_each(|needle| needle.find(text, unescaped.as_deref(), &mut all));
         all.sort_by_key(|at| (at.start, at.end));
         let mut joined: Vec<Range<usize>> = Vec::new();
         for at in all {
@@ -88,30 +88,38 @@ impl Mask {
     }
 }
 
-/// One secret with its Knuth–Morris–Pratt table.
+/// Returns the text with its backslash escapes removed, if it has any.
+fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
+    memchr(b'\\', text).map(|_| Units::of(text).map(|(_, unit)| unit).collect())
+}
+
+/// One form of a secret with its Knuth–Morris–Pratt table.
 #[derive(Clone)]
 struct Needle {
-    value: HeaderValue,
-    from: usize,
-    /// The secret with its own backslash escapes removed, if it has any.
+    text: Vec<u8>,
     unescaped: Option<Vec<u8>>,
     /// KMP failure function.
     fallback: Vec<u32>,
     /// Encodings of the secret that are found too.
-    encoded: Vec<Vec<u8>>,
+    encoded: Vec<Needle>,
 }
 
 /// Returns the encodings of a secret that differ from it; base64 without its padding, which says nothing.
-fn encodings(secret: &[u8]) -> Vec<Vec<u8>> {
-    let percent = |hex: fn(u8) -> String| -> String {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-        secret.iter().map(|byte| if plain(*byte) { char::from(*byte).into() } else { hex(*byte) }).collect()
+fn encodings(secret: &[u8]) -> BTreeSet<Vec<u8>> {
+    let percent = |unreserved: &[u8], hex: fn(u8) -> String| -> String {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || unreserved.contains(&byte);
+        secret
+            .iter()
+            .map(|byte| if is_plain(*byte) { char::from(*byte).into() } else { hex(*byte) })
+            .collect()
     };
-    let upper = percent(|byte| format!("%{byte:02X}"));
-    let lower = percent(|byte| format!("%{byte:02x}"));
-    let all = [upper, lower, STANDARD_NO_PAD.encode(secret), URL_SAFE_NO_PAD.encode(secret)];
-    let different: BTreeSet<Vec<u8>> = all.map(Vec::from).into_iter().filter(|form| form != secret).collect();
-    different.into_iter().collect()
+    let (upper, lower) = (|byte| format!("%{byte:02X}"), |byte| format!("%{byte:02x}"));
+    // Python's `urllib.parse.quote` keeps the slash.
+    let (strict, paths) = (b"-_.~", b"-_.~/");
+    let percent =
+        [percent(strict, upper), percent(strict, lower), percent(paths, upper), percent(paths, lower)];
+    let base64 = [STANDARD_NO_PAD.encode(secret), URL_SAFE_NO_PAD.encode(secret)];
+    percent.into_iter().chain(base64).map(Vec::from).filter(|form| form != secret).collect()
 }
 
 impl std::fmt::Debug for Needle {
@@ -121,10 +129,9 @@ impl std::fmt::Debug for Needle {
 }
 
 impl Needle {
-    fn new(value: HeaderValue, from: usize) -> Self {
-        let text = &value.as_bytes()[from..];
-        let unescaped = memchr(b'\\', text).map(|_| Units::of(text).map(|(_, unit)| unit).collect());
-        let mut needle = Self { value, from, unescaped, fallback: vec![0], encoded: Vec::new() };
+    fn new(text: Vec<u8>) -> Self {
+        let unescaped = unescaped(&text);
+        let mut needle = Self { text, unescaped, fallback: vec![0], encoded: Vec::new() };
         let (mut matched, mut at) = (0, 1);
         while at < needle.units().len() {
             let step = needle.step(matched, needle.units()[at]);
@@ -134,12 +141,8 @@ impl Needle {
         needle
     }
 
-    fn text(&self) -> &[u8] {
-        &self.value.as_bytes()[self.from..]
-    }
-
     fn units(&self) -> &[u8] {
-        self.unescaped.as_deref().unwrap_or_else(|| self.text())
+        self.unescaped.as_deref().unwrap_or(&self.text)
     }
 
     /// Returns the matched length after one more character.
@@ -156,15 +159,13 @@ impl Needle {
         }
     }
 
-    /// Adds each occurrence of the secret: plain, encoded, and escaped.
-    fn find(&self, text: &[u8], found: &mut Vec<Range<usize>>) {
-        for form in self.encoded.iter().map(Vec::as_slice).chain([self.text()]) {
-            found.extend(memmem::find_iter(text, form).map(|at| at..at + form.len()));
-        }
-        // No backslash, no escapes.
-        if memchr(b'\\', text).is_some() {
+    /// Adds each occurrence of the secret: plain, escaped, and encoded. `unescaped` is the text without its escapes.
+    fn find(&self, text: &[u8], unescaped: Option<&[u8]>, found: &mut Vec<Range<usize>>) {
+        found.extend(memmem::find_iter(text, &self.text).map(|at| at..at + self.text.len()));
+        if unescaped.is_some_and(|unescaped| memmem::find(unescaped, self.units()).is_some()) {
             self.find_escaped(text, found);
         }
+        self.encoded.iter().for_each(|form| form.find(text, unescaped, found));
     }
 
     fn find_escaped(&self, text: &[u8], found: &mut Vec<Range<usize>>) {
@@ -274,6 +275,10 @@ mod tests {
             "Bearer%20dXNl%2Fcj%3F%2BYXNz%3D",
             "ZFhObC9jaj8rWVhOej0=",
             "ZFhObC9jaj8rWVhOej0",
+            // Python's urllib.parse.quote keeps the slash.
+            "dXNl/cj%3F%2BYXNz%3D",
+            "dXNl/cj%3f%2bYXNz%3d",
+            r"dXNl\/cj%3F%2BYXNz%3D",
         ] {
             let told = masked(secret, &format!("a={written}&b"));
             assert!(told.contains("MASKED") && !told.contains("cj") && !told.contains("ZFhO"), "{told}");
@@ -282,6 +287,10 @@ mod tests {
             masked("ask_>>>???~~~123", "YXNrXz4-Pj8_P35-fjEyMw YXNrXz4+Pj8/P35+fjEyMw=="),
             "MASKED MASKED=="
         );
+        // base64 with a slash, which PHP escapes: YXNrXz8/Pz8/Pz8/MTIz
+        for written in [r"YXNrXz8\/Pz8\/Pz8\/MTIz", r"YXNrXz8\u002fPz8\\/Pz8/MTIz"] {
+            assert_eq!(masked("ask_????????123", &format!("[{written}]")), "[MASKED]");
+        }
     }
 
     #[test]
