@@ -29,7 +29,20 @@ pub struct Output {
     json: bool,
     jq: Option<String>,
     fields: Vec<String>,
+    unknown_field: UnknownField,
     color: Color,
+}
+
+/// What is done about a field of `--fields` that no object has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum UnknownField {
+    /// It is an error.
+    #[default]
+    Refused,
+    /// It is left out, and a note on stderr says so.
+    Noted,
+    /// It is null.
+    Null,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +89,7 @@ impl FromArgMatches for Output {
                     fields.split(',').map(str::trim).filter(|f| !f.is_empty()).map(str::to_owned).collect()
                 })
                 .unwrap_or_default(),
+            unknown_field: UnknownField::default(),
             color: Color::read(matches),
         })
     }
@@ -122,6 +136,11 @@ impl Output {
             (!self.fields.is_empty()).then(|| format!(" --fields {}", shell_quoted(&self.fields.join(",")))),
         ];
         options.into_iter().flatten().collect()
+    }
+
+    /// Returns these options for the result of a call: a field that it does not have is noted, not refused.
+    pub fn of_a_call(&self) -> Self {
+        Self { unknown_field: UnknownField::Noted, ..self.clone() }
     }
 
     /// Checks what can be checked before anything is sent.
@@ -277,6 +296,9 @@ impl Output {
     }
 
     fn draw(&self, value: &Value, text: Option<&str>) -> Result<()> {
+        if self.unknown_field == UnknownField::Noted {
+            return self.without_unknown(std::slice::from_ref(value)).draw(value, text);
+        }
         let chosen = self.chosen(value)?;
         let (value, text) = chosen.as_ref().map_or((value, text), |chosen| (chosen, None));
         match self.form() {
@@ -374,6 +396,11 @@ impl Output {
         if matches!(self.form(), Form::Table | Form::Tsv) && outputs.len() > 1 {
             outputs = vec![Json::Value(outputs.into_iter().map(Json::into_value).collect())];
         }
+        if self.unknown_field == UnknownField::Noted {
+            let values: Vec<Value> = outputs.iter().cloned().map(Json::into_value).collect();
+            let known = self.without_unknown(&values);
+            return outputs.iter().try_for_each(|output| known.draw_output(output));
+        }
         outputs.iter().try_for_each(|output| self.draw_output(output))
     }
 
@@ -387,6 +414,28 @@ impl Output {
                 value => ui::print_exactly(&json::harmless(&value.to_string())),
             },
         }
+    }
+
+    /// Notes the fields that no object in the values has, and returns these options without them.
+    fn without_unknown(&self, values: &[Value]) -> Self {
+        let objects = |value| match list_in(value) {
+            Value::Array(items) => items.iter().filter_map(Value::as_object).collect(),
+            value => Vec::from_iter(value.as_object()),
+        };
+        let mut seen = HashSet::new();
+        let names = values.iter().flat_map(objects).flat_map(Map::keys).map(String::as_str);
+        let names: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
+        let is_known = |field: &&String| names.is_empty() || names.contains(&field.as_str());
+        let (known, unknown): (Vec<_>, Vec<_>) = self.fields.iter().partition(is_known);
+        for field in unknown {
+            let hint = match nearest(field, names.iter().copied()) {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("its fields are {}", names.join(", ")),
+            };
+            ui::say(&format!("note: --fields: the result has no field {field}; {hint}"));
+        }
+        let fields = known.into_iter().cloned().collect();
+        Self { fields, unknown_field: UnknownField::Null, ..self.clone() }
     }
 
     /// Returns the chosen fields of an object, or of each object of a list; of anything else, nothing.
@@ -414,6 +463,9 @@ impl Output {
 
     /// Refuses `--fields` that none of the objects has.
     fn check_fields<'a>(&self, known: impl Iterator<Item = &'a str>) -> Result<()> {
+        if self.unknown_field == UnknownField::Null {
+            return Ok(());
+        }
         let mut seen = HashSet::new();
         let names: Vec<&str> = known.filter(|name| seen.insert(*name)).collect();
         let Some(unknown) = self.fields.iter().find(|field| !seen.contains(field.as_str())) else {

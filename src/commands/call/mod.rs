@@ -117,11 +117,12 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
 
 fn show(result: Json, arguments: &Arguments) -> Result<u8> {
     let outcome = Outcome::read(result, arguments.save.as_deref()).map_err(made)?;
+    let output = arguments.output.of_a_call();
     let printed = match (arguments.full, outcome.is_error, outcome.is_json) {
-        (true, ..) => arguments.output.print_whole(&outcome.whole),
+        (true, ..) => output.print_whole(&outcome.whole),
         (false, true, _) => return Err(Error::new(Kind::ServiceError, outcome.text)),
-        (false, false, true) => arguments.output.print_over_text(&outcome.value, &outcome.text),
-        (false, false, false) => arguments.output.print_json(&outcome.value, Some(&outcome.text)),
+        (false, false, true) => output.print_over_text(&outcome.value, &outcome.text),
+        (false, false, false) => output.print_json(&outcome.value, Some(&outcome.text)),
     };
     // Wrong usage found out after the call: exit code 2 would say that nothing was sent.
     printed.map_err(|error| match error.kind() {
