@@ -45,6 +45,7 @@ pub struct Bridge {
     speaks_modern: Spoken,
     /// Requests of the stateless era that wait until it is known whether the service speaks it.
     parked: Vec<Outgoing>,
+    parked_bytes: usize,
     effects: VecDeque<Effect>,
     lists: Lists,
 }
@@ -68,6 +69,7 @@ impl Bridge {
             was_remembered: settings.era.is_none() && settings.no_sessions,
             speaks_modern: settings.modern(),
             parked: Vec::new(),
+            parked_bytes: 0,
             effects: VecDeque::new(),
             lists: Lists::default(),
             settings,
@@ -123,8 +125,7 @@ impl Bridge {
     /// A pause asked for by [`Effect::Alarm`] is over.
     pub fn alarm(&mut self, moment: Moment) {
         self.client.alarm(moment.now, self.speaks_modern);
-        let is_overdue = |parked: &mut Outgoing| parked.promise.broken_at(moment.now).is_some();
-        for parked in self.parked.extract_if(.., is_overdue).collect::<Vec<_>>() {
+        for parked in self.unpark(|parked| parked.promise.broken_at(moment.now).is_some()) {
             let limit = parked.promise.broken_at(moment.now).unwrap_or_default();
             self.client.failed(parked.number, upstream::overdue(&self.settings.place, limit));
         }
@@ -136,7 +137,7 @@ impl Bridge {
     /// The end: answers what is unanswered, cancels it at the service, and leaves the session.
     pub fn close(&mut self, moment: Moment) {
         self.client.end();
-        for parked in std::mem::take(&mut self.parked) {
+        for parked in self.unpark(|_| true) {
             let error = Error::new(Kind::Interrupted, "asistry ended before the request was sent");
             self.client.failed(parked.number, error.executed(Executed::No));
         }
@@ -156,7 +157,7 @@ impl Bridge {
             Said::Notice(_) if self.speaks_legacy == Spoken::No => {}
             Said::Notice(message) => self.legacy.notice(message, moment),
             Said::Cancels(number, message) => {
-                let parked = self.parked.extract_if(.., |parked| parked.number == number).count() > 0;
+                let parked = !self.unpark(|parked| parked.number == number).is_empty();
                 let legacy = self.legacy.cancel(number, &message, moment);
                 if parked || legacy || self.modern.cancel(number, &message, moment) {
                     self.client.cancelled(number);
@@ -212,11 +213,18 @@ impl Bridge {
             let after = deadline.saturating_duration_since(moment.now);
             self.effects.push_back(Effect::Alarm(after));
         }
+        self.parked_bytes += outgoing.message.text().len();
         self.parked.push(outgoing);
     }
 
+    fn unpark(&mut self, which: impl Fn(&Outgoing) -> bool) -> Vec<Outgoing> {
+        let unparked: Vec<Outgoing> = self.parked.extract_if(.., |parked| which(parked)).collect();
+        self.parked_bytes -= unparked.iter().map(|parked| parked.message.text().len()).sum::<usize>();
+        unparked
+    }
+
     fn probed(&mut self, number: u64, came: Probed, moment: Moment) {
-        let parked = std::mem::take(&mut self.parked);
+        let parked = self.unpark(|_| true);
         match came {
             Probed::Modern => {
                 self.speaks_modern = Spoken::Yes;
@@ -255,9 +263,8 @@ impl Bridge {
 
     fn room(&self) -> Room {
         let (legacy, modern) = (self.legacy.open(), self.modern.open());
-        let parked: usize = self.parked.iter().map(|parked| parked.message.text().len()).sum();
         let count = legacy.0 + modern.0 + self.parked.len();
-        let full = count >= MOST_OPEN.0 || legacy.1 + modern.1 + parked >= MOST_OPEN.1;
+        let full = count >= MOST_OPEN.0 || legacy.1 + modern.1 + self.parked_bytes >= MOST_OPEN.1;
         if full { Room::Full } else { Room::Free }
     }
 
@@ -312,7 +319,8 @@ impl Bridge {
     }
 
     fn tools_are_known(&mut self, kind: UpstreamKind, failed: Option<&Error>) {
-        for (number, decision) in self.client.decide_held(failed) {
+        let era = if kind == UpstreamKind::Modern { Era::Modern } else { Era::Legacy };
+        for (number, decision) in self.client.decide_held(era, failed) {
             match decision {
                 Ok((message, class)) => self.upstream(kind).release(number, message, class),
                 Err(error) => self.upstream(kind).refuse(number, &error),

@@ -27,7 +27,7 @@ use crate::protocol::sse::Event;
 use waiting::{Rest, Waits};
 
 pub use terms::{
-    Again, Answers, Body, Fallback, GateNews, Item, Loss, Next, Outcome, Purpose, Standing, Terms,
+    Again, Answers, Body, Fallback, GateNews, Item, Loss, Next, Outcome, Purpose, Rests, Standing, Terms,
 };
 pub use waiting::Pause;
 
@@ -380,6 +380,7 @@ impl Driver {
             Purpose::Stream if !self.endpoint_named => Some(ENDPOINT_WITHIN),
             Purpose::Listen if self.head.is_none() => Some(self.terms.silence),
             Purpose::Listen | Purpose::Stream => None,
+            Purpose::Request(_) if self.terms.rests == Rests::OnceOpened && self.head.is_some() => None,
             Purpose::Request(_) | Purpose::Notice => Some(self.terms.silence),
         }
     }
@@ -523,6 +524,7 @@ mod tests {
             answers: Answers::Here,
             repeat: Repeat::Harmless,
             silence: Duration::from_secs(60),
+            rests: Rests::Never,
             place: "http://h/mcp".into(),
         };
         let mut driver = Driver::new(call, Purpose::Notice, terms, Promise::new(now, None));

@@ -16,9 +16,8 @@ const PREFIX: &str = "io.modelcontextprotocol/";
 /// The fields of an envelope.
 const FIELDS: [&str; 3] = ["protocolVersion", "clientCapabilities", "clientInfo"];
 
-/// Where a modern request says which revision it speaks.
-static VERSION: LazyLock<memmem::Finder<'static>> =
-    LazyLock::new(|| memmem::Finder::new("io.modelcontextprotocol/protocolVersion"));
+/// Where a modern request says which revision it speaks; the slash before it may be escaped.
+static VERSION: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("protocolVersion"));
 
 /// Says whether a request carries the envelope.
 pub fn is_modern(message: &Message) -> bool {

@@ -25,6 +25,13 @@ pub const INVALID_PARAMS: i64 = -32602;
 /// JSON-RPC: the peer could not handle the request.
 pub const INTERNAL_ERROR: i64 = -32603;
 
+/// MCP 2026-07-28: a header is missing, or says something else than the body.
+pub const HEADER_MISMATCH: i64 = -32020;
+/// MCP 2026-07-28: the request needs a capability that it does not declare.
+pub const MISSING_CAPABILITY: i64 = -32021;
+/// MCP 2026-07-28: the version is not served.
+pub const UNSUPPORTED_VERSION: i64 = -32022;
+
 /// The largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
 const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
 

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::error::{Error, Filter, Kind, Remedy};
 use crate::protocol::message::Message;
@@ -81,6 +82,16 @@ pub fn tool_name(call: &Message) -> Option<Cow<'_, str>> {
         name: Cow<'a, str>,
     }
     serde_json::from_str::<Params>(call.params()?).ok().map(|params| params.name)
+}
+
+/// Returns the JSON text of the cursor that a `tools/list` asks for.
+pub fn cursor_of(request: &Message) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        cursor: Option<&'a RawValue>,
+    }
+    serde_json::from_str::<Params>(request.params()?).ok()?.cursor.map(RawValue::get)
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ impl Client {
             "initialize" => {
                 let outgoing = self.begin(asked, Class::A);
                 self.opening = Some(outgoing.number);
+                self.has_handshake = true;
                 self.said.push(Said::Opens(outgoing));
             }
             "tools/call" => self.call(asked),

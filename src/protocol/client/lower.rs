@@ -10,13 +10,11 @@ use serde_json::value::RawValue;
 
 use super::INTERNAL_ERROR;
 use crate::protocol::http::ErrorFields;
-use crate::protocol::message::{Id, Message, quote};
+use crate::protocol::message::{
+    HEADER_MISMATCH, Id, MISSING_CAPABILITY, Message, UNSUPPORTED_VERSION, quote,
+};
 use crate::protocol::object::{fields, object};
 use crate::protocol::tool_rules::tool_name;
-
-const HEADER_MISMATCH: i64 = -32020;
-const MISSING_CAPABILITY: i64 = -32021;
-const UNSUPPORTED_VERSION: i64 = -32022;
 
 type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 

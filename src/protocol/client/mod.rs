@@ -73,6 +73,7 @@ struct Open {
     progress: Progress,
     /// How often the tools had changed when it was sent.
     changes: u64,
+    era: Era,
     /// It was written anew for a service of the stateless era.
     is_lifted: bool,
 }
@@ -90,6 +91,8 @@ pub struct Client {
     settings: Arc<Settings>,
     /// The era of its newest request.
     era: Era,
+    /// It has sent `initialize`.
+    has_handshake: bool,
     revision: Option<&'static Revision>,
     /// The requests that wait, by number.
     open: FastMap<u64, Open>,
@@ -118,6 +121,7 @@ impl Client {
     pub(super) fn new(settings: Arc<Settings>, now: Instant) -> Self {
         Self {
             era: if settings.era == Some(Era::Modern) { Era::Modern } else { Era::Legacy },
+            has_handshake: false,
             revision: None,
             open: FastMap::default(),
             by_id: FastMap::default(),
@@ -256,7 +260,9 @@ impl Client {
     fn notification(&mut self, message: Message) {
         match message.method() {
             // The stateless era defines none but this one (section 3.1).
-            method if self.era == Era::Modern && method != "notifications/cancelled" => {
+            method
+                if !self.has_handshake && self.era == Era::Modern && method != "notifications/cancelled" =>
+            {
                 self.note("dropped a notification of the client: the stateless era has none");
             }
             "notifications/initialized" => self.said.push(Said::Confirms),
@@ -325,7 +331,7 @@ impl Client {
             self.by_id.insert(id.clone(), number);
         }
         let (progress, changes) = (Progress::default(), self.tools.changes());
-        let open = Open { message: message.clone(), batch, progress, changes, is_lifted: false };
+        let open = Open { message: message.clone(), batch, progress, changes, era, is_lifted: false };
         self.open.insert(number, open);
         let promise = self.settings.promise(self.came);
         Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era }
@@ -364,7 +370,7 @@ impl Client {
         };
         let origin = Origin::Service { status };
         if message.error_text().is_some() {
-            if let Some(empty) = self.empty_list(open.message.method(), message) {
+            if let Some(empty) = self.empty_list(&open, message) {
                 let text = Message::result(id, empty).text().clone();
                 let delivery = Delivery { about: About::Answer(id.clone()), text, origin: Origin::Bridge };
                 return self.answer(delivery, open.batch);
@@ -525,10 +531,12 @@ impl Client {
         }
     }
 
-    /// Decides about the calls that had to wait for the list.
-    pub(super) fn decide_held(&mut self, failed: Option<&Error>) -> Vec<Decided> {
+    /// Decides about the calls of this era that had to wait for the list.
+    pub(super) fn decide_held(&mut self, era: Era, failed: Option<&Error>) -> Vec<Decided> {
         self.tools.learned();
-        let held = std::mem::take(&mut self.held);
+        let goes = |open: &Open| if open.is_lifted { Era::Modern } else { open.era };
+        let is_of_era = |number: &mut u64| self.open.get(number).is_some_and(|open| goes(open) == era);
+        let held: Vec<u64> = self.held.extract_if(.., is_of_era).collect();
         let decide = |number: u64| {
             let open = self.open.get_mut(&number)?;
             open.changes = self.tools.changes();

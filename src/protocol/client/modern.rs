@@ -5,13 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Asked, Client, METHOD_NOT_FOUND, Said};
+use super::{Asked, Client, METHOD_NOT_FOUND, Open, Said};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::{About, Delivery, Effect, Origin};
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{Id, Message};
 use crate::protocol::request::Class;
-use crate::protocol::revision::FIRST_MODERN;
+use crate::protocol::revision::{Era, FIRST_MODERN};
 use crate::protocol::settings::Spoken;
 
 /// ERA-6: clients give up a `server/discover` after 10 s, and take the service for an older one.
@@ -62,7 +62,7 @@ impl Client {
             if modern != Spoken::Yes {
                 let error = Error::new(Kind::Timeout, "the service has not said within 5 s what it speaks")
                     .hint("try again later");
-                self.failed(number, error.executed(Executed::No));
+                self.failed(number, error.executed(Executed::Maybe));
                 continue;
             }
             let Some(open) = self.close(number) else { continue };
@@ -84,12 +84,12 @@ impl Client {
     }
 
     /// Returns the list of a kind of things that a service lacks although it was described with it.
-    pub(super) fn empty_list(&self, method: &str, answer: &Message) -> Option<&'static str> {
+    pub(super) fn empty_list(&self, open: &Open, answer: &Message) -> Option<&'static str> {
         let lacks = || ErrorFields::of(answer).is_some_and(|error| error.code == METHOD_NOT_FOUND);
-        if !self.discovery.is_guess || !lacks() {
+        if !self.discovery.is_guess || open.era == Era::Legacy || !lacks() {
             return None;
         }
-        match method {
+        match open.message.method() {
             "tools/list" => Some(r#"{"resultType":"complete","tools":[],"ttlMs":0,"cacheScope":"private"}"#),
             "prompts/list" => {
                 Some(r#"{"resultType":"complete","prompts":[],"ttlMs":0,"cacheScope":"private"}"#)

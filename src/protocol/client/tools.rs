@@ -14,7 +14,7 @@ use super::tool_list::{Known, Reading, Tool};
 use crate::error::{Error, Filter, Kind, Remedy};
 use crate::protocol::message::{Message, quote};
 use crate::protocol::request::Class;
-use crate::protocol::tool_rules::{ToolRules, matches_glob, tool_name};
+use crate::protocol::tool_rules::{ToolRules, cursor_of, matches_glob, tool_name};
 
 /// No list of tools is read further than this many pages and bytes on our own account.
 const MOST_PAGES: usize = 1_000;
@@ -309,16 +309,6 @@ pub fn not_read_only(name: &str) -> Error {
     let why =
         format!("the tool {name} does not say that it only reads, and nothing else is let through here");
     Error::new(Kind::ToolDenied, why).remedy(Remedy::SeeFilter(Filter::ReadOnly))
-}
-
-/// Returns the JSON text of the cursor that a `tools/list` asks for.
-fn cursor_of(request: &Message) -> Option<&str> {
-    #[derive(Deserialize)]
-    struct Params<'a> {
-        #[serde(borrow)]
-        cursor: Option<&'a RawValue>,
-    }
-    serde_json::from_str::<Params>(request.params()?).ok()?.cursor.map(RawValue::get)
 }
 
 fn renamed_call(call: &Message, name: &str) -> Message {

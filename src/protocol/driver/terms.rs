@@ -54,6 +54,15 @@ pub enum Answers {
     OnTheStream,
 }
 
+/// Whether the stream of a reply may be silent for any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rests {
+    /// It may not.
+    Never,
+    /// It may, once it was opened (`subscriptions/listen`); that its connection is dead is found out by TCP.
+    OnceOpened,
+}
+
 /// The conditions of one message.
 #[derive(Clone, Debug)]
 pub struct Terms {
@@ -67,6 +76,8 @@ pub struct Terms {
     pub repeat: Repeat,
     /// The longest silence.
     pub silence: Duration,
+    /// Whether its stream may rest.
+    pub rests: Rests,
     /// The service as it is named in errors.
     pub place: Arc<str>,
 }

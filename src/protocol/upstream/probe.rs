@@ -4,7 +4,7 @@
 
 use crate::error::{Error, Kind};
 use crate::protocol::http::ErrorFields;
-use crate::protocol::message::{METHOD_NOT_FOUND, Message};
+use crate::protocol::message::{HEADER_MISMATCH, METHOD_NOT_FOUND, Message, UNSUPPORTED_VERSION};
 use crate::protocol::revision::{self, FIRST_MODERN};
 
 /// What came of a `server/discover`.
@@ -18,12 +18,8 @@ pub enum Probed {
     Nothing(Error),
 }
 
-/// The codes by which a service of the stateless era refuses headers, capabilities and versions (T-2).
-const HEADER_MISMATCH: i64 = -32020;
-const UNSUPPORTED_VERSION: i64 = -32022;
-
-/// Judges a response.
-pub fn of_response(answer: &Message) -> Probed {
+/// Judges a response, with the status that carried it.
+pub fn of_response(answer: &Message, status: u16) -> Probed {
     if let Some(result) = answer.result_text() {
         let result: serde_json::Value = serde_json::from_str(result).unwrap_or_default();
         return match versions(&result["supportedVersions"]) {
@@ -37,6 +33,10 @@ pub fn of_response(answer: &Message) -> Probed {
         (_, Some(Versions::SomeModern)) => Probed::Modern,
         (UNSUPPORTED_VERSION, Some(Versions::NoneModern)) => Probed::Legacy,
         (UNSUPPORTED_VERSION..=HEADER_MISMATCH, _) => Probed::Modern,
+        _ if matches!(status, 401 | 403 | 408 | 425 | 429 | 500..) => {
+            let why = format!("the service refused server/discover (HTTP {status}): {}", error.message);
+            Probed::Nothing(Error::new(Kind::ServiceError, why).http_status(status).hint("try again later"))
+        }
         _ => Probed::Legacy,
     }
 }
@@ -102,8 +102,10 @@ mod tests {
             (r#""error":{"code":-32000,"message":""}"#, "legacy"),
         ] {
             let message = Message::read(format!(r#"{{"id":1,{answer}}}"#)).unwrap();
-            assert_eq!(name(&of_response(&message)), verdict, "{answer}");
+            assert_eq!(name(&of_response(&message, 200)), verdict, "{answer}");
         }
+        let refused = Message::read(r#"{"id":1,"error":{"code":-32001,"message":""}}"#).unwrap();
+        assert!([401, 429, 500, 503].iter().all(|status| name(&of_response(&refused, *status)) == "nothing"));
         let failed = |kind, status| name(&of_failure(&Error::new(kind, "x").http_status(status)));
         for status in [401, 403, 408, 425, 429, 500, 503] {
             assert_eq!(failed(Kind::UpstreamHttp, status), "nothing", "{status}");

@@ -90,6 +90,8 @@ pub struct Request {
     /// It was sent again because its session was gone or its headers were refused (LEG-10, MOD-10: once); a
     /// subscription was acknowledged.
     pub replayed: bool,
+    /// Since when its stream stands (`subscriptions/listen`).
+    pub stands_since: Option<Instant>,
     /// It waits for a rate limit until then, and nothing was sent that may have run.
     pub held: Option<Instant>,
 }
@@ -131,6 +133,7 @@ impl Request {
             sending: Sending::Waiting,
             in_doubt: false,
             replayed: false,
+            stands_since: None,
             held: None,
         }
     }
@@ -161,6 +164,8 @@ pub struct UnderWay {
     numeric_texts: usize,
     /// Requests of the client whose id looks like one that asistry makes.
     own_texts: usize,
+    /// The kinds of asistry's own requests, one for each request.
+    own: Vec<Own>,
     /// Ids that an answer may still bear although its request is gone, without their JSON type.
     spent: HashSet<Box<str>>,
 }
@@ -234,6 +239,12 @@ impl UnderWay {
         self.requests = add(self.requests, requests);
         self.notices = (add(self.notices.0, notices), add(self.notices.1, notices * bytes));
         self.bytes = add(self.bytes, bytes);
+        if let Entry::Request(Request { asker: Asker::Own(own), .. }) = entry {
+            match self.own.iter().position(|known| known == own).filter(|_| sign < 0) {
+                Some(at) => drop(self.own.swap_remove(at)),
+                None => self.own.push(*own),
+            }
+        }
         let numeric = matches!(entry, Entry::Request(r) if r.message.id().is_some_and(looks_like_a_number));
         self.numeric_texts = add(self.numeric_texts, usize::from(numeric));
         let is_own = |r: &Request| r.asker == Asker::Client && r.message.id().is_some_and(looks_like_our_own);
@@ -300,7 +311,7 @@ impl UnderWay {
 
     /// Says whether asistry's own request of this kind is under way.
     pub fn asks(&self, own: Own) -> bool {
-        self.all.values().any(|entry| matches!(entry, Entry::Request(r) if r.asker == Asker::Own(own)))
+        self.own.contains(&own)
     }
 
     /// Says whether a request is under way in the session of this generation.

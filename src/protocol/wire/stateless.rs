@@ -28,17 +28,18 @@ pub struct Stateless {
     post: HeaderMap,
 }
 
+/// The fields that headers repeat, whatever their types: an extension may use these names for something else.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Params<'a> {
     #[serde(borrow, rename = "_meta")]
-    meta: Meta<'a>,
+    meta: Option<&'a RawValue>,
     #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
+    name: Option<&'a RawValue>,
     #[serde(borrow)]
-    uri: Option<Cow<'a, str>>,
+    uri: Option<&'a RawValue>,
     #[serde(borrow, rename = "taskId")]
-    task: Option<Cow<'a, str>>,
+    task: Option<&'a RawValue>,
     #[serde(borrow)]
     arguments: Option<&'a RawValue>,
 }
@@ -69,12 +70,14 @@ impl Stateless {
             "tasks/get" | "tasks/update" | "tasks/cancel" => params.task,
             _ => None,
         };
+        let name = name.and_then(text);
+        let meta: Meta = params.meta.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
         let mut headers = self.post.clone();
         if let ("tools/call", Some(name)) = (message.method(), &name) {
             tools.add(name, params.arguments, &mut headers);
         }
         let values = [
-            (VERSION, params.meta.version),
+            (VERSION, meta.version),
             (METHOD, Some(Cow::Borrowed(message.method()))),
             (NAME, name.map(|name| Cow::Owned(encoded(&name)))),
         ];
@@ -85,6 +88,13 @@ impl Stateless {
         }
         HttpCall { method: http::Method::POST, url: self.url.clone(), headers: headers.into(), body }
     }
+}
+
+/// Returns a string.
+fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text>(raw.get()).ok().map(|text| text.0)
 }
 
 /// Returns a text as the value of a header: as it is, or in the sentinel form of section 4 (T-15).

@@ -4,7 +4,7 @@
 //! Refuses a declaration that section 4 does not allow: its tool is left out of the list.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -17,8 +17,12 @@ use super::stateless::encoded;
 use crate::protocol::message::Message;
 
 const DECLARATION: &str = "x-mcp-header";
-/// Maximum tools that are remembered; past it they are forgotten and read again.
-const MOST_TOOLS: usize = 65_536;
+/// Maximum bytes that are remembered of all tools; past it they are forgotten and read again.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// Memory of a tool beside its texts, in bytes.
+const OVERHEAD: usize = 128;
+/// Maximum arguments of one tool that headers repeat.
+const MOST_PARAMS: usize = 64;
 /// The largest integer that every JSON reader keeps exactly (section 4).
 const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
 
@@ -26,8 +30,20 @@ const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
 #[derive(Debug, Default)]
 pub struct ToolHeaders {
     tools: HashMap<String, Vec<Param>>,
-    /// The list was read to its end, and the service has reported no change since.
-    whole: bool,
+    bytes: usize,
+    /// Where the list is read on that was begun last.
+    walk: Walk,
+}
+
+/// How far the list was read, page by page from its beginning, since the service last reported a change.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Walk {
+    #[default]
+    NotBegun,
+    /// The next page is that of this cursor (JSON text).
+    At(String),
+    /// To its end.
+    Whole,
 }
 
 /// An argument that a header repeats.
@@ -68,7 +84,7 @@ struct Tool<'a> {
 impl ToolHeaders {
     /// Says whether a call of this tool can be sent with all its headers.
     pub fn know(&self, tool: &str) -> bool {
-        self.whole || self.tools.contains_key(tool)
+        self.walk == Walk::Whole || self.tools.contains_key(tool)
     }
 
     /// The service reports a change, or refused the headers of a call.
@@ -76,8 +92,8 @@ impl ToolHeaders {
         *self = Self::default();
     }
 
-    /// Learns from the answer to a `tools/list`.
-    pub fn learn(&mut self, answer: &Message) -> ListedTools {
+    /// Learns from the answer to a `tools/list` of this cursor (JSON text).
+    pub fn learn(&mut self, cursor: Option<&str>, answer: &Message) -> ListedTools {
         let mut listed = ListedTools::default();
         let Some(Ok(list)) = answer.result_text().map(serde_json::from_str::<ListResult>) else {
             return listed;
@@ -85,9 +101,6 @@ impl ToolHeaders {
         listed.next = list.next_cursor.map(RawValue::get).filter(|raw| *raw != "null").map(str::to_owned);
         let Some(tools) = list.tools else { return listed };
         let Ok(entries) = serde_json::from_str::<Vec<&RawValue>>(tools.get()) else { return listed };
-        if self.tools.len() + entries.len() > MOST_TOOLS {
-            self.forget();
-        }
         let mut kept = Vec::with_capacity(entries.len());
         for entry in &entries {
             match self.learn_tool(entry.get()) {
@@ -95,7 +108,14 @@ impl ToolHeaders {
                 Err(note) => listed.notes.push(note),
             }
         }
-        self.whole |= listed.next.is_none();
+        let goes_on = match (&self.walk, cursor) {
+            (_, None) => true,
+            (Walk::At(next), Some(cursor)) => next == cursor,
+            _ => false,
+        };
+        if goes_on {
+            self.walk = listed.next.clone().map_or(Walk::Whole, Walk::At);
+        }
         if kept.len() < entries.len() {
             listed.text = Some(answer.with_part(tools.get(), &format!("[{}]", kept.join(","))));
         }
@@ -112,13 +132,25 @@ impl ToolHeaders {
         };
         match params {
             Ok(params) => {
-                self.tools.insert(tool.name.into_owned(), params);
+                self.remember(&tool.name, params);
                 Ok(())
             }
             Err(why) => {
                 self.tools.remove(&*tool.name);
                 Err(format!("left out the tool {}: its {DECLARATION} {why}", tool.name))
             }
+        }
+    }
+
+    fn remember(&mut self, name: &str, params: Vec<Param>) {
+        let texts = params.iter().flat_map(|param| &param.path).map(String::len).sum::<usize>();
+        self.bytes += OVERHEAD + name.len() + texts;
+        if self.bytes > MOST_BYTES {
+            self.forget();
+            self.bytes = OVERHEAD + name.len() + texts;
+        }
+        if self.bytes <= MOST_BYTES {
+            self.tools.insert(name.to_owned(), params);
         }
     }
 
@@ -148,7 +180,9 @@ fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(encoded(text)),
         Value::Bool(value) => Some(value.to_string()),
-        Value::Number(number) => whole(number).filter(|n| n.abs() <= MAX_SAFE_INTEGER).map(|n| n.to_string()),
+        Value::Number(number) => whole(number)
+            .filter(|n| n.unsigned_abs() <= MAX_SAFE_INTEGER.unsigned_abs())
+            .map(|n| n.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
@@ -158,9 +192,16 @@ fn text_of(value: &Value) -> Option<String> {
 /// # Errors
 /// What is wrong with a declaration.
 fn declared(schema: &Value) -> Result<Vec<Param>, String> {
-    let mut params = Vec::new();
-    walk(schema, &mut Vec::new(), Chain::Unbroken, &mut params)?;
-    Ok(params)
+    let mut found = Found::default();
+    walk(schema, &mut Vec::new(), Chain::Unbroken, &mut found)?;
+    Ok(found.params)
+}
+
+/// The declarations of a schema.
+#[derive(Default)]
+struct Found {
+    params: Vec<Param>,
+    headers: HashSet<HeaderName>,
 }
 
 /// Whether only `properties` lead from the root to a schema.
@@ -174,7 +215,7 @@ fn walk<'a>(
     schema: &'a Value,
     path: &mut Vec<&'a str>,
     chain: Chain,
-    params: &mut Vec<Param>,
+    found: &mut Found,
 ) -> Result<(), String> {
     let Some(fields) = schema.as_object() else { return Ok(()) };
     if let Some(name) = fields.get(DECLARATION) {
@@ -182,28 +223,31 @@ fn walk<'a>(
             return Err("stands where no argument can be found".into());
         }
         let param = param(name, schema, path)?;
-        if params.iter().any(|known| known.header == param.header) {
+        if !found.headers.insert(param.header.clone()) {
             return Err("occurs twice with the same name".into());
         }
-        params.push(param);
+        if found.params.len() >= MOST_PARAMS {
+            return Err(format!("occurs more than {MOST_PARAMS} times"));
+        }
+        found.params.push(param);
     }
     for (keyword, value) in fields {
         match (keyword.as_str(), value) {
             ("properties", Value::Object(properties)) => {
                 for (name, property) in properties {
                     path.push(name);
-                    walk(property, path, chain, params)?;
+                    walk(property, path, chain, found)?;
                     path.pop();
                 }
             }
             (DECLARATION | "default" | "const" | "enum" | "examples", _) => {}
             ("patternProperties" | "$defs" | "definitions" | "dependentSchemas", Value::Object(schemas)) => {
-                schemas.values().try_for_each(|value| walk(value, path, Chain::Broken, params))?;
+                schemas.values().try_for_each(|value| walk(value, path, Chain::Broken, found))?;
             }
             (_, Value::Array(schemas)) => {
-                schemas.iter().try_for_each(|value| walk(value, path, Chain::Broken, params))?;
+                schemas.iter().try_for_each(|value| walk(value, path, Chain::Broken, found))?;
             }
-            (_, value) => walk(value, path, Chain::Broken, params)?,
+            (_, value) => walk(value, path, Chain::Broken, found)?,
         }
     }
     Ok(())
@@ -238,7 +282,7 @@ mod tests {
             "d":{"type":"object","properties":{"b":{"type":"boolean","x-mcp-header":"Method"}}},
             "x-mcp-header":{"type":"string"}}}"#;
         let mut tools = ToolHeaders::default();
-        assert!(!tools.know("t0") && tools.learn(&list(&[schema])).text.is_none() && tools.know("t0"));
+        assert!(!tools.know("t0") && tools.learn(None, &list(&[schema])).text.is_none() && tools.know("t0"));
         for (arguments, expected) in [
             (
                 r#"{"r":"us west 1","n":42.0,"d":{"b":true},"x-mcp-header":"v"}"#,
@@ -246,6 +290,7 @@ mod tests {
             ),
             (r#"{"r":"ü","n":9007199254740993}"#, &[("region", "=?base64?w7w=?=")]),
             (r#"{"r":null,"n":"4","d":[]}"#, &[("n", "4")]),
+            (r#"{"n":-9223372036854775808}"#, &[]),
             (r#"{}"#, &[]),
         ] {
             let mut headers = HeaderMap::new();
@@ -279,9 +324,43 @@ mod tests {
         let mut schemas = invalid.to_vec();
         let valid = r#"{"properties":{"a":{"type":"string","default":{"x-mcp-header":1}}}}"#;
         schemas.push(valid);
-        let listed = ToolHeaders::default().learn(&list(&schemas));
+        let listed = ToolHeaders::default().learn(None, &list(&schemas));
         assert_eq!(listed.notes.len(), invalid.len(), "{:?}", listed.notes);
         let kept = format!(r#"{{"id":1,"result":{{"tools":[{{"name":"t11","inputSchema":{valid}}}]}}}}"#);
         assert_eq!(listed.text, Some(Bytes::from(kept)));
+    }
+
+    #[test]
+    fn only_an_unbroken_walk_through_the_pages_makes_the_list_whole() {
+        let page = |next: &str| {
+            Message::read(format!(r#"{{"id":1,"result":{{"tools":[],"nextCursor":{next}}}}}"#)).unwrap()
+        };
+        let mut tools = ToolHeaders::default();
+        tools.learn(Some(r#""2""#), &page("null"));
+        assert!(!tools.know("t"), "the last page alone");
+        tools.learn(None, &page(r#""2""#));
+        tools.forget();
+        tools.learn(Some(r#""2""#), &page("null"));
+        assert!(!tools.know("t"), "the tools have changed between the pages");
+        tools.learn(None, &page(r#""2""#));
+        tools.learn(Some(r#""2""#), &page("null"));
+        assert!(tools.know("t"));
+    }
+
+    #[test]
+    fn a_hostile_list_takes_neither_time_nor_memory() {
+        let many: Vec<String> =
+            (0..50_000).map(|n| format!(r#""p{n}":{{"type":"string","x-mcp-header":"h{n}"}}"#)).collect();
+        let schema = format!(r#"{{"properties":{{{}}}}}"#, many.join(","));
+        let since = std::time::Instant::now();
+        assert_eq!(ToolHeaders::default().learn(None, &list(&[&schema])).notes.len(), 1);
+        assert!(since.elapsed() < std::time::Duration::from_secs(10), "{:?}", since.elapsed());
+        let mut tools = ToolHeaders::default();
+        for _ in 0..20 {
+            let name = "x".repeat(1024 * 1024);
+            let text = format!(r#"{{"id":1,"result":{{"tools":[{{"name":"{name}"}}]}}}}"#);
+            tools.learn(None, &Message::read(text).unwrap());
+        }
+        assert!(tools.bytes <= MOST_BYTES && tools.tools.len() < 10);
     }
 }

@@ -17,7 +17,7 @@ use super::{Heard, Out, Upstream, dropped, overdue};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{
-    Answers, Cause, Driver, Failure, Fallback, Item, Outcome, Purpose, Standing, Terms,
+    Answers, Cause, Driver, Failure, Fallback, Item, Outcome, Purpose, Rests, Standing, Terms,
 };
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message, cancelled_id, quote};
@@ -358,6 +358,7 @@ impl Legacy {
             answers,
             repeat: class.repeat(),
             silence,
+            rests: Rests::Never,
             place: settings.place.clone(),
         };
         let mut driver = Driver::new(call, purpose, terms, promise);

@@ -8,14 +8,12 @@ use super::super::under_way::{Asker, Entry, Own, Request, Sending};
 use super::Modern;
 use crate::protocol::envelope;
 use crate::protocol::http::ErrorFields;
-use crate::protocol::message::Message;
+use crate::protocol::message::{HEADER_MISMATCH, Message};
 use crate::protocol::revision::FIRST_MODERN;
-use crate::protocol::tool_rules::tool_name;
+use crate::protocol::tool_rules::{cursor_of, tool_name};
 
 /// Section 4: how long a call waits for the list of tools.
 const HEADERS_WITHIN: Duration = Duration::from_secs(2);
-/// The service refuses the headers of a call; it has not run.
-const HEADER_MISMATCH: i64 = -32020;
 
 impl Modern {
     /// Sends a request; a call of a tool that was not listed yet waits for the list.
@@ -35,6 +33,7 @@ impl Modern {
         self.waiting.push((number, until));
         self.alarm_at(Some(until));
         if !self.table.asks(Own::Headers) {
+            self.cursors.clear();
             let list = self.ask(Own::Headers, "tools/list", None);
             self.carry(list, Duration::ZERO);
         }
@@ -49,7 +48,7 @@ impl Modern {
     }
 
     /// The list is known, or cannot be.
-    pub(super) fn send_waiting(&mut self) {
+    pub(super) fn headers_are_known(&mut self) {
         for (number, _) in std::mem::take(&mut self.waiting) {
             self.carry(number, Duration::ZERO);
         }
@@ -60,26 +59,28 @@ impl Modern {
         &mut self,
         number: u64,
         mut request: Request,
-        message: Message,
+        (message, status): (Message, u16),
     ) -> Option<(Request, Message)> {
         match request.message.method() {
             "tools/list" => {
-                let listed = self.tools.learn(&message);
+                let listed = self.tools.learn(cursor_of(&request.message), &message);
                 listed.notes.into_iter().for_each(|note| self.note(note));
                 let changed = listed.text.and_then(|text| Message::read(text).ok());
                 if request.asker != Asker::Own(Own::Headers) {
                     return Some((request, changed.unwrap_or(message)));
                 }
                 match listed.next {
-                    Some(cursor) if !self.waiting.is_empty() => {
+                    // A list without an end, or one that nobody waits for, is given up.
+                    Some(cursor) if !self.waiting.is_empty() && self.cursors.insert(cursor.clone()) => {
                         let next = self.ask(Own::Headers, "tools/list", Some(&cursor));
                         self.carry(next, Duration::ZERO);
                     }
-                    _ => self.send_waiting(),
+                    _ => self.headers_are_known(),
                 }
                 None
             }
-            "tools/call" if !request.replayed && is_header_mismatch(&message) => {
+            // Only a refusal of the whole request proves that nothing ran.
+            "tools/call" if !request.replayed && status == 400 && is_header_mismatch(&message) => {
                 request.replayed = true;
                 // The end of the driver that brought the refusal says nothing about the next one.
                 request.attempt += 1;

@@ -12,10 +12,11 @@ use crate::protocol::Moment;
 use crate::protocol::message::Message;
 use crate::protocol::retry;
 
-/// A stream may rest; that its connection is dead is found out by TCP.
-pub(super) const SILENCE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Section 6.5: the pause before a stream is opened again, doubled each time up to the second one.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Section 6.5: a stream that stood this long begins with the first pause again.
+const HEALTHY: Duration = Duration::from_secs(60);
 
 /// Says whether a request opens such a stream.
 pub(super) fn is_listen(message: &Message) -> bool {
@@ -23,7 +24,10 @@ pub(super) fn is_listen(message: &Message) -> bool {
 }
 
 /// Returns the pause before the stream is opened again, with jitter.
-pub(super) fn again_after(request: &Request, moment: Moment) -> Duration {
+pub(super) fn again_after(request: &mut Request, moment: Moment) -> Duration {
+    if request.stands_since.take().is_some_and(|since| moment.now.duration_since(since) >= HEALTHY) {
+        request.reissues = 0;
+    }
     retry::backoff(AGAIN.0, request.reissues, AGAIN.1).mul_f64(0.75 + moment.random / 2.0)
 }
 

@@ -6,6 +6,7 @@
 mod calls;
 mod listen;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,9 @@ use super::under_way::{Asker, Entry, Own, Request, Sending, UnderWay, reissue_af
 use super::{Heard, Out, Upstream, dropped, overdue};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
-use crate::protocol::driver::{Answers, Cause, Driver, Failure, Item, Outcome, Purpose, Standing, Terms};
+use crate::protocol::driver::{
+    Answers, Cause, Driver, Failure, Item, Outcome, Purpose, Rests, Standing, Terms,
+};
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message};
 use crate::protocol::request::{Class, Leaves, Outgoing, Promise, Wait};
@@ -31,6 +34,8 @@ pub struct Modern {
     /// The client's newest request: what asistry asks itself carries its envelope.
     example: Option<Message>,
     tools: ToolHeaders,
+    /// The cursors of the pages that were read for headers since the list was begun.
+    cursors: HashSet<String>,
     /// Calls that wait for the headers of their tools, each until then.
     waiting: Vec<(u64, Instant)>,
     /// The `server/discover` whose answer decides whether the service speaks this era.
@@ -46,6 +51,7 @@ impl Modern {
             table: UnderWay::default(),
             example: None,
             tools: ToolHeaders::default(),
+            cursors: HashSet::new(),
             waiting: Vec::new(),
             probing: None,
             out: Vec::new(),
@@ -175,6 +181,7 @@ impl Upstream for Modern {
 
     fn close(&mut self, moment: Moment) {
         self.moment = moment;
+        self.waiting.clear();
         for number in self.table.requests() {
             self.out.push(Out::Do(Effect::Abort(ticket(number))));
             let Some(request) = self.table.request(number) else { continue };
@@ -241,7 +248,8 @@ impl Modern {
             standing: Standing::Free,
             answers: Answers::Here,
             repeat: request.class.repeat(),
-            silence: if listens { listen::SILENCE } else { silence },
+            silence,
+            rests: if listens { Rests::OnceOpened } else { Rests::Never },
             place: self.settings.place.clone(),
         };
         let purpose = Purpose::Request(request.upstream.clone());
@@ -259,8 +267,11 @@ impl Modern {
         else {
             return self.note("dropped a response of the service to no known request");
         };
-        let Some((request, message)) = self.repaired(number, request, message) else { return };
-        if !self.reports_era(number, || probe::of_response(&message)) {
+        if number != tag.ticket.number {
+            self.out.push(Out::Do(Effect::Abort(ticket(number))));
+        }
+        let Some((request, message)) = self.repaired(number, request, (message, status)) else { return };
+        if !self.reports_era(number, || probe::of_response(&message, status)) {
             return;
         }
         match request.asker {
@@ -291,9 +302,24 @@ impl Modern {
         }
         let number = tag.ticket.number;
         let Some(request) = self.table.request(number) else { return };
+        if listen::is_listen(&request.message) && message.method() == "notifications/cancelled" {
+            return self.end_listen(number);
+        }
+        if request.stands_since.is_none() {
+            request.stands_since = Some(self.moment.now);
+        }
         if let Some(message) = listen::passed_on(request, message) {
             let during = (request.asker == Asker::Client).then_some(number);
             self.out.push(Out::Heard(Heard::Told { during, message, generation: None }));
+        }
+    }
+
+    /// The service ends a subscription by a word instead of a result (T-9).
+    fn end_listen(&mut self, number: u64) {
+        let Some(request) = self.table.remove_request(number) else { return };
+        self.out.push(Out::Do(Effect::Abort(ticket(number))));
+        if let Some(end) = listen::end_of(&request.message) {
+            self.out.push(Out::Heard(Heard::Answer { number, message: end, status: 200 }));
         }
     }
 
@@ -321,13 +347,14 @@ impl Modern {
 
     fn give_up(&mut self, number: u64, error: Error) {
         let Some(request) = self.table.remove_request(number) else { return };
+        let error = if request.in_doubt { error.executed(Executed::Maybe) } else { error };
         if !self.reports_era(number, || probe::of_failure(&error)) {
             return;
         }
         match request.asker {
             Asker::Client => self.out.push(Out::Heard(Heard::Failed { number, error })),
             Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Err(error)))),
-            Asker::Own(Own::Headers) => self.send_waiting(),
+            Asker::Own(Own::Headers) => self.headers_are_known(),
             Asker::Own(_) => {}
         }
     }
