@@ -29,7 +29,8 @@
 //! 1. `local/stdio.rs` reads one line, up to its size limit;
 //! 2. `protocol/message.rs` finds id and method in it and keeps the original text;
 //! 3. `protocol/client` decides what it asks for, and records that it must be answered;
-//! 4. `protocol/bridge.rs` passes it to the upstream with a [`protocol::request::Promise`]; `protocol/upstream` has a
+//! 4. `protocol/bridge.rs` passes it to the upstream of its era with a [`protocol::request::Promise`] (it may wait there until
+//!    the service has said which era it speaks, and is written anew at a door where the two differ); the upstream has a
 //!    `wire` build the HTTP request and creates a [`protocol::driver::Driver`];
 //! 5. `remote` runs the driver: it asks the `gate`, has `auth` sign, sends, and reports the response;
 //!    `protocol/exchange` interprets it, until the request is answered or has failed;
@@ -59,7 +60,7 @@
 //! | an option | a row in `profile/options.rs` |
 //! | an example, a help topic, an exit code | a row in `commands/examples.rs`, `commands/help.rs`, `error.rs` |
 //! | a service with its own wire | that, and `protocol/wire/NAME.rs` |
-//! | a protocol revision | `protocol/revision/vDATE.rs` |
+//! | a protocol revision with a handshake | `protocol/revision/vDATE.rs`, and its row in `revision::ALL` |
 //! | a subcommand | `commands/NAME.rs`, and its rows in `commands/mod.rs` and `commands/quick.rs` |
 //! | a name that completion offers | a row of `NAMES` in `commands/complete/place.rs` |
 //! | an output format | `commands/output.rs`, rendered in `ui/` |
@@ -68,7 +69,7 @@
 //! | state to keep between runs | `state/NAME.rs` |
 //! | an environment variable, a file | a row in `commands/environment.rs` |
 //! | a peer to test against | `tests/peers/NAME`, and its row in `tests/peers/run` |
-//! | an era of clients | `protocol/client/NAME.rs` |
+//! | an era of clients | `protocol/client/NAME.rs`, its requests told apart in `Client::request` and routed in `Bridge::request` |
 //! | another kind of service | `protocol/upstream/NAME.rs` (an `Upstream`), a row in `effect::UpstreamKind`, and in `bridge.rs` a field and its places beside `modern` |
 //! | a kind of failure, a remedy | a row in `error.rs`, a variant of `error::Remedy` and its line in `commands/remedy.rs` |
 //! | the meaning of an HTTP status | a row in `protocol/exchange/status.rs` |
