@@ -235,11 +235,17 @@ impl Error {
         self
     }
 
-    /// Replaces the remedy by its text. What cannot have run needs no look at its effect.
+    /// Replaces the remedy by its text. What may have run is checked first; what cannot have run needs no check.
     #[must_use]
     pub fn with_hint_text(mut self, advise: &RemedyWriter) -> Self {
         let may_have_run = self.details.executed != Some(Executed::No);
-        let remedy = self.remedy.filter(|remedy| may_have_run || **remedy != Remedy::CheckEffect);
+        let remedy = self.remedy.and_then(|remedy| match (*remedy, may_have_run) {
+            (Remedy::CheckEffect, false) => None,
+            (Remedy::AllowDrain, true) => {
+                Some(Remedy::Either(Box::new(Remedy::CheckEffect), Box::new(Remedy::AllowDrain)))
+            }
+            (remedy, _) => Some(remedy),
+        });
         self.remedy = remedy.map(|remedy| Box::new(Remedy::Advice(advise.line(&remedy).into())));
         self
     }

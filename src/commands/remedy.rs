@@ -60,7 +60,7 @@ impl Target {
             Remedy::AllowWait(wait) => {
                 format!("try again later, or add --max-wait {} to wait for it", written(*wait))
             }
-            Remedy::AllowDrain => format!("{CHECK_EFFECT}, or add --drain 30s to allow more time"),
+            Remedy::AllowDrain => "add --drain 30s to allow more time".into(),
             Remedy::AllowHttp => "use https, or add --allow-http to send the key in the clear".into(),
             Remedy::TrustAuthority => {
                 "if a proxy of your network signs here, name its certificate with --ca-file".into()
@@ -120,8 +120,9 @@ impl Target {
                 "set ASISTRY_KEY_STORE={from}, or store it again: {} --store {to}",
                 self.keys("rotate", name)
             ),
-            Remedy::FixKeyring { fix } => format!(
-                "use the encrypted file: asistry keys add{options} --store file\n  or {fix}, or set ASISTRY_API_KEY"
+            Remedy::StoreKey => format!("store one: asistry keys add{options}"),
+            Remedy::FixKeyring { options: more, fix } => format!(
+                "use the encrypted file: asistry keys add{options}{more} --store file\n  or {fix}, or set ASISTRY_API_KEY"
             ),
             Remedy::ListKeys => format!("list them: asistry keys list{options}"),
             Remedy::RemoveKey { profile, name } => {
@@ -155,15 +156,16 @@ impl Target {
                 (Some(calls), Some(output)) => {
                     let (calls, output) = (shell_quoted(calls), shell_quoted(output));
                     format!(
-                        "the output says why; make the calls that have not run: asistry call{options} --batch {calls}{more} --resume {output} >>{output}"
+                        "see \"error\" in the output; make the calls that have not run: asistry call{options} --batch {calls}{more} --resume {output} >>{output}"
                     )
                 }
-                _ => {
-                    "the output says why; --resume with a file of it makes the calls that have not run".into()
-                }
+                _ => r#"see "error" in the output; save it and run again with --resume FILE"#.into(),
             },
             Remedy::Both(first, then) => {
                 format!("{}\n  then: {}", self.line(first, source), self.line(then, source))
+            }
+            Remedy::Either(one, other) => {
+                format!("{}, or {}", self.line(one, source), self.line(other, source))
             }
             Remedy::ListTools => format!("list them: asistry tools{options}"),
             Remedy::ShowArguments { tool } => {
@@ -233,7 +235,7 @@ impl Target {
             Some(KeySource::Absent) => {
                 format!("no key was sent: set ASISTRY_API_KEY, or store a key: asistry keys add{options}")
             }
-            Some(KeySource::New) => "take a valid key".into(),
+            Some(KeySource::New) => "paste a valid key".into(),
             Some(KeySource::Sandbox) => "make new keys for the sandbox: asistry sandbox reset".into(),
             None => format!(
                 "set a valid key in ASISTRY_API_KEY, or replace the stored one: asistry keys rotate{options}"
@@ -275,7 +277,7 @@ fn named(name: &str) -> String {
 }
 
 fn longer(limit: Duration) -> String {
-    written(limit.saturating_mul(2))
+    written(limit.saturating_mul(2).max(Duration::from_secs(1)))
 }
 
 /// Writes a duration as an option takes it, rounded up.

@@ -59,6 +59,8 @@ pub enum Remedy {
         /// The stores that can take it.
         home: UsableStores,
     },
+    /// Store a key; nothing else helps.
+    StoreKey,
     /// Bind a stored key to one more origin.
     BindKey {
         /// Its name.
@@ -101,6 +103,8 @@ pub enum Remedy {
     },
     /// Make the keyring usable, or use the encrypted file.
     FixKeyring {
+        /// The options of the command that stores a key, each after a space; empty where none was given.
+        options: String,
         /// How to make it usable.
         fix: &'static str,
     },
@@ -171,6 +175,8 @@ pub enum Remedy {
     },
     /// One remedy, then another.
     Both(Box<Remedy>, Box<Remedy>),
+    /// One or the other.
+    Either(Box<Remedy>, Box<Remedy>),
     /// See which tools there are.
     ListTools,
     /// Show a tool's arguments.

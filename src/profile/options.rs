@@ -123,6 +123,8 @@ type Words<T> = &'static [(&'static str, T, &'static str)];
 /// How a value is parsed, and the field it fills. The last five have their field in `commands`.
 enum Slot {
     Duration(Of<Duration>),
+    /// A duration above 0.
+    Limit(Of<Duration>),
     Bytes(Of<usize>),
     Path(Of<PathBuf>),
     Switch(Of<bool>),
@@ -145,8 +147,8 @@ const WIRES: Words<WireChoice> = &[
 ];
 const ERAS: Words<Option<Era>> = &[
     ("auto", None, "Whatever client and service speak"),
-    ("legacy", Some(Era::Legacy), "With a handshake; never asked for the other one"),
-    ("modern", Some(Era::Modern), "Stateless; client and service must both speak it"),
+    ("legacy", Some(Era::Legacy), "Handshake only (up to 2025-11-25)"),
+    ("modern", Some(Era::Modern), "Stateless only (2026-07-28)"),
 ];
 const TOOL_NAMES: Words<ToolNames> = &[
     ("original", ToolNames::Original, "As the service names them"),
@@ -176,9 +178,9 @@ pub const OPTIONS: &[Row] = &[
     every("header", "NAME: VALUE", Slot::Texts,
         "Extra request header (repeatable); ${VAR} is read from the environment"),
     every("header-file", "FILE", Slot::File, "File with extra request headers, one per line"),
-    every("timeout", "DUR", Slot::Duration(|o| &mut o.timeout), "Longest silence on one request, such as 30s or 5m")
+    every("timeout", "DUR", Slot::Limit(|o| &mut o.timeout), "Longest silence on one request, such as 30s or 5m")
         .key("timeout").env("ASISTRY_TIMEOUT").default("60s; 10m for tool calls in a bridge"),
-    every("max-time", "DUR", Slot::Duration(|o| &mut o.max_time), "Hard limit for one request")
+    every("max-time", "DUR", Slot::Limit(|o| &mut o.max_time), "Hard limit for one request")
         .key("max_time").default("none"),
     every("max-wait", "DUR", Slot::Duration(|o| &mut o.max_wait),
         "Longest total wait for 429 and 503 responses to one request; 0 = never wait")
@@ -320,6 +322,11 @@ impl Row {
         }
     }
 
+    /// Returns the choice that is nearest to a text.
+    pub fn nearest_choice(&self, text: &str) -> Option<&'static str> {
+        nearest(text, self.choices().into_iter().map(|(word, _)| word))
+    }
+
     /// Reads a value of the configuration; relative paths begin at `place`.
     ///
     /// # Errors
@@ -346,6 +353,7 @@ impl Row {
         let text = texts.last().map_or("", String::as_str);
         match self.slot {
             Slot::Duration(of) => *of(options) = Some(units::duration(text)?),
+            Slot::Limit(of) => *of(options) = Some(units::limit(text)?),
             Slot::Bytes(of) => *of(options) = Some(units::bytes(text)?),
             Slot::Path(of) => *of(options) = Some(path(text, place)?),
             Slot::Switch(of) => *of(options) = Some(switch(text)?),
@@ -375,7 +383,9 @@ impl Row {
         let mut options = options.clone();
         let o = &mut options;
         match self.slot {
-            Slot::Duration(of) => of(o).map(|duration| units::duration_text(duration).into()),
+            Slot::Duration(of) | Slot::Limit(of) => {
+                of(o).map(|duration| units::duration_text(duration).into())
+            }
             Slot::Bytes(of) => of(o).map(|bytes| units::bytes_text(bytes).into()),
             Slot::Path(of) => of(o).as_ref().map(|path| path.display().to_string().into()),
             Slot::Switch(of) => of(o).map(Value::from),
@@ -396,7 +406,7 @@ impl Row {
             }
         }
         match self.slot {
-            Slot::Duration(of) => filled(of, above, below),
+            Slot::Duration(of) | Slot::Limit(of) => filled(of, above, below),
             Slot::Bytes(of) => filled(of, above, below),
             Slot::Path(of) => filled(of, above, below),
             Slot::Switch(of) => filled(of, above, below),
@@ -444,11 +454,12 @@ fn word<T: Copy>(text: &str, words: Words<T>) -> Result<T, String> {
     if let Some((_, value, _)) = words.iter().find(|(word, ..)| *word == text) {
         return Ok(*value);
     }
-    let all = words.iter().map(|(word, ..)| *word);
-    match nearest(text, all.clone()) {
-        Some(near) => Err(format!("did you mean {near}?")),
-        None => Err(format!("write one of {}", all.collect::<Vec<_>>().join(", "))),
-    }
+    let all: Vec<&str> = words.iter().map(|(word, ..)| *word).collect();
+    let known = match all.as_slice() {
+        [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        all => all.join(", "),
+    };
+    Err(format!("{} is not {known}", Value::from(text)))
 }
 
 fn named<T: PartialEq>(value: T, words: Words<T>) -> Option<Value> {
@@ -476,7 +487,7 @@ mod tests {
         let mut all = Options::default();
         for (key, row) in Row::stored() {
             let typed = match row.slot {
-                Slot::Duration(_) => "90s",
+                Slot::Duration(_) | Slot::Limit(_) => "90s",
                 Slot::Bytes(_) => "64k",
                 Slot::Path(_) => "/etc/roots.pem",
                 Slot::Switch(_) => "true",
@@ -505,6 +516,8 @@ mod tests {
     fn what_the_use_would_refuse_is_refused() {
         for (name, wrong) in [
             ("timeout", "soon"),
+            ("timeout", "0"),
+            ("max_time", "0ms"),
             ("max_result", "many"),
             ("insecure", "yes"),
             ("deny_tools", "delete_[ab]"),
@@ -515,7 +528,8 @@ mod tests {
         ] {
             assert!(read(name, wrong).is_err(), "{name}={wrong}");
         }
-        assert_eq!(read("transport", "htp").unwrap_err(), "did you mean http?");
+        assert_eq!(read("transport", "htp").unwrap_err(), "\"htp\" is not auto, http or sse");
+        assert_eq!(read("max_wait", "0").unwrap().max_wait, Some(Duration::ZERO));
         assert_eq!(read("hidden_tools", "").unwrap().hidden_tools, Some(Vec::new()));
     }
 }

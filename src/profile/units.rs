@@ -21,6 +21,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     parsed.map(|d| d.min(YEAR)).map_err(|_| "write it like 1500ms, 30s or 5m".into())
 }
 
+/// Reads a duration as [`duration`] does; a limit of 0 would end every request.
+///
+/// # Errors
+/// A sentence that shows the form.
+pub fn limit(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("write more than 0, such as 30s or 5m".into()),
+        limit => Ok(limit),
+    }
+}
+
 /// Reads `512`, `64k`, `16m` or `1g` bytes.
 ///
 /// # Errors

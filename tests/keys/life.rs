@@ -211,7 +211,7 @@ fn another_key_is_put_into_use() {
     let url = service.url();
     let home = home_with(&url, OLD);
     let add = ["keys", "add", "--name", "spare", "-p", "asistry", "--url", &url, "--no-verify", "--stdin"];
-    let said = home.told(&add, NEW).succeeds().says(&["in use is still asistry/default"]);
+    let said = home.told(&add, NEW).succeeds().says(&["asistry/default is still the key in use"]);
     // The command that was named is the one that does it.
     let [command] = said.commands().try_into().unwrap();
     typed(&home, &command, &[]).succeeds().says(&["asistry/spare"]);

@@ -264,6 +264,17 @@ fn no_other_store_takes_the_place_of_a_keyring_that_is_not_there() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn the_remedy_for_a_keyring_that_does_not_open_repeats_the_options() {
+    let home = Home::new();
+    let options = ["--name", "k2", "--no-verify", "--stdin", "--force"];
+    let mut command = home.command([&["keys", "add", "-p", "asistry"][..], &options].concat());
+    command.env_remove("ASISTRY_KEY_STORE").env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere");
+    let remedy = "asistry keys add -p asistry --name k2 --stdin --force --no-verify --store file\n";
+    Ran::of(command.write_stdin(NEW)).fails(4).says(&[remedy]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn without_a_home_directory_a_key_can_be_given_and_the_rest_is_told() {
     use std::os::unix::process::CommandExt;
     let service = Service::start(|_| None);

@@ -63,7 +63,7 @@ check "a bridge uses it" '"id":1,"result"' 0 echo "$said"
 check "a second one of the name is refused" 'there is a key asistry/default already' 2 with "${keys[1]}" "${asistry[@]}" keys add --from-env KEY
 check "it does not go to another origin" 'is bound to .* and must not be sent to http://127.0.0.1:9' 3 "$binary" -p asistry --url http://127.0.0.1:9/mcp call x
 printf '%s\n' "${keys[1]}" >"$scratch/file"
-check "a second one of another name is added from a file" 'in use is still asistry/default' 0 "${asistry[@]}" keys add --name second --from-file "$scratch/file"
+check "a second one of another name is added from a file" 'asistry/default is still the key in use' 0 "${asistry[@]}" keys add --name second --from-file "$scratch/file"
 same "both are in the keyring" "$item v1/asistry/second/$origin" "$(items | paste -sd' ')"
 
 # ---- rotated ----
@@ -82,7 +82,7 @@ same "the items take turns" "$item ${keys[0]}" "$(items | head -1) $(got "$item"
 
 # ---- chosen ----
 
-check "the second key is put into use" 'in use is asistry/second now' 0 "${asistry[@]}" keys use second
+check "the second key is put into use" 'asistry/second is now the key in use' 0 "${asistry[@]}" keys use second
 same "it is the one that counts" "${keys[1]}" "$("${asistry[@]}" keys show --reveal --yes)"
 check "call uses it" 'workspace_name' 0 "${call[@]}"
 check "an unknown one is refused, with the names there are" 'no key of that name.*default, second' 4 "${asistry[@]}" keys use third

@@ -130,6 +130,30 @@ fn what_waits_for_the_answer_to_initialize_is_answered_at_the_end() {
     }
 }
 
+#[test]
+fn only_a_call_that_may_have_run_is_to_be_checked() {
+    for (limited, executed) in [(true, false), (false, true)] {
+        let service = Service::start(move |received| match (received.tool().as_str(), limited) {
+            ("hang", true) => Some(Reply::empty(429).header("retry-after", "30")),
+            ("hang", false) => Some(Reply::never()),
+            _ => None,
+        });
+        let mut bridge = hanging(&service, &[]);
+        bridge.close();
+        bridge.exit();
+        let rest = bridge.rest();
+        let data = &rest[0]["error"]["data"];
+        assert_eq!(data["mayHaveExecuted"], executed, "{rest:?}");
+        let hint = match executed {
+            true => {
+                "check whether the call took effect before repeating it, or add --drain 30s to allow more time"
+            }
+            false => "add --drain 30s to allow more time",
+        };
+        assert_eq!(data["hint"], hint, "{rest:?}");
+    }
+}
+
 /// A service that has ended the session need not understand a cancellation in it.
 #[test]
 fn the_session_is_left_after_the_cancellation_was_taken() {

@@ -152,7 +152,8 @@ fn is_volatile(_entry: &Entry) -> bool {
 
 /// Returns the error for an unusable keyring, with the command that fixes it.
 fn unusable(why: &str, fix: &'static str) -> Error {
-    Error::new(Kind::KeyStore, format!("the system's keyring {why}")).remedy(Remedy::FixKeyring { fix })
+    Error::new(Kind::KeyStore, format!("the system's keyring {why}"))
+        .remedy(Remedy::FixKeyring { options: String::new(), fix })
 }
 
 const UNLOCK: &str = if SECRET_SERVICE {

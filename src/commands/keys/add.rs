@@ -10,6 +10,7 @@ use super::verify::{Verdict, verify};
 use super::{Desk, Store, Target, check_name};
 use crate::auth::form;
 use crate::auth::keys::{KeyId, NewKey, Staging, default_name};
+use crate::commands::remedy::shell_quoted;
 use crate::error::{Error, Kind, Remedy};
 use crate::profile::{Profile, StoreKind};
 use crate::ui;
@@ -40,6 +41,14 @@ impl Arguments {
         let no_verify = if self.no_verify { " --no-verify" } else { "" };
         self.source.repeated() + &store.unwrap_or_default() + no_verify
     }
+
+    /// Returns the options as a command for another store repeats them.
+    fn repeated_elsewhere(&self) -> String {
+        let name = self.name.as_deref().map(|name| format!(" --name {}", shell_quoted(name)));
+        let replace = if self.replace { " --replace" } else { "" };
+        let no_verify = if self.no_verify { " --no-verify" } else { "" };
+        name.unwrap_or_default() + &self.source.repeated() + replace + no_verify
+    }
 }
 
 /// Reads, tries and stores a key.
@@ -49,7 +58,7 @@ impl Arguments {
 pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     arguments.source.not_typed()?;
     let (profile, origin) = desk.profile()?;
-    let options = arguments.repeated();
+    let (options, elsewhere) = (arguments.repeated(), arguments.repeated_elsewhere());
     let name = arguments.name.unwrap_or_else(|| default_name(&profile, &origin));
     check_name(&name)?;
     let id = KeyId { profile: profile.name.clone(), name };
@@ -60,7 +69,8 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     // Input typed ahead of the prompt is hidden too.
     let _quiet = arguments.source.quiet(desk);
     // Errors of the store are reported before the person looks for the key.
-    let store = desk.keys.store_for_new(arguments.store.map(Into::into)).await?;
+    let store = desk.keys.store_for_new(arguments.store.map(Into::into)).await;
+    let store = store.map_err(|error| not_opened(error, elsewhere))?;
     let given = arguments.source.read(desk, &profile)?;
     let tried = if arguments.no_verify {
         "not tried".to_owned()
@@ -92,9 +102,17 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     let list = change.list();
     if let Some(current) = list.current.get(&id.profile).filter(|current| **current != id.name) {
         let way = desk.target().line(&Remedy::UseKey { name: id.name.clone() }, None);
-        ui::say(&format!("in use is still {}/{current}; to change that: {way}", id.profile));
+        ui::say(&format!("{}/{current} is still the key in use; to change that: {way}", id.profile));
     }
     Ok(())
+}
+
+/// Repeats the options of this command for the other store.
+fn not_opened(error: Error, options: String) -> Error {
+    match error.next_step() {
+        Some(&Remedy::FixKeyring { fix, .. }) => error.remedy(Remedy::FixKeyring { options, fix }),
+        _ => error,
+    }
 }
 
 /// What helps against a new key that the service rejects is another one than for a stored key.
@@ -106,7 +124,7 @@ fn refused(failure: anyhow::Error, profile: &Profile) -> anyhow::Error {
             let whence = if page.is_empty() { String::new() } else { format!(" from {page}") };
             error
                 .with_message(why)
-                .hint(format!("take a valid key{whence}; --no-verify stores it untried"))
+                .hint(format!("paste a valid key{whence}, or store it without testing: --no-verify"))
                 .into()
         }
         Ok(error) => error.into(),

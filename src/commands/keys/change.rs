@@ -45,7 +45,9 @@ pub struct RemoveArguments {
 pub async fn choose(desk: &Desk<'_>, name: String) -> Result<()> {
     let id = desk.named_key(Some(name), None, &desk.keys.list()?)?;
     desk.keys.change().await?.set_current(&id)?;
-    ui::say(&format!("in use is {id} now; a running bridge changes when its key is rejected, or restarts"));
+    ui::say(&format!(
+        "{id} is now the key in use; a running bridge changes when its key is rejected, or restarts"
+    ));
     Ok(())
 }
 
