@@ -1,7 +1,8 @@
 """A service on the official Python SDK for python.mjs, on a free port of 127.0.0.1.
 
-Usage: python_server.py stateful | stateless-json | stateless-sse
-Speaks both eras, as the SDK does; what needs a session simply fails where there is none.
+Usage: python_server.py stateful | stateless-json | stateless-sse | modern-only | modern-entry
+Speaks both eras, as the SDK does; what needs a session simply fails where there is none. The last two have no
+handshake: `modern-only` names the version it wants, `modern-entry` misses the envelope.
 """
 
 import socket
@@ -11,11 +12,13 @@ from typing import Annotated
 
 import anyio
 import uvicorn
+from mcp.server._streamable_http_modern import handle_modern_request
 from mcp.server.lowlevel import NotificationOptions
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve, Sample
 from mcp.server.mcpserver.resources import TextResource
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp_types import (
     Completion,
     CreateMessageResult,
@@ -27,6 +30,7 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 from pydantic import BaseModel
+from starlette.responses import JSONResponse
 
 server = MCPServer("python-peer", version="9.8.7", instructions="A peer for asistry.", log_level="WARNING")
 cancelled: dict[str, anyio.Event] = {}
@@ -207,12 +211,31 @@ server._lowlevel_server.create_initialization_options = partial(
 )
 
 
+async def modern_entry(manager, scope, receive, send):
+    """Sends each request to the SDK's entry for 2026-07-28; the SDK has no option to serve nothing else."""
+    settings = (manager.app, manager.security_settings, manager.json_response, manager._lifespan_state)
+    await handle_modern_request(*settings, scope, receive, send)
+
+
+async def modern_only(manager, scope, receive, send):
+    """Refuses what has no version header as the official TypeScript server refuses `initialize`."""
+    if any(name == b"mcp-protocol-version" for name, _ in scope["headers"]):
+        return await modern_entry(manager, scope, receive, send)
+    data = {"supported": ["2026-07-28"], "requested": "2025-11-25"}
+    error = {"code": -32022, "message": "Unsupported protocol version", "data": data}
+    await JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, 400)(scope, receive, send)
+
+
 def main(kind: str) -> None:
     options = {
         "stateful": {},
         "stateless-json": {"stateless_http": True, "json_response": True},
         "stateless-sse": {"stateless_http": True},
+        "modern-only": {},
+        "modern-entry": {},
     }[kind]
+    if handle := {"modern-only": modern_only, "modern-entry": modern_entry}.get(kind):
+        StreamableHTTPSessionManager._handle_request = handle
     listener = socket.create_server(("127.0.0.1", 0))
     print(f"listening on port {listener.getsockname()[1]}", file=sys.stderr, flush=True)
     config = uvicorn.Config(server.streamable_http_app(**options), log_level="warning", lifespan="on")

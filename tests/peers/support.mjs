@@ -134,7 +134,7 @@ export async function startServer(command, args, env = {}) {
 export const startEverything = (kind) =>
   startServer(process.execPath, ['--import', join(here, 'loopback.mjs'), join(modules, '@modelcontextprotocol/server-everything/dist/index.js'), kind], { PORT: '0' });
 
-/** The Python server of this folder: `stateful`, `stateless-json` or `stateless-sse`. */
+/** The Python server of this folder, started as one of the kinds that it names. */
 export const startPython = (kind) => startServer(process.env.ASISTRY_PEERS_PYTHON, [join(here, 'python_server.py'), kind]);
 
 /** Passes everything on to `port` unchanged and records each request: method, path, headers, message, status. */
