@@ -94,6 +94,7 @@ const checks = [
     const primes = await client.tool('primes', { below: 8 });
     assert.deepEqual(primes.structuredContent, { result: [2, 3, 5, 7] });
     assert.deepEqual(JSON.parse(text(primes)), [2, 3, 5, 7]);
+    assert.deepEqual((await client.tool('options')).structuredContent, { result: [{ default: 1 }] });
     assert.deepEqual((await client.tool('half', { of: 3 })).structuredContent, { result: 1.5 });
   }],
   ['headers', 'arguments that the service wants as headers are sent as such', async ({ client, requests }) => {

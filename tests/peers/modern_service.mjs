@@ -45,6 +45,9 @@ const tools = (state, notify) => [
     async ({ a, b }) => ({ ...said('both'), structuredContent: { sum: a + b, product: a * b } })],
   ['primes', { ...takes({ below: NUMBER }), ...gives({ type: 'array', items: { $ref: '#/$defs/prime' }, $defs: { prime: { type: 'integer', minimum: 2 } } }) },
     async ({ below }) => ({ content: [], structuredContent: [2, 3, 5, 7, 11, 13].filter((prime) => prime < below) })],
+  // Its schema names a property as a keyword is named, and has pointers to its own parts.
+  ['options', gives({ type: 'array', items: { type: 'object', properties: { default: { $ref: '#/$defs/value' } } }, $defs: { value: { type: 'integer' } } }),
+    async () => ({ content: [], structuredContent: [{ default: 1 }] })],
   ['half', { ...takes({ of: NUMBER }), ...gives(NUMBER) }, async ({ of }) => ({ ...said(of / 2), structuredContent: of / 2 })],
   ['shop', takes({ region: { type: 'string', 'x-mcp-header': 'Region' }, note: TEXT }), async ({ region, note }) => said(`${note} from ${region}`)],
   ['fail', takes({ why: TEXT }), async ({ why }) => { throw new Error(why); }],

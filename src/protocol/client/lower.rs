@@ -172,24 +172,27 @@ fn wrapped(mut schema: Value) -> Value {
     outer
 }
 
+/// Rewrites same-document pointers. A part with an `$id` resolves its own; values are no schemas; below `properties` and
+/// the like the names of parts may be those of keywords.
 fn moved(schema: &mut Value) {
     match schema {
+        Value::Object(fields)
+            if fields.get("$id").and_then(Value::as_str).is_some_and(|id| !id.starts_with('#')) => {}
         Value::Object(fields) => {
-            for (name, value) in fields {
-                match value {
-                    Value::String(pointer) if matches!(&**name, "$ref" | "$dynamicRef") => {
-                        if let Some(rest) =
-                            pointer.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/'))
-                        {
-                            *pointer = format!("#/properties/result{rest}");
-                        }
-                    }
-                    Value::Object(_) | Value::Array(_)
-                        if !matches!(&**name, "const" | "enum" | "default" | "examples") =>
+            for (keyword, value) in fields {
+                match (&**keyword, value) {
+                    ("$ref" | "$dynamicRef", Value::String(pointer))
+                        if pointer == "#" || pointer.starts_with("#/") =>
                     {
-                        moved(value);
+                        pointer.insert_str(1, "/properties/result");
                     }
-                    _ => {}
+                    ("const" | "enum" | "default" | "examples", _) => {}
+                    (
+                        "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas"
+                        | "dependencies",
+                        Value::Object(parts),
+                    ) => parts.values_mut().for_each(moved),
+                    (_, value) => moved(value),
                 }
             }
         }
