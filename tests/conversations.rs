@@ -137,6 +137,19 @@ fn sessions_that_are_lost_in_a_row_are_opened_after_a_pause() {
     assert!(took >= Duration::from_millis(700) && took < Duration::from_secs(5), "{took:?}");
 }
 
+/// Section 6.5: eight pauses of half a second to 30 s, each shortened by jitter to three quarters.
+#[test]
+fn a_subscription_that_drops_is_opened_again_after_ever_longer_pauses() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations/support");
+    let (_, lines) = read(&folder.join("a_subscription_that_always_drops.script"));
+    let mut stage = Pure::new(settings(&[]));
+    play("drops", &lines, &mut stage);
+    let took = stage.elapsed().as_secs_f64();
+    let pauses = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0];
+    let wanted: f64 = pauses.iter().map(|pause| pause * 0.75).sum();
+    assert!((took - wanted).abs() < 1.0, "{took} s, and not {wanted}");
+}
+
 /// LEG-10: nothing runs in a session that was lost before the call was sent. In virtual time only: the moment between two
 /// attempts is short.
 #[test]
@@ -215,6 +228,19 @@ fn the_wire_of_an_endpoint_is_remembered() {
     let mut stage = stage.again(&[]);
     let straight: Vec<String> = upgraded.iter().filter(|line| !line.contains(" stream ")).cloned().collect();
     play("fourth", &straight, &mut stage);
+}
+
+/// PROBE: what is remembered to speak HTTP+SSE is not asked for the stateless era.
+#[test]
+fn an_endpoint_remembered_as_http_sse_is_not_asked_for_the_stateless_era() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations");
+    let (_, found) = read(&folder.join("http_sse_is_found.txt"));
+    let mut stage = Process::start(&[]);
+    play("first", &found, &mut stage);
+    let (_, refused) = read(&folder.join("http_sse_has_no_stateless_era.txt"));
+    let mut stage = stage.again(&[]);
+    play("second", &refused, &mut stage);
+    assert!(stage.finish().success());
 }
 
 /// PROBE 1: that an endpoint opens no sessions is found out once, not at each start; and again when that has changed.
