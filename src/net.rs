@@ -163,12 +163,15 @@ fn build(inner: &Inner) -> Result<reqwest::Client> {
 
 fn read(path: &Path, what: &str) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| {
-        Error::new(Kind::Config, format!("{what} {} cannot be read: {e}", path.display())).caused_by(e)
+        Error::new(Kind::Config, format!("{what} {} cannot be read: {e}", path.display()))
+            .caused_by(e)
+            .hint("check the path")
     })
 }
 
 fn unreadable(path: &Path, why: &str) -> Error {
     Error::new(Kind::Config, format!("{} contains no usable PEM: {why}", path.display()))
+        .hint("name a file of PEM text, which begins with -----BEGIN")
 }
 
 /// Returns how far a failed request came.

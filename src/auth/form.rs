@@ -119,6 +119,18 @@ pub fn checked(service: &Service, key: &Secret) -> Result<(), Unfit> {
     }
 }
 
+/// Checks a trimmed key that is about to be stored: as [`checked`], and no service takes a model provider's key.
+///
+/// # Errors
+/// [`Unfit`].
+pub fn checked_new(service: &Service, key: &Secret) -> Result<(), Unfit> {
+    checked(service, key)?;
+    match provider_of(key.expose()).filter(|_| service.auth.key_prefixes.is_empty()) {
+        Some(owner) => Err(Unfit::unless_forced(format!("is {owner}"))),
+        None => Ok(()),
+    }
+}
+
 fn is_preview(text: &str) -> bool {
     text.contains(['…', '•', '*', '●', '·']) || text.contains("...")
 }
@@ -130,9 +142,8 @@ pub fn is_known(text: &str) -> bool {
 
 /// Names the owner of a key's prefix; used for messages only.
 fn origin_of(text: &str) -> Option<String> {
-    let provider = MODEL_PROVIDERS.iter().find(|(prefix, _)| text.starts_with(prefix));
-    if let Some((_, name)) = provider {
-        return Some(format!("a key of {name}, a model provider"));
+    if let Some(owner) = provider_of(text) {
+        return Some(owner);
     }
     let services = Service::names().filter_map(Service::built_in).filter(|service| !service.embedded);
     let mut owners = services
@@ -140,6 +151,11 @@ fn origin_of(text: &str) -> Option<String> {
         .map(|service| service.title);
     let first = owners.next()?;
     Some(owners.fold(format!("a key of {first}"), |all, next| format!("{all} or {next}")))
+}
+
+fn provider_of(text: &str) -> Option<String> {
+    let (_, name) = MODEL_PROVIDERS.iter().find(|(prefix, _)| text.starts_with(prefix))?;
+    Some(format!("a key of {name}, a model provider"))
 }
 
 /// Returns the key's prefix and, if it is long, its last four characters.

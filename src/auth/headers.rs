@@ -63,13 +63,15 @@ impl ExtraHeaders {
         (name, value): (&str, &str),
         lookup: &dyn Fn(&str) -> Option<String>,
     ) -> Result<()> {
-        let header = headers::settable(name).map_err(|why| Error::new(Kind::Usage, why))?;
+        let header = headers::settable(name)
+            .map_err(|why| Error::new(Kind::Usage, why).hint("leave it out, or use another name"))?;
         let expanded = headers::expand(value, lookup).map_err(|missing| {
             let why = format!("the header {name} refers to the variable {missing}, which is not set");
             Error::new(Kind::Usage, why).hint(format!("export {missing}=…"))
         })?;
         let Ok(mut header_value) = HeaderValue::from_str(&expanded) else {
-            return Err(Error::new(Kind::Usage, format!("the value of the header {name} cannot be sent")));
+            return Err(Error::new(Kind::Usage, format!("the value of the header {name} cannot be sent"))
+                .hint("use text without control characters"));
         };
         // Any added header may be a secret, so none is shown.
         header_value.set_sensitive(true);
@@ -86,14 +88,17 @@ impl ExtraHeaders {
 /// [`Kind::Usage`] if it cannot be read.
 pub fn read_header_file(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|e| {
-        Error::new(Kind::Usage, format!("--header-file {} cannot be read: {e}", path.display())).caused_by(e)
+        Error::new(Kind::Usage, format!("--header-file {} cannot be read: {e}", path.display()))
+            .caused_by(e)
+            .hint("check the path")
     })
 }
 
 fn split(line: &str) -> Result<(&str, &str)> {
     match line.split_once(':') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim(), value.trim())),
-        _ => Err(Error::new(Kind::Usage, "a header has the form 'Name: value'")),
+        _ => Err(Error::new(Kind::Usage, "a header has the form 'Name: value'")
+            .hint("write it like 'X-Project-ID: 7'")),
     }
 }
 

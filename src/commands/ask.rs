@@ -18,6 +18,8 @@ use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::ui;
 
+const NO_TERMINAL: &str = "there is no terminal to ask on";
+
 /// Asks, where somebody can be asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
@@ -29,7 +31,7 @@ impl Asker {
     /// Asks on a terminal only, and only if nothing forbids it.
     pub fn new(forbidden: Option<&'static str>) -> Self {
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        Self { refusal: if terminal { forbidden } else { Some("there is no terminal to ask on") } }
+        Self { refusal: if terminal { forbidden } else { Some(NO_TERMINAL) } }
     }
 
     /// Never asks.
@@ -108,11 +110,15 @@ impl Asker {
         let _ = rustix::termios::tcflush(rustix::stdio::stdin(), rustix::termios::QueueSelector::IFlush);
     }
 
-    /// Asks for a secret, which is not shown while it is typed.
+    /// Asks for a secret, which is not shown while it is typed. `what` names it in errors.
     ///
     /// # Errors
     /// As [`Self::line`].
-    pub fn hidden(self, question: &str, otherwise: &str) -> Result<Secret> {
+    pub fn hidden(self, what: &str, question: &str, otherwise: &str) -> Result<Secret> {
+        if self.refusal == Some(NO_TERMINAL) {
+            let why = format!("no terminal to type {what} on");
+            return Err(Error::new(Kind::Usage, why).hint(otherwise));
+        }
         self.check(question, otherwise)?;
         #[cfg(unix)]
         let typed = hidden::read(question).map(Secret::from);

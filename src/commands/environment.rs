@@ -225,10 +225,11 @@ fn ask_passphrase(asker: Asker, why: PassphraseFor) -> Result<Secret> {
         return Err(Error::new(Kind::KeyStore, why).hint(OTHERWISE));
     }
     if why == PassphraseFor::Opening {
-        return asker.hidden("Passphrase of the encrypted file of keys:", OTHERWISE);
+        return asker.hidden("the passphrase", "Passphrase of the encrypted file of keys:", OTHERWISE);
     }
-    let first = asker.hidden("New passphrase for the encrypted file of keys:", OTHERWISE)?;
-    if asker.hidden("The same once more:", OTHERWISE)? != first {
+    let first =
+        asker.hidden("the passphrase", "New passphrase for the encrypted file of keys:", OTHERWISE)?;
+    if asker.hidden("the passphrase", "The same once more:", OTHERWISE)? != first {
         return Err(
             Error::new(Kind::Usage, "the two passphrases differ").hint("try again; nothing was stored")
         );

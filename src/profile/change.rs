@@ -46,7 +46,8 @@ impl Change {
         &self.field
     }
 
-    fn text(&self) -> &str {
+    /// Returns the text that the field is set to; empty where it is taken out.
+    pub fn text(&self) -> &str {
         self.value.as_deref().unwrap_or_default()
     }
 }

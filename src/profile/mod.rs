@@ -95,7 +95,10 @@ impl Profile {
         let mut profile = Self::find("mcp", &Config::default())?;
         profile.values.insert("url".into(), url.into());
         profile.bare = true;
-        profile.endpoint().map_err(|e| Error::new(Kind::Usage, e.message().replacen("url ", "--url ", 1)))?;
+        profile.endpoint().map_err(|e| {
+            Error::new(Kind::Usage, e.message().replacen("url ", "--url ", 1))
+                .hint("begin it with https:// or http://, without a user, a password or a fragment")
+        })?;
         Ok(profile)
     }
 

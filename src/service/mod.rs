@@ -234,7 +234,8 @@ fn base_url(name: &str, value: &str) -> Result<String> {
     if value.chars().any(char::is_control) {
         return Err(refuse("has control characters in it"));
     }
-    let url = Url::parse(value).map_err(|e| refuse(&format!("is no URL: {e}")))?;
+    let example = if name == "url" { "https://host.example/mcp" } else { "https://host.example" };
+    let url = Url::parse(value).map_err(|_| refuse(&format!("needs a full URL, such as {example}")))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(refuse("is neither http nor https"));
     }

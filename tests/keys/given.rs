@@ -236,7 +236,9 @@ fn only_one_place_can_be_named() {
     let ran = home.run(&["keys", "add", "--stdin", "--from-env", "HOME"]).fails(2);
     assert!(ran.stderr.contains("--from-env") && ran.stderr.contains("cannot be used"), "{}", ran.stderr);
     home.run(&["keys", "add", "--from-env", "NO_SUCH"]).fails(2).says(&["not set"]);
-    home.run(&["keys", "add", "--from-file", "/no/such/file"]).fails(2).says(&["cannot be read"]);
+    home.run(&["keys", "add", "--from-file", "/no/such/file"])
+        .fails(2)
+        .says(&["the file /no/such/file does not exist"]);
     home.run(&["keys", "add"]).fails(2).says(&["--stdin", "--from-env", "--from-file"]);
     assert!(home.files().is_empty(), "{:?}", home.files());
 }
@@ -259,4 +261,20 @@ fn a_profile_has_several_named_keys_and_the_first_is_in_use() {
         home.told(&add, keys[0].1).fails(2).says(&["cannot be named"]);
     }
     assert_eq!(home.json(&["keys", "list", "--json"]).as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_key_of_a_model_provider_is_refused_for_every_service_before_anything_is_sent() {
+    let service = Service::start(|_| None);
+    let url = service.url();
+    for (key, owner) in
+        [("sk-ant-api03-Vq8sTz31LmXw07Kd", "Anthropic"), ("sk-proj-Vq8sTz31LmXw07Kd", "OpenAI")]
+    {
+        let home = Home::new();
+        let add = ["keys", "add", "--url", &url, "--stdin"];
+        let ran = home.told(&add, key).fails(2).says(&[owner, "--force", "nothing was stored"]);
+        assert_no_echo(&ran, key.as_bytes());
+        assert!(service.received().is_empty());
+        home.told(&[&add[..], &["--force", "--no-verify"]].concat(), key).succeeds();
+    }
 }

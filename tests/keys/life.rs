@@ -156,6 +156,16 @@ fn with_no_key_a_list_says_how_to_store_one_and_json_is_an_empty_list() {
         home.run(&arguments).fails(4).says(&["no stored key", "asistry keys add -p asistry"]);
     }
     home.run(&["keys", "use", "spare"]).fails(4).says(&["no key of that name"]);
+    // A variable is no help to a command that works on the store.
+    for arguments in [
+        &["keys", "use", "spare"][..],
+        &["keys", "show"],
+        &["keys", "remove"],
+        &["keys", "rotate", "--resume"],
+    ] {
+        let ran = home.run(arguments).fails(4).says(&["store one: asistry keys add -p asistry\n"]);
+        assert!(!ran.stderr.contains("ASISTRY_API_KEY"), "{ran:?}");
+    }
     assert_eq!(home.run(&["keys", "show", "--json"]).fails(4).error()["kind"], "auth_required");
 }
 

@@ -86,7 +86,7 @@ impl<'a> Change<'a> {
     /// [`Kind::KeyStore`]; if the list cannot be written, the old key stays current.
     pub async fn commit(&mut self, id: &KeyId) -> Result<()> {
         let record = self.list.record(&id.profile, &id.name);
-        let Some(next) = record.next.take() else { return Err(nothing_staged(id)) };
+        let Some(next) = record.next.take() else { return Err(nothing_staged(&self.list, id)) };
         let store = next.deposit.place.store;
         let mut bound = record.bound.clone();
         if let Some(old) = record.deposit.replace(next.deposit) {
@@ -119,7 +119,7 @@ impl<'a> Change<'a> {
     /// [`Kind::KeyStore`].
     pub async fn discard(&mut self, id: &KeyId) -> Result<()> {
         let record = self.list.record(&id.profile, &id.name);
-        let Some(next) = record.next.take() else { return Err(nothing_staged(id)) };
+        let Some(next) = record.next.take() else { return Err(nothing_staged(&self.list, id)) };
         record.retired.push(next.deposit.place);
         let retired = record.retired.clone();
         self.save()?;
@@ -138,7 +138,7 @@ impl<'a> Change<'a> {
                 check_item_name(id, &next.deposit)?;
                 self.keys.stores.read(&next.deposit.place).await
             }
-            None => Err(nothing_staged(id)),
+            None => Err(nothing_staged(&self.list, id)),
         }
     }
 

@@ -9,7 +9,7 @@ mod change;
 use std::time::Duration;
 
 use super::store::{Passphrase, PassphraseFor, Stores};
-use crate::error::{Error, Kind, Remedy, Result, UsableStores};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::files::Lock;
 use crate::profile::{Profile, StoreKind};
 use crate::secret::Secret;
@@ -447,16 +447,19 @@ fn unsteady(profile: &str) -> Error {
         .hint("try again")
 }
 
-fn nothing_staged(id: &KeyId) -> Error {
-    Error::new(Kind::Usage, format!("no rotation of the key {id} was interrupted"))
-        .remedy(Remedy::RotateKey { name: id.name.clone() })
+fn nothing_staged(list: &KeyList, id: &KeyId) -> Error {
+    match list.find(&id.profile, &id.name).is_some_and(|record| record.deposit.is_some()) {
+        true => Error::new(Kind::Usage, format!("no rotation of the key {id} was interrupted"))
+            .remedy(Remedy::RotateKey { name: id.name.clone() }),
+        false => unknown(list, id),
+    }
 }
 
 fn unknown(list: &KeyList, id: &KeyId) -> Error {
     let names: Vec<&str> = list.of_profile(&id.profile).map(|record| record.name.as_str()).collect();
     let error = Error::new(Kind::AuthRequired, format!("there is no stored key {id}"));
     match names.as_slice() {
-        [] => error.remedy(Remedy::AddKey { page: String::new(), home: UsableStores::Any }),
+        [] => error.remedy(Remedy::StoreKey),
         names => error.hint(format!("its keys are: {}", names.join(", "))),
     }
 }

@@ -116,8 +116,13 @@ impl Reader<'_> {
             let why = format!("“{word}” is not an argument of {}", self.tool);
             let names = self.schema.properties();
             let first = self.schema.required().first().copied().or(names.first().map(|(name, _)| *name));
-            let example = first.map_or_else(|| " name=text".into(), |name| self.schema.typed_argument(name));
-            return Err(Error::new(Kind::Usage, why).hint(format!("write{example}")));
+            let example = first.map_or_else(String::new, |name| {
+                let example = self.schema.typed_argument(name);
+                format!(", such as{example}")
+            });
+            return Err(
+                Error::new(Kind::Usage, why).hint(format!("an argument is written NAME=VALUE{example}"))
+            );
         };
         let typed = match name.strip_suffix(':') {
             Some(name) => Typed { name: self.known(name)?, value: Raw::Json(value) },

@@ -4,8 +4,8 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{IsTerminal, Read};
-use std::path::PathBuf;
+use std::io::{ErrorKind, IsTerminal, Read};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use zeroize::Zeroizing;
@@ -95,7 +95,7 @@ impl Source {
     pub fn read(&self, desk: &Desk<'_>, profile: &Profile) -> Result<Given> {
         let (text, place) = self.text(desk, profile)?;
         let secret = form::trimmed(&text);
-        let Err(unfit) = form::checked(&profile.service, &secret) else {
+        let Err(unfit) = form::checked_new(&profile.service, &secret) else {
             return Ok(Given { secret, forced: false });
         };
         if unfit.can_be_forced && self.force {
@@ -121,7 +121,7 @@ impl Source {
         }
         if let Some(path) = &self.from_file {
             let place = "in the file".to_owned();
-            let file = File::open(path).map_err(|e| unreadable(&place, &e.to_string()))?;
+            let file = File::open(path).map_err(|e| not_opened(path, &e))?;
             return Ok((read(file, &place)?, place));
         }
         if self.stdin {
@@ -135,7 +135,8 @@ impl Source {
         let page = &profile.service.auth.key_page;
         let whence = if page.is_empty() { String::new() } else { format!(" (from {page})") };
         let question = format!("Key for {}{whence}:", profile.service.title);
-        Ok((desk.asker.hidden(&question, OTHERWISE)?, "that was typed".into()))
+        let what = format!("the key for {}", profile.service.title);
+        Ok((desk.asker.hidden(&what, &question, OTHERWISE)?, "that was typed".into()))
     }
 }
 
@@ -149,6 +150,19 @@ fn read(source: impl Read, place: &str) -> Result<Secret> {
         Ok(text) => Ok(Secret::new(text.to_owned())),
         Err(_) => Err(unreadable(place, "it is binary, not text")),
     }
+}
+
+fn not_opened(path: &Path, fault: &std::io::Error) -> Error {
+    let text = path.to_string_lossy();
+    // A key may have been typed where its file belongs.
+    let is_short = |extension: &std::ffi::OsStr| extension.len() <= 5;
+    let is_file = path.components().count() > 1 || path.extension().is_some_and(is_short);
+    let place = if is_file && !form::is_known(&text) { &text } else { "that --from-file names" };
+    let why = match fault.kind() {
+        ErrorKind::NotFound => format!("the file {place} does not exist"),
+        _ => format!("the file {place} cannot be read: {fault}"),
+    };
+    Error::new(Kind::Usage, format!("{why}; nothing was stored")).hint("check the path")
 }
 
 fn unreadable(place: &str, why: &str) -> Error {

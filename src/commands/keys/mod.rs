@@ -24,7 +24,7 @@ use super::profile_in_use;
 use super::remedy::Target;
 use crate::auth::form;
 use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, current_name};
-use crate::error::{Error, Kind, Remedy, UsableStores};
+use crate::error::{Error, Kind, Remedy};
 use crate::profile::{self, Profile, StoreKind};
 use crate::secret::Secret;
 use crate::state::keys::KeyList;
@@ -180,7 +180,7 @@ impl Desk<'_> {
             let names: Vec<&str> = list.of_profile(&id.profile).map(|key| key.name.as_str()).collect();
             let error = Error::new(Kind::AuthRequired, why);
             return Err(match names.as_slice() {
-                [] => error.remedy(Remedy::AddKey { page: String::new(), home: UsableStores::Any }),
+                [] => error.remedy(Remedy::StoreKey),
                 names => error.hint(format!("its keys are: {}", names.join(", "))),
             });
         }

@@ -11,7 +11,7 @@ use super::verify::{Verdict, verify};
 use super::{Desk, Store};
 use crate::auth::form;
 use crate::auth::keys::{Change, KeyId, NewKey, Staging};
-use crate::error::{Error, Kind, Remedy, UsableStores};
+use crate::error::{Error, Kind, Remedy};
 use crate::ui;
 
 /// Options of `asistry keys rotate`.
@@ -144,6 +144,5 @@ fn undecided(desk: &Desk<'_>, id: &KeyId, error: Error) -> Error {
 }
 
 fn gone(id: &KeyId) -> Error {
-    Error::new(Kind::AuthRequired, format!("there is no stored key {id}"))
-        .remedy(Remedy::AddKey { page: String::new(), home: UsableStores::Any })
+    Error::new(Kind::AuthRequired, format!("there is no stored key {id}")).remedy(Remedy::StoreKey)
 }

@@ -12,7 +12,7 @@ use crate::commands::profile_in_use::check_certificates;
 use crate::commands::remedy::shell_quoted;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::net::TlsOptions;
-use crate::profile::{self, Change, Config, Document, Options, Profile};
+use crate::profile::{self, Change, Config, Document, Options, Profile, Row};
 use crate::service::{Service, Variable, check_name, unknown};
 use crate::ui;
 
@@ -101,7 +101,7 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
         Ok(profile)
     })?;
     let place = profile.endpoint().map_or(profile.service.title.clone(), String::from);
-    ui::say(&format!("{name} is there: {place}"));
+    ui::say(&format!("added profile {name} ({place})"));
     let service = &profile.service;
     let wants_key = !service.embedded && !service.auth.optional && environment.key().is_none();
     ui::say(&match wants_key && has_no_key(&name, environment)? {
@@ -145,12 +145,12 @@ pub fn set(arguments: Set, environment: &Environment) -> Result<()> {
     changes.extend(unset.iter().map(|field| Change::unset(field)));
     let profile = edit(environment, |document, config| {
         let profile = profile::apply(document, &name, &changes, &config.place)
-            .map_err(|error| unchanged(error, &name))?;
+            .map_err(|error| unchanged(error, &name, &changes))?;
         check_files(&profile, &changes)?;
         check_needed(&profile, &settings)?;
         Ok(profile)
     })?;
-    ui::say(&format!("{name} is changed"));
+    ui::say(&format!("changed profile {name}"));
     let missing = profile.service.missing(&profile.values);
     if !missing.is_empty() && !profile.service.embedded {
         let missing: Vec<&str> = missing.into_iter().map(|(name, _)| name).collect();
@@ -160,12 +160,16 @@ pub fn set(arguments: Set, environment: &Environment) -> Result<()> {
 }
 
 /// Says that a refused setting has changed nothing. The remedy for a stored value would remove a good one.
-fn unchanged(error: Error, profile: &str) -> Error {
-    if !matches!(error.next_step(), Some(Remedy::UnsetField { .. })) {
-        return error;
+fn unchanged(error: Error, profile: &str, changes: &[Change]) -> Error {
+    let Some(Remedy::UnsetField { field, .. }) = error.next_step() else { return error };
+    let change = changes.iter().find(|change| change.field() == field);
+    let choice = Row::named(field).zip(change).and_then(|(row, change)| row.nearest_choice(change.text()));
+    let message = error.message().replacen(&format!(" of the profile {profile}:"), ":", 1);
+    let error = error.with_message(format!("{message}; nothing was changed"));
+    if let Some(near) = choice {
+        return error.hint(format!("did you mean {near}?"));
     }
-    let sentence = format!("{}; nothing was changed", error.message());
-    error.with_message(sentence).remedy(Remedy::ShowProfile { profile: profile.to_owned() })
+    error.remedy(Remedy::ShowProfile { profile: profile.to_owned() })
 }
 
 /// Refuses an empty value for what the profile needs; `--unset` is meant.
