@@ -154,6 +154,27 @@ fn only_a_call_that_may_have_run_is_to_be_checked() {
     }
 }
 
+#[test]
+fn what_waits_for_the_answer_to_server_discover_is_answered_at_the_end() {
+    let service = Service::start(|received| (received.method == "server/discover").then(Reply::never));
+    let mut bridge = bridge(&service, &[]).spawn();
+    let meta = r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}"#;
+    for id in ["1", "2"] {
+        bridge.say(request(id, "a/b", meta));
+    }
+    service.awaits("server/discover", |r| r.method == "server/discover");
+    let since = Instant::now();
+    bridge.close();
+    bridge.ends(0, since, SHUTDOWN);
+    let rest = bridge.rest();
+    assert_eq!(rest.len(), 2, "{rest:?}");
+    for (answer, id) in rest.iter().zip(1..) {
+        assert_eq!(answer["id"], id, "{rest:?}");
+        assert_eq!(answer["error"]["data"]["kind"], "interrupted", "{rest:?}");
+        assert_eq!(answer["error"]["data"]["mayHaveExecuted"], false, "{rest:?}");
+    }
+}
+
 /// A service that has ended the session need not understand a cancellation in it.
 #[test]
 fn the_session_is_left_after_the_cancellation_was_taken() {
@@ -349,6 +370,21 @@ fn a_longer_drain_bounds_the_wait_for_a_client_that_does_not_read() {
     let since = Instant::now();
     bridge.close();
     ends_undelivered(&mut bridge, &service, since, Duration::from_millis(2500));
+}
+
+/// The end takes the drain, and not the 300 ms for the farewell too: the service takes that at once. A busy machine makes
+/// a single end longer, so the quickest of a few decides.
+#[test]
+fn a_client_that_reads_nothing_gets_no_time_after_the_drain() {
+    let end = || {
+        let service = with_large_answers();
+        let mut bridge = unread(&service, bridge(&service, &["--drain", "600ms"]));
+        let since = Instant::now();
+        bridge.close();
+        assert_eq!(bridge.exit_code(), 1, "{}", bridge.stderr());
+        since.elapsed()
+    };
+    assert!((0..8).any(|_| end() < Duration::from_millis(880)), "the end takes the farewell's time too");
 }
 
 #[test]
