@@ -8,7 +8,7 @@
 //!
 //! | client \ service | legacy | modern |
 //! |---|---|---|
-//! | legacy | `client/legacy` to `upstream/legacy` | `client/door` to `upstream/modern`; not translated yet: questions (`input_required`), subscriptions |
+//! | legacy | `client/legacy` to `upstream/legacy` | `client/door` to `upstream/modern`; not translated yet: subscriptions |
 //! | modern | not translated yet: `server/discover` is refused, so that a client of both eras opens with `initialize` | `client/modern` to `upstream/modern`, the text as it came |
 
 use std::collections::VecDeque;

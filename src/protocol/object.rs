@@ -34,6 +34,11 @@ pub fn fields(object: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
     serde_json::Deserializer::from_str(object).deserialize_map(Fields).unwrap_or_default()
 }
 
+/// Returns the JSON text of the first field of this name.
+pub fn value<'a>(fields: &[(Cow<'_, str>, &'a RawValue)], name: &str) -> Option<&'a str> {
+    fields.iter().find(|(key, _)| key == name).map(|(_, raw)| raw.get())
+}
+
 /// Writes an object of these names and JSON texts.
 pub fn object<'a>(fields: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str> + 'a)>) -> String {
     let mut text = String::from("{");

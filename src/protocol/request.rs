@@ -122,6 +122,8 @@ pub struct Outgoing {
 pub enum Leaves {
     /// As soon as the service can be spoken to.
     AtOnce,
+    /// After a pause that the service wants.
+    After(Duration),
     /// Once the service's whole list of tools is known and the client's side has decided about it.
     AfterTools,
 }

@@ -10,11 +10,16 @@ use super::{Client, INVALID_PARAMS, METHOD_NOT_FOUND, Open};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::{About, Delivery, Origin};
 use crate::protocol::message::{Id, Message, quote};
-use crate::protocol::object::{fields, object};
+use crate::protocol::object::{fields, object, value};
 use crate::protocol::request::{Class, Leaves, Outgoing};
-use crate::protocol::revision::{self, Era, FIRST_MODERN};
+use crate::protocol::revision::{self, Era, FIRST_MODERN, Revision};
 
 const PREFIX: &str = "io.modelcontextprotocol/";
+/// The capabilities of a client, each with the request that it allows.
+const QUESTIONS: &[(&str, &str)] =
+    &[("sampling", "sampling/createMessage"), ("elicitation", "elicitation/create"), ("roots", "roots/list")];
+/// Stands for elicitation by URL, which is a capability of its own.
+const BY_URL: &str = "elicitation/create by URL";
 /// The extension that is not defined for clients with a handshake (section 3.2).
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 /// The levels of the specification's "Logging", section "Log levels".
@@ -27,6 +32,8 @@ pub(super) struct Door {
     envelope: Vec<(String, String)>,
     /// The version it asked for.
     version: String,
+    /// What the service may ask the client for.
+    offers: Vec<&'static str>,
     /// What `logging/setLevel` asked for, as JSON text.
     level: Option<String>,
     pub lowering: Lowering,
@@ -54,11 +61,46 @@ impl Door {
             ("clientInfo", field("clientInfo").unwrap_or(client_info).to_owned()),
         ];
         let envelope = envelope.map(|(name, raw)| (format!("{PREFIX}{name}"), raw)).to_vec();
-        Self { envelope, version: version.unwrap_or_default(), ..Self::default() }
+        let elicitation = fields(value(&capabilities, "elicitation").unwrap_or_default());
+        let mut offers: Vec<&'static str> = Vec::new();
+        for (capability, method) in QUESTIONS {
+            offers.extend(value(&capabilities, capability).map(|_| *method));
+        }
+        // T-13: `{}` means forms only.
+        offers.extend(value(&elicitation, "url").map(|_| BY_URL));
+        Self { envelope, version: version.unwrap_or_default(), offers, ..Self::default() }
+    }
+
+    /// Returns the `params` of a question as a client of this revision knows them (section 3.5).
+    ///
+    /// # Errors
+    /// Why it cannot be asked.
+    pub fn question(
+        &self,
+        (key, method): (&str, &str),
+        params: Option<&str>,
+        revision: Option<&'static Revision>,
+    ) -> Result<Option<String>, String> {
+        let params = fields(params.unwrap_or_default());
+        let by_url = value(&params, "mode") == Some(r#""url""#);
+        let needed = if by_url { BY_URL } else { method };
+        if !self.offers.contains(&needed) {
+            return Err(format!("the service asks for {method}, which this client does not offer"));
+        }
+        let names_mode = revision.is_some_and(|revision| revision.elicitation_modes);
+        let kept =
+            params.iter().filter(|(name, _)| names_mode || name != "mode" || method != "elicitation/create");
+        let kept = kept.map(|(name, raw)| (&**name, raw.get()));
+        // The older schema requires an id there.
+        let needs_id = by_url && value(&params, "elicitationId").is_none();
+        let id = quote(&format!("asistry-{key}"));
+        let id = needs_id.then_some(("elicitationId", &*id));
+        let params = object(kept.chain(id));
+        Ok((params != "{}").then_some(params))
     }
 
     /// Returns the `params` of a request with the envelope in it.
-    fn stamped(&self, params: &str) -> String {
+    pub fn stamped(&self, params: &str) -> String {
         let mut params = fields(params);
         // Tasks of the older era are not offered to the client, so the field means nothing (section 3.7).
         params.retain(|(name, _)| name != "task");
@@ -157,7 +199,7 @@ impl Client {
             let why = format!(
                 "the service answered with a result of the type {kind}, which this client's era does not know"
             );
-            let hint = "a client of the revision 2026-07-28 can answer its questions";
+            let hint = "report this to the operator of the service";
             return Err(Error::new(Kind::EraMismatch, why).hint(hint).executed(Executed::Maybe));
         }
         Ok(Message::result(id, &self.door.lowering.result(&open.message, result)))
@@ -182,6 +224,12 @@ impl Client {
             "extensions" => {
                 let kept = fields(raw.get()).into_iter().filter(|(name, _)| name != TASKS);
                 (&**name, Cow::Owned(object(kept.map(|(name, raw)| (name, raw.get())))))
+            }
+            // Subscriptions are not translated yet, so none are promised.
+            name @ ("tools" | "prompts" | "resources") => {
+                let kept = fields(raw.get()).into_iter();
+                let kept = kept.filter(|(name, _)| !matches!(&**name, "listChanged" | "subscribe"));
+                (name, Cow::Owned(object(kept.map(|(name, raw)| (name, raw.get())))))
             }
             name => (name, Cow::Borrowed(raw.get())),
         });

@@ -11,6 +11,7 @@ pub mod modern;
 mod names;
 mod progress;
 mod questions;
+mod rounds;
 mod tool_list;
 pub mod tools;
 mod waiting;
@@ -27,7 +28,7 @@ use crate::protocol::message::{Frame, Id, Kind, Malformed, Message, cancelled_id
 use crate::protocol::message::{
     INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR,
 };
-use crate::protocol::request::{Class, Leaves, Outgoing};
+use crate::protocol::request::{Class, Leaves, Outgoing, Promise};
 use crate::protocol::revision::{Era, Revision};
 use crate::protocol::settings::Settings;
 use crate::protocol::{FastMap, Instant, MAX_MESSAGE};
@@ -36,6 +37,7 @@ use modern::Discovery;
 use progress::Progress;
 pub use progress::RETRY_AFTER;
 use questions::Questions;
+use rounds::Rounds;
 use tools::{Permit, Tools};
 pub(super) use waiting::Room;
 use waiting::Waiting;
@@ -74,6 +76,9 @@ struct Open {
     /// How often the tools had changed when it was sent.
     changes: u64,
     era: Era,
+    promise: Promise,
+    /// How often its service asked for input.
+    rounds: u32,
     /// It was written anew for a service of the stateless era.
     is_lifted: bool,
 }
@@ -101,6 +106,8 @@ pub struct Client {
     count: u64,
     /// When the message at hand came.
     came: Instant,
+    /// The instant of the newest event.
+    now: Instant,
     /// Ids of the batch at hand.
     reserved: HashSet<Id>,
     batches: HashMap<u64, Batch>,
@@ -108,6 +115,7 @@ pub struct Client {
     questions: Questions,
     discovery: Discovery,
     door: Door,
+    rounds: Rounds,
     /// The `initialize` that waits for its answer.
     opening: Option<u64>,
     waiting: Waiting,
@@ -127,11 +135,13 @@ impl Client {
             by_id: FastMap::default(),
             count: 0,
             came: now,
+            now,
             reserved: HashSet::new(),
             batches: HashMap::new(),
             batch_count: 0,
             questions: Questions::default(),
             discovery: Discovery::default(),
+            rounds: Rounds::default(),
             door: Door::of(&Message::notification("none", None), &settings.client_info),
             opening: None,
             waiting: Waiting::default(),
@@ -160,7 +170,7 @@ impl Client {
 
     /// Takes one line.
     pub(super) fn line(&mut self, line: Bytes, room: Room, now: Instant) {
-        self.came = now;
+        (self.came, self.now) = (now, now);
         self.reserved.clear();
         match Frame::read(line) {
             Ok(frame) if self.must_wait(&frame, room) => self.wait(frame),
@@ -269,6 +279,8 @@ impl Client {
             "notifications/cancelled" => match cancelled_id(&message) {
                 None => self.note("the client cancelled a request without naming it"),
                 Some((_, id)) => match self.by_id.get(&id) {
+                    // Between two rounds nothing is under way at the service (T-12).
+                    Some(number) if self.rounds.has(*number) => self.cancelled(*number),
                     Some(number) => self.said.push(Said::Cancels(*number, message)),
                     None => self.waiting.cancel(&id),
                 },
@@ -331,14 +343,24 @@ impl Client {
             self.by_id.insert(id.clone(), number);
         }
         let (progress, changes) = (Progress::default(), self.tools.changes());
-        let open = Open { message: message.clone(), batch, progress, changes, era, is_lifted: false };
-        self.open.insert(number, open);
         let promise = self.settings.promise(self.came);
+        let open = Open {
+            message: message.clone(),
+            batch,
+            progress,
+            changes,
+            era,
+            promise,
+            rounds: 0,
+            is_lifted: false,
+        };
+        self.open.insert(number, open);
         Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era }
     }
 
     fn close(&mut self, number: u64) -> Option<Open> {
         let open = self.open.remove(&number)?;
+        self.withdraw_questions(number, &open);
         self.opening = self.opening.filter(|opening| *opening != number);
         if let Some(id) = open.message.id() {
             self.by_id.remove(id);
@@ -356,6 +378,10 @@ impl Client {
 
     /// The service has answered.
     pub(super) fn answered(&mut self, number: u64, message: &Message, status: u16) {
+        let is_lifted = self.open.get(&number).is_some_and(|open| open.is_lifted);
+        if let Some(result) = Some(message).filter(|_| is_lifted).and_then(rounds::asked) {
+            return self.begin_round(number, result);
+        }
         let opens = self.opening == Some(number);
         let Some(open) = self.close(number) else { return };
         let Some(id) = open.message.id() else { return };

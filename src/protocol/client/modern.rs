@@ -57,6 +57,8 @@ impl Client {
 
     /// Answers each `server/discover` that has waited long enough; what the service says later is not for the client.
     pub(in crate::protocol) fn alarm(&mut self, now: Instant, modern: Spoken) {
+        self.now = now;
+        self.end_late_rounds(now);
         for (number, _) in self.discovery.open.extract_if(.., |(_, until)| *until <= now).collect::<Vec<_>>()
         {
             if modern != Spoken::Yes {

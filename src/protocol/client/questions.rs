@@ -110,6 +110,9 @@ impl Client {
 
     /// Takes a response of the client.
     pub(super) fn response(&mut self, message: &Message) {
+        if self.answers_round(message) {
+            return;
+        }
         match message.id().and_then(|id| self.questions.remove(id)) {
             Some(question) => {
                 let answer = message.under_id(&question.by_service);

@@ -138,6 +138,7 @@ impl Client {
 
     /// The end: what still waits was not sent.
     pub(in crate::protocol) fn end(&mut self) {
+        self.end_rounds();
         self.fail_waiting(&Error::new(ErrorKind::Interrupted, "asistry ended before the request was sent"));
     }
 

@@ -27,6 +27,8 @@ pub struct Revision {
     pub batches: bool,
     /// Whether an error response may come without an id.
     pub errors_without_id: bool,
+    /// Whether an elicitation says how it is answered: by a form or at a URL.
+    pub elicitation_modes: bool,
 }
 
 /// All revisions, oldest first.

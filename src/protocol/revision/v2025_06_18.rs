@@ -2,5 +2,10 @@
 
 use super::{Era, Revision};
 
-pub(super) const REVISION: Revision =
-    Revision { date: "2025-06-18", era: Era::Legacy, batches: false, errors_without_id: false };
+pub(super) const REVISION: Revision = Revision {
+    date: "2025-06-18",
+    era: Era::Legacy,
+    batches: false,
+    errors_without_id: false,
+    elicitation_modes: false,
+};

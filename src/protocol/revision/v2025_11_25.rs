@@ -2,5 +2,10 @@
 
 use super::{Era, Revision};
 
-pub(super) const REVISION: Revision =
-    Revision { date: "2025-11-25", era: Era::Legacy, batches: false, errors_without_id: true };
+pub(super) const REVISION: Revision = Revision {
+    date: "2025-11-25",
+    era: Era::Legacy,
+    batches: false,
+    errors_without_id: true,
+    elicitation_modes: true,
+};

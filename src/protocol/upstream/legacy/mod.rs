@@ -80,7 +80,7 @@ impl Upstream for Legacy {
         let leaves = outgoing.leaves;
         let number = self.register(outgoing, moment);
         match leaves {
-            Leaves::AtOnce => self.submit(number),
+            Leaves::AtOnce | Leaves::After(_) => self.submit(number),
             Leaves::AfterTools => {
                 self.alarm_for(number);
                 self.list_tools(None, moment);

@@ -88,6 +88,7 @@ impl Upstream for Modern {
         self.table.put_request(outgoing);
         match leaves {
             Leaves::AtOnce => self.submit(number),
+            Leaves::After(pause) => self.carry(number, pause),
             Leaves::AfterTools => {
                 let deadline = self.table.request(number).and_then(|request| request.promise.deadline());
                 self.alarm_at(deadline);
