@@ -403,7 +403,7 @@ mod tests {
             (&["title=x", "numbers=a"], "t: numbers[0] must be integer, not “a”"),
             (&["limit=1"], "t needs title (string)"),
             (&["title=x", "title=y"], "title is given twice"),
-            (&["title"], "“title” is not an argument of t | write title=text"),
+            (&["title"], "| an argument is written NAME=VALUE, such as title=text"),
             (&["--title"], "--title needs a value | write title=text"),
             (&["title=x", "--limit"], "--limit needs a value | write limit=1"),
             (&["title=x", "filter:=b"], "| write 'filter:={}'"),
@@ -437,7 +437,7 @@ mod tests {
         let schema = Schema::new(&document, &work);
         let reader = Reader { tool: "t", schema, checked: true, options: Vec::new };
         let error = reader.read(&["x".to_owned()], None, &mut Sources::default()).unwrap_err();
-        assert_eq!(error.advice(), Some("write b=true"));
+        assert_eq!(error.advice(), Some("an argument is written NAME=VALUE, such as b=true"));
     }
 
     #[test]
