@@ -207,7 +207,7 @@ impl Bridge {
             return self.modern.probe_with(outgoing, moment);
         }
         if !is_probing {
-            self.modern.probe_for(&outgoing, moment);
+            self.modern.probe_for(Some(&outgoing), moment);
         }
         if let Some(deadline) = outgoing.promise.deadline() {
             let after = deadline.saturating_duration_since(moment.now);
@@ -225,6 +225,8 @@ impl Bridge {
 
     fn probed(&mut self, number: u64, came: Probed, moment: Moment) {
         let parked = self.unpark(|_| true);
+        let is_modern = if matches!(came, Probed::Modern) { Spoken::Yes } else { Spoken::No };
+        self.legacy.era_is_known(is_modern, moment);
         match came {
             Probed::Modern => {
                 self.speaks_modern = Spoken::Yes;
@@ -309,6 +311,8 @@ impl Bridge {
             }
             Heard::Told { during, message, generation } => self.client.told(&message, during, generation),
             Heard::Waits { number, remaining } => self.client.waits(number, remaining),
+            Heard::Unsure if self.modern.is_probing() => {}
+            Heard::Unsure => self.modern.probe_for(None, moment),
             Heard::NoSessions(unsent) => self.no_sessions(unsent, moment),
             Heard::Probed { number, came } => self.probed(number, came, moment),
             Heard::Tools(page) => match self.client.tools_page(page.as_ref()) {

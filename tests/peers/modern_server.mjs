@@ -15,7 +15,7 @@ const text = (result) => result.content.map((block) => block.text ?? '').join('\
 const FAILED = /no tea left|Error executing tool fail/;
 
 /** What asistry does not do yet: checks that need it are left out. */
-const NOT_YET = new Set(['subscriptions', 'bare refusal']);
+const NOT_YET = new Set(['subscriptions']);
 
 const SERVICES = [
   { label: 'typescript', start: () => startModernService('reject'), name: 'typescript-peer', has: ['modern', 'arrays', 'headers', 'levels', 'strict', 'url', 'rounds', 'subscriptions'] },

@@ -80,6 +80,8 @@ pub(super) enum Heard {
     Opened(Option<&'static Revision>),
     /// The service refuses sessions as one of the stateless era does; these requests have not been sent.
     NoSessions(Vec<Outgoing>),
+    /// The service refuses the opening message as one of the stateless era may do that misses the envelope.
+    Unsure,
     /// A request of the service, on the stream of the client's request of this number.
     Asked { during: Option<u64>, message: Message, generation: u64 },
     /// A notification of the service; without a generation where there are no sessions.

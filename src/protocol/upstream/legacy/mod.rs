@@ -31,6 +31,15 @@ use session::{ClientWords, Listening, Phase, Session};
 const MOST_NOTICES: (usize, usize) = (4_096, 16 * 1024 * 1024);
 const LONG_ID: usize = 1_024;
 
+/// Whether it was asked if the service speaks the stateless era, because its refusal of the opening message may say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    NotAsked,
+    /// The opening message waits for the answer.
+    Asking,
+    Asked,
+}
+
 /// The conversation with a service of the legacy era.
 #[derive(Debug)]
 pub struct Legacy {
@@ -46,6 +55,7 @@ pub struct Legacy {
     /// The refusal that is final if the other wire is not spoken either.
     refusal: Option<(Option<Message>, Failure)>,
     fallback: Fallback,
+    doubt: Doubt,
     /// HTTP+SSE is spoken because it was remembered, and may be wrong by now.
     from_memory: bool,
     /// Sessions lost since the last answer.
@@ -65,6 +75,7 @@ impl Legacy {
             queue: VecDeque::new(),
             words: ClientWords::default(),
             refusal: None,
+            doubt: Doubt::NotAsked,
             fallback: settings.fallback(),
             from_memory: settings.is_remembered_as_sse(),
             lost_in_a_row: 0,

@@ -247,7 +247,7 @@ impl Legacy {
     }
 
     /// Gives back what was not sent: the service opens no sessions.
-    fn surrender(&mut self, number: u64, opening: Request) {
+    pub(super) fn surrender(&mut self, number: u64, opening: Request) {
         self.table.put(number, Entry::Request(opening));
         let mut unsent = Vec::new();
         for number in self.table.requests() {

@@ -5,16 +5,18 @@
 
 use std::time::Duration;
 
-use super::super::probe;
 use super::super::under_way::{Entry, Own, Sending};
+use super::super::{Heard, Out, probe};
 use super::session::{Listening, Phase};
-use super::{Legacy, ticket};
+use super::{Doubt, Legacy, ticket};
 use crate::error::{Error, Executed, Kind};
+use crate::protocol::Moment;
 use crate::protocol::driver::{Cause, Failure, Fallback, Outcome};
 use crate::protocol::effect::{Effect, Lesson};
 use crate::protocol::http::ErrorFields;
-use crate::protocol::message::Message;
+use crate::protocol::message::{INVALID_PARAMS, Message};
 use crate::protocol::retry;
+use crate::protocol::settings::Spoken;
 use crate::protocol::wire::{Wire, WireKind};
 
 /// Section 6.5: a standalone stream that was denied is asked for again after this long, and twice that the next time.
@@ -85,18 +87,45 @@ impl Legacy {
     /// The endpoint refused the opening message: an older service may speak HTTP+SSE there (SSE-1).
     pub(super) fn no_endpoint(&mut self, number: u64, answer: Option<Message>, failure: Failure) {
         let fields = answer.as_ref().and_then(ErrorFields::of);
+        let code = fields.as_ref().map(|fields| fields.code);
         let status = failure.error.details().http_status.unwrap_or_default();
         let is_modern = answer.as_ref().is_some_and(|answer| probe::refuses_sessions(answer, status));
         if is_modern || fields.is_some_and(|fields| fields.data.get("supported").is_some()) {
             return self.refusal_is_final(number, answer, failure);
         }
+        let lacks_envelope = status == 400 && code == Some(INVALID_PARAMS) && self.settings.era.is_none();
         self.refusal = Some((answer, failure));
         if let Some(request) = self.table.request(number) {
             request.sending = Sending::Waiting;
             self.alarm_for(number);
         }
+        if lacks_envelope && self.doubt == Doubt::NotAsked {
+            self.doubt = Doubt::Asking;
+            return self.out.push(Out::Heard(Heard::Unsure));
+        }
+        self.try_http_sse();
+    }
+
+    fn try_http_sse(&mut self) {
         self.session.wire = Wire::http_sse(self.settings.endpoint.clone());
         self.open_stream(Duration::ZERO);
+    }
+
+    /// It is known now whether the service that refused the opening message speaks the stateless era.
+    pub(in crate::protocol) fn era_is_known(&mut self, modern: Spoken, moment: Moment) {
+        self.moment = moment;
+        if self.doubt != Doubt::Asking {
+            return;
+        }
+        self.doubt = Doubt::Asked;
+        let Some(number) = self.session.opening() else { return };
+        if modern != Spoken::Yes {
+            return self.try_http_sse();
+        }
+        self.refusal = None;
+        if let Some(opening) = self.table.remove_request(number) {
+            self.surrender(number, opening);
+        }
     }
 
     /// The other wire is not spoken either: the first refusal is the answer.

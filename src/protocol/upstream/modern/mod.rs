@@ -70,10 +70,10 @@ impl Modern {
         self.probing.is_some()
     }
 
-    /// Asks whether the service speaks this era, with the envelope of a request that waits for the answer (T-22).
-    pub(in crate::protocol) fn probe_for(&mut self, waiting: &Outgoing, moment: Moment) {
+    /// Asks whether the service speaks this era, with the envelope of a request that waits for the answer (T-22), or ours.
+    pub(in crate::protocol) fn probe_for(&mut self, waiting: Option<&Outgoing>, moment: Moment) {
         self.moment = moment;
-        self.example = Some(waiting.message.clone());
+        self.example = waiting.map(|waiting| waiting.message.clone());
         let number = self.ask(Own::Probe, "server/discover", None);
         self.probing = Some(number);
         self.carry(number, Duration::ZERO);
