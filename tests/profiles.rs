@@ -201,7 +201,7 @@ fn a_setting_is_checked_when_it_is_set_and_all_or_nothing_is_written() {
         ("timeout=soon", "1500ms, 30s or 5m"),
         ("insecure=yes", "true or false"),
         ("era=moden", "modern"),
-        ("transport=stdio", "auto, http, sse"),
+        ("transport=stdio", "is not auto, http or sse"),
         ("deny_tools=[a]", "is not a pattern"),
         ("base_url=ftp://h", "neither http nor https"),
         ("workspace_id=a/b", "one part of a path"),

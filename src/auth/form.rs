@@ -125,7 +125,9 @@ pub fn checked(service: &Service, key: &Secret) -> Result<(), Unfit> {
 /// [`Unfit`].
 pub fn checked_new(service: &Service, key: &Secret) -> Result<(), Unfit> {
     checked(service, key)?;
-    match provider_of(key.expose()).filter(|_| service.auth.key_prefixes.is_empty()) {
+    // A token of Hugging Face opens its MCP service too.
+    let is_theirs = key.expose().starts_with("hf_");
+    match provider_of(key.expose()).filter(|_| service.auth.key_prefixes.is_empty() && !is_theirs) {
         Some(owner) => Err(Unfit::unless_forced(format!("is {owner}"))),
         None => Ok(()),
     }

@@ -157,7 +157,9 @@ fn not_opened(path: &Path, fault: &std::io::Error) -> Error {
     // A key may have been typed where its file belongs.
     let is_short = |extension: &std::ffi::OsStr| extension.len() <= 5;
     let is_file = path.components().count() > 1 || path.extension().is_some_and(is_short);
-    let place = if is_file && !form::is_known(&text) { &text } else { "that --from-file names" };
+    let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy());
+    let is_a_key = parts.any(|part| form::is_known(&part));
+    let place = if is_file && !is_a_key { &text } else { "that --from-file names" };
     let why = match fault.kind() {
         ErrorKind::NotFound => format!("the file {place} does not exist"),
         _ => format!("the file {place} cannot be read: {fault}"),

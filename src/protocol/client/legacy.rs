@@ -4,8 +4,10 @@
 
 use super::{Asked, Client, INVALID_REQUEST, METHOD_NOT_FOUND, Said};
 use crate::protocol::effect::{About, Delivery, Origin};
-use crate::protocol::message::{Id, Message};
+use crate::protocol::message::{Id, Message, quote};
+use crate::protocol::object::{fields, value};
 use crate::protocol::request::Class;
+use crate::protocol::revision::{self, FIRST_MODERN};
 
 impl Client {
     pub(super) fn legacy_request(&mut self, asked: Asked, id: &Id) {
@@ -25,7 +27,8 @@ impl Client {
                 self.refuse(Some(id), INVALID_REQUEST, why, asked.batch);
             }
             "initialize" => {
-                let outgoing = self.begin(asked, Class::A);
+                let message = with_a_handshake(&asked.message).unwrap_or(asked.message);
+                let outgoing = self.begin(Asked { message, ..asked }, Class::A);
                 self.opening = Some(outgoing.number);
                 self.has_handshake = true;
                 self.said.push(Said::Opens(outgoing));
@@ -38,4 +41,15 @@ impl Client {
             }
         }
     }
+}
+
+/// Returns an `initialize` that asks for a revision without a handshake as one that asks for the newest with one: an
+/// answer in the former would take its client for stateless, and its session too (T-28, ERA-8).
+fn with_a_handshake(initialize: &Message) -> Option<Message> {
+    let params = fields(initialize.params()?);
+    let raw = value(&params, "protocolVersion")?;
+    let version: String = serde_json::from_str(raw).ok()?;
+    let text =
+        (&*version >= FIRST_MODERN).then(|| initialize.with_part(raw, &quote(revision::NEWEST_LEGACY.date)));
+    Message::read(text?).ok()
 }
