@@ -286,6 +286,7 @@ impl Bridge {
                     match out {
                         Out::Do(effect) => self.effects.push_back(effect),
                         Out::Heard(heard) => {
+                            self.client.at(moment.now);
                             self.heard(kind, heard, moment);
                             self.client.take_effects(&mut self.effects);
                         }

@@ -99,6 +99,14 @@ impl Door {
         Ok((params != "{}").then_some(params))
     }
 
+    /// Returns a request as a service of the stateless era wants it.
+    pub fn written(&self, request: &Message) -> Message {
+        let params = self.stamped(request.params().unwrap_or("{}"));
+        request
+            .id()
+            .map_or_else(|| request.clone(), |id| Message::request(id, request.method(), Some(&params)))
+    }
+
     /// Returns the `params` of a request with the envelope in it.
     pub fn stamped(&self, params: &str) -> String {
         let mut params = fields(params);

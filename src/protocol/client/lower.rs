@@ -18,6 +18,10 @@ use crate::protocol::tool_rules::tool_name;
 
 type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
+/// Maximum tools whose results are wrapped, and bytes of a name; what is forgotten is wrapped where it is no object.
+const MOST_WRAPPED: usize = 16_384;
+const LONGEST_NAME: usize = 256;
+
 /// What is remembered of lists to bring later answers down.
 #[derive(Debug, Default)]
 pub(super) struct Lowering {
@@ -126,7 +130,12 @@ impl Lowering {
         if schema["type"] == "object" {
             return tool.to_owned();
         }
-        self.wrapped.insert(name);
+        if self.wrapped.len() >= MOST_WRAPPED {
+            self.wrapped.clear();
+        }
+        if name.len() <= LONGEST_NAME {
+            self.wrapped.insert(name);
+        }
         let (_, _) = tool_fields.remove(at);
         let schema = wrapped(schema).to_string();
         let rest = tool_fields.iter().map(|(name, raw)| (&**name, raw.get()));

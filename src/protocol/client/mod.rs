@@ -376,6 +376,11 @@ impl Client {
         }
     }
 
+    /// Notes the instant of an event of the service.
+    pub(super) fn at(&mut self, now: Instant) {
+        self.now = now;
+    }
+
     /// The service has answered.
     pub(super) fn answered(&mut self, number: u64, message: &Message, status: u16) {
         let is_lifted = self.open.get(&number).is_some_and(|open| open.is_lifted);
@@ -563,17 +568,22 @@ impl Client {
         let goes = |open: &Open| if open.is_lifted { Era::Modern } else { open.era };
         let is_of_era = |number: &mut u64| self.open.get(number).is_some_and(|open| goes(open) == era);
         let held: Vec<u64> = self.held.extract_if(.., is_of_era).collect();
+        let door = &self.door;
+        let written = |open: &Open, message: Message| match open.is_lifted {
+            true => door.written(&message),
+            false => message,
+        };
         let decide = |number: u64| {
             let open = self.open.get_mut(&number)?;
             open.changes = self.tools.changes();
             if open.message.method() == "tools/list" {
                 let known = failed.map_or(Ok(()), |error| Err(error.clone()));
-                return Some((number, known.map(|()| (open.message.clone(), Class::A))));
+                return Some((number, known.map(|()| (written(open, open.message.clone()), Class::A))));
             }
             let class = self.tools.class_of(&open.message);
             let decision = match (failed, self.tools.permit(&open.message)) {
-                (None, Ok(Permit::Renamed(renamed))) => Ok((renamed, class)),
-                (None, Ok(Permit::Go)) => Ok((open.message.clone(), class)),
+                (None, Ok(Permit::Renamed(renamed))) => Ok((written(open, renamed), class)),
+                (None, Ok(Permit::Go)) => Ok((written(open, open.message.clone()), class)),
                 (failed, permit) => Err(permit.err().or_else(|| failed.cloned()).unwrap_or_else(|| {
                     Error::new(ErrorKind::ToolDenied, "the service does not list this tool")
                 })),

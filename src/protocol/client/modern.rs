@@ -113,7 +113,7 @@ impl Client {
             let (why, hint) = match open.is_lifted {
                 true => (
                     "the service refuses sessions, and speaks no other era that asistry knows",
-                    "look for a newer asistry",
+                    "check that the URL is the MCP endpoint of the service; else look for a newer asistry",
                 ),
                 false => (
                     "the service opens sessions only, and a client without a handshake cannot use it yet",

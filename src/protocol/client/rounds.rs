@@ -18,6 +18,8 @@ use crate::protocol::revision::Era;
 
 /// How often one request may be answered by questions.
 const MOST_ROUNDS: u32 = 10;
+/// Maximum questions of one round.
+const MOST_QUESTIONS: usize = 256;
 /// How long a person may take for the answers of one round.
 const ROUND_WITHIN: Duration = Duration::from_secs(600);
 /// A service that only asks to be asked again: the pause before that, doubled each time up to the second one.
@@ -80,6 +82,9 @@ impl Client {
             "tools/call" | "prompts/get" | "resources/read" if rounds > MOST_ROUNDS => {
                 Some(format!("the service asked for input more than {MOST_ROUNDS} times"))
             }
+            "tools/call" | "prompts/get" | "resources/read" if asked.len() > MOST_QUESTIONS => {
+                Some(format!("the service asks more than {MOST_QUESTIONS} questions at once"))
+            }
             "tools/call" | "prompts/get" | "resources/read" if asked.is_empty() && state.is_none() => {
                 Some("the service asks for input, but not for what".to_owned())
             }
@@ -99,7 +104,7 @@ impl Client {
                 Err(why) => return self.failed(number, violation(why)),
             }
         }
-        let until = self.came.max(self.now) + ROUND_WITHIN;
+        let until = self.now + ROUND_WITHIN;
         let until =
             self.open.get(&number).and_then(|open| open.promise.deadline()).map_or(until, |at| at.min(until));
         self.effects.push(Effect::Alarm(until.saturating_duration_since(self.now)));
