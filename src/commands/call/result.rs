@@ -34,7 +34,7 @@ const ENDINGS: &[(&str, &str)] = &[
     ("text/html", "html"),
     ("text/csv", "csv"),
 ];
-/// Maximum number in a file name: no directory has more files of ours.
+/// Maximum number in a file name; past it no name is looked for any more.
 const MOST_FILES: usize = 1 << 30;
 
 /// A result, read.

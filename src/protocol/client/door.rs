@@ -18,7 +18,7 @@ const PREFIX: &str = "io.modelcontextprotocol/";
 /// The capabilities of a client, each with the request that it allows.
 const QUESTIONS: &[(&str, &str)] =
     &[("sampling", "sampling/createMessage"), ("elicitation", "elicitation/create"), ("roots", "roots/list")];
-/// Stands for elicitation by URL, which is a capability of its own.
+/// Elicitation by URL: the same method, but a capability of its own.
 const BY_URL: &str = "elicitation/create by URL";
 /// The extension that is not defined for clients with a handshake (section 3.2).
 const TASKS: &str = "io.modelcontextprotocol/tasks";

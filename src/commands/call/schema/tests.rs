@@ -180,7 +180,7 @@ fn a_text_of_another_format_does_not_fit() {
                 r"C:\dir",
             ],
         ),
-        ("a-format-nobody-knows", &["", "x"], &[]),
+        ("an-unknown-format", &["", "x"], &[]),
     ] {
         for text in fitting {
             assert_eq!(misfit(&of(format), &json!(text)), "fits", "{format} {text}");

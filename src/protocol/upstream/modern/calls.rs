@@ -70,7 +70,7 @@ impl Modern {
                     return Some((request, changed.unwrap_or(message)));
                 }
                 match listed.next {
-                    // A list without an end, or one that nobody waits for, is given up.
+                    // Not read on where a cursor repeats, or where no call waits any more.
                     Some(cursor) if !self.waiting.is_empty() && self.cursors.insert(cursor.clone()) => {
                         let next = self.ask(Own::Headers, "tools/list", Some(&cursor));
                         self.carry(next, Duration::ZERO);
