@@ -3,8 +3,10 @@
 //! Takes lines and says what each message wants ([`Said`]); takes what the service said and writes lines for the
 //! client. Refuses nothing silently: a line that cannot be taken is answered, unless it asked for no answer.
 
+mod batches;
 mod door;
 mod foreign;
+mod held;
 pub mod legacy;
 mod lower;
 pub mod modern;
@@ -32,7 +34,9 @@ use crate::protocol::request::{Class, Leaves, Outgoing, Promise};
 use crate::protocol::revision::{Era, Revision};
 use crate::protocol::settings::Settings;
 use crate::protocol::{FastMap, Instant, MAX_MESSAGE};
+use batches::Batch;
 use door::Door;
+pub(super) use held::ToolsPage;
 use modern::Discovery;
 use progress::Progress;
 pub use progress::RETRY_AFTER;
@@ -81,13 +85,6 @@ struct Open {
     rounds: u32,
     /// It was written anew for a service of the stateless era.
     is_lifted: bool,
-}
-
-/// A batch of the client that is answered as one array.
-#[derive(Debug, Default)]
-struct Batch {
-    missing: usize,
-    answers: Vec<Bytes>,
 }
 
 /// The client's side of a conversation.
@@ -190,27 +187,6 @@ impl Client {
     pub(super) fn line_too_long(&mut self) {
         let why = format!("a line longer than {} MiB", MAX_MESSAGE >> 20);
         self.refuse_malformed(Malformed::Json(why), None);
-    }
-
-    fn batch(&mut self, parts: Vec<Result<Message, Malformed>>) {
-        if !self.revision.is_some_and(|revision| revision.batches) {
-            let why = "batches belong to revision 2025-03-26 only";
-            return self.refuse_malformed(Malformed::Shape(None, why), None);
-        }
-        self.batch_count += 1;
-        let number = self.batch_count;
-        let asks =
-            |part: &Result<Message, Malformed>| part.as_ref().map_or(true, |m| m.kind() == Kind::Request);
-        // One more than there are, so that the batch cannot be settled before all of it was read.
-        let missing = parts.iter().filter(|part| asks(part)).count() + 1;
-        self.batches.insert(number, Batch { missing, answers: Vec::new() });
-        for part in parts {
-            match part {
-                Ok(message) => self.message(message, Some(number)),
-                Err(malformed) => self.refuse_malformed(malformed, Some(number)),
-            }
-        }
-        self.settle(number);
     }
 
     fn refuse_malformed(&mut self, malformed: Malformed, batch: Option<u64>) {
@@ -497,111 +473,4 @@ impl Client {
     fn note(&mut self, note: impl Into<String>) {
         self.effects.push(Effect::Note(note.into()));
     }
-
-    /// Hands an answer to the client, or to the batch it belongs to.
-    fn answer(&mut self, delivery: Delivery, batch: Option<u64>) {
-        let Some(number) = batch else {
-            self.effects.push(Effect::Deliver(delivery));
-            return;
-        };
-        if let Some(batch) = self.batches.get_mut(&number) {
-            // A copy: an answer that is kept here must not hold up the others, for which it waits itself.
-            batch.answers.push(Bytes::copy_from_slice(&delivery.text));
-            self.settle(number);
-        }
-    }
-
-    /// One member of a batch is done; delivers the array when it was the last.
-    fn settle(&mut self, number: u64) {
-        let Some(batch) = self.batches.get_mut(&number) else { return };
-        batch.missing -= 1;
-        if batch.missing > 0 {
-            return;
-        }
-        let answers = self.batches.remove(&number).map(|batch| batch.answers).unwrap_or_default();
-        if !answers.is_empty() {
-            let mut array = Vec::with_capacity(answers.iter().map(|text| text.len() + 1).sum::<usize>() + 1);
-            for text in &answers {
-                array.push(if array.is_empty() { b'[' } else { b',' });
-                array.extend_from_slice(text);
-            }
-            array.push(b']');
-            let delivery = Delivery { about: About::Anyone, text: array.into(), origin: Origin::Bridge };
-            self.effects.push(Effect::Deliver(delivery));
-        }
-    }
-}
-
-/// Calls that wait for the list of tools.
-impl Client {
-    /// Takes a page of the list that was asked for on our own account; returns the cursor of the next one to ask for.
-    pub(super) fn tools_page(&mut self, page: Result<&Message, &Error>) -> ToolsPage {
-        let message = match page {
-            Ok(message) if message.error_text().is_none() => message,
-            Ok(_) => {
-                let why = "the service did not list its tools";
-                return ToolsPage::Known(Err(Error::new(ErrorKind::ServiceError, why)));
-            }
-            Err(error) => return ToolsPage::Known(Err(error.clone())),
-        };
-        let page = self.tools.own_page(message);
-        for warning in page.warnings {
-            self.note(warning);
-        }
-        match page.next_cursor {
-            _ if self.tools.begins_again() => ToolsPage::Next(None),
-            Some(cursor) if self.tools.is_new_page(&cursor, message.text().len()) => {
-                ToolsPage::Next(Some(cursor))
-            }
-            Some(_) => {
-                let error =
-                    Error::new(ErrorKind::ProtocolViolation, "the service's list of tools has no end");
-                ToolsPage::Known(Err(error.hint("report this to the operator of the service")))
-            }
-            None => ToolsPage::Known(Ok(())),
-        }
-    }
-
-    /// Decides about the calls of this era that had to wait for the list.
-    pub(super) fn decide_held(&mut self, era: Era, failed: Option<&Error>) -> Vec<Decided> {
-        self.tools.learned();
-        let goes = |open: &Open| if open.is_lifted { Era::Modern } else { open.era };
-        let is_of_era = |number: &mut u64| self.open.get(number).is_some_and(|open| goes(open) == era);
-        let held: Vec<u64> = self.held.extract_if(.., is_of_era).collect();
-        let door = &self.door;
-        let written = |open: &Open, message: Message| match open.is_lifted {
-            true => door.written(&message),
-            false => message,
-        };
-        let decide = |number: u64| {
-            let open = self.open.get_mut(&number)?;
-            open.changes = self.tools.changes();
-            if open.message.method() == "tools/list" {
-                let known = failed.map_or(Ok(()), |error| Err(error.clone()));
-                return Some((number, known.map(|()| (written(open, open.message.clone()), Class::A))));
-            }
-            let class = self.tools.class_of(&open.message);
-            let decision = match (failed, self.tools.permit(&open.message)) {
-                (None, Ok(Permit::Renamed(renamed))) => Ok((written(open, renamed), class)),
-                (None, Ok(Permit::Go)) => Ok((written(open, open.message.clone()), class)),
-                (failed, permit) => Err(permit.err().or_else(|| failed.cloned()).unwrap_or_else(|| {
-                    Error::new(ErrorKind::ToolDenied, "the service does not list this tool")
-                })),
-            };
-            Some((number, decision))
-        };
-        held.into_iter().filter_map(decide).collect()
-    }
-}
-
-/// A call that had to wait for the list, and what is to be sent of it.
-type Decided = (u64, Result<(Message, Class), Error>);
-
-/// The next step after a page of the list of tools.
-#[derive(Debug)]
-pub(super) enum ToolsPage {
-    /// The page behind this cursor (JSON text) is to be asked for; the first one without a cursor.
-    Next(Option<String>),
-    /// The list is known, or cannot be.
-    Known(Result<(), Error>),
 }
