@@ -36,11 +36,11 @@ pub mod request;
 
 pub mod exchange;
 
+pub mod tool_rules;
+
 pub mod wire;
 
 pub mod driver;
-
-pub mod tool_rules;
 
 pub mod settings;
 

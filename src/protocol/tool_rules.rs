@@ -74,6 +74,34 @@ pub(super) fn matches_glob(glob: &str, name: &str) -> bool {
     glob[g..].iter().all(|c| *c == '*')
 }
 
+/// A page of `tools/list`, each part a slice of the answer that holds it.
+#[derive(Debug, Default)]
+pub struct ToolPage<'a> {
+    /// JSON text of the list.
+    pub list: &'a str,
+    /// Its entries.
+    pub entries: Vec<&'a RawValue>,
+    /// JSON text of the cursor of the next page.
+    pub next: Option<&'a str>,
+}
+
+impl<'a> ToolPage<'a> {
+    /// Reads the answer to a `tools/list`; `None` where it is no list.
+    pub fn of(answer: &'a Message) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Page<'a> {
+            #[serde(borrow)]
+            tools: &'a RawValue,
+            #[serde(borrow, default, rename = "nextCursor")]
+            next_cursor: Option<&'a RawValue>,
+        }
+        let page: Page = serde_json::from_str(answer.result_text()?).ok()?;
+        let list = page.tools.get();
+        let next = page.next_cursor.map(RawValue::get).filter(|raw| *raw != "null");
+        Some(Self { list, entries: serde_json::from_str(list).ok()?, next })
+    }
+}
+
 /// Returns the name of the tool that a `tools/call` calls.
 pub fn tool_name(call: &Message) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]

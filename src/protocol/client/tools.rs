@@ -14,7 +14,7 @@ use super::tool_list::{Known, Reading, Tool};
 use crate::error::{Error, Filter, Kind, Remedy};
 use crate::protocol::message::{Message, quote};
 use crate::protocol::request::Class;
-use crate::protocol::tool_rules::{ToolRules, cursor_of, matches_glob, tool_name};
+use crate::protocol::tool_rules::{ToolPage, ToolRules, cursor_of, matches_glob, tool_name};
 
 /// No list of tools is read further than this many pages and bytes on our own account.
 const MOST_PAGES: usize = 1_000;
@@ -48,14 +48,6 @@ struct Own {
     cursors: HashSet<String>,
     bytes: usize,
     restarts: u32,
-}
-
-#[derive(Deserialize)]
-struct ListResult<'a> {
-    #[serde(borrow, default)]
-    tools: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "nextCursor")]
-    next_cursor: Option<&'a RawValue>,
 }
 
 /// Where a page belongs.
@@ -217,15 +209,8 @@ impl Tools {
 
     fn page(&mut self, message: &Message, place: Place<'_>) -> Page {
         let mut page = Page { text: None, next_cursor: None, warnings: Vec::new() };
-        let Some(Ok(list)) = message.result_text().map(serde_json::from_str::<ListResult>) else {
-            return page;
-        };
-        let Some(Ok(entries)) = list.tools.map(|tools| serde_json::from_str::<Vec<&RawValue>>(tools.get()))
-        else {
-            return page;
-        };
-        page.next_cursor =
-            list.next_cursor.map(RawValue::get).filter(|raw| *raw != "null").map(str::to_owned);
+        let Some(ToolPage { list, entries, next }) = ToolPage::of(message) else { return page };
+        page.next_cursor = next.map(str::to_owned);
         let listed = Known::of(&entries);
         self.learn(&listed, page.next_cursor.as_deref(), place);
         let mut kept: Vec<Cow<'_, str>> = Vec::with_capacity(entries.len());
@@ -236,8 +221,8 @@ impl Tools {
             self.warned = true;
             page.warnings = self.idle_patterns();
         }
-        if let (true, Some(tools)) = (self.rules.change_lists(), list.tools) {
-            page.text = Some(message.with_part(tools.get(), &format!("[{}]", kept.join(","))));
+        if self.rules.change_lists() {
+            page.text = Some(message.with_part(list, &format!("[{}]", kept.join(","))));
         }
         page
     }

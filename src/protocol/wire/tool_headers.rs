@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::stateless::encoded;
 use crate::protocol::message::Message;
+use crate::protocol::tool_rules::ToolPage;
 
 const DECLARATION: &str = "x-mcp-header";
 /// Maximum bytes that are remembered of all tools; past it they are forgotten and read again.
@@ -66,14 +67,6 @@ pub struct ListedTools {
 }
 
 #[derive(Deserialize)]
-struct ListResult<'a> {
-    #[serde(borrow, default)]
-    tools: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "nextCursor")]
-    next_cursor: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
 struct Tool<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
@@ -95,12 +88,8 @@ impl ToolHeaders {
     /// Learns from the answer to a `tools/list` of this cursor (JSON text).
     pub fn learn(&mut self, cursor: Option<&str>, answer: &Message) -> ListedTools {
         let mut listed = ListedTools::default();
-        let Some(Ok(list)) = answer.result_text().map(serde_json::from_str::<ListResult>) else {
-            return listed;
-        };
-        listed.next = list.next_cursor.map(RawValue::get).filter(|raw| *raw != "null").map(str::to_owned);
-        let Some(tools) = list.tools else { return listed };
-        let Ok(entries) = serde_json::from_str::<Vec<&RawValue>>(tools.get()) else { return listed };
+        let Some(ToolPage { list, entries, next }) = ToolPage::of(answer) else { return listed };
+        listed.next = next.map(str::to_owned);
         let mut kept = Vec::with_capacity(entries.len());
         for entry in &entries {
             match self.learn_tool(entry.get()) {
@@ -117,7 +106,7 @@ impl ToolHeaders {
             self.walk = listed.next.clone().map_or(Walk::Whole, Walk::At);
         }
         if kept.len() < entries.len() {
-            listed.text = Some(answer.with_part(tools.get(), &format!("[{}]", kept.join(","))));
+            listed.text = Some(answer.with_part(list, &format!("[{}]", kept.join(","))));
         }
         listed
     }
