@@ -370,8 +370,8 @@ fn a_batch_has_a_bar_a_countdown_and_its_failures_above_it() {
     assert_eq!(whole, 3, "{:?}", left.said);
 }
 
-#[test]
-fn a_batch_that_waits_still_says_how_far_it_is() {
+/// A batch of two calls, the second of which is refused once for a second.
+fn batch_with_a_wait() -> (Shell, std::path::PathBuf) {
     let called = std::sync::atomic::AtomicUsize::new(0);
     let shell = Shell::with(move |received| match received.method.as_str() {
         "tools/call" if called.fetch_add(1, Ordering::Relaxed) == 1 => {
@@ -382,6 +382,12 @@ fn a_batch_that_waits_still_says_how_far_it_is() {
     let line = |title: &str| format!("{}\n", json!({"tool": "echo", "arguments": {"title": title}}));
     let batch = shell.home.path().join("batch");
     std::fs::write(&batch, [line("a"), line("b")].concat()).expect("a file");
+    (shell, batch)
+}
+
+#[test]
+fn a_batch_that_waits_still_says_how_far_it_is() {
+    let (shell, batch) = batch_with_a_wait();
     let words = ["call", "--batch", batch.to_str().expect("a path")];
     let left = seated(&shell, &words).leaves();
     assert_eq!(left.code, 0, "{}", left.said);
@@ -390,16 +396,7 @@ fn a_batch_that_waits_still_says_how_far_it_is() {
 
 #[test]
 fn log_lines_stand_above_the_bar_and_a_narrow_terminal_does_not_wrap_it() {
-    let called = std::sync::atomic::AtomicUsize::new(0);
-    let shell = Shell::with(move |received| match received.method.as_str() {
-        "tools/call" if called.fetch_add(1, Ordering::Relaxed) == 1 => {
-            Some(Reply::empty(429).header("retry-after", "1"))
-        }
-        _ => answer(received),
-    });
-    let line = |title: &str| format!("{}\n", json!({"tool": "echo", "arguments": {"title": title}}));
-    let batch = shell.home.path().join("batch");
-    std::fs::write(&batch, [line("a"), line("b")].concat()).expect("a file");
+    let (shell, batch) = batch_with_a_wait();
     let words = ["call", "--batch", batch.to_str().expect("a path")];
     let left = seated(&shell, &[&words[..], &["-v"]].concat()).leaves();
     assert!(left.said.contains(" INFO "), "{:?}", left.said);
