@@ -4,12 +4,10 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::super::under_way::Request;
 use crate::protocol::Moment;
 use crate::protocol::message::Message;
+use crate::protocol::object::{fields, value};
 use crate::protocol::retry;
 
 /// Section 6.5: the pause before a stream is opened again, doubled each time up to the second one.
@@ -65,15 +63,6 @@ pub(super) fn under_client_id(request: &Request, message: Message) -> Message {
 
 /// Finds the JSON text of the subscription's id.
 fn subscription_id(params: &str) -> Option<&str> {
-    #[derive(Deserialize)]
-    struct Params<'a> {
-        #[serde(borrow, rename = "_meta")]
-        meta: Meta<'a>,
-    }
-    #[derive(Deserialize)]
-    struct Meta<'a> {
-        #[serde(borrow, rename = "io.modelcontextprotocol/subscriptionId")]
-        id: &'a RawValue,
-    }
-    serde_json::from_str::<Params>(params).ok().map(|params| params.meta.id.get())
+    let params = fields(params);
+    value(&fields(value(&params, "_meta")?), "io.modelcontextprotocol/subscriptionId")
 }
