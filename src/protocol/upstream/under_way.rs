@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::Heard;
 use crate::error::Executed;
 use crate::protocol::message::{Id, Message};
 use crate::protocol::request::{Class, Outgoing, Promise, Wait};
@@ -293,6 +294,21 @@ impl UnderWay {
             self.all.iter().filter(|(_, e)| matches!(e, Entry::Request(_))).map(|(n, _)| *n).collect();
         numbers.sort_unstable();
         numbers
+    }
+
+    /// A held request goes as this message now, which may have another length; false where there is none.
+    pub fn becomes(&mut self, number: u64, message: Message, class: Class) -> bool {
+        let Some(request) = self.remove_request(number) else { return false };
+        self.put(number, Entry::Request(Request { message, class, ..request }));
+        true
+    }
+
+    /// A driver waits for a rate limit; returns what its client is told.
+    pub fn waits(&mut self, number: u64, wait: Wait, now: Instant) -> Option<Heard> {
+        let request = self.request(number)?;
+        request.waits(wait);
+        let remaining = wait.until.saturating_duration_since(now);
+        (request.asker == Asker::Client).then_some(Heard::Waits { number, remaining })
     }
 
     /// Returns the requests that wait although their `--max-time`, given with each, has passed.

@@ -98,8 +98,7 @@ impl Upstream for Modern {
     }
 
     fn release(&mut self, number: u64, message: Message, class: Class) {
-        if let Some(request) = self.table.remove_request(number) {
-            self.table.put(number, Entry::Request(Request { message, class, ..request }));
+        if self.table.becomes(number, message, class) {
             self.submit(number);
         }
     }
@@ -161,14 +160,7 @@ impl Upstream for Modern {
     }
 
     fn waits(&mut self, tag: Tag, wait: Wait, moment: Moment) {
-        let Some(request) = self.table.request(tag.ticket.number) else { return };
-        request.waits(wait);
-        if request.asker == Asker::Client {
-            self.out.push(Out::Heard(Heard::Waits {
-                number: tag.ticket.number,
-                remaining: wait.until.saturating_duration_since(moment.now),
-            }));
-        }
+        self.out.extend(self.table.waits(tag.ticket.number, wait, moment.now).map(Out::Heard));
     }
 
     fn alarm(&mut self, moment: Moment) {
