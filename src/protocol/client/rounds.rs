@@ -78,18 +78,16 @@ impl Client {
         let Some(open) = self.open.get_mut(&number) else { return };
         open.rounds += 1;
         let (rounds, method) = (open.rounds, open.message.method());
-        let wrong = match method {
-            "tools/call" | "prompts/get" | "resources/read" if rounds > MOST_ROUNDS => {
-                Some(format!("the service asked for input more than {MOST_ROUNDS} times"))
-            }
-            "tools/call" | "prompts/get" | "resources/read" if asked.len() > MOST_QUESTIONS => {
-                Some(format!("the service asks more than {MOST_QUESTIONS} questions at once"))
-            }
-            "tools/call" | "prompts/get" | "resources/read" if asked.is_empty() && state.is_none() => {
-                Some("the service asks for input, but not for what".to_owned())
-            }
-            "tools/call" | "prompts/get" | "resources/read" => None,
-            method => Some(format!("the service asks for input about {method}, where none may be asked for")),
+        let wrong = if !matches!(method, "tools/call" | "prompts/get" | "resources/read") {
+            Some(format!("the service asks for input about {method}, where none may be asked for"))
+        } else if rounds > MOST_ROUNDS {
+            Some(format!("the service asked for input more than {MOST_ROUNDS} times"))
+        } else if asked.len() > MOST_QUESTIONS {
+            Some(format!("the service asks more than {MOST_QUESTIONS} questions at once"))
+        } else if asked.is_empty() && state.is_none() {
+            Some("the service asks for input, but not for what".to_owned())
+        } else {
+            None
         };
         if let Some(why) = wrong {
             return self.failed(number, violation(why));
