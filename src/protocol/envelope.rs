@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 
 use super::message::{Message, quote};
 
-const PREFIX: &str = "io.modelcontextprotocol/";
+/// What names of the specification begin with.
+pub const PREFIX: &str = "io.modelcontextprotocol/";
 /// The fields of an envelope.
 const FIELDS: [&str; 3] = ["protocolVersion", "clientCapabilities", "clientInfo"];
 

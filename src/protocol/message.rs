@@ -33,7 +33,7 @@ pub const MISSING_CAPABILITY: i64 = -32021;
 pub const UNSUPPORTED_VERSION: i64 = -32022;
 
 /// The largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
-const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
+pub const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
 
 /// A request id with its JSON type: `1` is not `"1"` (STD-5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

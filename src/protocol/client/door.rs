@@ -9,12 +9,12 @@ use super::lower::{self, Lowering};
 use super::{Client, INVALID_PARAMS, METHOD_NOT_FOUND, Open};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::{About, Delivery, Origin};
+use crate::protocol::envelope::PREFIX;
 use crate::protocol::message::{Id, Message, quote};
 use crate::protocol::object::{fields, object, value};
 use crate::protocol::request::{Class, Leaves, Outgoing};
 use crate::protocol::revision::{self, Era, FIRST_MODERN, Revision};
 
-const PREFIX: &str = "io.modelcontextprotocol/";
 /// The capabilities of a client, each with the request that it allows.
 const QUESTIONS: &[(&str, &str)] =
     &[("sampling", "sampling/createMessage"), ("elicitation", "elicitation/create"), ("roots", "roots/list")];

@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::stateless::encoded;
-use crate::protocol::message::Message;
+use crate::protocol::message::{MAX_SAFE_INTEGER, Message};
 use crate::protocol::tool_rules::ToolPage;
 
 const DECLARATION: &str = "x-mcp-header";
@@ -24,8 +24,6 @@ const MOST_BYTES: usize = 8 * 1024 * 1024;
 const OVERHEAD: usize = 128;
 /// Maximum arguments of one tool that headers repeat.
 const MOST_PARAMS: usize = 64;
-/// The largest integer that every JSON reader keeps exactly (section 4).
-const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
 
 /// The headers of all tools that were listed.
 #[derive(Debug, Default)]
