@@ -51,7 +51,9 @@ impl Id {
         match raw.as_bytes().first()? {
             b'"' => Some(Self::Text(unquote(raw)?.into())),
             b'-' | b'0'..=b'9' => Some(match raw.parse::<i64>() {
-                Ok(n) if n.abs() <= MAX_SAFE_INTEGER && raw != "-0" => Self::Integer(n),
+                Ok(n) if n.unsigned_abs() <= MAX_SAFE_INTEGER.unsigned_abs() && raw != "-0" => {
+                    Self::Integer(n)
+                }
                 _ => Self::Odd(raw.into()),
             }),
             _ => None,
