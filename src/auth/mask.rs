@@ -11,6 +11,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::header::HeaderValue;
 use memchr::{memchr, memmem};
+use zeroize::Zeroizing;
 
 /// Shorter header values are not masked: they occur in ordinary text by chance.
 const SHORTEST_SECRET: usize = 8;
@@ -32,7 +33,9 @@ impl Mask {
         let behind_scheme = memchr(b' ', value.as_bytes()).map(|space| space + 1);
         for from in [Some(0), behind_scheme].into_iter().flatten() {
             let secret = &value.as_bytes()[from..];
-            if secret.len() >= SHORTEST_SECRET && !self.needles.iter().any(|needle| needle.text == secret) {
+            if secret.len() >= SHORTEST_SECRET
+                && !self.needles.iter().any(|needle| needle.text.as_slice() == secret)
+            {
                 let mut needle = Needle::new(secret.to_vec());
                 if behind_scheme.is_none_or(|behind| behind == from) {
                     needle.encoded = encodings(secret).into_iter().map(Needle::new).collect();
@@ -96,8 +99,8 @@ fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
 /// One form of a secret with its Knuth–Morris–Pratt table.
 #[derive(Clone)]
 struct Needle {
-    text: Vec<u8>,
-    unescaped: Option<Vec<u8>>,
+    text: Zeroizing<Vec<u8>>,
+    unescaped: Option<Zeroizing<Vec<u8>>>,
     /// KMP failure function.
     fallback: Vec<u32>,
     /// Encodings of the secret that are found too.
@@ -130,8 +133,9 @@ impl std::fmt::Debug for Needle {
 
 impl Needle {
     fn new(text: Vec<u8>) -> Self {
-        let unescaped = unescaped(&text);
-        let mut needle = Self { text, unescaped, fallback: vec![0], encoded: Vec::new() };
+        let unescaped = unescaped(&text).map(Zeroizing::new);
+        let mut needle =
+            Self { text: Zeroizing::new(text), unescaped, fallback: vec![0], encoded: Vec::new() };
         let (mut matched, mut at) = (0, 1);
         while at < needle.units().len() {
             let step = needle.step(matched, needle.units()[at]);
@@ -142,7 +146,7 @@ impl Needle {
     }
 
     fn units(&self) -> &[u8] {
-        self.unescaped.as_deref().unwrap_or(&self.text)
+        self.unescaped.as_ref().unwrap_or(&self.text)
     }
 
     /// Returns the matched length after one more character.
