@@ -8,7 +8,7 @@
 //!
 //! | client \ service | legacy | modern |
 //! |---|---|---|
-//! | legacy | `client/legacy` to `upstream/legacy` | `client/door` to `upstream/modern`; not translated yet: subscriptions |
+//! | legacy | `client/legacy` to `upstream/legacy` | `client/door` to `upstream/modern` |
 //! | modern | not translated yet: `server/discover` is refused, so that a client of both eras opens with `initialize` | `client/modern` to `upstream/modern`, the text as it came |
 
 use std::collections::VecDeque;
@@ -150,7 +150,7 @@ impl Bridge {
         match said {
             Said::Opens(outgoing) if self.speaks_legacy == Spoken::No => self.lift(outgoing, moment),
             Said::Opens(outgoing) => self.legacy.opens(outgoing, moment),
-            Said::Confirms if self.speaks_legacy == Spoken::No => {}
+            Said::Confirms if self.speaks_legacy == Spoken::No => self.client.subscribes(),
             Said::Confirms => self.legacy.confirms(moment),
             Said::Request(outgoing) => self.request(outgoing, moment),
             // A service of the stateless era knows no notification of a client (section 3.1).
@@ -163,6 +163,7 @@ impl Bridge {
                     self.client.cancelled(number);
                 }
             }
+            Said::Listens(filter) => self.modern.listen(filter, moment),
             Said::Answers(message, generation) => self.legacy.answer(message, generation, moment),
         }
     }
@@ -293,6 +294,7 @@ impl Bridge {
                     }
                 }
             }
+            let is_quiet = is_quiet && !self.client.has_said();
             if is_quiet && !(self.client.has_waiting() && self.client.resume(self.room())) {
                 self.lists = lists;
                 return self.client.take_effects(&mut self.effects);
@@ -314,6 +316,8 @@ impl Bridge {
             Heard::Waits { number, remaining } => self.client.waits(number, remaining),
             Heard::Unsure if self.modern.is_probing() => {}
             Heard::Unsure => self.modern.probe_for(None, moment),
+            Heard::Acknowledged(came) => self.client.acknowledged(&came),
+            Heard::NotAcknowledged(error) => self.client.not_acknowledged(&error),
             Heard::NoSessions(unsent) => self.no_sessions(unsent, moment),
             Heard::Probed { number, came } => self.probed(number, came, moment),
             Heard::Tools(page) => match self.client.tools_page(page.as_ref()) {

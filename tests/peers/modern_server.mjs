@@ -14,9 +14,6 @@ const text = (result) => result.content.map((block) => block.text ?? '').join('\
 /** What the tool `fail` says; Python keeps the text of its exception to itself. */
 const FAILED = /no tea left|Error executing tool fail/;
 
-/** What asistry does not do yet: checks that need it are left out. */
-const NOT_YET = new Set(['subscriptions']);
-
 const SERVICES = [
   { label: 'typescript', start: () => startModernService('reject'), name: 'typescript-peer', has: ['modern', 'arrays', 'headers', 'levels', 'strict', 'url', 'rounds', 'subscriptions'] },
   { label: 'python', start: () => startPython('modern-only'), name: 'python-peer', has: ['modern', 'completion', 'rounds', 'subscriptions'] },
@@ -284,7 +281,7 @@ const checks = [
   }],
 ];
 
-for (const service of SERVICES.filter(({ needs }) => !NOT_YET.has(needs))) {
+for (const service of SERVICES) {
   const label = `modern_server (${service.label}):`;
   const server = await service.start();
   const proxy = await recordingProxy(server.port);
@@ -296,7 +293,7 @@ for (const service of SERVICES.filter(({ needs }) => !NOT_YET.has(needs))) {
   if (context.client) {
     const has = new Set(['any', ...service.has]);
     for (const [needs, title, body] of checks) {
-      if (needs.split(' ').every((need) => has.has(need) && !NOT_YET.has(need))) await check(`${label} ${title}`, () => body(context));
+      if (needs.split(' ').every((need) => has.has(need))) await check(`${label} ${title}`, () => body(context));
     }
     await check(`${label} closing stdin ends the process in under 1.5 s with code 0`, async () => {
       const { code, signal, ms, log } = await context.close();

@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use super::lower::{self, Lowering};
-use super::{Client, INVALID_PARAMS, METHOD_NOT_FOUND, Open};
+use super::subscriptions::Subscriptions;
+use super::{Client, INVALID_PARAMS, Open, Said};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::{About, Delivery, Origin};
 use crate::protocol::envelope::PREFIX;
@@ -37,6 +38,7 @@ pub(super) struct Door {
     /// What `logging/setLevel` asked for, as JSON text.
     level: Option<String>,
     pub lowering: Lowering,
+    pub subscriptions: Subscriptions,
 }
 
 impl Door {
@@ -132,17 +134,23 @@ impl Client {
         let (method, params) = match &*method {
             "initialize" => {
                 self.door = Door::of(&outgoing.message, &self.settings.client_info);
+                // ERA-9: a second opening subscribes to nothing yet.
+                self.said.push(Said::Listens(None));
                 ("server/discover", None)
             }
-            "logging/setLevel" => return self.set_level(number, &outgoing.message),
+            "logging/setLevel" => {
+                self.set_level(number, &outgoing.message);
+                return None;
+            }
             "resources/subscribe" | "resources/unsubscribe" => {
-                let why = format!("Method not found: {method}");
-                return self.answer_here(number, &Message::refusal(&id, METHOD_NOT_FOUND, &why));
+                self.edit_subscriptions(&outgoing);
+                return None;
             }
             method => (method, outgoing.message.params()),
         };
         if params.is_some_and(|params| !params.starts_with('{')) {
-            return self.answer_here(number, &Message::refusal(&id, INVALID_PARAMS, "params is no object"));
+            self.answer_here(number, &Message::refusal(&id, INVALID_PARAMS, "params is no object"));
+            return None;
         }
         let params = self.door.stamped(params.unwrap_or("{}"));
         outgoing.message = Message::request(&id, method, Some(&params));
@@ -163,8 +171,8 @@ impl Client {
     }
 
     /// `logging/setLevel` is no request of the stateless era: each later one repeats the level (section 3.1).
-    fn set_level(&mut self, number: u64, request: &Message) -> Option<Outgoing> {
-        let id = request.id()?;
+    fn set_level(&mut self, number: u64, request: &Message) {
+        let Some(id) = request.id() else { return };
         let params = fields(request.params().unwrap_or_default());
         let level = params.iter().find(|(name, _)| name == "level").map(|(_, raw)| raw.get());
         let is_level =
@@ -176,17 +184,17 @@ impl Client {
             }
             None => Message::refusal(id, INVALID_PARAMS, "Invalid params: no such log level"),
         };
-        self.answer_here(number, &answer)
+        self.answer_here(number, &answer);
     }
 
-    fn answer_here(&mut self, number: u64, answer: &Message) -> Option<Outgoing> {
-        let open = self.close(number)?;
+    /// Answers a request that does not reach the service.
+    pub(super) fn answer_here(&mut self, number: u64, answer: &Message) {
+        let Some(open) = self.close(number) else { return };
         if let Some(id) = open.message.id() {
             let text = answer.text().clone();
             let delivery = Delivery { about: About::Answer(id.clone()), text, origin: Origin::Bridge };
             self.answer(delivery, open.batch);
         }
-        None
     }
 
     /// The answer to a request that was written anew, as its client may see it.
@@ -227,17 +235,13 @@ impl Client {
         }
         let revision = revision::named(&self.door.version).unwrap_or(revision::NEWEST_LEGACY);
         self.revision = Some(revision);
-        let capabilities = fields(field("capabilities").unwrap_or_default());
+        let capabilities = field("capabilities").unwrap_or_default();
+        self.door.subscriptions = Subscriptions::of(capabilities);
+        let capabilities = fields(capabilities);
         let capabilities = capabilities.iter().map(|(name, raw)| match &**name {
             "extensions" => {
                 let kept = fields(raw.get()).into_iter().filter(|(name, _)| name != TASKS);
                 (&**name, Cow::Owned(object(kept.map(|(name, raw)| (name, raw.get())))))
-            }
-            // Subscriptions are not translated yet, so none are promised.
-            name @ ("tools" | "prompts" | "resources") => {
-                let kept = fields(raw.get()).into_iter();
-                let kept = kept.filter(|(name, _)| !matches!(&**name, "listChanged" | "subscribe"));
-                (name, Cow::Owned(object(kept.map(|(name, raw)| (name, raw.get())))))
             }
             name => (name, Cow::Borrowed(raw.get())),
         });

@@ -14,6 +14,7 @@ mod names;
 mod progress;
 mod questions;
 mod rounds;
+mod subscriptions;
 mod tool_list;
 pub mod tools;
 mod waiting;
@@ -59,6 +60,8 @@ pub(super) enum Said {
     Notice(Message),
     /// It cancels the request of this number.
     Cancels(u64, Message),
+    /// What it may hear unasked is this filter (JSON text), or nothing.
+    Listens(Option<String>),
     /// It answers a question, under the service's id, that was asked in the session of this generation.
     Answers(Message, u64),
 }
@@ -153,6 +156,11 @@ impl Client {
     /// Moves what the client said, in order, to the end of `said`.
     pub(super) fn take_said(&mut self, said: &mut Vec<Said>) {
         said.append(&mut self.said);
+    }
+
+    /// Says whether it has said something that was not taken yet.
+    pub(super) fn has_said(&self) -> bool {
+        !self.said.is_empty()
     }
 
     /// Moves what is to be done to the end of `effects`.
@@ -438,6 +446,9 @@ impl Client {
             _ => {}
         }
         if generation.is_none() && self.era == Era::Legacy {
+            if !self.door.subscriptions.want(message) {
+                return;
+            }
             return self.deliver_aside(lower::notification(message).text().clone(), during);
         }
         self.deliver_aside(message.text().clone(), during);

@@ -80,6 +80,10 @@ pub(super) enum Heard {
     Opened(Option<&'static Revision>),
     /// The service refuses sessions as one of the stateless era does; these requests have not been sent.
     NoSessions(Vec<Outgoing>),
+    /// The service acknowledges what a client with a handshake may hear.
+    Acknowledged(Acknowledged),
+    /// It does not.
+    NotAcknowledged(Error),
     /// The service refuses the opening message as one of the stateless era may do that misses the envelope.
     Unsure,
     /// A request of the service, on the stream of the client's request of this number.
@@ -93,6 +97,26 @@ pub(super) enum Heard {
     Probed { number: u64, came: Probed },
     /// A page of the list of tools that was asked for on our own account.
     Tools(Result<Message, Error>),
+}
+
+/// An acknowledgement of the service.
+#[derive(Debug)]
+pub(in crate::protocol) struct Acknowledged {
+    /// JSON text of the filter that was asked for.
+    pub asked: String,
+    /// JSON text of the filter that is honoured.
+    pub honoured: String,
+    /// Something may have been missed since the last one.
+    pub after: Gap,
+}
+
+/// Whether a stream was broken before it was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::protocol) enum Gap {
+    /// It was not.
+    None,
+    /// It was, and nothing was heard meanwhile.
+    Some,
 }
 
 /// Says that a request waited until its `--max-time` had passed, and was not sent.

@@ -35,6 +35,8 @@ pub enum Own {
     Tools,
     /// `tools/list`, for the headers of calls (section 4).
     Headers,
+    /// `subscriptions/listen`, for what a client with a handshake may hear.
+    Listen,
     /// `server/discover`, for the era of the service.
     Probe,
     /// Whether the session still exists.

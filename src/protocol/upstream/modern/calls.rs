@@ -72,7 +72,7 @@ impl Modern {
                 match listed.next {
                     // Not read on where a cursor repeats, or where no call waits any more.
                     Some(cursor) if !self.waiting.is_empty() && self.cursors.insert(cursor.clone()) => {
-                        let next = self.ask(Own::Headers, "tools/list", Some(&cursor));
+                        let next = self.ask(Own::Headers, "tools/list", Some(("cursor", &cursor)));
                         self.carry(next, Duration::ZERO);
                     }
                     _ => self.headers_are_known(),

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use super::super::under_way::Request;
+use crate::error::{Error, Kind};
 use crate::protocol::Moment;
+use crate::protocol::http::ErrorFields;
 use crate::protocol::message::Message;
 use crate::protocol::object::{fields, value};
 use crate::protocol::retry;
@@ -36,15 +38,24 @@ pub(super) fn end_of(request: &Message) -> Option<Message> {
     Some(Message::result(id, &format!(r#"{{"resultType":"complete","_meta":{meta}}}"#)))
 }
 
+/// Says whether a notification acknowledges a subscription.
+pub(super) fn is_acknowledgement(message: &Message) -> bool {
+    message.method() == "notifications/subscriptions/acknowledged"
+}
+
+/// Returns why the service refuses a subscription; `None` where its answer ends one.
+pub(super) fn refusal_in(answer: &Message) -> Option<Error> {
+    let error = ErrorFields::of(answer)?;
+    Some(Error::new(Kind::ServiceError, format!("the service takes no subscription: {}", error.message)))
+}
+
 /// Returns a notification on the stream of a request as the client may see it: under the id that it knows, and the
 /// acknowledgement once only.
 pub(super) fn passed_on(request: &mut Request, message: Message) -> Option<Message> {
     if !is_listen(&request.message) {
         return Some(message);
     }
-    if message.method() == "notifications/subscriptions/acknowledged"
-        && std::mem::replace(&mut request.replayed, true)
-    {
+    if is_acknowledgement(&message) && std::mem::replace(&mut request.replayed, true) {
         return None;
     }
     Some(under_client_id(request, message))

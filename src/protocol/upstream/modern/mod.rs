@@ -5,6 +5,7 @@
 
 mod calls;
 mod listen;
+mod own_listen;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,9 +21,11 @@ use crate::protocol::driver::{
 };
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message};
+use crate::protocol::object::object;
 use crate::protocol::request::{Class, Leaves, Outgoing, Promise, Wait};
 use crate::protocol::settings::Settings;
 use crate::protocol::wire::{Stateless, ToolHeaders};
+use own_listen::OwnListen;
 
 /// The conversation with a service of the modern era.
 #[derive(Debug)]
@@ -36,6 +39,7 @@ pub struct Modern {
     tools: ToolHeaders,
     /// The cursors of the pages that were read for headers since the list was begun.
     cursors: HashSet<String>,
+    own_listen: OwnListen,
     /// Calls that wait for the headers of their tools, each until then.
     waiting: Vec<(u64, Instant)>,
     /// The `server/discover` whose answer decides whether the service speaks this era.
@@ -52,6 +56,7 @@ impl Modern {
             example: None,
             tools: ToolHeaders::default(),
             cursors: HashSet::new(),
+            own_listen: OwnListen::default(),
             waiting: Vec::new(),
             probing: None,
             out: Vec::new(),
@@ -110,7 +115,7 @@ impl Upstream for Modern {
     fn list_tools(&mut self, cursor: Option<&str>, moment: Moment) {
         self.moment = moment;
         if !self.table.asks(Own::Tools) {
-            let number = self.ask(Own::Tools, "tools/list", cursor);
+            let number = self.ask(Own::Tools, "tools/list", cursor.map(|cursor| ("cursor", cursor)));
             self.carry(number, Duration::ZERO);
         }
     }
@@ -212,13 +217,10 @@ impl Modern {
     }
 
     /// Asks the service something on our own account, with the client's envelope.
-    fn ask(&mut self, own: Own, method: &str, cursor: Option<&str>) -> u64 {
+    fn ask(&mut self, own: Own, method: &str, field: Option<(&str, &str)>) -> u64 {
         let id = self.table.own_id();
         let meta = self.envelope();
-        let params = match cursor {
-            Some(cursor) => format!(r#"{{"cursor":{cursor},"_meta":{meta}}}"#),
-            None => format!(r#"{{"_meta":{meta}}}"#),
-        };
+        let params = object(field.into_iter().chain([("_meta", &*meta)]));
         let message = Message::request(&id, method, Some(&params));
         let promise = self.settings.promise(self.moment.now);
         self.table.insert(Entry::Request(Request::new(message, id, Asker::Own(own), (Class::A, promise))))
@@ -273,6 +275,7 @@ impl Modern {
                 self.out.push(Out::Heard(Heard::Answer { number, message, status }));
             }
             Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Ok(message)))),
+            Asker::Own(Own::Listen) => self.own_ended(number, listen::refusal_in(&message)),
             Asker::Own(_) => {}
         }
     }
@@ -301,6 +304,9 @@ impl Modern {
         if request.stands_since.is_none() {
             request.stands_since = Some(self.moment.now);
         }
+        if request.asker == Asker::Own(Own::Listen) && listen::is_acknowledgement(&message) {
+            return self.own_acknowledged(number, &message);
+        }
         if let Some(message) = listen::passed_on(request, message) {
             let during = (request.asker == Asker::Client).then_some(number);
             self.out.push(Out::Heard(Heard::Told { during, message, generation: None }));
@@ -311,6 +317,9 @@ impl Modern {
     fn end_listen(&mut self, number: u64) {
         let Some(request) = self.table.remove_request(number) else { return };
         self.out.push(Out::Do(Effect::Abort(ticket(number))));
+        if request.asker == Asker::Own(Own::Listen) {
+            return self.own_ended(number, None);
+        }
         if let Some(end) = listen::end_of(&request.message) {
             self.out.push(Out::Heard(Heard::Answer { number, message: end, status: 200 }));
         }
@@ -347,6 +356,7 @@ impl Modern {
         match request.asker {
             Asker::Client => self.out.push(Out::Heard(Heard::Failed { number, error })),
             Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Err(error)))),
+            Asker::Own(Own::Listen) => self.own_ended(number, Some(error)),
             Asker::Own(Own::Headers) => self.headers_are_known(),
             Asker::Own(_) => {}
         }

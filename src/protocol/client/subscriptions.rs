@@ -1,0 +1,158 @@
+//! Subscriptions of a client with a handshake at a service of the stateless era: what it may hear unasked is one
+//! `subscriptions/listen` there (section 3.4).
+//!
+//! Refuses to subscribe to what the service does not offer.
+
+use std::collections::BTreeSet;
+
+use super::{Client, INVALID_PARAMS, METHOD_NOT_FOUND, Said};
+use crate::error::Error;
+use crate::protocol::message::Message;
+use crate::protocol::object::{fields, object, value};
+use crate::protocol::request::Outgoing;
+use crate::protocol::upstream::{Acknowledged, Gap};
+
+/// The kinds of lists that may change, each with its field in a filter and the notification that reports a change.
+const LISTS: [(&str, &str, &str); 3] = [
+    ("tools", "toolsListChanged", "notifications/tools/list_changed"),
+    ("prompts", "promptsListChanged", "notifications/prompts/list_changed"),
+    ("resources", "resourcesListChanged", "notifications/resources/list_changed"),
+];
+/// The field of a filter that names resources.
+const RESOURCES: &str = "resourceSubscriptions";
+
+/// What the client wants to hear.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    /// The fields of the lists whose changes the service reports.
+    lists: Vec<&'static str>,
+    offers_resources: bool,
+    /// The resources, as JSON texts of their URIs.
+    uris: BTreeSet<String>,
+    /// The subscriptions that are not answered yet, with their URIs.
+    pending: Vec<(u64, String)>,
+}
+
+impl Subscriptions {
+    /// Reads what a service offers from its capabilities.
+    pub fn of(capabilities: &str) -> Self {
+        let capabilities = fields(capabilities);
+        let flag = |area: &str, name: &str| {
+            let area = fields(value(&capabilities, area).unwrap_or_default());
+            value(&area, name) == Some("true")
+        };
+        let lists = LISTS.iter().filter(|(area, ..)| flag(area, "listChanged")).map(|(_, field, _)| *field);
+        let offers_resources = flag("resources", "subscribe");
+        Self { lists: lists.collect(), offers_resources, ..Self::default() }
+    }
+
+    /// Says whether the client wants to hear this: an update of a resource, or of a part of it, only as long as it is
+    /// subscribed to.
+    pub fn want(&self, notification: &Message) -> bool {
+        if notification.method() != "notifications/resources/updated" {
+            return true;
+        }
+        let params = fields(notification.params().unwrap_or_default());
+        let text = |raw: &str| serde_json::from_str::<String>(raw).unwrap_or_default();
+        let updated = value(&params, "uri").map(text).unwrap_or_default();
+        let covers = |uri: &String| {
+            updated.strip_prefix(&*text(uri)).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.uris.iter().any(covers)
+    }
+
+    /// Returns the JSON text of the filter; `None` where there is nothing to hear.
+    fn filter(&self) -> Option<String> {
+        let uris = format!("[{}]", self.uris.iter().map(String::as_str).collect::<Vec<_>>().join(","));
+        let resources = (!self.uris.is_empty()).then_some((RESOURCES, &*uris));
+        let lists = self.lists.iter().map(|field| (*field, "true"));
+        let filter = object(lists.chain(resources));
+        (filter != "{}").then_some(filter)
+    }
+}
+
+impl Client {
+    /// The client has confirmed its session: what it may hear is asked for.
+    pub(in crate::protocol) fn subscribes(&mut self) {
+        self.said.push(Said::Listens(self.door.subscriptions.filter()));
+    }
+
+    /// Takes `resources/subscribe` or `resources/unsubscribe`, which are answered here.
+    pub(super) fn edit_subscriptions(&mut self, outgoing: &Outgoing) {
+        let (number, request) = (outgoing.number, &outgoing.message);
+        let Some(id) = request.id() else { return };
+        let params = fields(request.params().unwrap_or_default());
+        let Some(uri) = value(&params, "uri").filter(|raw| raw.starts_with('"')) else {
+            let refusal = Message::refusal(id, INVALID_PARAMS, "Invalid params: uri is missing");
+            return self.answer_here(number, &refusal);
+        };
+        if !self.door.subscriptions.offers_resources {
+            let why = format!("Method not found: {}", request.method());
+            return self.answer_here(number, &Message::refusal(id, METHOD_NOT_FOUND, &why));
+        }
+        if request.method() == "resources/unsubscribe" {
+            self.door.subscriptions.uris.remove(uri);
+            self.answer_here(number, &Message::result(id, "{}"));
+        } else {
+            self.door.subscriptions.uris.insert(uri.to_owned());
+            self.door.subscriptions.pending.push((number, uri.to_owned()));
+        }
+        self.subscribes();
+    }
+
+    /// The service has acknowledged a filter.
+    pub(in crate::protocol) fn acknowledged(&mut self, came: &Acknowledged) {
+        let asked = uris_in(&came.asked);
+        let honoured = uris_in(&came.honoured);
+        let is_asked = |(_, uri): &mut (u64, String)| asked.contains(uri);
+        for (number, uri) in self.door.subscriptions.pending.extract_if(.., is_asked).collect::<Vec<_>>() {
+            let Some(id) = self.open.get(&number).and_then(|open| open.message.id()).cloned() else {
+                continue;
+            };
+            let answer = if honoured.contains(&uri) {
+                Message::result(&id, "{}")
+            } else {
+                self.door.subscriptions.uris.remove(&uri);
+                Message::refusal(&id, INVALID_PARAMS, "the service takes no subscription to this resource")
+            };
+            self.answer_here(number, &answer);
+        }
+        if came.after == Gap::Some {
+            self.report_gap(&came.honoured);
+        }
+    }
+
+    /// Something may have been missed: a hint too many is legal, one that is missed is not.
+    fn report_gap(&mut self, honoured: &str) {
+        let filter = fields(honoured);
+        for (_, field, notification) in LISTS {
+            if value(&filter, field) == Some("true") {
+                if field == "toolsListChanged" {
+                    self.tools.changed();
+                }
+                self.deliver_aside(Message::notification(notification, None).text().clone(), None);
+            }
+        }
+        for uri in uris_in(honoured) {
+            let params = object([("uri", &*uri)]);
+            let updated = Message::notification("notifications/resources/updated", Some(&params));
+            self.deliver_aside(updated.text().clone(), None);
+        }
+    }
+
+    /// No stream of the service can be had: what waits for one fails.
+    pub(in crate::protocol) fn not_acknowledged(&mut self, error: &Error) {
+        for (number, uri) in std::mem::take(&mut self.door.subscriptions.pending) {
+            self.door.subscriptions.uris.remove(&uri);
+            self.failed(number, error.clone());
+        }
+    }
+}
+
+/// Returns the JSON texts of the URIs in a filter.
+fn uris_in(filter: &str) -> BTreeSet<String> {
+    let filter = fields(filter);
+    let list = value(&filter, RESOURCES).unwrap_or("[]");
+    let list: Vec<&serde_json::value::RawValue> = serde_json::from_str(list).unwrap_or_default();
+    list.into_iter().map(|uri| uri.get().to_owned()).collect()
+}
