@@ -248,8 +248,7 @@ fn run(card: Card, environment: &Environment) -> Result<u8> {
     room_for_a_connection()?;
     // One thread: a request costs 24 µs here against 42 with several.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    // While streams flood in, the end of stdin and timers are looked at after this many polls, not 61.
-    let runtime = runtime.enable_all().event_interval(16).build().map_err(no_runtime)?;
+    let runtime = runtime.enable_all().build().map_err(no_runtime)?;
     let result = runtime.block_on(async {
         match card.command {
             Command::Bridge(arguments) => bridge::run(&card.common, arguments, environment).await,

@@ -335,10 +335,12 @@ impl Remote {
                 self.trace_event(flight.tag, &event);
                 event.data = lease.take(event.data);
                 flight.driver.event(event, Instant::now());
-                if flight.driver.items() >= MOST_ITEMS
-                    && let Err(next) = self.report_items(flight).await
-                {
-                    return next;
+                if flight.driver.items() >= MOST_ITEMS {
+                    if let Err(next) = self.report_items(flight).await {
+                        return next;
+                    }
+                    // A flood gives way to what is waited for: the end of stdin, timers, other streams.
+                    tokio::task::yield_now().await;
                 }
             }
             if let Err(next) = self.until_free(flight, lease.grow(events.held())).await {
