@@ -3,6 +3,7 @@
 //! Refuses to ask: the client's own opening is the question wherever it can be.
 
 use crate::error::{Error, Kind};
+use crate::protocol::envelope::PREFIX;
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{HEADER_MISMATCH, METHOD_NOT_FOUND, Message, UNSUPPORTED_VERSION};
 use crate::protocol::revision::{self, FIRST_MODERN};
@@ -41,8 +42,13 @@ pub fn of_response(answer: &Message, status: u16) -> Probed {
     }
 }
 
-/// Says whether a refusal of `initialize` comes from a service of the stateless era that opens no sessions.
+/// Says whether an answer to `initialize` comes from a service of the stateless era that opens no sessions.
 pub fn refuses_sessions(answer: &Message, status: u16) -> bool {
+    if let Some(result) = answer.result_text() {
+        // T-28: a handshake cannot agree on such a version.
+        let result: serde_json::Value = serde_json::from_str(result).unwrap_or_default();
+        return result["protocolVersion"].as_str().is_some_and(|version| version >= FIRST_MODERN);
+    }
     let Some(error) = ErrorFields::of(answer) else { return false };
     let supported = error.data["supported"].as_array();
     let legacy = supported.into_iter().flatten().filter_map(serde_json::Value::as_str);
@@ -51,6 +57,17 @@ pub fn refuses_sessions(answer: &Message, status: u16) -> bool {
         METHOD_NOT_FOUND => status == 404,
         _ => false,
     }
+}
+
+/// Says whether a refusal names a version as supported that the request was in (MOD-11).
+pub fn refuses_what_it_supports(request: &Message, answer: &Message) -> bool {
+    let Some(error) = ErrorFields::of(answer).filter(|error| error.code == UNSUPPORTED_VERSION) else {
+        return false;
+    };
+    let params: serde_json::Value =
+        serde_json::from_str(request.params().unwrap_or_default()).unwrap_or_default();
+    let asked = &params["_meta"][format!("{PREFIX}protocolVersion")];
+    error.data["supported"].as_array().is_some_and(|supported| supported.contains(asked))
 }
 
 /// Judges a failure without a response.

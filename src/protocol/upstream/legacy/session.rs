@@ -219,7 +219,12 @@ impl Legacy {
     /// The opening message was answered.
     pub(super) fn opening_answered(&mut self, number: u64, request: Request, answer: (Message, u16)) {
         let (message, status) = answer;
-        if self.settings.era.is_none() && probe::refuses_sessions(&message, status) {
+        // T-7: for a client's opening the code counts, with whatever status it comes.
+        let is_unknown =
+            |message: &Message| ErrorFields::of(message).is_some_and(|e| e.code == METHOD_NOT_FOUND);
+        let refuses = probe::refuses_sessions(&message, status)
+            || request.asker == Asker::Client && is_unknown(&message);
+        if self.settings.era.is_none() && refuses {
             return self.surrender(number, request);
         }
         if let Some(lower) = lower_version(&request.message, &message) {

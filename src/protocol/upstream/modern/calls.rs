@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::super::probe;
 use super::super::under_way::{Asker, Entry, Own, Request, Sending};
 use super::Modern;
 use crate::protocol::envelope;
@@ -58,9 +59,16 @@ impl Modern {
     pub(super) fn repaired(
         &mut self,
         number: u64,
-        mut request: Request,
+        request: Request,
         (message, status): (Message, u16),
     ) -> Option<(Request, Message)> {
+        // Only a refusal of the whole request proves that nothing ran.
+        let may_repeat = !request.replayed && status == 400;
+        if may_repeat && probe::refuses_what_it_supports(&request.message, &message) {
+            self.anew(number, request);
+            self.carry(number, Duration::ZERO);
+            return None;
+        }
         match request.message.method() {
             "tools/list" => {
                 let listed = self.tools.learn(cursor_of(&request.message), &message);
@@ -79,20 +87,24 @@ impl Modern {
                 }
                 None
             }
-            // Only a refusal of the whole request proves that nothing ran.
-            "tools/call" if !request.replayed && status == 400 && is_header_mismatch(&message) => {
-                request.replayed = true;
-                // The end of the driver that brought the refusal says nothing about the next one.
-                request.attempt += 1;
-                request.sending = Sending::Waiting;
-                request.upstream = self.table.own_id();
+            "tools/call" if may_repeat && is_header_mismatch(&message) => {
+                self.anew(number, request);
                 self.tools.forget();
-                self.table.put(number, Entry::Request(request));
                 self.wait_for_headers(number);
                 None
             }
             _ => Some((request, message)),
         }
+    }
+
+    /// Takes back a request that was refused, to be sent once more.
+    fn anew(&mut self, number: u64, mut request: Request) {
+        request.replayed = true;
+        // The end of the driver that brought the refusal says nothing about the next one.
+        request.attempt += 1;
+        request.sending = Sending::Waiting;
+        request.upstream = self.table.own_id();
+        self.table.put(number, Entry::Request(request));
     }
 
     /// Returns the `_meta` for a request of our own: the client's envelope, else ours (MOD-1).
