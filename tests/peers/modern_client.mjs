@@ -2,10 +2,8 @@
 // `server/discover` (STD-10, ERA-1 to ERA-3); pinned it speaks 2026-07-28 and nothing else.
 // Each check names what it needs of the pair of client mode and service.
 import assert from 'node:assert/strict';
-import { CAPABILITIES, check, connectThroughBridge, failure, finish, Journal, peer, recordingProxy, startEverything, startPython } from './support.mjs';
+import { check, connectThroughBridge, failure, finish, Journal, ModernClient, recordingProxy, startEverything, startPython } from './support.mjs';
 
-const { Client } = peer('@modelcontextprotocol/client');
-const { StdioClientTransport } = peer('@modelcontextprotocol/client/stdio');
 const text = (result) => result.content.map((block) => block.text ?? '').join('\n');
 
 const PAIRS = [
@@ -37,23 +35,6 @@ const AT = {
     elicitation: ['introduce', { about: 'bridges' }],
   },
 };
-
-class ModernClient extends Client {
-  notifications = new Journal();
-  wire = new Journal();
-
-  constructor(mode) {
-    super({ name: 'asistry-peers', version: '2.0.0' }, { capabilities: CAPABILITIES, versionNegotiation: { mode } });
-    this.fallbackNotificationHandler = async (notification) => this.notifications.add(notification);
-    this.setRequestHandler('roots/list', () => ({ roots: [{ uri: 'file:///peers/one' }] }));
-    this.setRequestHandler('sampling/createMessage', () => ({ model: 'peer-model', role: 'assistant', content: { type: 'text', text: 'sampled answer' } }));
-    this.setRequestHandler('elicitation/create', () => ({ action: 'accept', content: { name: 'Ada' } }));
-  }
-
-  tool(name, args = {}, options = {}) {
-    return this.callTool({ name, arguments: args }, { timeout: 15_000, ...options });
-  }
-}
 
 const checks = [
   ['any', 'lists and calls tools, prompts and resources', async ({ client, at }) => {
@@ -121,7 +102,7 @@ for (const { label: name, mode, start, path, tools, era } of PAIRS) {
   const proxy = await recordingProxy(server.port);
   const context = { requests: proxy.requests, at: AT[tools] };
   await check(`${label} connects`, async () => {
-    context.bridge = await connectThroughBridge(process.argv[2], proxy.url + path, { client: new ModernClient(mode), Transport: StdioClientTransport });
+    context.bridge = await connectThroughBridge(process.argv[2], proxy.url + path, { client: new ModernClient(mode) });
     context.client = context.bridge.client;
   }, 45_000);
   if (context.client) {

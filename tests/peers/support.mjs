@@ -17,7 +17,12 @@ export const here = dirname(fileURLToPath(import.meta.url));
 
 const { Client } = peer('@modelcontextprotocol/sdk/client/index.js');
 const { StdioClientTransport } = peer('@modelcontextprotocol/sdk/client/stdio.js');
+const { Client: Client2 } = peer('@modelcontextprotocol/client');
+const { StdioClientTransport: StdioClientTransport2 } = peer('@modelcontextprotocol/client/stdio');
 const types = peer('@modelcontextprotocol/sdk/types.js');
+
+/** Whether asistry serves a client without a handshake at a service with sessions (sections 3.3, 3.6); until then no suite asks for it. */
+export const MODERN_AT_LEGACY = false;
 
 /** The six variables that the official clients hand to a stdio server. */
 export const SIX = ['HOME', 'LOGNAME', 'PATH', 'SHELL', 'TERM', 'USER'];
@@ -166,6 +171,7 @@ export const CAPABILITIES = { sampling: {}, elicitation: { form: {}, url: {} }, 
 
 /** The official client, with a shorter patience, answering sampling, elicitation and roots by replaceable functions. */
 export class PeerClient extends Client {
+  static Transport = StdioClientTransport;
   notifications = new Journal();
   wire = new Journal();
   errors = [];
@@ -204,6 +210,28 @@ export class PeerClient extends Client {
   }
 }
 
+/** The official client 2.x; `mode` is how it negotiates the revision, such as `legacy`, `auto` or `{ pin: '2026-07-28' }`. */
+export class ModernClient extends Client2 {
+  static Transport = StdioClientTransport2;
+  notifications = new Journal();
+  wire = new Journal();
+  roots = [{ uri: 'file:///peers/one', name: 'one' }];
+  onSampling = () => ({ model: 'peer-model', role: 'assistant', content: { type: 'text', text: 'sampled answer' } });
+  onElicitation = () => ({ action: 'accept', content: { name: 'Ada' } });
+
+  constructor(mode, { capabilities = CAPABILITIES } = {}) {
+    super({ name: 'asistry-peers', version: '2.0.0' }, { capabilities, versionNegotiation: { mode } });
+    this.fallbackNotificationHandler = async (notification) => this.notifications.add(notification);
+    if (capabilities.roots) this.setRequestHandler('roots/list', () => ({ roots: this.roots }));
+    if (capabilities.sampling) this.setRequestHandler('sampling/createMessage', ({ params }) => this.onSampling(params));
+    if (capabilities.elicitation) this.setRequestHandler('elicitation/create', ({ params }) => this.onElicitation(params));
+  }
+
+  tool(name, args = {}, options = {}) {
+    return this.callTool({ name, arguments: args }, { timeout: 15_000, ...options });
+  }
+}
+
 /**
  * What came on stdout for one call, in order: the params of its progress without the token, then its result.
  * Read from the wire, because the client itself loses a progress that comes in one chunk with the result.
@@ -218,9 +246,9 @@ export async function progressAndResult(client, call) {
 }
 
 /** Puts `client` in front of `BINARY bridge --url URL`; `six` hands on the six variables only, otherwise all. */
-export async function connectThroughBridge(binary, url, { client = new PeerClient(), six = false, Transport = StdioClientTransport } = {}) {
+export async function connectThroughBridge(binary, url, { client = new PeerClient(), six = false, Transport = client.constructor.Transport, options = [] } = {}) {
   const env = six ? undefined : { ...process.env };
-  const transport = new Transport({ command: binary, args: ['bridge', '--url', url], env, stderr: 'pipe' });
+  const transport = new Transport({ command: binary, args: ['bridge', '--url', url, ...options], env, stderr: 'pipe' });
   let log = '';
   transport.stderr.on('data', (chunk) => (log = (log + chunk).slice(-4000)));
   const connected = client.connect(transport, { timeout: 15_000 });
