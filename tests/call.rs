@@ -7,6 +7,7 @@ mod forms;
 mod output;
 mod requests;
 mod secrets;
+mod tasks;
 #[cfg(target_os = "linux")]
 mod terminal;
 

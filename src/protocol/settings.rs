@@ -81,6 +81,11 @@ impl Settings {
         self.until.map_or(promise, |until| promise.until(until))
     }
 
+    /// As [`Self::promise`]; a task is also cancelled when the time of the conversation is over.
+    pub(super) fn promise_of(&self, method: &str, now: Instant) -> Promise {
+        if method == "tasks/cancel" { Promise::new(now, self.max_time) } else { self.promise(now) }
+    }
+
     /// Returns the longest silence on a request of this method.
     pub(super) fn silence_of(&self, method: &str) -> Duration {
         if method == "tools/call" { self.call_silence } else { self.silence }

@@ -22,7 +22,7 @@ use super::output::Output;
 use super::tools;
 use crate::error::{Error, Executed, Kind, Result};
 use crate::protocol::client::RETRY_AFTER;
-use crate::protocol::message::{INVALID_PARAMS, Message, quote};
+use crate::protocol::message::{INVALID_PARAMS, Message};
 use crate::ui::{self, json::Json};
 
 /// The beginning of the help.
@@ -210,9 +210,9 @@ impl Arguments {
 
 async fn ask(conversation: &mut Conversation, tool: &Tool, arguments: &Value) -> Result<String> {
     let mut bar = conversation.progress(&tool.name);
-    let meta = if bar.is_shown() { r#","_meta":{"progressToken":"call"}"# } else { "" };
-    let params = format!(r#"{{"name":{},"arguments":{arguments}{meta}}}"#, quote(&tool.name));
-    let result = conversation.ask("tools/call", &params, |message| advance(&mut bar, message)).await;
+    let token = bar.is_shown().then_some(r#""call""#);
+    let call = (tool, &*arguments.to_string());
+    let result = conversation.call(call, token, |message| advance(&mut bar, message)).await;
     bar.finish();
     result
 }
@@ -234,6 +234,7 @@ fn advance(bar: &mut ui::Progress, message: &Message) {
                 bar.advance(params["progress"].as_f64(), params["total"].as_f64(), params["message"].as_str())
             }
         },
+        "notifications/tasks/status" => bar.advance(None, None, params["statusMessage"].as_str()),
         "notifications/message" => {
             let level = params["level"].as_str().unwrap_or("info");
             let data = &params["data"];

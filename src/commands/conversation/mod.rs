@@ -5,6 +5,7 @@
 mod answer;
 mod lists;
 mod questions;
+mod tasks;
 mod tool;
 
 use std::collections::VecDeque;
@@ -17,7 +18,8 @@ use tokio::time::Instant;
 use self::answer::answered;
 pub use self::answer::{parsed, parsed_json};
 pub use self::lists::not_offered;
-pub use self::tool::{Filters, Tool};
+use self::tasks::Tasks;
+pub use self::tool::{Filters, Runs, Tool};
 use super::arguments::Common;
 use super::ask::Asker;
 use super::bridge::stop_signal;
@@ -57,6 +59,7 @@ pub struct Conversation {
     early: VecDeque<Answered>,
     /// Messages that came while a form was open.
     unread: VecDeque<(Message, Origin)>,
+    tasks: Tasks,
     /// The person has ended the command in a form.
     leaving: bool,
     /// A form was closed, and its prompt still reads the terminal: nothing else can be asked.
@@ -138,6 +141,7 @@ impl Conversation {
             count: 0,
             early: VecDeque::new(),
             unread: VecDeque::new(),
+            tasks: Tasks::default(),
             leaving: false,
             abandoned: false,
         })
@@ -151,21 +155,34 @@ impl Conversation {
         &mut self,
         method: &str,
         params: &str,
-        mut progress: impl FnMut(&Message),
+        progress: impl FnMut(&Message),
     ) -> Result<String> {
         let id = self.say(method, params);
+        self.answer_to(&id, progress).await.map_err(Error::without_execution_doubt)
+    }
+
+    /// Calls a tool, and returns the JSON text of its result; `token` is the JSON text of a token for `progress`.
+    ///
+    /// # Errors
+    /// The service's error, or ours.
+    pub async fn call(
+        &mut self,
+        (tool, arguments): (&Tool, &str),
+        token: Option<&str>,
+        progress: impl FnMut(&Message),
+    ) -> Result<String> {
+        let id = self.say_call((&tool.name, tool.runs), arguments, token);
+        match self.answer_to(&id, progress).await {
+            Err(error) if error.kind() == Kind::Interrupted => Err(self.stopped(&id, error).await),
+            answer => answer,
+        }
+    }
+
+    async fn answer_to(&mut self, id: &Id, mut progress: impl FnMut(&Message)) -> Result<String> {
         loop {
-            let (message, origin) = match self.hear().await {
-                Ok(heard) => heard,
-                Err(error) if method != "tools/call" => return Err(error.without_execution_doubt()),
-                Err(error) if error.kind() == Kind::Interrupted => {
-                    return Err(self.stopped(&id, error).await);
-                }
-                Err(error) => return Err(error),
-            };
+            let (message, origin) = self.hear().await?;
             match self.take(&message, &origin, &mut progress).await {
-                Some((of, answer)) if of == id && method == "tools/call" => return answer,
-                Some((of, answer)) if of == id => return answer.map_err(Error::without_execution_doubt),
+                Some((of, answer)) if of == *id => return answer,
                 Some(early) => self.early.push_back(early),
                 None => {}
             }
@@ -204,6 +221,7 @@ impl Conversation {
 
     /// Says nothing more, and takes what is still owed: each call ends with whether it may have run.
     pub async fn hang_up(&mut self) {
+        self.cancel_tasks().await;
         self.client.hang_up();
         let until = Instant::now() + FAREWELL;
         while let Ok(Some(heard)) = tokio::time::timeout_at(until, self.client.hear()).await {
@@ -280,11 +298,21 @@ impl Conversation {
                     None => std::future::pending().await,
                 }
             };
+            let due = async {
+                match self.tasks.due() {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
             let heard = tokio::select! {
                 biased;
                 heard = self.client.hear() => heard,
                 () = &mut self.interrupted => return Err(interrupted()),
                 () = over => return Err(self.out_of_time()),
+                () = due => {
+                    self.poll_tasks();
+                    continue;
+                }
             };
             let Some(heard) = heard else {
                 return Err(Error::new(Kind::Bug, "the conversation ended without an answer"));
@@ -329,7 +357,7 @@ impl Conversation {
                 let answer = answered(message, origin);
                 let answer = answer.map_err(|error| error.with_hint_text(&self.in_use.advise()));
                 let answer = if self.leaving { Err(interrupted()) } else { answer };
-                return message.id().map(|id| (id.clone(), answer));
+                return self.step(message.id()?.clone(), answer, progress);
             }
             MessageKind::Request => {
                 progress(message);
@@ -417,7 +445,8 @@ impl Conversation {
     }
 
     /// Ends the conversation and leaves the session.
-    pub async fn end(self) {
+    pub async fn end(mut self) {
+        self.cancel_tasks().await;
         let Self { client, relay, .. } = self;
         drop(client);
         let _ = relay.await;

@@ -56,7 +56,8 @@ impl Conversation {
                 asked = &mut asked => return asked.unwrap_or(Outcome::Interrupted),
                 heard = self.hear_more() => match heard {
                     Ok((message, origin)) => {
-                        let ends = message.kind() == MessageKind::Response || cancels(&message, id);
+                        let answers = message.kind() == MessageKind::Response;
+                        let ends = answers && !self.tasks.polls(message.id()) || cancels(&message, id);
                         self.unread.push_back((message, origin));
                         if ends {
                             return Outcome::Closed;

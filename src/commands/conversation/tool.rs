@@ -19,6 +19,8 @@ pub struct Tool {
     pub description: String,
     /// The JSON Schema of its arguments; null where there is none, or one that is nested too deeply to be read.
     pub input_schema: Value,
+    /// How it is called.
+    pub runs: Runs,
     /// The entry as it came.
     pub raw: String,
 }
@@ -30,6 +32,24 @@ struct Entry<'a> {
     description: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "inputSchema")]
     input_schema: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    execution: Option<&'a RawValue>,
+}
+
+/// How a tool is called (2025-11-25, "Tasks", section "Tool-Level Negotiation").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runs {
+    /// Its answer is its result.
+    #[default]
+    AtOnce,
+    /// It requires a task.
+    AsTask,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct Execution {
+    #[serde(default, rename = "taskSupport")]
+    task_support: String,
 }
 
 impl Tool {
@@ -41,7 +61,13 @@ impl Tool {
         let entry: Entry<'_> = serde_json::from_str(raw.get()).map_err(|e| nonsense("tools/list", &e))?;
         let description = entry.description.and_then(|raw| read(raw.get()).ok());
         let input_schema = entry.input_schema.and_then(|raw| read(raw.get()).ok());
+        let execution = entry.execution.and_then(|raw| read::<Execution>(raw.get()).ok());
         Ok(Self {
+            runs: if execution.unwrap_or_default().task_support == "required" {
+                Runs::AsTask
+            } else {
+                Runs::AtOnce
+            },
             name: entry.name,
             description: description.unwrap_or_default(),
             input_schema: input_schema.unwrap_or_default(),

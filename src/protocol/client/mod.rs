@@ -327,7 +327,7 @@ impl Client {
             self.by_id.insert(id.clone(), number);
         }
         let (progress, changes) = (Progress::default(), self.tools.changes());
-        let promise = self.settings.promise(self.came);
+        let promise = self.settings.promise_of(message.method(), self.came);
         let open = Open {
             message: message.clone(),
             batch,

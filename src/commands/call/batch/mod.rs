@@ -26,10 +26,10 @@ use super::result::{Outcome, check_save};
 use super::schema::{Schema, Work};
 use super::{Arguments, INVALID_PARAMS, rate_limited_for};
 use crate::commands::arguments::Common;
-use crate::commands::conversation::{Conversation, Filters, Tool, parsed_json};
+use crate::commands::conversation::{Conversation, Filters, Runs, Tool, parsed_json};
 use crate::commands::environment::Environment;
 use crate::error::{Error, Executed, Kind, Remedy, Result};
-use crate::protocol::message::{Id, quote};
+use crate::protocol::message::Id;
 use crate::state::started::Run;
 use crate::ui::{self, json::Json};
 
@@ -122,6 +122,13 @@ enum Tools {
     Doubtful,
     /// Listed by this run.
     Listed(Vec<Tool>),
+}
+
+impl Tools {
+    fn runs(&self, name: &str) -> Runs {
+        let (Self::Remembered(known) | Self::Listed(known)) = self else { return Runs::default() };
+        known.iter().find(|tool| tool.name == name).map(|tool| tool.runs).unwrap_or_default()
+    }
 }
 
 enum Event {
@@ -265,12 +272,9 @@ impl Batch<'_> {
 
     fn send(&mut self, place: Place) {
         let Some(wanted) = &place.wanted else { return };
-        let meta = match self.bar.is_shown() {
-            true => format!(r#","_meta":{{"progressToken":{}}}"#, place.turn),
-            false => String::new(),
-        };
-        let params = format!(r#"{{"name":{},"arguments":{}{meta}}}"#, quote(&wanted.tool), wanted.arguments);
-        let id = self.conversation.say("tools/call", &params);
+        let token = self.bar.is_shown().then(|| place.turn.to_string());
+        let tool = (&*wanted.tool, self.tools.runs(&wanted.tool));
+        let id = self.conversation.say_call(tool, &wanted.arguments, token.as_deref());
         self.under_way.insert(id, place);
     }
 
