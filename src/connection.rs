@@ -105,6 +105,7 @@ impl Connection {
                 safe_names: options.tool_names == Some(ToolNames::Safe),
             },
             max_result: None,
+            seed: [0; 16],
             advise,
             client_info: concat!(r#"{"name":"asistry","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#)
                 .into(),

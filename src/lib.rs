@@ -51,7 +51,7 @@
 //! * The key list in the state directory (`state/keys.rs`, changed by `auth/keys`) decides which store item is current.
 //!   A new key is stored beside the old one and one atomic file replacement makes it current, so an interrupted change
 //!   leaves the old key or the new one.
-//! * `install/`, and a client of the stateless era at a service with sessions, do not exist yet.
+//! * `install/` does not exist yet.
 //!
 //! # Where do I put …?
 //! | I add | I touch |

@@ -92,6 +92,7 @@ pub fn settings(options: &[String]) -> Settings {
         silence: Duration::from_secs(60),
         tools: ToolRules::default(),
         max_result: None,
+        seed: [0; 16],
         client_info: r#"{"name":"asistry","version":"0"}"#.into(),
         advise: asistry::commands::advise(None, Some("http://127.0.0.1:1/mcp")),
     };

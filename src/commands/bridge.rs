@@ -57,7 +57,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         return Err(on_a_terminal(common).into());
     }
     let prepared = ProfileInUse::prepare(common, arguments.options, environment).await?;
-    let settings = settings(&prepared);
+    let settings = settings(&prepared)?;
     let endpoint = settings.endpoint.clone();
     let (stop, stop_at_once) = stop_signals()?;
     let (remote, advise) = (prepared.remote.clone(), prepared.advise());
@@ -94,7 +94,7 @@ async fn has_key(prepared: &ProfileInUse) -> bool {
     prepared.remote.warm_up().await.is_ok()
 }
 
-fn settings(prepared: &ProfileInUse) -> Settings {
+fn settings(prepared: &ProfileInUse) -> Result<Settings> {
     let mut settings = prepared.settings();
     let options = &prepared.options;
     settings.call_silence = options.timeout.unwrap_or(CALL_SILENCE);
@@ -103,7 +103,9 @@ fn settings(prepared: &ProfileInUse) -> Settings {
         None => prepared.profile.service.safe_tool_names,
     };
     settings.max_result = options.max_result;
-    settings
+    getrandom::fill(&mut settings.seed)
+        .map_err(|error| Error::new(Kind::Bug, format!("the system gives no random bytes: {error}")))?;
+    Ok(settings)
 }
 
 fn on_a_terminal(common: &Common) -> Error {

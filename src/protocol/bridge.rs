@@ -9,7 +9,7 @@
 //! | client \ service | legacy | modern |
 //! |---|---|---|
 //! | legacy | `client/legacy` to `upstream/legacy` | `client/door` to `upstream/modern` |
-//! | modern | not translated yet: `server/discover` is refused, so that a client of both eras opens with `initialize` | `client/modern` to `upstream/modern`, the text as it came |
+//! | modern | `client/modern` to `upstream/sessions` | `client/modern` to `upstream/modern`, the text as it came |
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,10 +27,14 @@ use crate::protocol::settings::{Settings, Spoken};
 use crate::protocol::upstream::legacy::Legacy;
 use crate::protocol::upstream::modern::Modern;
 use crate::protocol::upstream::probe::Probed;
+use crate::protocol::upstream::sessions::Sessions;
 use crate::protocol::upstream::{self, Heard, Out, Upstream};
 
 /// Messages under way to the service, or bytes in them, at which further requests wait.
 const MOST_OPEN: (usize, usize) = (16_384, 256 * 1024 * 1024);
+
+/// One of each kind.
+const UPSTREAMS: [UpstreamKind; 3] = [UpstreamKind::Legacy, UpstreamKind::Modern, UpstreamKind::Session(0)];
 
 /// A client's conversation with a service.
 #[derive(Debug)]
@@ -39,6 +43,7 @@ pub struct Bridge {
     client: Client,
     legacy: Legacy,
     modern: Modern,
+    sessions: Sessions,
     speaks_legacy: Spoken,
     /// That the service opens no sessions was remembered, and may be wrong by now.
     was_remembered: bool,
@@ -65,6 +70,7 @@ impl Bridge {
             client: Client::new(settings.clone(), moment.now),
             legacy: Legacy::new(settings.clone(), moment),
             modern: Modern::new(settings.clone(), moment),
+            sessions: Sessions::new(&settings, moment),
             speaks_legacy: settings.legacy(),
             was_remembered: settings.era.is_none() && settings.no_sessions,
             speaks_modern: settings.modern(),
@@ -124,13 +130,14 @@ impl Bridge {
 
     /// A pause asked for by [`Effect::Alarm`] is over.
     pub fn alarm(&mut self, moment: Moment) {
-        self.client.alarm(moment.now, self.speaks_modern);
+        self.client.alarm(moment.now);
         for parked in self.unpark(|parked| parked.promise.broken_at(moment.now).is_some()) {
             let limit = parked.promise.broken_at(moment.now).unwrap_or_default();
             self.client.failed(parked.number, upstream::overdue(&self.settings.place, limit));
         }
         self.legacy.alarm(moment);
         self.modern.alarm(moment);
+        self.sessions.alarm(moment);
         self.settle(moment);
     }
 
@@ -143,6 +150,7 @@ impl Bridge {
         }
         self.legacy.close(moment);
         self.modern.close(moment);
+        self.sessions.close(moment);
         self.settle(moment);
     }
 
@@ -157,9 +165,11 @@ impl Bridge {
             Said::Notice(_) if self.speaks_legacy == Spoken::No => {}
             Said::Notice(message) => self.legacy.notice(message, moment),
             Said::Cancels(number, message) => {
-                let parked = !self.unpark(|parked| parked.number == number).is_empty();
-                let legacy = self.legacy.cancel(number, &message, moment);
-                if parked || legacy || self.modern.cancel(number, &message, moment) {
+                let mut is_known = !self.unpark(|parked| parked.number == number).is_empty();
+                for kind in UPSTREAMS {
+                    is_known = is_known || self.upstream(kind).cancel(number, &message, moment);
+                }
+                if is_known {
                     self.client.cancelled(number);
                 }
             }
@@ -172,6 +182,7 @@ impl Bridge {
         match kind {
             UpstreamKind::Legacy => &mut self.legacy,
             UpstreamKind::Modern => &mut self.modern,
+            UpstreamKind::Session(_) => &mut self.sessions,
         }
     }
 
@@ -180,7 +191,10 @@ impl Bridge {
             (Era::Legacy, _) if self.speaks_legacy == Spoken::No => self.lift(outgoing, moment),
             (Era::Legacy, _) => self.legacy.request(outgoing, moment),
             (Era::Modern, Spoken::Yes) => self.modern.request(outgoing, moment),
-            (Era::Modern, Spoken::No) => self.client.not_modern(outgoing.number),
+            (Era::Modern, Spoken::No) if self.speaks_legacy == Spoken::No => {
+                self.client.speaks_nothing(outgoing.number);
+            }
+            (Era::Modern, Spoken::No) => self.sessions.request(outgoing, moment),
             (Era::Modern, Spoken::Unknown) => self.probe(outgoing, moment),
         }
     }
@@ -247,14 +261,14 @@ impl Bridge {
                             self.legacy.opens(outgoing, moment);
                         }
                         Some(outgoing) => self.legacy.request(outgoing, moment),
-                        None => self.client.not_modern(number),
+                        None => self.client.speaks_nothing(number),
                     }
                 }
             }
             Probed::Legacy => {
                 self.speaks_modern = Spoken::No;
-                self.client.not_modern(number);
-                parked.iter().for_each(|parked| self.client.not_modern(parked.number));
+                let probe = self.client.outgoing(number);
+                probe.into_iter().chain(parked).for_each(|parked| self.request(parked, moment));
             }
             Probed::Nothing(error) => {
                 for parked in parked {
@@ -265,9 +279,10 @@ impl Bridge {
     }
 
     fn room(&self) -> Room {
-        let (legacy, modern) = (self.legacy.open(), self.modern.open());
-        let count = legacy.0 + modern.0 + self.parked.len();
-        let full = count >= MOST_OPEN.0 || legacy.1 + modern.1 + self.parked_bytes >= MOST_OPEN.1;
+        let (legacy, modern, sessions) = (self.legacy.open(), self.modern.open(), self.sessions.open());
+        let count = legacy.0 + modern.0 + sessions.0 + self.parked.len();
+        let bytes = legacy.1 + modern.1 + sessions.1 + self.parked_bytes;
+        let full = count >= MOST_OPEN.0 || bytes >= MOST_OPEN.1;
         if full { Room::Full } else { Room::Free }
     }
 
@@ -280,7 +295,7 @@ impl Bridge {
                 self.route(said, moment);
             }
             let mut is_quiet = true;
-            for kind in [UpstreamKind::Legacy, UpstreamKind::Modern] {
+            for kind in UPSTREAMS {
                 self.upstream(kind).take(&mut lists.out);
                 is_quiet &= lists.out.is_empty();
                 for out in lists.out.drain(..) {
@@ -306,7 +321,9 @@ impl Bridge {
         match heard {
             Heard::Answer { number, message, status } => self.client.answered(number, &message, status),
             Heard::Failed { number, error } => self.client.failed(number, error),
-            Heard::Opened(revision) => self.client.agreed_on(revision),
+            Heard::Ours { number, message } => self.client.answer_here(number, &message),
+            Heard::ToolsChanged => self.client.tools_changed(),
+            Heard::Opened { revision, .. } => self.client.agreed_on(revision),
             Heard::Asked { during, message, generation } => {
                 if let Some(refusal) = self.client.asks(&message, during, generation) {
                     self.legacy.answer(refusal, generation, moment);
@@ -328,7 +345,7 @@ impl Bridge {
     }
 
     fn tools_are_known(&mut self, kind: UpstreamKind, failed: Option<&Error>) {
-        let era = if kind == UpstreamKind::Modern { Era::Modern } else { Era::Legacy };
+        let era = if kind == UpstreamKind::Legacy { Era::Legacy } else { Era::Modern };
         for (number, decision) in self.client.decide_held(era, failed) {
             match decision {
                 Ok((message, class)) => self.upstream(kind).release(number, message, class),

@@ -62,6 +62,8 @@ pub enum UpstreamKind {
     Legacy,
     /// Without one (`upstream/modern`).
     Modern,
+    /// With the session of this name, for a client that has none (`upstream/sessions`).
+    Session(u64),
 }
 
 /// Names what is under way to a service: a request of the client, or something of the upstream's own.

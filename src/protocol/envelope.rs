@@ -17,6 +17,12 @@ pub const PREFIX: &str = "io.modelcontextprotocol/";
 /// The fields of an envelope.
 const FIELDS: [&str; 3] = ["protocolVersion", "clientCapabilities", "clientInfo"];
 
+/// The field that asks for messages of the log.
+const LOG_LEVEL: &str = "logLevel";
+/// The levels of the specification's "Logging", section "Log levels", the most talkative first.
+pub const LOG_LEVELS: [&str; 8] =
+    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
 /// Where a modern request says which revision it speaks; the slash before it may be escaped.
 static VERSION: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("protocolVersion"));
 
@@ -35,6 +41,11 @@ pub fn is_modern(message: &Message) -> bool {
     // Most messages of legacy clients need not be read for it.
     let params = message.params().filter(|params| VERSION.find(params.as_bytes()).is_some());
     params.is_some_and(|params| serde_json::from_str::<Params>(params).is_ok())
+}
+
+/// Says whether a field of `_meta` belongs to the envelope.
+pub fn is_field(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|name| name == LOG_LEVEL || FIELDS.contains(&name))
 }
 
 /// Returns the envelope of a request as the JSON of a `_meta` that holds nothing else.

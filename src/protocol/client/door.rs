@@ -10,7 +10,7 @@ use super::subscriptions::Subscriptions;
 use super::{Client, INVALID_PARAMS, Open, Said};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::{About, Delivery, Origin};
-use crate::protocol::envelope::PREFIX;
+use crate::protocol::envelope::{LOG_LEVELS, PREFIX};
 use crate::protocol::message::{Id, Message, quote};
 use crate::protocol::object::{fields, object, value};
 use crate::protocol::request::{Class, Leaves, Outgoing};
@@ -23,8 +23,6 @@ const QUESTIONS: &[(&str, &str)] =
 const BY_URL: &str = "elicitation/create by URL";
 /// The extension that is not defined for clients with a handshake (section 3.2).
 const TASKS: &str = "io.modelcontextprotocol/tasks";
-/// The levels of the specification's "Logging", section "Log levels".
-const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// What the client has said once and every request of the stateless era repeats.
 #[derive(Debug, Default)]
@@ -165,9 +163,15 @@ impl Client {
     pub(in crate::protocol) fn unlifted(&mut self, number: u64) -> Option<Outgoing> {
         let open = self.open.get_mut(&number).filter(|open| open.is_lifted)?;
         open.is_lifted = false;
-        let (message, promise) = (open.message.clone(), self.settings.promise(self.came));
+        self.outgoing(number)
+    }
+
+    /// Returns a request that was not sent yet, once more.
+    pub(in crate::protocol) fn outgoing(&self, number: u64) -> Option<Outgoing> {
+        let open = self.open.get(&number)?;
+        let (message, era, promise) = (open.message.clone(), open.era, open.promise);
         let class = Class::of(message.method());
-        Some(Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era: Era::Legacy })
+        Some(Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era })
     }
 
     /// `logging/setLevel` is no request of the stateless era: each later one repeats the level (section 3.1).
@@ -176,7 +180,7 @@ impl Client {
         let params = fields(request.params().unwrap_or_default());
         let level = params.iter().find(|(name, _)| name == "level").map(|(_, raw)| raw.get());
         let is_level =
-            |raw: &&str| serde_json::from_str::<Cow<'_, str>>(raw).is_ok_and(|l| LEVELS.contains(&&*l));
+            |raw: &&str| serde_json::from_str::<Cow<'_, str>>(raw).is_ok_and(|l| LOG_LEVELS.contains(&&*l));
         let answer = match level.filter(is_level) {
             Some(level) => {
                 self.door.level = Some(level.to_owned());
@@ -188,7 +192,7 @@ impl Client {
     }
 
     /// Answers a request that does not reach the service.
-    pub(super) fn answer_here(&mut self, number: u64, answer: &Message) {
+    pub(in crate::protocol) fn answer_here(&mut self, number: u64, answer: &Message) {
         let Some(open) = self.close(number) else { return };
         if let Some(id) = open.message.id() {
             let text = answer.text().clone();

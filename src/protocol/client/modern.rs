@@ -12,7 +12,6 @@ use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{Id, Message};
 use crate::protocol::request::Class;
 use crate::protocol::revision::{Era, FIRST_MODERN};
-use crate::protocol::settings::Spoken;
 
 /// ERA-6: clients give up a `server/discover` after 10 s, and take the service for an older one.
 const DISCOVER_WITHIN: Duration = Duration::from_secs(5);
@@ -56,17 +55,11 @@ impl Client {
     }
 
     /// Answers each `server/discover` that has waited long enough; what the service says later is not for the client.
-    pub(in crate::protocol) fn alarm(&mut self, now: Instant, modern: Spoken) {
+    pub(in crate::protocol) fn alarm(&mut self, now: Instant) {
         self.now = now;
         self.end_late_rounds(now);
         for (number, _) in self.discovery.open.extract_if(.., |(_, until)| *until <= now).collect::<Vec<_>>()
         {
-            if modern != Spoken::Yes {
-                let error = Error::new(Kind::Timeout, "the service has not said within 5 s what it speaks")
-                    .hint("try again later");
-                self.failed(number, error.executed(Executed::Maybe));
-                continue;
-            }
             let Some(open) = self.close(number) else { continue };
             let Some(id) = open.message.id() else { continue };
             self.discovery.is_guess = true;
@@ -106,24 +99,15 @@ impl Client {
         }
     }
 
-    /// The service does not speak the stateless era: a client of both eras opens with `initialize` then.
-    pub(in crate::protocol) fn not_modern(&mut self, number: u64) {
-        let Some(open) = self.open.get(&number) else { return };
-        if open.message.method() != "server/discover" {
-            let (why, hint) = match open.is_lifted {
-                true => (
-                    "the service refuses sessions, and speaks no other era that asistry knows",
-                    "check that the URL is the MCP endpoint of the service; else look for a newer asistry",
-                ),
-                false => (
-                    "the service opens sessions only, and a client without a handshake cannot use it yet",
-                    "use a client that opens with initialize",
-                ),
-            };
-            let error = Error::new(Kind::EraMismatch, why).hint(hint);
-            return self.failed(number, error.executed(Executed::No));
-        }
-        let Some(open) = self.close(number) else { return };
-        self.refuse(open.message.id(), METHOD_NOT_FOUND, "Method not found: server/discover", open.batch);
+    /// The service speaks neither era.
+    pub(in crate::protocol) fn speaks_nothing(&mut self, number: u64) {
+        let why = "the service refuses sessions, and speaks no other era that asistry knows";
+        let hint = "check that the URL is the MCP endpoint of the service; else look for a newer asistry";
+        self.failed(number, Error::new(Kind::EraMismatch, why).hint(hint).executed(Executed::No));
+    }
+
+    /// The list of tools has changed, and the client did not ask to hear of it.
+    pub(in crate::protocol) fn tools_changed(&mut self) {
+        self.tools.changed();
     }
 }

@@ -1,4 +1,5 @@
-//! The conversation with one service: `legacy` opens a session, `modern` needs none.
+//! The conversation with one service: `legacy` opens a session, `modern` needs none, `sessions` opens them for clients
+//! that know none.
 //!
 //! Takes messages from `bridge` and reports of their drivers, and says what is to be done ([`Out::Do`]) and what the
 //! service said ([`Heard`]). Refuses to know the client: a request is known by its number.
@@ -6,6 +7,7 @@
 pub mod legacy;
 pub mod modern;
 pub mod probe;
+pub mod sessions;
 mod under_way;
 
 use std::time::Duration;
@@ -76,8 +78,12 @@ pub(super) enum Heard {
     Answer { number: u64, message: Message, status: u16 },
     /// No response comes.
     Failed { number: u64, error: Error },
-    /// A session was opened in this revision.
-    Opened(Option<&'static Revision>),
+    /// asistry answers a request of the client in the place of the service.
+    Ours { number: u64, message: Message },
+    /// A session was opened in this revision, by this answer to `initialize`.
+    Opened { revision: Option<&'static Revision>, answer: Message },
+    /// The list of tools has changed; nobody asked to hear of it.
+    ToolsChanged,
     /// The service refuses sessions as one of the stateless era does; these requests have not been sent.
     NoSessions(Vec<Outgoing>),
     /// The service acknowledges what a client with a handshake may hear.

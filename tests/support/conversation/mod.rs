@@ -20,7 +20,8 @@
 //! opened SESSION REVISION                           the usual handshake
 //! ```
 //! A text is compared byte for byte, unless it holds `"<any>"`: then as JSON, where `"<any>"` is any value
-//! and a key `"..."` allows further ones. `<id LABEL>` is the id of that request, `<x*N>` is N times x.
+//! and a key `"..."` allows further ones. `<id LABEL>` is the id of that request, `<x*N>` is N times x, `<state>` is the
+//! `requestState` that the client received last.
 //! In the end every request of the client has exactly one answer, nothing is left over, and a `ping` is
 //! answered: the process lives.
 
@@ -138,6 +139,7 @@ pub struct Told {
     asked: Vec<String>,
     answered: Vec<String>,
     cancelled: Vec<String>,
+    state: String,
 }
 
 impl Told {
@@ -236,6 +238,9 @@ impl Told {
             Err(e) => panic!("the client received a line that is no JSON: {e}: {}", short(text)),
         };
         for part in parts {
+            if let Some(state) = part["result"]["requestState"].as_str() {
+                state.clone_into(&mut self.state);
+            }
             if part.get("method").is_none()
                 && let Some(id) = part.get("id").filter(|id| !id.is_null())
             {
@@ -245,7 +250,7 @@ impl Told {
     }
 
     fn filled_in(&self, line: &str) -> String {
-        let mut line = line.to_owned();
+        let mut line = line.replace("<state>", &self.state);
         while let Some(start) = line.find("<id ") {
             let end = start + line[start..].find('>').expect("<id LABEL>");
             let id = self.ids.get(&line[start + 4..end]).cloned().unwrap_or_default();

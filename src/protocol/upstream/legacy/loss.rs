@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::super::under_way::{Asker, Entry, Notice, Own, Sending, reissue_after};
 use super::super::{Heard, Out};
+use super::Legacy;
 use super::session::{Phase, loses_sessions};
-use super::{Legacy, ticket};
 use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::driver::{Cause, Failure, Loss};
 use crate::protocol::effect::Effect;
@@ -186,9 +186,9 @@ impl Legacy {
             request.sending = Sending::Waiting;
             self.table.spend(&earlier);
             self.enqueue(number);
-            return self.effect(Effect::Abort(ticket(number)));
+            return self.effect(Effect::Abort(self.ticket(number)));
         }
-        self.effect(Effect::Abort(ticket(number)));
+        self.effect(Effect::Abort(self.ticket(number)));
         let failure = Failure { error: error.clone(), executed: Executed::Maybe, cause: Cause::Permanent };
         self.request_failed(number, failure);
     }

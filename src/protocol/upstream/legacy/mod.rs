@@ -44,6 +44,8 @@ enum Doubt {
 #[derive(Debug)]
 pub struct Legacy {
     settings: Arc<Settings>,
+    /// How its drivers find back.
+    kind: UpstreamKind,
     moment: Moment,
     table: UnderWay,
     session: Session,
@@ -68,6 +70,7 @@ pub struct Legacy {
 impl Legacy {
     pub(in crate::protocol) fn new(settings: Arc<Settings>, moment: Moment) -> Self {
         Self {
+            kind: UpstreamKind::Legacy,
             moment,
             table: UnderWay::default(),
             session: Session::new(0, settings.first_wire()),
@@ -83,6 +86,18 @@ impl Legacy {
             out: Vec::new(),
             settings,
         }
+    }
+}
+
+impl Legacy {
+    /// Makes one of several sessions (`upstream/sessions`): its name, and the `params` with which it is opened.
+    pub(super) fn pooled(settings: Arc<Settings>, moment: Moment, (name, params): (u64, String)) -> Self {
+        let words = ClientWords::of(Some(params));
+        Self { kind: UpstreamKind::Session(name), words, ..Self::new(settings, moment) }
+    }
+
+    fn ticket(&self, number: u64) -> Ticket {
+        Ticket { upstream: self.kind, number }
     }
 }
 
@@ -126,7 +141,7 @@ impl Upstream for Legacy {
             return false;
         }
         let Some(request) = self.table.abandon(number) else { return false };
-        self.effect(Effect::Abort(ticket(number)));
+        self.effect(Effect::Abort(self.ticket(number)));
         if request.sending == Sending::Sent
             && let Some((raw, _)) = cancelled_id(notification)
             && let Ok(message) = Message::read(notification.with_part(raw, &request.upstream.json()))
@@ -207,7 +222,7 @@ impl Upstream for Legacy {
             if sent && request.message.method() != "initialize" {
                 self.cancel_at_service(&request, "the client is gone");
             }
-            self.effect(Effect::Abort(ticket(number)));
+            self.effect(Effect::Abort(self.ticket(number)));
             let error = Error::new(ErrorKind::Interrupted, "asistry ended before the answer came")
                 .remedy(Remedy::AllowDrain)
                 .executed(match sent && !request.is_held(moment.now) {
@@ -288,8 +303,7 @@ impl Legacy {
     /// Sends what may go now, and queues what must wait for the session.
     fn submit(&mut self, number: u64) {
         if matches!(self.session.phase, Phase::Ready) {
-            self.stamp(number);
-            return self.carry(number, Duration::ZERO);
+            return self.leave_queue(number);
         }
         self.enqueue(number);
         match self.session.phase {
@@ -367,7 +381,7 @@ impl Legacy {
         if !after.is_zero() {
             driver = driver.not_before(self.moment.now + after);
         }
-        self.effect(Effect::Run(Tag { ticket: ticket(number), attempt }, Box::new(driver)));
+        self.effect(Effect::Run(Tag { ticket: self.ticket(number), attempt }, Box::new(driver)));
     }
 
     /// Sends a notification or a response in the session of this generation; in no other one.
@@ -404,7 +418,7 @@ impl Legacy {
             return self.note("dropped a response of the service to no known request");
         };
         if number != tag.ticket.number {
-            self.effect(Effect::Abort(ticket(number)));
+            self.effect(Effect::Abort(self.ticket(number)));
         }
         if request.message.method() == "initialize" {
             return self.opening_answered(number, request, (message, status));
@@ -562,8 +576,4 @@ impl Legacy {
             _ => {}
         }
     }
-}
-
-fn ticket(number: u64) -> Ticket {
-    Ticket { upstream: UpstreamKind::Legacy, number }
 }

@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 
 use super::super::under_way::{Asker, Entry, Notice, Own, Request};
 use super::super::{Heard, Out, probe};
-use super::{Legacy, ticket};
+use super::Legacy;
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::driver::Fallback;
-use crate::protocol::effect::Effect;
+use crate::protocol::effect::{Effect, UpstreamKind};
 use crate::protocol::http::{ErrorFields, Head};
 use crate::protocol::message::{INVALID_REQUEST, METHOD_NOT_FOUND, Message, quote};
 use crate::protocol::request::{Leaves, Outgoing};
@@ -106,6 +106,10 @@ pub(super) struct ClientWords {
 }
 
 impl ClientWords {
+    pub fn of(params: Option<String>) -> Self {
+        Self { params, ..Self::default() }
+    }
+
     pub fn learn(&mut self, request: &Message, answer: &Message) {
         let (Some(params), Some(_)) = (request.params(), answer.result_len()) else { return };
         match request.method() {
@@ -136,7 +140,7 @@ impl Legacy {
         let params =
             self.table.request(number).and_then(|request| request.message.params().map(str::to_owned));
         if let Some(earlier) = self.session.opening() {
-            self.effect(Effect::Abort(ticket(earlier)));
+            self.effect(Effect::Abort(self.ticket(earlier)));
             let error = Error::new(Kind::Interrupted, "a second initialize replaced this one");
             self.give_up(earlier, &error.executed(Executed::No));
         }
@@ -146,7 +150,7 @@ impl Legacy {
             self.retired.push(earlier);
             self.settle_retired();
         }
-        self.words = ClientWords { params, ..ClientWords::default() };
+        self.words = ClientWords::of(params);
         self.send_opening(number, Duration::ZERO);
     }
 
@@ -179,7 +183,7 @@ impl Legacy {
         };
         for number in [listening, session.stream].into_iter().flatten() {
             self.table.remove(number);
-            self.effect(Effect::Abort(ticket(number)));
+            self.effect(Effect::Abort(self.ticket(number)));
         }
     }
 
@@ -246,9 +250,14 @@ impl Legacy {
                 }
             }
             Asker::Own(_) if is_open => self.confirm(),
-            Asker::Own(_) if self.words.params.is_none() && has_no_handshake(&message) => self.ready(),
+            Asker::Own(_) if !self.has_handshake_of_client() && has_no_handshake(&message) => self.ready(),
             Asker::Own(_) => self.refused(number, &message, status),
         }
+    }
+
+    /// Says whether the client opened the session itself, or has opened an earlier one.
+    fn has_handshake_of_client(&self) -> bool {
+        self.kind == UpstreamKind::Legacy && self.words.params.is_some()
     }
 
     /// Gives back what was not sent: the service opens no sessions.
@@ -285,7 +294,8 @@ impl Legacy {
         if let Some(warning) = self.session.wire.opened(head.as_ref(), version.as_deref()) {
             self.note(warning);
         }
-        self.out.push(Out::Heard(Heard::Opened(version.as_deref().and_then(revision::named))));
+        let revision = version.as_deref().and_then(revision::named);
+        self.out.push(Out::Heard(Heard::Opened { revision, answer: message.clone() }));
         let could_push = read.is_none_or(|read| could_push(&read.capabilities, self.words.params.as_deref()));
         let listens = could_push && self.settings.pushes && !self.session.wire.answers_elsewhere();
         self.session.listening = if listens { Listening::NotOpened } else { Listening::NotOffered };
@@ -345,12 +355,26 @@ impl Legacy {
     fn ready(&mut self) {
         self.session.phase = Phase::Ready;
         for number in std::mem::take(&mut self.queue) {
-            self.stamp(number);
-            self.carry(number, Duration::ZERO);
+            self.leave_queue(number);
         }
         if self.session.listening == Listening::NotOpened {
             self.effect(Effect::Alarm(LISTEN_AFTER));
         }
+    }
+
+    /// The session is open for this message. `server/discover` only asks for that: no service with sessions is asked.
+    pub(super) fn leave_queue(&mut self, number: u64) {
+        let opens = |request: &Request| request.message.method() == "server/discover";
+        if !self.table.request(number).is_some_and(|request| opens(request)) {
+            self.stamp(number);
+            return self.carry(number, Duration::ZERO);
+        }
+        let Some(id) = self.table.remove_request(number).and_then(|request| request.message.id().cloned())
+        else {
+            return;
+        };
+        let message = Message::result(&id, "{}");
+        self.out.push(Out::Heard(Heard::Answer { number, message, status: 200 }));
     }
 
     /// No session could be opened: what waits for it cannot go.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::under_way::{Entry, Own, Sending};
 use super::super::{Heard, Out, probe};
 use super::session::{Listening, Phase};
-use super::{Doubt, Legacy, ticket};
+use super::{Doubt, Legacy};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::Moment;
 use crate::protocol::driver::{Cause, Failure, Fallback, Outcome};
@@ -163,7 +163,7 @@ impl Legacy {
     fn stream_failed(&mut self, error: &Error) {
         if let Some(number) = self.session.stream.take() {
             self.table.remove(number);
-            self.effect(Effect::Abort(ticket(number)));
+            self.effect(Effect::Abort(self.ticket(number)));
         }
         let Some(number) = self.session.opening() else { return };
         if let Some((answer, failure)) = self.refusal.take() {

@@ -8,7 +8,7 @@ use super::super::under_way::Request;
 use crate::error::{Error, Kind};
 use crate::protocol::Moment;
 use crate::protocol::http::ErrorFields;
-use crate::protocol::message::Message;
+use crate::protocol::message::{Id, Message};
 use crate::protocol::object::{fields, value};
 use crate::protocol::retry;
 
@@ -34,8 +34,13 @@ pub(super) fn again_after(request: &mut Request, moment: Moment) -> Duration {
 /// Returns the result with which a stream ends that asistry ends (STD-7).
 pub(super) fn end_of(request: &Message) -> Option<Message> {
     let id = request.id().filter(|_| is_listen(request))?;
+    Some(end_of_listen(id))
+}
+
+/// Returns the result of a subscription that the client knows by this id.
+pub(in crate::protocol::upstream) fn end_of_listen(id: &Id) -> Message {
     let meta = format!(r#"{{"io.modelcontextprotocol/subscriptionId":{}}}"#, id.json());
-    Some(Message::result(id, &format!(r#"{{"resultType":"complete","_meta":{meta}}}"#)))
+    Message::result(id, &format!(r#"{{"resultType":"complete","_meta":{meta}}}"#))
 }
 
 /// Says whether a notification acknowledges a subscription.

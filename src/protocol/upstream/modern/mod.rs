@@ -25,6 +25,7 @@ use crate::protocol::object::object;
 use crate::protocol::request::{Class, Leaves, Outgoing, Promise, Wait};
 use crate::protocol::settings::Settings;
 use crate::protocol::wire::{Stateless, ToolHeaders};
+pub(super) use listen::end_of_listen;
 use own_listen::OwnListen;
 
 /// The conversation with a service of the modern era.

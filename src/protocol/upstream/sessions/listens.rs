@@ -1,0 +1,224 @@
+//! `subscriptions/listen` at a service with sessions: its standalone stream and `resources/subscribe` (section 3.4).
+//!
+//! Refuses to say anything on a subscription before its acknowledgement.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{Came, Own, Sessions, translate};
+use crate::protocol::message::{Id, Message};
+use crate::protocol::object::{fields, object, value};
+use crate::protocol::request::Outgoing;
+use crate::protocol::upstream::{Heard, Out};
+
+/// The lists of which changes may be heard: the field of a filter, the capability, the notification.
+const LISTS: [(&str, &str, &str); 3] = [
+    ("toolsListChanged", "tools", "notifications/tools/list_changed"),
+    ("promptsListChanged", "prompts", "notifications/prompts/list_changed"),
+    ("resourcesListChanged", "resources", "notifications/resources/list_changed"),
+];
+/// What is kept for a subscription that is not acknowledged yet.
+const MOST_EARLY: usize = 256;
+
+/// The resources that a session is subscribed to, each with the number of subscriptions that hold it.
+pub(super) type Uris = HashMap<String, usize>;
+
+/// A subscription of the client.
+#[derive(Debug)]
+pub(super) struct Listen {
+    /// Its request, as the client's side knows it.
+    number: u64,
+    id: Id,
+    pub session: u64,
+    /// The notifications that it wants.
+    lists: Vec<&'static str>,
+    uris: BTreeSet<String>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The session is being opened.
+    Opening,
+    /// Resources are being subscribed to: the numbers of the requests, each with its URI.
+    Subscribing(HashMap<u64, String>, Vec<Message>),
+    Acknowledged,
+}
+
+impl Sessions {
+    pub(super) fn open_listen(&mut self, outgoing: &Outgoing) {
+        let Some(id) = outgoing.message.id().cloned() else { return };
+        let session = self.session_for(&outgoing.message);
+        let params = fields(outgoing.message.params().unwrap_or_default());
+        let filter = fields(value(&params, "notifications").unwrap_or_default());
+        let wants = |(field, ..): &&(&str, _, _)| value(&filter, field) == Some("true");
+        let lists = LISTS.iter().filter(wants).map(|(.., method)| *method).collect();
+        let uris = value(&filter, "resourceSubscriptions").and_then(|list| serde_json::from_str(list).ok());
+        let listen = Listen {
+            number: outgoing.number,
+            id,
+            session,
+            lists,
+            uris: uris.unwrap_or_default(),
+            state: State::Opening,
+        };
+        self.listens.push(listen);
+        self.ask(session, Own::Open, ("server/discover", None));
+    }
+
+    /// The session is open, or cannot be opened.
+    pub(super) fn opened_for_listens(&mut self, session: u64, came: Came) {
+        let is_new =
+            |listen: &&mut Listen| listen.session == session && matches!(listen.state, State::Opening);
+        if !came.is_good() {
+            let failed: Vec<u64> =
+                self.listens.iter_mut().filter(is_new).map(|listen| listen.number).collect();
+            self.listens.retain(|listen| !failed.contains(&listen.number));
+            let heard = failed.into_iter().map(|number| Out::Heard(came.clone().heard(number)));
+            return self.out.extend(heard);
+        }
+        let new: Vec<u64> = self.listens.iter_mut().filter(is_new).map(|listen| listen.number).collect();
+        for number in new {
+            self.subscribe(session, number);
+        }
+    }
+
+    /// Narrows what a subscription wants to what the service offers, and subscribes to its resources.
+    fn subscribe(&mut self, session: u64, number: u64) {
+        let Some(pooled) = self.pool.iter_mut().find(|pooled| pooled.name == session) else { return };
+        let Some(listen) = self.listens.iter_mut().find(|listen| listen.number == number) else { return };
+        let service = pooled.service.as_ref();
+        let says = |capability, flag| service.is_some_and(|service| service.says(capability, flag));
+        let offered = LISTS.iter().filter(|(_, capability, _)| says(capability, "listChanged"));
+        let offered: Vec<&str> = offered.map(|(.., method)| *method).collect();
+        listen.lists.retain(|method| offered.contains(method));
+        if !says("resources", "subscribe") {
+            listen.uris.clear();
+        }
+        let mut fresh = Vec::new();
+        for uri in &listen.uris {
+            let held = pooled.uris.entry(uri.clone()).or_default();
+            *held += 1;
+            if *held == 1 {
+                fresh.push(uri.clone());
+            }
+        }
+        let mut pending = HashMap::new();
+        for uri in fresh {
+            let params = object([("uri", crate::protocol::message::quote(&uri))]);
+            let asked = self.ask(session, Own::Subscribe, ("resources/subscribe", Some(&params)));
+            pending.insert(asked, uri);
+        }
+        if let Some(listen) = self.listens.iter_mut().find(|listen| listen.number == number) {
+            listen.state = State::Subscribing(pending, Vec::new());
+        }
+        self.acknowledge(number);
+    }
+
+    /// The service has answered a `resources/subscribe`.
+    pub(super) fn subscribed(&mut self, asked: u64, is_good: bool) {
+        let mut done = None;
+        for listen in &mut self.listens {
+            let State::Subscribing(pending, _) = &mut listen.state else { continue };
+            let Some(uri) = pending.remove(&asked) else { continue };
+            done = Some(listen.number);
+            if !is_good {
+                listen.uris.remove(&uri);
+                if let Some(pooled) = self.pool.iter_mut().find(|pooled| pooled.name == listen.session) {
+                    pooled.uris.remove(&uri);
+                }
+            }
+        }
+        if let Some(number) = done {
+            self.acknowledge(number);
+        }
+    }
+
+    /// Acknowledges a subscription as soon as nothing is missing.
+    fn acknowledge(&mut self, number: u64) {
+        let Some(listen) = self.listens.iter_mut().find(|listen| listen.number == number) else { return };
+        let early = match &mut listen.state {
+            State::Subscribing(pending, early) if pending.is_empty() => std::mem::take(early),
+            _ => return,
+        };
+        listen.state = State::Acknowledged;
+        let lists = LISTS.iter().filter(|(.., method)| listen.lists.contains(method));
+        let uris = serde_json::to_string(&listen.uris).unwrap_or_default();
+        let uris = (!listen.uris.is_empty()).then_some(("resourceSubscriptions", &*uris));
+        let filter = object(lists.map(|(field, ..)| (*field, "true")).chain(uris));
+        let params = object([("notifications", filter)]);
+        let acknowledged = Message::notification("notifications/subscriptions/acknowledged", Some(&params));
+        let said = std::iter::once(&acknowledged).chain(&early);
+        let said = said.map(|message| Heard::Told {
+            during: Some(number),
+            message: translate::notification(message, &listen.id),
+            generation: None,
+        });
+        self.out.extend(said.map(Out::Heard));
+    }
+
+    /// Hands a notification to the subscriptions that want it; false where it is none that is subscribed to.
+    pub(super) fn fan_out(&mut self, session: u64, message: &Message) -> bool {
+        let method = message.method();
+        let is_update = method == "notifications/resources/updated";
+        if !is_update && !LISTS.iter().any(|(.., known)| *known == method) {
+            return false;
+        }
+        let params = fields(message.params().unwrap_or_default());
+        let uri: String =
+            value(&params, "uri").and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
+        let covers = |held: &String| {
+            uri.strip_prefix(&**held).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mut is_wanted = false;
+        for listen in self.listens.iter_mut().filter(|listen| listen.session == session) {
+            let wants =
+                if is_update { listen.uris.iter().any(covers) } else { listen.lists.contains(&method) };
+            if !wants {
+                continue;
+            }
+            match &mut listen.state {
+                State::Opening => {}
+                State::Subscribing(_, early) if early.len() < MOST_EARLY => early.push(message.clone()),
+                State::Subscribing(..) => {}
+                State::Acknowledged => {
+                    is_wanted = true;
+                    let message = translate::notification(message, &listen.id);
+                    let heard = Heard::Told { during: Some(listen.number), message, generation: None };
+                    self.out.push(Out::Heard(heard));
+                }
+            }
+        }
+        if !is_wanted && method == "notifications/tools/list_changed" {
+            self.out.push(Out::Heard(Heard::ToolsChanged));
+        }
+        true
+    }
+
+    /// The client ends a subscription; false where there is none of this number.
+    pub(super) fn close_listen(&mut self, number: u64) -> bool {
+        let Some(at) = self.listens.iter().position(|listen| listen.number == number) else { return false };
+        let listen = self.listens.swap_remove(at);
+        if matches!(listen.state, State::Opening) {
+            return true;
+        }
+        for uri in listen.uris {
+            let Some(pooled) = self.pooled(listen.session) else { break };
+            let Some(held) = pooled.uris.get_mut(&uri) else { continue };
+            *held -= 1;
+            if *held == 0 {
+                pooled.uris.remove(&uri);
+                let params = object([("uri", crate::protocol::message::quote(&uri))]);
+                self.ask(listen.session, Own::Unsubscribe, ("resources/unsubscribe", Some(&params)));
+            }
+        }
+        true
+    }
+
+    /// The end: each subscription gets its result, and the word that ends it on stdio (T-9).
+    pub(super) fn end_listens(&mut self) {
+        for listen in std::mem::take(&mut self.listens) {
+            let ended = super::super::modern::end_of_listen(&listen.id);
+            self.out.push(Out::Heard(Heard::Ours { number: listen.number, message: ended }));
+        }
+    }
+}

@@ -1,0 +1,577 @@
+//! A service with sessions, as a client without a handshake sees it: one session for each set of capabilities
+//! (sections 3.3, 3.4, 3.6).
+//!
+//! Takes requests of the stateless era and sends them in a session; what comes back is completed as that era wants it.
+//! Refuses to relay a question that the client's request did not allow.
+
+mod levels;
+mod listens;
+mod parked;
+mod translate;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::legacy::Legacy;
+use super::{Heard, Out, Upstream, overdue};
+use crate::error::{Error, Executed, Kind as ErrorKind};
+use crate::protocol::driver::Item;
+use crate::protocol::effect::{Effect, Ended, Tag, UpstreamKind};
+use crate::protocol::envelope::PREFIX;
+use crate::protocol::http::ErrorFields;
+use crate::protocol::message::{INVALID_PARAMS, Id, Message, UNSUPPORTED_VERSION, quote};
+use crate::protocol::object::{fields, value};
+use crate::protocol::request::{Class, Leaves, Outgoing, Wait};
+use crate::protocol::revision::{Era, FIRST_MODERN};
+use crate::protocol::settings::Settings;
+use crate::protocol::{FastMap, Moment};
+use levels::Levels;
+use listens::{Listen, Uris};
+use parked::{Questions, Renewal};
+use translate::Service;
+
+/// How many sessions are kept when nothing is under way in them (section 3.3).
+const MOST_SESSIONS: usize = 4;
+/// Our own requests are counted from here on, so that none has the number of one of the client.
+const FIRST_OWN: u64 = 1 << 62;
+/// The code by which a service of the older era asks its client to open a URL.
+const URL_NEEDED: i64 = -32042;
+
+/// The conversation of a client without a handshake with a service that has one.
+#[derive(Debug)]
+pub struct Sessions {
+    settings: Arc<Settings>,
+    moment: Moment,
+    pool: Vec<Pooled>,
+    /// How many sessions there were.
+    made: u64,
+    /// How many requests of our own there were.
+    own: u64,
+    calls: FastMap<u64, Call>,
+    /// The requests that go on with a call that was parked, and the number of that call.
+    resumed: FastMap<u64, u64>,
+    /// Requests that wait for the list of tools.
+    held: Vec<Outgoing>,
+    listens: Vec<Listen>,
+    renewals: Vec<Renewal>,
+    /// How many calls were parked.
+    tokens: u64,
+    out: Vec<Out>,
+}
+
+/// A session, and what is known of it.
+#[derive(Debug)]
+struct Pooled {
+    name: u64,
+    /// JSON text of what its clients declare.
+    capabilities: String,
+    legacy: Legacy,
+    /// Once it was opened.
+    service: Option<Service>,
+    levels: Levels,
+    uris: Uris,
+    /// When it was last used, counted in requests.
+    used: u64,
+}
+
+/// A request under way in a session.
+#[derive(Debug)]
+struct Call {
+    session: u64,
+    asker: Asker,
+    /// As its client wrote it last.
+    request: Message,
+    /// JSON text of the progress token that the service knows.
+    token: Option<String>,
+    questions: Questions,
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    /// The client, under this number.
+    Client(u64),
+    /// Nobody: it was told that input is required.
+    Nobody,
+    /// This room.
+    Own(Own),
+}
+
+/// Requests of this room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    /// The session is to be opened.
+    Open,
+    /// `logging/setLevel`, to this one.
+    Level(usize),
+    /// `resources/subscribe`.
+    Subscribe,
+    /// `resources/unsubscribe`.
+    Unsubscribe,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug)]
+enum Came {
+    Answer(Message, u16),
+    Failed(Error),
+}
+
+impl Came {
+    fn heard(self, number: u64) -> Heard {
+        match self {
+            Self::Answer(message, status) => Heard::Answer { number, message, status },
+            Self::Failed(error) => Heard::Failed { number, error },
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        matches!(self, Self::Answer(message, _) if message.error_text().is_none())
+    }
+}
+
+impl Sessions {
+    pub(in crate::protocol) fn new(settings: &Settings, moment: Moment) -> Self {
+        // That it speaks this era is known.
+        let settings = Arc::new(Settings { era: Some(Era::Legacy), ..settings.clone() });
+        Self {
+            settings,
+            moment,
+            pool: Vec::new(),
+            made: 0,
+            own: 0,
+            calls: FastMap::default(),
+            resumed: FastMap::default(),
+            held: Vec::new(),
+            listens: Vec::new(),
+            renewals: Vec::new(),
+            tokens: 0,
+            out: Vec::new(),
+        }
+    }
+}
+
+impl Upstream for Sessions {
+    fn request(&mut self, outgoing: Outgoing, moment: Moment) {
+        self.moment = moment;
+        if let Some(refusal) = envelope_refusal(&outgoing.message) {
+            return self.ours(outgoing.number, refusal);
+        }
+        if outgoing.leaves == Leaves::AfterTools {
+            self.alarm_at(outgoing.promise.deadline());
+            let name = self.session_for(&outgoing.message);
+            self.held.push(outgoing);
+            return self.with(name, |legacy, moment| legacy.list_tools(None, moment));
+        }
+        if outgoing.message.method() == "subscriptions/listen" {
+            return self.open_listen(&outgoing);
+        }
+        if let Some(outgoing) = self.resume(outgoing) {
+            self.send(outgoing);
+        }
+    }
+
+    fn release(&mut self, number: u64, message: Message, class: Class) {
+        for held in self.take_held(|held| held.number == number) {
+            self.request(
+                Outgoing { message: message.clone(), class, leaves: Leaves::AtOnce, ..held },
+                self.moment,
+            );
+        }
+    }
+
+    fn refuse(&mut self, number: u64, error: &Error) {
+        let error = error.clone().executed(Executed::No);
+        self.take_held(|held| held.number == number);
+        self.out.push(Out::Heard(Heard::Failed { number, error }));
+    }
+
+    fn list_tools(&mut self, cursor: Option<&str>, moment: Moment) {
+        self.moment = moment;
+        // The session whose list was asked for first goes on.
+        let name =
+            self.held.first().map(|held| held.message.clone()).map(|message| self.session_for(&message));
+        if let Some(name) = name {
+            self.with(name, |legacy, moment| legacy.list_tools(cursor, moment));
+        }
+    }
+
+    fn cancel(&mut self, number: u64, notification: &Message, moment: Moment) -> bool {
+        self.moment = moment;
+        if !self.take_held(|held| held.number == number).is_empty() || self.close_listen(number) {
+            return true;
+        }
+        let waits = |pooled: &mut Pooled| pooled.levels.cancel(number);
+        if self.pool.iter_mut().any(waits) {
+            return true;
+        }
+        let call = self.resumed.remove(&number).unwrap_or(number);
+        let Some(Call { session, .. }) = self.calls.remove(&call) else { return false };
+        self.cancel_in(session, call, notification);
+        true
+    }
+
+    fn item(&mut self, tag: Tag, item: Item, moment: Moment) {
+        self.moment = moment;
+        if let Some(legacy) = self.legacy_of(tag.ticket.upstream) {
+            legacy.item(tag, item, moment);
+        }
+    }
+
+    fn ended(&mut self, ended: Ended, moment: Moment) {
+        self.moment = moment;
+        if let Some(legacy) = self.legacy_of(ended.tag.ticket.upstream) {
+            legacy.ended(ended, moment);
+        }
+    }
+
+    fn waits(&mut self, tag: Tag, wait: Wait, moment: Moment) {
+        self.moment = moment;
+        if let Some(legacy) = self.legacy_of(tag.ticket.upstream) {
+            legacy.waits(tag, wait, moment);
+        }
+    }
+
+    fn alarm(&mut self, moment: Moment) {
+        self.moment = moment;
+        self.pool.iter_mut().for_each(|pooled| pooled.legacy.alarm(moment));
+        self.park_asked();
+        self.end_parked();
+        for late in self.take_held(|held| held.promise.broken_at(moment.now).is_some()) {
+            let limit = late.promise.broken_at(moment.now).unwrap_or_default();
+            let error = overdue(&self.settings.place, limit);
+            self.out.push(Out::Heard(Heard::Failed { number: late.number, error }));
+        }
+    }
+
+    fn close(&mut self, moment: Moment) {
+        self.moment = moment;
+        self.end_listens();
+        let mut unsent = self.take_held(|_| true);
+        for pooled in &mut self.pool {
+            unsent.extend(pooled.levels.take_waiting());
+        }
+        for outgoing in unsent {
+            let error = Error::new(ErrorKind::Interrupted, "asistry ended before the request was sent");
+            let error = error.executed(Executed::No);
+            self.out.push(Out::Heard(Heard::Failed { number: outgoing.number, error }));
+        }
+        self.pool.iter_mut().for_each(|pooled| pooled.legacy.close(moment));
+    }
+
+    fn take(&mut self, out: &mut Vec<Out>) {
+        let mut said = Vec::new();
+        let mut at = 0;
+        while at < self.pool.len() {
+            let name = self.pool[at].name;
+            self.pool[at].legacy.take(&mut said);
+            // What is heard of one session may be said in another one.
+            at = if said.is_empty() { at + 1 } else { 0 };
+            for out in said.drain(..) {
+                match out {
+                    Out::Do(effect) => self.out.push(Out::Do(effect)),
+                    Out::Heard(heard) => self.heard(name, heard),
+                }
+            }
+        }
+        if self.pool.len() > MOST_SESSIONS {
+            self.leave_idle();
+        }
+        out.append(&mut self.out);
+    }
+
+    fn open(&self) -> (usize, usize) {
+        let waiting = self.held.iter().chain(self.pool.iter().flat_map(|pooled| pooled.levels.waiting()));
+        let waiting = waiting.map(|held| (1, held.message.text().len()));
+        let under_way = self.pool.iter().map(|pooled| pooled.legacy.open());
+        under_way.chain(waiting).fold((0, 0), |sum, open| (sum.0 + open.0, sum.1 + open.1))
+    }
+}
+
+impl Sessions {
+    fn effect(&mut self, effect: Effect) {
+        self.out.push(Out::Do(effect));
+    }
+
+    fn alarm_at(&mut self, at: Option<Instant>) {
+        if let Some(at) = at {
+            self.effect(Effect::Alarm(at.saturating_duration_since(self.moment.now)));
+        }
+    }
+
+    /// Answers a request of the client ourselves.
+    fn ours(&mut self, number: u64, message: Message) {
+        self.out.push(Out::Heard(Heard::Ours { number, message }));
+    }
+
+    fn take_held(&mut self, which: impl Fn(&Outgoing) -> bool) -> Vec<Outgoing> {
+        self.held.extract_if(.., |held| which(held)).collect()
+    }
+
+    fn pooled(&mut self, name: u64) -> Option<&mut Pooled> {
+        self.pool.iter_mut().find(|pooled| pooled.name == name)
+    }
+
+    fn legacy_of(&mut self, kind: UpstreamKind) -> Option<&mut Legacy> {
+        let pooled = self.pool.iter_mut().find(|pooled| UpstreamKind::Session(pooled.name) == kind);
+        pooled.map(|pooled| &mut pooled.legacy)
+    }
+
+    fn with(&mut self, name: u64, act: impl FnOnce(&mut Legacy, Moment)) {
+        let moment = self.moment;
+        if let Some(pooled) = self.pooled(name) {
+            act(&mut pooled.legacy, moment);
+        }
+    }
+
+    /// Returns the session in which a request goes, by the capabilities that its client declares.
+    fn session_for(&mut self, message: &Message) -> u64 {
+        let params = fields(message.params().unwrap_or_default());
+        let meta = fields(value(&params, "_meta").unwrap_or_default());
+        let field = |name: &str| value(&meta, &format!("{PREFIX}{name}"));
+        let capabilities = translate::capabilities(field("clientCapabilities").unwrap_or_default());
+        let used = self.made + self.own + self.tokens + self.calls.len() as u64;
+        if let Some(pooled) = self.pool.iter_mut().find(|pooled| pooled.capabilities == capabilities) {
+            pooled.used = used;
+            return pooled.name;
+        }
+        self.made += 1;
+        let name = self.made;
+        let info = field("clientInfo").unwrap_or(&self.settings.client_info);
+        let handshake = translate::handshake(&capabilities, info);
+        let legacy = Legacy::pooled(self.settings.clone(), self.moment, (name, handshake));
+        let levels = Levels::default();
+        let uris = Uris::default();
+        self.pool.push(Pooled { name, capabilities, legacy, service: None, levels, uris, used });
+        name
+    }
+
+    /// Leaves sessions in which nothing is under way, the longest unused ones first.
+    fn leave_idle(&mut self) {
+        let mut idle: Vec<(u64, u64)> = Vec::new();
+        for pooled in &self.pool {
+            let is_used = self.calls.values().any(|call| call.session == pooled.name)
+                || self.listens.iter().any(|listen| listen.session == pooled.name)
+                || !self.held.is_empty()
+                || !pooled.levels.waiting().is_empty();
+            if !is_used {
+                idle.push((pooled.used, pooled.name));
+            }
+        }
+        idle.sort_unstable();
+        idle.truncate(self.pool.len() - MOST_SESSIONS);
+        for mut pooled in self.pool.extract_if(.., |pooled| idle.iter().any(|(_, name)| *name == pooled.name))
+        {
+            pooled.legacy.close(self.moment);
+            pooled.legacy.take(&mut self.out);
+        }
+    }
+
+    /// Sends a request of the client in its session.
+    fn send(&mut self, outgoing: Outgoing) {
+        let name = self.session_for(&outgoing.message);
+        let Some(pooled) = self.pool.iter_mut().find(|pooled| pooled.name == name) else { return };
+        if pooled.must_raise_level(&outgoing.message) {
+            pooled.levels.wait(outgoing);
+            return self.raise_level(name);
+        }
+        self.carry(name, outgoing);
+    }
+
+    fn carry(&mut self, session: u64, outgoing: Outgoing) {
+        let (number, request) = (outgoing.number, outgoing.message.clone());
+        let message = translate::request(&request);
+        let token = progress_token(&request);
+        let asker = Asker::Client(number);
+        self.calls.insert(number, Call { session, asker, request, token, questions: Questions::default() });
+        let outgoing = Outgoing { message, era: Era::Legacy, ..outgoing };
+        self.with(session, |legacy, moment| legacy.request(outgoing, moment));
+    }
+
+    /// Asks the service something on our own account.
+    fn ask(&mut self, session: u64, own: Own, (method, params): (&str, Option<&str>)) -> u64 {
+        self.own += 1;
+        let number = FIRST_OWN + self.own * 2;
+        let message = Message::request(&Id::Text(format!("asistry-own-{}", self.own).into()), method, params);
+        let (promise, class) = (self.settings.promise(self.moment.now), Class::of(method));
+        let request = message.clone();
+        let asker = Asker::Own(own);
+        self.calls
+            .insert(number, Call { session, asker, request, token: None, questions: Questions::default() });
+        let outgoing = Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era: Era::Legacy };
+        self.with(session, |legacy, moment| legacy.request(outgoing, moment));
+        number
+    }
+
+    /// Cancels a call at the service.
+    fn cancel_in(&mut self, session: u64, call: u64, notification: &Message) {
+        let params = translate::params(notification);
+        let params = params.unwrap_or_else(|| r#"{"requestId":0}"#.to_owned());
+        let notification = Message::notification("notifications/cancelled", Some(&params));
+        self.with(session, |legacy, moment| _ = legacy.cancel(call, &notification, moment));
+    }
+
+    fn heard(&mut self, name: u64, heard: Heard) {
+        match heard {
+            Heard::Answer { number, message, status } => self.came(number, Came::Answer(message, status)),
+            Heard::Failed { number, error } => self.came(number, Came::Failed(error)),
+            Heard::Opened { answer, .. } => {
+                if let Some(pooled) = self.pooled(name) {
+                    pooled.service = answer.result_text().map(Service::new);
+                }
+            }
+            Heard::Asked { during, message, generation } => self.asked((name, generation), during, message),
+            Heard::Told { during, message, .. } => self.told(name, during, message),
+            Heard::Waits { number, remaining } => {
+                if let Some(Call { asker: Asker::Client(number), .. }) = self.calls.get(&number) {
+                    self.out.push(Out::Heard(Heard::Waits { number: *number, remaining }));
+                }
+            }
+            Heard::Tools(page) => self.out.push(Out::Heard(Heard::Tools(page))),
+            // Nothing else is said of a session whose era is known.
+            _ => {}
+        }
+    }
+
+    /// A request has ended, with or without an answer.
+    fn came(&mut self, call: u64, came: Came) {
+        let Some(Call { asker, session, .. }) = self.calls.get(&call) else { return };
+        let (asker, session) = (*asker, *session);
+        match asker {
+            Asker::Own(own) => {
+                self.calls.remove(&call);
+                self.own_came(session, call, own, came);
+            }
+            Asker::Nobody => self.keep_outcome(call, came),
+            Asker::Client(number) => {
+                self.resumed.remove(&number);
+                let Some(call) = self.calls.remove(&call) else { return };
+                let heard = self.raised(number, &call, came);
+                self.out.push(Out::Heard(heard));
+            }
+        }
+    }
+
+    fn own_came(&mut self, session: u64, call: u64, own: Own, came: Came) {
+        match own {
+            Own::Open | Own::Level(_) => self.level_came(session, own, &came),
+            Own::Subscribe => self.subscribed(call, came.is_good()),
+            Own::Unsubscribe => {}
+        }
+        if own == Own::Open {
+            self.opened_for_listens(session, came);
+        }
+    }
+
+    /// Returns what its client hears of the end of a request.
+    fn raised(&mut self, number: u64, call: &Call, came: Came) -> Heard {
+        let Came::Answer(message, status) = came else { return came.heard(number) };
+        let method = call.request.method();
+        let service = self.pool.iter().find(|pooled| pooled.name == call.session);
+        let service = service.and_then(|pooled| pooled.service.as_ref());
+        let id = message.id().cloned();
+        let message = match (message.result_text(), id) {
+            (Some(_), Some(id)) if method == "server/discover" => match service {
+                Some(service) => Message::result(&id, &service.discovered()),
+                None => Message::result(&id, &Service::new("{}").discovered()),
+            },
+            (Some(result), Some(id)) => Message::result(&id, &translate::completed(method, result, service)),
+            _ if ErrorFields::of(&message).is_some_and(|error| error.code == URL_NEEDED) => {
+                return self.url_needed(number, call, message, status);
+            }
+            _ => translate::error(&message),
+        };
+        Heard::Answer { number, message, status }
+    }
+
+    /// Passes on what the service says unasked.
+    fn told(&mut self, session: u64, during: Option<u64>, message: Message) {
+        if self.fan_out(session, &message) {
+            return;
+        }
+        let call = during.and_then(|number| self.calls.get(&number));
+        let client = |call: &Call| match call.asker {
+            Asker::Client(number) => Some(number),
+            _ => None,
+        };
+        let during = match message.method() {
+            "notifications/elicitation/complete" => return,
+            "notifications/cancelled" => return self.question_withdrawn(session, &message),
+            "notifications/progress" => {
+                let token = fields(message.params().unwrap_or_default());
+                let token = value(&token, "progressToken");
+                let is_it =
+                    |(_, call): &(&u64, &Call)| call.session == session && call.token.as_deref() == token;
+                let call = match call {
+                    Some(_) => during,
+                    None => self.calls.iter().find(is_it).map(|(number, _)| *number),
+                };
+                return self.progresses(call, message);
+            }
+            "notifications/message" => match call {
+                Some(call) if levels::passes(&call.request, &message) => client(call),
+                // Nobody asked for it (section 3.1).
+                _ => return self.log(&message),
+            },
+            _ => call.and_then(client),
+        };
+        self.out.push(Out::Heard(Heard::Told { during, message, generation: None }));
+    }
+
+    /// Passes on progress, under the token that the client knows now.
+    fn progresses(&mut self, call: Option<u64>, message: Message) {
+        let Some(Call { asker: Asker::Client(number), request, token, .. }) =
+            call.and_then(|call| self.calls.get(&call))
+        else {
+            return;
+        };
+        let (number, now) = (*number, progress_token(request));
+        let message = match (token, now) {
+            (Some(token), Some(now)) if *token != now => {
+                let params = fields(message.params().unwrap_or_default());
+                let raw = value(&params, "progressToken").unwrap_or_default();
+                Message::read(message.with_part(raw, &now)).unwrap_or(message)
+            }
+            (Some(_), None) => return,
+            _ => message,
+        };
+        self.out.push(Out::Heard(Heard::Told { during: Some(number), message, generation: None }));
+    }
+
+    /// What a service logs that nobody asked for is for a person, if it is a warning or worse.
+    fn log(&mut self, message: &Message) {
+        if levels::severity(message) < levels::WARNING {
+            return;
+        }
+        let params = fields(message.params().unwrap_or_default());
+        let level = value(&params, "level").unwrap_or("\"info\"");
+        let data: String = value(&params, "data").unwrap_or_default().chars().take(300).collect();
+        self.effect(Effect::Note(format!("the service logs {level}: {data}")));
+    }
+}
+
+/// Says what is wrong with the envelope of a request (ERA-4).
+fn envelope_refusal(request: &Message) -> Option<Message> {
+    let id = request.id()?;
+    let params = fields(request.params()?);
+    let meta = fields(value(&params, "_meta")?);
+    let field = |name: &str| value(&meta, &format!("{PREFIX}{name}"));
+    let version: String = serde_json::from_str(field("protocolVersion")?).ok()?;
+    if version != FIRST_MODERN {
+        let data = format!(r#"{{"supported":[{}],"requested":{}}}"#, quote(FIRST_MODERN), quote(&version));
+        let why = quote("Unsupported protocol version");
+        let error = format!(r#"{{"code":{UNSUPPORTED_VERSION},"message":{why},"data":{data}}}"#);
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.json());
+        return Message::read(text).ok();
+    }
+    let is_object = field("clientCapabilities").is_some_and(|raw| raw.starts_with('{'));
+    let why = format!("Invalid params: _meta lacks {PREFIX}clientCapabilities");
+    (!is_object).then(|| Message::refusal(id, INVALID_PARAMS, &why))
+}
+
+/// Returns the JSON text of the progress token of a request.
+fn progress_token(request: &Message) -> Option<String> {
+    let params = fields(request.params()?);
+    let meta = fields(value(&params, "_meta")?);
+    value(&meta, "progressToken").map(str::to_owned)
+}

@@ -1,0 +1,191 @@
+//! Requests of the stateless era as a service with sessions knows them, and its answers as that era wants them
+//! (sections 3.3, X-4, X-5).
+//!
+//! Refuses to touch what both eras have in common.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use crate::protocol::envelope::{self, PREFIX};
+use crate::protocol::http::ErrorFields;
+use crate::protocol::message::{Id, Message, quote};
+use crate::protocol::object::{fields, object, value};
+use crate::protocol::revision::{FIRST_MODERN, NEWEST_LEGACY};
+
+/// What the stateless era says of a resource that is not there, and what the older one does.
+const NO_RESOURCE: (i64, i64) = (super::super::super::message::INVALID_PARAMS, -32002);
+/// How long a client may keep what the service says of itself, in milliseconds (section 3.3).
+const KEEP_MS: u64 = 60_000;
+/// The methods whose results say how long they may be kept.
+const CACHEABLE: [&str; 6] = [
+    "server/discover",
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+];
+/// The extension whose form in the older era is another one.
+const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+/// Returns the `params` of a request or notification without the words of the stateless era; `None` where nothing is
+/// left.
+pub(super) fn params(message: &Message) -> Option<String> {
+    let params = fields(message.params()?);
+    let meta = value(&params, "_meta").map(|meta| {
+        let kept = fields(meta).into_iter().filter(|(name, _)| !envelope::is_field(name));
+        object(kept.map(|(name, raw)| (name, raw.get())))
+    });
+    let meta = meta.filter(|meta| meta != "{}");
+    let kept = params.iter().filter_map(|(name, raw)| match &**name {
+        "_meta" => meta.as_deref().map(|meta| ("_meta", meta)),
+        "inputResponses" | "requestState" => None,
+        name => Some((name, raw.get())),
+    });
+    let kept = object(kept);
+    (kept != "{}").then_some(kept)
+}
+
+/// Returns a request as the service knows it.
+pub(super) fn request(message: &Message) -> Message {
+    let params = params(message);
+    message
+        .id()
+        .map_or_else(|| message.clone(), |id| Message::request(id, message.method(), params.as_deref()))
+}
+
+/// Returns the capabilities of a client as they are declared in a handshake.
+pub(super) fn capabilities(declared: &str) -> String {
+    object(fields(declared).iter().map(|(name, raw)| match &**name {
+        "roots" => (&**name, Cow::Borrowed("{}")),
+        "extensions" => (&**name, Cow::Owned(without(raw, TASKS))),
+        name => (name, Cow::Borrowed(raw.get())),
+    }))
+}
+
+fn without(map: &RawValue, unwanted: &str) -> String {
+    let kept = fields(map.get()).into_iter().filter(|(name, _)| name != unwanted);
+    object(kept.map(|(name, raw)| (name, raw.get())))
+}
+
+/// Returns the `params` of an `initialize`.
+pub(super) fn handshake(capabilities: &str, client_info: &str) -> String {
+    let version = quote(NEWEST_LEGACY.date);
+    object([("protocolVersion", &*version), ("capabilities", capabilities), ("clientInfo", client_info)])
+}
+
+/// What a service says of itself in the answer to `initialize`.
+#[derive(Debug)]
+pub(super) struct Service {
+    described: String,
+}
+
+impl Service {
+    pub fn new(described: &str) -> Self {
+        Self { described: described.to_owned() }
+    }
+
+    /// Says whether it has this capability.
+    pub fn has(&self, capability: &str) -> bool {
+        value(&fields(self.capabilities()), capability).is_some()
+    }
+
+    /// Says whether this flag of a capability is set.
+    pub fn says(&self, capability: &str, flag: &str) -> bool {
+        let capabilities = fields(self.capabilities());
+        value(&fields(value(&capabilities, capability).unwrap_or_default()), flag) == Some("true")
+    }
+
+    fn capabilities(&self) -> &str {
+        value(&fields(&self.described), "capabilities").unwrap_or_default()
+    }
+
+    fn info(&self) -> Option<&str> {
+        value(&fields(&self.described), "serverInfo")
+    }
+
+    /// Returns the result of `server/discover`.
+    pub fn discovered(&self) -> String {
+        let described = fields(&self.described);
+        let capabilities = fields(self.capabilities());
+        let capabilities = capabilities.iter().filter(|(name, _)| name != "tasks");
+        let capabilities = object(capabilities.map(|(name, raw)| match &**name {
+            "extensions" => (&**name, Cow::Owned(without(raw, TASKS))),
+            name => (name, Cow::Borrowed(raw.get())),
+        }));
+        let versions = format!("[{}]", quote(FIRST_MODERN));
+        let keep = KEEP_MS.to_string();
+        let mut result = vec![("supportedVersions", &*versions), ("capabilities", &*capabilities)];
+        result.extend(value(&described, "instructions").map(|raw| ("instructions", raw)));
+        result.extend([("ttlMs", &*keep), ("cacheScope", r#""private""#)]);
+        result.extend(value(&described, "_meta").map(|raw| ("_meta", raw)));
+        completed("server/discover", &object(result), Some(self))
+    }
+}
+
+/// Returns the result of a request of this method with all that the stateless era expects of one.
+pub(super) fn completed(method: &str, result: &str, service: Option<&Service>) -> String {
+    let result = fields(result);
+    let server = format!("{PREFIX}serverInfo");
+    let info = service.and_then(Service::info);
+    let meta = fields(value(&result, "_meta").unwrap_or_default());
+    let info = info.filter(|_| value(&meta, &server).is_none()).map(|info| (&*server, info));
+    let meta = object(meta.iter().map(|(name, raw)| (&**name, raw.get())).chain(info));
+    let has = |name: &str| value(&result, name).is_some();
+    let caches = CACHEABLE.contains(&method);
+    let added = [
+        ("resultType", r#""complete""#, !has("resultType")),
+        ("ttlMs", "0", caches && !has("ttlMs")),
+        ("cacheScope", r#""private""#, caches && !has("cacheScope")),
+        ("_meta", &*meta, meta != "{}"),
+    ];
+    let added = added.into_iter().filter(|(.., is_added)| *is_added);
+    let added = added.map(|(name, raw, _)| (name, Cow::Borrowed(raw)));
+    let kept = result.iter().filter(|(name, _)| name != "_meta").map(|(name, raw)| match &**name {
+        "tools" if method == "tools/list" => (&**name, tools(raw.get())),
+        name => (name, Cow::Borrowed(raw.get())),
+    });
+    object(kept.chain(added))
+}
+
+/// `execution` is a word of the older era.
+fn tools(list: &str) -> Cow<'_, str> {
+    let Ok(tools) = serde_json::from_str::<Vec<&RawValue>>(list) else { return list.into() };
+    if !list.contains(r#""execution""#) {
+        return list.into();
+    }
+    let tools = tools.into_iter().map(|tool| match tool.get().contains(r#""execution""#) {
+        true => without(tool, "execution"),
+        false => tool.get().to_owned(),
+    });
+    format!("[{}]", tools.collect::<Vec<_>>().join(",")).into()
+}
+
+/// Returns an error with the code that the stateless era has for it.
+pub(super) fn error(answer: &Message) -> Message {
+    let (ours, theirs) = NO_RESOURCE;
+    match (ErrorFields::of(answer), answer.error_text()) {
+        (Some(error), Some(text)) if error.code == theirs => {
+            let parts = fields(text);
+            let code = ours.to_string();
+            let parts =
+                parts.iter().map(|(name, raw)| (&**name, if name == "code" { &*code } else { raw.get() }));
+            Message::read(answer.with_part(text, &object(parts))).unwrap_or_else(|_| answer.clone())
+        }
+        _ => answer.clone(),
+    }
+}
+
+/// Returns a notification on the stream of the subscription that the client knows by this id.
+pub(super) fn notification(message: &Message, subscription: &Id) -> Message {
+    let params = fields(message.params().unwrap_or_default());
+    let meta = fields(value(&params, "_meta").unwrap_or_default());
+    let name = format!("{PREFIX}subscriptionId");
+    let id = subscription.json();
+    let meta = meta.iter().map(|(name, raw)| (&**name, raw.get()));
+    let meta = object([(&*name, &*id)].into_iter().chain(meta));
+    let rest = params.iter().filter(|(name, _)| name != "_meta").map(|(name, raw)| (&**name, raw.get()));
+    let params = object([("_meta", &*meta)].into_iter().chain(rest));
+    Message::notification(message.method(), Some(&params))
+}
