@@ -2,6 +2,7 @@
 // `server/discover` (STD-10, ERA-1 to ERA-3); pinned it speaks 2026-07-28 and nothing else.
 // Each check names what it needs of the pair of client mode and service.
 import assert from 'node:assert/strict';
+import { AT } from './services.mjs';
 import { check, connectThroughBridge, failure, finish, Journal, ModernClient, recordingProxy, startEverything, startPython } from './support.mjs';
 
 const text = (result) => result.content.map((block) => block.text ?? '').join('\n');
@@ -13,28 +14,6 @@ const PAIRS = [
   { label: 'auto, python stateful', mode: 'auto', start: () => startPython('stateful'), path: '/mcp', tools: 'python', era: 'modern' },
   { label: 'pinned, python stateless-json', mode: { pin: '2026-07-28' }, start: () => startPython('stateless-json'), path: '/mcp', tools: 'python', era: 'modern' },
 ];
-
-/** The names of one thing at each of the two services. */
-const AT = {
-  everything: {
-    server: 'mcp-servers/everything',
-    sum: ['get-sum', { a: 40, b: 2 }, /\b42\b/],
-    prompt: [{ name: 'args-prompt', arguments: { city: 'Bern' } }, /Bern/],
-    resource: ['demo://resource/dynamic/text/3', /^Resource 3/],
-    progress: ['trigger-long-running-operation', { duration: 0.3, steps: 3 }, 3],
-    sampling: ['trigger-sampling-request', { prompt: 'aloud' }],
-    elicitation: ['trigger-elicitation-request', {}],
-  },
-  python: {
-    server: 'python-peer',
-    sum: ['add', { a: 40, b: 2 }, /\b42\b/],
-    prompt: [{ name: 'greet', arguments: { name: 'Bern' } }, /Bern/],
-    resource: ['peer://square/3', /^9$/],
-    progress: ['count', { steps: 3 }, 3],
-    sampling: ['think', { prompt: 'aloud' }],
-    elicitation: ['introduce', { about: 'bridges' }],
-  },
-};
 
 const checks = [
   ['any', 'lists and calls tools, prompts and resources', async ({ client, at }) => {

@@ -142,20 +142,30 @@ export const startEverything = (kind) =>
 /** The Python server of this folder, started as one of the kinds that it names. */
 export const startPython = (kind) => startServer(process.env.ASISTRY_PEERS_PYTHON, [join(here, 'python_server.py'), kind]);
 
-/** Passes everything on to `port` unchanged and records each request: method, path, headers, message, status. */
+/** The time in ms since 1970, in fractions. */
+export const now = () => performance.timeOrigin + performance.now();
+
+/**
+ * Passes everything on to `port` unchanged and records each request: method, path, headers, message, status, `at` as its
+ * time, and `closedAt` as that at which the client left before the reply was complete.
+ */
 export async function recordingProxy(port) {
   const requests = new Journal();
   const server = http.createServer(async (request, response) => {
     const body = await buffer(request);
     const { method, url: path, headers } = request;
-    const record = { method, path, headers, message: body.length > 0 ? JSON.parse(body) : undefined };
+    const record = { method, path, headers, message: body.length > 0 ? JSON.parse(body) : undefined, at: now() };
     requests.add(record);
     const onward = http.request({ host: '127.0.0.1', port, method, path, headers }, (reply) => {
       record.status = reply.statusCode;
       response.writeHead(reply.statusCode, reply.headers).flushHeaders();
       reply.pipe(response);
       reply.on('close', () => reply.complete || response.destroy());
-      response.on('close', () => reply.complete || onward.destroy());
+      response.on('close', () => {
+        if (reply.complete) return;
+        record.closedAt = now();
+        onward.destroy();
+      });
     });
     onward.on('error', () => response.destroy());
     response.on('close', () => record.status === undefined && onward.destroy());
