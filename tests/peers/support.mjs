@@ -21,9 +21,6 @@ const { Client: Client2 } = peer('@modelcontextprotocol/client');
 const { StdioClientTransport: StdioClientTransport2 } = peer('@modelcontextprotocol/client/stdio');
 const types = peer('@modelcontextprotocol/sdk/types.js');
 
-/** Whether asistry serves a client without a handshake at a service with sessions (sections 3.3, 3.6); until then no suite asks for it. */
-export const MODERN_AT_LEGACY = false;
-
 /** The six variables that the official clients hand to a stdio server. */
 export const SIX = ['HOME', 'LOGNAME', 'PATH', 'SHELL', 'TERM', 'USER'];
 
