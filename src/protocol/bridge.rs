@@ -164,6 +164,11 @@ impl Bridge {
             // A service of the stateless era knows no notification of a client (section 3.1).
             Said::Notice(_) if self.speaks_legacy == Spoken::No => {}
             Said::Notice(message) => self.legacy.notice(message, moment),
+            Said::Extra(message) if self.speaks_modern == Spoken::No => self.sessions.notice(message, moment),
+            Said::Extra(_) => {
+                let why = "dropped a notification of the client: the stateless era has none";
+                self.effects.push_back(Effect::Note(why.to_owned()));
+            }
             Said::Cancels(number, message) => {
                 let mut is_known = !self.unpark(|parked| parked.number == number).is_empty();
                 for kind in UPSTREAMS {

@@ -58,6 +58,8 @@ pub(super) enum Said {
     Request(Outgoing),
     /// A notification for the service.
     Notice(Message),
+    /// A notification that the stateless era does not define.
+    Extra(Message),
     /// It cancels the request of this number.
     Cancels(u64, Message),
     /// What it may hear unasked is this filter (JSON text), or nothing.
@@ -253,11 +255,10 @@ impl Client {
 
     fn notification(&mut self, message: Message) {
         match message.method() {
-            // The stateless era defines none but this one (section 3.1).
             method
                 if !self.has_handshake && self.era == Era::Modern && method != "notifications/cancelled" =>
             {
-                self.note("dropped a notification of the client: the stateless era has none");
+                self.said.push(Said::Extra(message));
             }
             "notifications/initialized" => self.said.push(Said::Confirms),
             "notifications/cancelled" => match cancelled_id(&message) {

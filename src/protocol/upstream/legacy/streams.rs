@@ -24,7 +24,7 @@ const DENIED: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 
 impl Legacy {
     /// Opens the standalone stream, once (LEG-5).
-    pub(super) fn listen(&mut self) {
+    pub(in crate::protocol::upstream) fn listen(&mut self) {
         let opens = match self.session.listening {
             Listening::NotOpened => true,
             Listening::Denied { until } => until <= self.moment.now,

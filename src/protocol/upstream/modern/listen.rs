@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::super::under_way::Request;
+use super::super::{Heard, Out};
 use crate::error::{Error, Kind};
 use crate::protocol::Moment;
 use crate::protocol::http::ErrorFields;
@@ -31,16 +32,15 @@ pub(super) fn again_after(request: &mut Request, moment: Moment) -> Duration {
     retry::backoff(AGAIN.0, request.reissues, AGAIN.1).mul_f64(0.75 + moment.random / 2.0)
 }
 
-/// Returns the result with which a stream ends that asistry ends (STD-7).
-pub(super) fn end_of(request: &Message) -> Option<Message> {
-    let id = request.id().filter(|_| is_listen(request))?;
-    Some(end_of_listen(id))
-}
-
-/// Returns the result of a subscription that the client knows by this id.
-pub(in crate::protocol::upstream) fn end_of_listen(id: &Id) -> Message {
+/// Returns what the client hears at the end of a subscription that it knows by this id: its result, and the word for it
+/// (STD-7, T-9).
+pub(in crate::protocol::upstream) fn end_of_listen(number: u64, id: &Id) -> [Out; 2] {
     let meta = format!(r#"{{"io.modelcontextprotocol/subscriptionId":{}}}"#, id.json());
-    Message::result(id, &format!(r#"{{"resultType":"complete","_meta":{meta}}}"#))
+    let message = Message::result(id, &format!(r#"{{"resultType":"complete","_meta":{meta}}}"#));
+    let word = format!(r#"{{"requestId":{}}}"#, id.json());
+    let word = Message::notification("notifications/cancelled", Some(&word));
+    let told = Heard::Told { during: None, message: word, generation: None };
+    [Out::Heard(Heard::Ours { number, message }), Out::Heard(told)]
 }
 
 /// Says whether a notification acknowledges a subscription.

@@ -184,9 +184,10 @@ impl Upstream for Modern {
         for number in self.table.requests() {
             self.out.push(Out::Do(Effect::Abort(ticket(number))));
             let Some(request) = self.table.request(number) else { continue };
-            if let Some(end) = listen::end_of(&request.message) {
+            if let Some(id) = request.message.id().filter(|_| listen::is_listen(&request.message)).cloned() {
+                let is_client = request.asker == Asker::Client;
                 self.table.remove(number);
-                self.out.push(Out::Heard(Heard::Answer { number, message: end, status: 200 }));
+                self.out.extend(end_of_listen(number, &id).into_iter().filter(|_| is_client));
                 continue;
             }
             let error = Error::new(ErrorKind::Interrupted, "asistry ended before the answer came")
@@ -321,8 +322,8 @@ impl Modern {
         if request.asker == Asker::Own(Own::Listen) {
             return self.own_ended(number, None);
         }
-        if let Some(end) = listen::end_of(&request.message) {
-            self.out.push(Out::Heard(Heard::Answer { number, message: end, status: 200 }));
+        if let Some(id) = request.message.id() {
+            self.out.extend(end_of_listen(number, id));
         }
     }
 

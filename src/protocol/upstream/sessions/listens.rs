@@ -8,6 +8,7 @@ use super::{Came, Own, Sessions, translate};
 use crate::protocol::message::{Id, Message};
 use crate::protocol::object::{fields, object, value};
 use crate::protocol::request::Outgoing;
+use crate::protocol::upstream::modern::end_of_listen;
 use crate::protocol::upstream::{Heard, Out};
 
 /// The lists of which changes may be heard: the field of a filter, the capability, the notification.
@@ -94,6 +95,8 @@ impl Sessions {
         if !says("resources", "subscribe") {
             listen.uris.clear();
         }
+        // Not after the first list (LEG-5): what changes from now on is to be heard.
+        pooled.legacy.listen();
         let mut fresh = Vec::new();
         for uri in &listen.uris {
             let held = pooled.uris.entry(uri.clone()).or_default();
@@ -217,8 +220,7 @@ impl Sessions {
     /// The end: each subscription gets its result, and the word that ends it on stdio (T-9).
     pub(super) fn end_listens(&mut self) {
         for listen in std::mem::take(&mut self.listens) {
-            let ended = super::super::modern::end_of_listen(&listen.id);
-            self.out.push(Out::Heard(Heard::Ours { number: listen.number, message: ended }));
+            self.out.extend(end_of_listen(listen.number, &listen.id));
         }
     }
 }

@@ -4,38 +4,35 @@
 //! Takes requests of the stateless era and sends them in a session; what comes back is completed as that era wants it.
 //! Refuses to relay a question that the client's request did not allow.
 
+mod heard;
 mod levels;
 mod listens;
 mod parked;
+mod pool;
 mod translate;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::legacy::Legacy;
 use super::{Heard, Out, Upstream, overdue};
 use crate::error::{Error, Executed, Kind as ErrorKind};
 use crate::protocol::driver::Item;
-use crate::protocol::effect::{Effect, Ended, Tag, UpstreamKind};
+use crate::protocol::effect::{Effect, Ended, Tag};
 use crate::protocol::envelope::PREFIX;
-use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{INVALID_PARAMS, Id, Message, UNSUPPORTED_VERSION, quote};
 use crate::protocol::object::{fields, value};
 use crate::protocol::request::{Class, Leaves, Outgoing, Wait};
 use crate::protocol::revision::{Era, FIRST_MODERN};
 use crate::protocol::settings::Settings;
 use crate::protocol::{FastMap, Moment};
-use levels::Levels;
-use listens::{Listen, Uris};
+use listens::Listen;
 use parked::{Questions, Renewal};
-use translate::Service;
+use pool::Pooled;
 
 /// How many sessions are kept when nothing is under way in them (section 3.3).
 const MOST_SESSIONS: usize = 4;
 /// Our own requests are counted from here on, so that none has the number of one of the client.
 const FIRST_OWN: u64 = 1 << 62;
-/// The code by which a service of the older era asks its client to open a URL.
-const URL_NEEDED: i64 = -32042;
 
 /// The conversation of a client without a handshake with a service that has one.
 #[derive(Debug)]
@@ -52,26 +49,14 @@ pub struct Sessions {
     resumed: FastMap<u64, u64>,
     /// Requests that wait for the list of tools.
     held: Vec<Outgoing>,
+    /// The session whose list of tools was asked for last, and whether it still is.
+    lists: u64,
+    is_listing: bool,
     listens: Vec<Listen>,
     renewals: Vec<Renewal>,
     /// How many calls were parked.
     tokens: u64,
     out: Vec<Out>,
-}
-
-/// A session, and what is known of it.
-#[derive(Debug)]
-struct Pooled {
-    name: u64,
-    /// JSON text of what its clients declare.
-    capabilities: String,
-    legacy: Legacy,
-    /// Once it was opened.
-    service: Option<Service>,
-    levels: Levels,
-    uris: Uris,
-    /// When it was last used, counted in requests.
-    used: u64,
 }
 
 /// A request under way in a session.
@@ -143,6 +128,8 @@ impl Sessions {
             calls: FastMap::default(),
             resumed: FastMap::default(),
             held: Vec::new(),
+            lists: 0,
+            is_listing: false,
             listens: Vec::new(),
             renewals: Vec::new(),
             tokens: 0,
@@ -159,9 +146,11 @@ impl Upstream for Sessions {
         }
         if outgoing.leaves == Leaves::AfterTools {
             self.alarm_at(outgoing.promise.deadline());
-            let name = self.session_for(&outgoing.message);
-            self.held.push(outgoing);
-            return self.with(name, |legacy, moment| legacy.list_tools(None, moment));
+            if !self.is_listing {
+                self.lists = self.session_for(&outgoing.message);
+                self.list_tools(None, moment);
+            }
+            return self.held.push(outgoing);
         }
         if outgoing.message.method() == "subscriptions/listen" {
             return self.open_listen(&outgoing);
@@ -289,6 +278,20 @@ impl Upstream for Sessions {
 }
 
 impl Sessions {
+    /// Takes a notification that the stateless era does not define: an extension's, unless the handshake's words are
+    /// meant; it goes in the session that was used last.
+    pub(in crate::protocol) fn notice(&mut self, message: Message, moment: Moment) {
+        self.moment = moment;
+        if matches!(message.method(), "notifications/initialized" | "notifications/roots/list_changed") {
+            return;
+        }
+        let params = translate::params(&message);
+        let message = Message::notification(message.method(), params.as_deref());
+        if let Some(last) = self.pool.iter_mut().max_by_key(|pooled| pooled.used) {
+            last.legacy.notice(message, moment);
+        }
+    }
+
     fn effect(&mut self, effect: Effect) {
         self.out.push(Out::Do(effect));
     }
@@ -306,65 +309,6 @@ impl Sessions {
 
     fn take_held(&mut self, which: impl Fn(&Outgoing) -> bool) -> Vec<Outgoing> {
         self.held.extract_if(.., |held| which(held)).collect()
-    }
-
-    fn pooled(&mut self, name: u64) -> Option<&mut Pooled> {
-        self.pool.iter_mut().find(|pooled| pooled.name == name)
-    }
-
-    fn legacy_of(&mut self, kind: UpstreamKind) -> Option<&mut Legacy> {
-        let pooled = self.pool.iter_mut().find(|pooled| UpstreamKind::Session(pooled.name) == kind);
-        pooled.map(|pooled| &mut pooled.legacy)
-    }
-
-    fn with(&mut self, name: u64, act: impl FnOnce(&mut Legacy, Moment)) {
-        let moment = self.moment;
-        if let Some(pooled) = self.pooled(name) {
-            act(&mut pooled.legacy, moment);
-        }
-    }
-
-    /// Returns the session in which a request goes, by the capabilities that its client declares.
-    fn session_for(&mut self, message: &Message) -> u64 {
-        let params = fields(message.params().unwrap_or_default());
-        let meta = fields(value(&params, "_meta").unwrap_or_default());
-        let field = |name: &str| value(&meta, &format!("{PREFIX}{name}"));
-        let capabilities = translate::capabilities(field("clientCapabilities").unwrap_or_default());
-        let used = self.made + self.own + self.tokens + self.calls.len() as u64;
-        if let Some(pooled) = self.pool.iter_mut().find(|pooled| pooled.capabilities == capabilities) {
-            pooled.used = used;
-            return pooled.name;
-        }
-        self.made += 1;
-        let name = self.made;
-        let info = field("clientInfo").unwrap_or(&self.settings.client_info);
-        let handshake = translate::handshake(&capabilities, info);
-        let legacy = Legacy::pooled(self.settings.clone(), self.moment, (name, handshake));
-        let levels = Levels::default();
-        let uris = Uris::default();
-        self.pool.push(Pooled { name, capabilities, legacy, service: None, levels, uris, used });
-        name
-    }
-
-    /// Leaves sessions in which nothing is under way, the longest unused ones first.
-    fn leave_idle(&mut self) {
-        let mut idle: Vec<(u64, u64)> = Vec::new();
-        for pooled in &self.pool {
-            let is_used = self.calls.values().any(|call| call.session == pooled.name)
-                || self.listens.iter().any(|listen| listen.session == pooled.name)
-                || !self.held.is_empty()
-                || !pooled.levels.waiting().is_empty();
-            if !is_used {
-                idle.push((pooled.used, pooled.name));
-            }
-        }
-        idle.sort_unstable();
-        idle.truncate(self.pool.len() - MOST_SESSIONS);
-        for mut pooled in self.pool.extract_if(.., |pooled| idle.iter().any(|(_, name)| *name == pooled.name))
-        {
-            pooled.legacy.close(self.moment);
-            pooled.legacy.take(&mut self.out);
-        }
     }
 
     /// Sends a request of the client in its session.
@@ -409,144 +353,6 @@ impl Sessions {
         let params = params.unwrap_or_else(|| r#"{"requestId":0}"#.to_owned());
         let notification = Message::notification("notifications/cancelled", Some(&params));
         self.with(session, |legacy, moment| _ = legacy.cancel(call, &notification, moment));
-    }
-
-    fn heard(&mut self, name: u64, heard: Heard) {
-        match heard {
-            Heard::Answer { number, message, status } => self.came(number, Came::Answer(message, status)),
-            Heard::Failed { number, error } => self.came(number, Came::Failed(error)),
-            Heard::Opened { answer, .. } => {
-                if let Some(pooled) = self.pooled(name) {
-                    pooled.service = answer.result_text().map(Service::new);
-                }
-            }
-            Heard::Asked { during, message, generation } => self.asked((name, generation), during, message),
-            Heard::Told { during, message, .. } => self.told(name, during, message),
-            Heard::Waits { number, remaining } => {
-                if let Some(Call { asker: Asker::Client(number), .. }) = self.calls.get(&number) {
-                    self.out.push(Out::Heard(Heard::Waits { number: *number, remaining }));
-                }
-            }
-            Heard::Tools(page) => self.out.push(Out::Heard(Heard::Tools(page))),
-            // Nothing else is said of a session whose era is known.
-            _ => {}
-        }
-    }
-
-    /// A request has ended, with or without an answer.
-    fn came(&mut self, call: u64, came: Came) {
-        let Some(Call { asker, session, .. }) = self.calls.get(&call) else { return };
-        let (asker, session) = (*asker, *session);
-        match asker {
-            Asker::Own(own) => {
-                self.calls.remove(&call);
-                self.own_came(session, call, own, came);
-            }
-            Asker::Nobody => self.keep_outcome(call, came),
-            Asker::Client(number) => {
-                self.resumed.remove(&number);
-                let Some(call) = self.calls.remove(&call) else { return };
-                let heard = self.raised(number, &call, came);
-                self.out.push(Out::Heard(heard));
-            }
-        }
-    }
-
-    fn own_came(&mut self, session: u64, call: u64, own: Own, came: Came) {
-        match own {
-            Own::Open | Own::Level(_) => self.level_came(session, own, &came),
-            Own::Subscribe => self.subscribed(call, came.is_good()),
-            Own::Unsubscribe => {}
-        }
-        if own == Own::Open {
-            self.opened_for_listens(session, came);
-        }
-    }
-
-    /// Returns what its client hears of the end of a request.
-    fn raised(&mut self, number: u64, call: &Call, came: Came) -> Heard {
-        let Came::Answer(message, status) = came else { return came.heard(number) };
-        let method = call.request.method();
-        let service = self.pool.iter().find(|pooled| pooled.name == call.session);
-        let service = service.and_then(|pooled| pooled.service.as_ref());
-        let id = message.id().cloned();
-        let message = match (message.result_text(), id) {
-            (Some(_), Some(id)) if method == "server/discover" => match service {
-                Some(service) => Message::result(&id, &service.discovered()),
-                None => Message::result(&id, &Service::new("{}").discovered()),
-            },
-            (Some(result), Some(id)) => Message::result(&id, &translate::completed(method, result, service)),
-            _ if ErrorFields::of(&message).is_some_and(|error| error.code == URL_NEEDED) => {
-                return self.url_needed(number, call, message, status);
-            }
-            _ => translate::error(&message),
-        };
-        Heard::Answer { number, message, status }
-    }
-
-    /// Passes on what the service says unasked.
-    fn told(&mut self, session: u64, during: Option<u64>, message: Message) {
-        if self.fan_out(session, &message) {
-            return;
-        }
-        let call = during.and_then(|number| self.calls.get(&number));
-        let client = |call: &Call| match call.asker {
-            Asker::Client(number) => Some(number),
-            _ => None,
-        };
-        let during = match message.method() {
-            "notifications/elicitation/complete" => return,
-            "notifications/cancelled" => return self.question_withdrawn(session, &message),
-            "notifications/progress" => {
-                let token = fields(message.params().unwrap_or_default());
-                let token = value(&token, "progressToken");
-                let is_it =
-                    |(_, call): &(&u64, &Call)| call.session == session && call.token.as_deref() == token;
-                let call = match call {
-                    Some(_) => during,
-                    None => self.calls.iter().find(is_it).map(|(number, _)| *number),
-                };
-                return self.progresses(call, message);
-            }
-            "notifications/message" => match call {
-                Some(call) if levels::passes(&call.request, &message) => client(call),
-                // Nobody asked for it (section 3.1).
-                _ => return self.log(&message),
-            },
-            _ => call.and_then(client),
-        };
-        self.out.push(Out::Heard(Heard::Told { during, message, generation: None }));
-    }
-
-    /// Passes on progress, under the token that the client knows now.
-    fn progresses(&mut self, call: Option<u64>, message: Message) {
-        let Some(Call { asker: Asker::Client(number), request, token, .. }) =
-            call.and_then(|call| self.calls.get(&call))
-        else {
-            return;
-        };
-        let (number, now) = (*number, progress_token(request));
-        let message = match (token, now) {
-            (Some(token), Some(now)) if *token != now => {
-                let params = fields(message.params().unwrap_or_default());
-                let raw = value(&params, "progressToken").unwrap_or_default();
-                Message::read(message.with_part(raw, &now)).unwrap_or(message)
-            }
-            (Some(_), None) => return,
-            _ => message,
-        };
-        self.out.push(Out::Heard(Heard::Told { during: Some(number), message, generation: None }));
-    }
-
-    /// What a service logs that nobody asked for is for a person, if it is a warning or worse.
-    fn log(&mut self, message: &Message) {
-        if levels::severity(message) < levels::WARNING {
-            return;
-        }
-        let params = fields(message.params().unwrap_or_default());
-        let level = value(&params, "level").unwrap_or("\"info\"");
-        let data: String = value(&params, "data").unwrap_or_default().chars().take(300).collect();
-        self.effect(Effect::Note(format!("the service logs {level}: {data}")));
     }
 }
 

@@ -1,0 +1,157 @@
+//! What comes back from a session: answers, completed as the stateless era wants them, and what is said during a call.
+//!
+//! Refuses to pass on what nobody asked for.
+
+use super::translate::{self, Service};
+use super::{Asker, Call, Came, Own, Sessions, levels, progress_token};
+use crate::protocol::effect::Effect;
+use crate::protocol::http::ErrorFields;
+use crate::protocol::message::Message;
+use crate::protocol::object::{fields, value};
+use crate::protocol::upstream::{Heard, Out};
+
+/// The code by which a service of the older era asks its client to open a URL.
+const URL_NEEDED: i64 = -32042;
+
+impl Sessions {
+    pub(super) fn heard(&mut self, name: u64, heard: Heard) {
+        match heard {
+            Heard::Answer { number, message, status } => self.came(number, Came::Answer(message, status)),
+            Heard::Failed { number, error } => self.came(number, Came::Failed(error)),
+            Heard::Opened { answer, .. } => {
+                if let Some(pooled) = self.pooled(name) {
+                    pooled.service = answer.result_text().map(Service::new);
+                }
+            }
+            Heard::Asked { during, message, generation } => self.asked((name, generation), during, message),
+            Heard::Told { during, message, .. } => self.told(name, during, message),
+            Heard::Waits { number, remaining } => {
+                if let Some(Call { asker: Asker::Client(number), .. }) = self.calls.get(&number) {
+                    self.out.push(Out::Heard(Heard::Waits { number: *number, remaining }));
+                }
+            }
+            Heard::Tools(page) => {
+                self.is_listing = false;
+                self.out.push(Out::Heard(Heard::Tools(page)));
+            }
+            // Nothing else is said of a session whose era is known.
+            _ => {}
+        }
+    }
+
+    /// A request has ended, with or without an answer.
+    pub(super) fn came(&mut self, call: u64, came: Came) {
+        let Some(Call { asker, session, .. }) = self.calls.get(&call) else { return };
+        let (asker, session) = (*asker, *session);
+        match asker {
+            Asker::Own(own) => {
+                self.calls.remove(&call);
+                self.own_came(session, call, own, came);
+            }
+            Asker::Nobody => self.keep_outcome(call, came),
+            Asker::Client(number) => {
+                self.resumed.remove(&number);
+                let Some(call) = self.calls.remove(&call) else { return };
+                let heard = self.raised(number, &call, came);
+                self.out.push(Out::Heard(heard));
+            }
+        }
+    }
+
+    fn own_came(&mut self, session: u64, call: u64, own: Own, came: Came) {
+        match own {
+            Own::Open | Own::Level(_) => self.level_came(session, own, &came),
+            Own::Subscribe => self.subscribed(call, came.is_good()),
+            Own::Unsubscribe => {}
+        }
+        if own == Own::Open {
+            self.opened_for_listens(session, came);
+        }
+    }
+
+    /// Returns what its client hears of the end of a request.
+    fn raised(&mut self, number: u64, call: &Call, came: Came) -> Heard {
+        let Came::Answer(message, status) = came else { return came.heard(number) };
+        let method = call.request.method();
+        let service = self.pool.iter().find(|pooled| pooled.name == call.session);
+        let service = service.and_then(|pooled| pooled.service.as_ref());
+        let id = message.id().cloned();
+        let message = match (message.result_text(), id) {
+            (Some(_), Some(id)) if method == "server/discover" => match service {
+                Some(service) => Message::result(&id, &service.discovered()),
+                None => Message::result(&id, &Service::new("{}").discovered()),
+            },
+            (Some(result), Some(id)) => Message::result(&id, &translate::completed(method, result, service)),
+            _ if ErrorFields::of(&message).is_some_and(|error| error.code == URL_NEEDED) => {
+                return self.url_needed(number, call, message, status);
+            }
+            _ => translate::error(&message),
+        };
+        Heard::Answer { number, message, status }
+    }
+
+    /// Passes on what the service says unasked.
+    fn told(&mut self, session: u64, during: Option<u64>, message: Message) {
+        if self.fan_out(session, &message) {
+            return;
+        }
+        let call = during.and_then(|number| self.calls.get(&number));
+        let client = |call: &Call| match call.asker {
+            Asker::Client(number) => Some(number),
+            _ => None,
+        };
+        let during = match message.method() {
+            "notifications/elicitation/complete" => return,
+            "notifications/cancelled" => return self.question_withdrawn(session, &message),
+            "notifications/progress" => {
+                let token = fields(message.params().unwrap_or_default());
+                let token = value(&token, "progressToken");
+                let is_it =
+                    |(_, call): &(&u64, &Call)| call.session == session && call.token.as_deref() == token;
+                let call = match call {
+                    Some(_) => during,
+                    None => self.calls.iter().find(is_it).map(|(number, _)| *number),
+                };
+                return self.progresses(call, message);
+            }
+            "notifications/message" => match call {
+                Some(call) if levels::passes(&call.request, &message) => client(call),
+                // Nobody asked for it (section 3.1).
+                _ => return self.log(&message),
+            },
+            _ => call.and_then(client),
+        };
+        self.out.push(Out::Heard(Heard::Told { during, message, generation: None }));
+    }
+
+    /// Passes on progress, under the token that the client knows now.
+    fn progresses(&mut self, call: Option<u64>, message: Message) {
+        let Some(Call { asker: Asker::Client(number), request, token, .. }) =
+            call.and_then(|call| self.calls.get(&call))
+        else {
+            return;
+        };
+        let (number, now) = (*number, progress_token(request));
+        let message = match (token, now) {
+            (Some(token), Some(now)) if *token != now => {
+                let params = fields(message.params().unwrap_or_default());
+                let raw = value(&params, "progressToken").unwrap_or_default();
+                Message::read(message.with_part(raw, &now)).unwrap_or(message)
+            }
+            (Some(_), None) => return,
+            _ => message,
+        };
+        self.out.push(Out::Heard(Heard::Told { during: Some(number), message, generation: None }));
+    }
+
+    /// What a service logs that nobody asked for is for a person, if it is a warning or worse.
+    fn log(&mut self, message: &Message) {
+        if levels::severity(message) < levels::WARNING {
+            return;
+        }
+        let params = fields(message.params().unwrap_or_default());
+        let level = value(&params, "level").unwrap_or("\"info\"");
+        let data: String = value(&params, "data").unwrap_or_default().chars().take(300).collect();
+        self.effect(Effect::Note(format!("the service logs {level}: {data}")));
+    }
+}
