@@ -5,6 +5,7 @@ mod commands;
 mod completions;
 mod conversations;
 mod drivers;
+mod eras;
 mod house;
 mod keys;
 mod options;

@@ -249,7 +249,10 @@ impl Legacy {
                     self.confirm();
                 }
             }
-            Asker::Own(_) if is_open => self.confirm(),
+            Asker::Own(_) if is_open => {
+                self.answer_that_it_is_open();
+                self.confirm();
+            }
             Asker::Own(_) if !self.has_handshake_of_client() && has_no_handshake(&message) => self.ready(),
             Asker::Own(_) => self.refused(number, &message, status),
         }
@@ -362,17 +365,33 @@ impl Legacy {
         }
     }
 
-    /// The session is open for this message. `server/discover` only asks for that: no service with sessions is asked.
+    /// The session is open for this message.
     pub(super) fn leave_queue(&mut self, number: u64) {
-        let opens = |request: &Request| request.message.method() == "server/discover";
-        if !self.table.request(number).is_some_and(|request| opens(request)) {
-            self.stamp(number);
-            return self.carry(number, Duration::ZERO);
+        if self.only_opens(number) {
+            return self.answer_open(number);
         }
-        let Some(id) = self.table.remove_request(number).and_then(|request| request.message.id().cloned())
-        else {
-            return;
-        };
+        self.stamp(number);
+        self.carry(number, Duration::ZERO);
+    }
+
+    /// Says whether a request only asks for a session: no service with sessions is asked for `server/discover`.
+    fn only_opens(&mut self, number: u64) -> bool {
+        self.table.request(number).is_some_and(|request| request.message.method() == "server/discover")
+    }
+
+    /// What only waits for the session need not wait for its confirmation.
+    fn answer_that_it_is_open(&mut self) {
+        for number in self.queue.iter().copied().collect::<Vec<_>>() {
+            if self.only_opens(number) {
+                self.queue.retain(|waiting| *waiting != number);
+                self.answer_open(number);
+            }
+        }
+    }
+
+    fn answer_open(&mut self, number: u64) {
+        let removed = self.table.remove_request(number);
+        let Some(id) = removed.and_then(|request| request.message.id().cloned()) else { return };
         let message = Message::result(&id, "{}");
         self.out.push(Out::Heard(Heard::Answer { number, message, status: 200 }));
     }
