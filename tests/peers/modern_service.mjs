@@ -1,12 +1,9 @@
 // A service on the official TypeScript server package 2.x, on a free port of 127.0.0.1, with the tools of python_server.py
 // as far as the suites need them. Modern only unless it is started as dual era.
-import { randomUUID } from 'node:crypto';
-import http from 'node:http';
-import { json } from 'node:stream/consumers';
+import { serve } from './serve.mjs';
 import { peer } from './support.mjs';
 
-const { acceptedContent, classifyInboundRequest, createMcpHandler, fromJsonSchema, inputRequired, inputResponse, McpServer, ResourceTemplate } = peer('@modelcontextprotocol/server');
-const { NodeStreamableHTTPServerTransport, toNodeHandler } = peer('@modelcontextprotocol/node');
+const { acceptedContent, fromJsonSchema, inputRequired, inputResponse, McpServer, ResourceTemplate } = peer('@modelcontextprotocol/server');
 
 const object = (properties) => ({ type: 'object', properties, required: Object.keys(properties) });
 const takes = (properties) => ({ inputSchema: fromJsonSchema(object(properties)) });
@@ -136,46 +133,8 @@ function build(state, notify) {
   return server;
 }
 
-/** Serves clients with a handshake, each in a session of its own. */
-function sessions(state) {
-  const open = new Map();
-  return async (request, response, body) => {
-    const id = request.headers['mcp-session-id'];
-    if (id && !open.has(id)) return response.writeHead(404).end();
-    if (id) return open.get(id).handleRequest(request, response, body);
-    const subscribed = new Set();
-    const told = {
-      toolsChanged: () => server.sendToolListChanged(),
-      resourceUpdated: (uri) => subscribed.has(uri) && server.server.sendResourceUpdated({ uri }),
-    };
-    const server = build(state, () => told);
-    server.server.setRequestHandler('resources/subscribe', ({ params }) => (subscribed.add(params.uri), {}));
-    server.server.setRequestHandler('resources/unsubscribe', ({ params }) => (subscribed.delete(params.uri), {}));
-    const transport = new NodeStreamableHTTPServerTransport({ sessionIdGenerator: randomUUID, onsessioninitialized: (id) => open.set(id, transport) });
-    transport.onclose = () => open.delete(transport.sessionId);
-    await server.connect(transport);
-    return transport.handleRequest(request, response, body);
-  };
-}
-
 /** Starts the service; `legacy` is what it does with the handshake: `reject`, `stateless` or `sessions`. */
-export async function startModernService(legacy) {
+export function startModernService(legacy) {
   const state = new State();
-  const handler = createMcpHandler(() => build(state, () => handler.notify), { legacy: legacy === 'sessions' ? 'reject' : legacy });
-  const modern = toNodeHandler(handler);
-  const inSession = sessions(state);
-  const server = http.createServer(async (request, response) => {
-    if (legacy !== 'sessions') return modern(request, response);
-    const { method, headers } = request;
-    const body = method === 'POST' ? await json(request) : undefined;
-    const { kind } = classifyInboundRequest({ httpMethod: method, protocolVersionHeader: headers['mcp-protocol-version'], mcpMethodHeader: headers['mcp-method'], body });
-    return (kind === 'legacy' ? inSession : modern)(request, response, body);
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const stop = async () => {
-    await handler.close();
-    server.close();
-    server.closeAllConnections();
-  };
-  return { port: server.address().port, stop };
+  return serve((notify) => build(state, notify), legacy);
 }
