@@ -141,11 +141,72 @@ fn tasks_of_a_batch_run_side_by_side() {
     assert_eq!((count(&shell, "tools/call"), count(&shell, "tasks/result")), (2, 2));
 }
 
+/// A stateless service whose task is at work until it is polled this often.
+fn stateless(polls: usize) -> Shell {
+    let asked = AtomicUsize::new(0);
+    let state = |kind: &str, status: &str| {
+        json!({"resultType": kind, "taskId": "t-1", "status": status, "statusMessage": "half", "ttlMs": null,
+            "createdAt": "2026-08-01T00:00:00Z", "lastUpdatedAt": "2026-08-01T00:00:00Z", "pollIntervalMs": 10})
+    };
+    Shell::with(move |received| {
+        match received.method.as_str() {
+        "server/discover" => Some(Reply::result(
+            received,
+            json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}),
+        )),
+        "tools/list" => Some(Reply::result(
+            received,
+            json!({"resultType": "complete", "tools": [{"name": "research", "inputSchema": {"type": "object"}}]}),
+        )),
+        "tools/call" => Some(Reply::result(received, state("task", "working"))),
+        "tasks/get" if asked.fetch_add(1, Ordering::Relaxed) < polls => {
+            Some(Reply::result(received, state("complete", "working")))
+        }
+        "tasks/get" => {
+            let mut state = state("complete", "completed");
+            state["result"] = json!({"content": [{"type": "text", "text": "a report"}]});
+            Some(Reply::result(received, state))
+        }
+        "tasks/cancel" => Some(Reply::result(received, json!({"resultType": "complete"}))),
+        _ => Some(Reply::status(400, "application/json", json!({"jsonrpc": "2.0", "id": received.message()["id"],
+            "error": {"code": -32022, "message": "?", "data": {"supported": ["2026-07-28"], "requested": "2025-11-25"}}}).to_string())),
+    }
+    })
+}
+
+#[test]
+fn a_task_of_a_stateless_service_runs_to_its_result() {
+    let shell = stateless(1);
+    assert_eq!(shell.prints(&["call", "research"]), "a report\n");
+    assert_eq!((count(&shell, "tools/call"), count(&shell, "tasks/get")), (1, 2));
+    let poll = shell.service.awaits("a poll", |received| is_about_the_task(received, "tasks/get"));
+    assert_eq!((poll.header("mcp-method"), poll.header("mcp-name")), (Some("tasks/get"), Some("t-1")));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interruption_and_max_time_cancel_the_task_of_a_stateless_service() {
+    let shell = stateless(usize::MAX);
+    let mut command = shell.asistry(&["call", "research"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary");
+    shell.service.awaits("a poll", |received| is_about_the_task(received, "tasks/get"));
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+    let output = child.wait_with_output().expect("an end");
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    shell.service.awaits("its end", |received| is_about_the_task(received, "tasks/cancel"));
+
+    let shell = stateless(usize::MAX);
+    let said = shell.fails(&["call", "research", "--max-time", "1s"], 6);
+    assert!(said.contains("within 1 s"), "{said}");
+    shell.service.awaits("its end", |received| is_about_the_task(received, "tasks/cancel"));
+}
+
 #[cfg(target_os = "linux")]
 mod terminal {
     use serde_json::json;
 
-    use super::{answer, done, research, task, tasked};
+    use super::{answer, done, research, stateless, task, tasked};
     use crate::call::Shell;
     use crate::support::service::{Gate, Reply};
     use crate::support::terminal::Terminal;
@@ -165,6 +226,14 @@ mod terminal {
         let left = seated.leaves();
         assert_eq!((left.code, left.printed.as_str()), (0, "a report\n"), "{}", left.said);
         assert!(!left.said.contains("\u{1b}[31m"), "{:?}", left.said);
+    }
+
+    #[test]
+    fn what_the_task_of_a_stateless_service_says_of_itself_is_shown() {
+        let shell = stateless(1);
+        let mut seated = seated(&shell, &["call", "research"]);
+        seated.awaits("half");
+        assert_eq!(seated.leaves().code, 0);
     }
 
     #[test]

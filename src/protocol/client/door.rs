@@ -29,6 +29,8 @@ const TASKS: &str = "io.modelcontextprotocol/tasks";
 pub(super) struct Door {
     /// The fields of the envelope.
     envelope: Vec<(String, String)>,
+    /// The capabilities in the envelope of what may become a task, or is about one (section 3.7).
+    with_tasks: String,
     /// The version it asked for.
     version: String,
     /// What the service may ask the client for.
@@ -55,9 +57,10 @@ impl Door {
             name @ ("sampling" | "elicitation" | "experimental") => Some((name, raw.get().into())),
             _ => None,
         });
+        let kept: Vec<(&str, Cow<'_, str>)> = kept.collect();
         let envelope = [
             ("protocolVersion", quote(FIRST_MODERN)),
-            ("clientCapabilities", object(kept)),
+            ("clientCapabilities", object(kept.iter().map(|(name, raw)| (*name, &**raw)))),
             ("clientInfo", field("clientInfo").unwrap_or(client_info).to_owned()),
         ];
         let envelope = envelope.map(|(name, raw)| (format!("{PREFIX}{name}"), raw)).to_vec();
@@ -68,7 +71,8 @@ impl Door {
         }
         // T-13: `{}` means forms only.
         offers.extend(value(&elicitation, "url").map(|_| BY_URL));
-        Self { envelope, version: version.unwrap_or_default(), offers, ..Self::default() }
+        let with_tasks = with_tasks(&kept);
+        Self { envelope, with_tasks, version: version.unwrap_or_default(), offers, ..Self::default() }
     }
 
     /// Returns the `params` of a question as a client of this revision knows them (section 3.5).
@@ -101,19 +105,23 @@ impl Door {
 
     /// Returns a request as a service of the stateless era wants it.
     pub fn written(&self, request: &Message) -> Message {
-        let params = self.stamped(request.params().unwrap_or("{}"));
+        let params = self.stamped(request.method(), request.params().unwrap_or("{}"));
         request
             .id()
             .map_or_else(|| request.clone(), |id| Message::request(id, request.method(), Some(&params)))
     }
 
-    /// Returns the `params` of a request with the envelope in it.
-    pub fn stamped(&self, params: &str) -> String {
+    /// Returns the `params` of a request of this method with the envelope in it.
+    pub fn stamped(&self, method: &str, params: &str) -> String {
         let mut params = fields(params);
         // Tasks of the older era are not offered to the client, so the field means nothing (section 3.7).
         params.retain(|(name, _)| name != "task");
         let meta = params.iter().find(|(name, _)| name == "_meta").map(|(_, raw)| fields(raw.get()));
-        let own = self.envelope.iter().map(|(name, raw)| (Cow::Borrowed(&**name), &**raw));
+        let may_be_task = method == "tools/call" || method.starts_with("tasks/");
+        let own = self.envelope.iter().map(|(name, raw)| {
+            let declares = may_be_task && name.ends_with("clientCapabilities");
+            (Cow::Borrowed(&**name), if declares { &*self.with_tasks } else { &**raw })
+        });
         let level = self.level.iter().map(|raw| (Cow::Borrowed("io.modelcontextprotocol/logLevel"), &**raw));
         let theirs = meta.unwrap_or_default().into_iter().map(|(name, raw)| (name, raw.get()));
         let theirs = theirs.filter(|(name, _)| !self.envelope.iter().any(|(ours, _)| ours == name));
@@ -121,6 +129,16 @@ impl Door {
         let rest = params.iter().filter(|(name, _)| name != "_meta").map(|(name, raw)| (&**name, raw.get()));
         object([("_meta", &*meta)].into_iter().chain(rest))
     }
+}
+
+/// Returns capabilities with the extension for tasks among them.
+fn with_tasks(capabilities: &[(&str, Cow<'_, str>)]) -> String {
+    let known = capabilities.iter().find(|(name, _)| *name == "extensions");
+    let known = fields(known.map_or("{}", |(_, raw)| raw));
+    let known = known.iter().map(|(name, raw)| (&**name, raw.get()));
+    let extensions = object(known.chain([(TASKS, "{}")]));
+    let rest = capabilities.iter().filter(|(name, _)| *name != "extensions");
+    object(rest.map(|(name, raw)| (*name, &**raw)).chain([("extensions", &*extensions)]))
 }
 
 impl Client {
@@ -150,7 +168,7 @@ impl Client {
             self.answer_here(number, &Message::refusal(&id, INVALID_PARAMS, "params is no object"));
             return None;
         }
-        let params = self.door.stamped(params.unwrap_or("{}"));
+        let params = self.door.stamped(method, params.unwrap_or("{}"));
         outgoing.message = Message::request(&id, method, Some(&params));
         outgoing.era = Era::Modern;
         if let Some(open) = self.open.get_mut(&number) {

@@ -15,6 +15,7 @@ mod progress;
 mod questions;
 mod rounds;
 mod subscriptions;
+mod tasks;
 mod tool_list;
 pub mod tools;
 mod waiting;
@@ -43,6 +44,7 @@ use progress::Progress;
 pub use progress::RETRY_AFTER;
 use questions::Questions;
 use rounds::Rounds;
+use tasks::Task;
 use tools::{Permit, Tools};
 pub(super) use waiting::Room;
 use waiting::Waiting;
@@ -90,6 +92,8 @@ struct Open {
     rounds: u32,
     /// It was written anew for a service of the stateless era.
     is_lifted: bool,
+    /// The task that runs for it there.
+    task: Option<Task>,
 }
 
 /// The client's side of a conversation.
@@ -338,14 +342,35 @@ impl Client {
             promise,
             rounds: 0,
             is_lifted: false,
+            task: None,
         };
         self.open.insert(number, open);
         Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era }
     }
 
+    /// Sends another request about this one; its answer says what becomes of this one.
+    fn send_about(&mut self, number: u64, (method, params): (&str, &str), class: Class, leaves: Leaves) {
+        let Some(open) = self.open.remove(&number) else { return };
+        // Under a number of its own: what is still reported of the one before is not meant for it.
+        self.count += 1;
+        let number = self.count * 2;
+        let params = self.door.stamped(method, params);
+        let id = Id::Text(format!("asistry-again-{number}").into());
+        let message = Message::request(&id, method, Some(&params));
+        let (promise, era) = (open.promise, Era::Modern);
+        if let Some(id) = open.message.id() {
+            self.by_id.insert(id.clone(), number);
+        }
+        self.open.insert(number, open);
+        self.said.push(Said::Request(Outgoing { number, message, class, promise, leaves, era }));
+    }
+
     fn close(&mut self, number: u64) -> Option<Open> {
         let open = self.open.remove(&number)?;
         self.withdraw_questions(number, &open);
+        if let Some(task) = &open.task {
+            self.cancel_task(task);
+        }
         self.opening = self.opening.filter(|opening| *opening != number);
         if let Some(id) = open.message.id() {
             self.by_id.remove(id);
@@ -368,10 +393,22 @@ impl Client {
 
     /// The service has answered.
     pub(super) fn answered(&mut self, number: u64, message: &Message, status: u16) {
-        let is_lifted = self.open.get(&number).is_some_and(|open| open.is_lifted);
-        if let Some(result) = Some(message).filter(|_| is_lifted).and_then(rounds::asked) {
-            return self.begin_round(number, result);
-        }
+        let ending;
+        let message = match self.open.get(&number).filter(|open| open.is_lifted) {
+            None => message,
+            Some(open) if open.task.is_some() => match self.follow_task(number, message) {
+                Some(came) => {
+                    ending = came;
+                    &ending
+                }
+                None => return,
+            },
+            Some(open) => match (rounds::asked(message), tasks::begun(&open.message, message)) {
+                (Some(result), _) => return self.begin_round(number, result),
+                (None, Some(result)) => return self.begin_task(number, result),
+                (None, None) => message,
+            },
+        };
         let opens = self.opening == Some(number);
         let Some(open) = self.close(number) else { return };
         let Some(id) = open.message.id() else { return };
@@ -424,6 +461,8 @@ impl Client {
         if opens {
             self.fail_waiting(&error);
         }
+        // Whatever became of a request about a task, its call has begun.
+        let error = if open.task.is_some() { error.executed(Executed::Maybe) } else { error };
         if let Some(id) = open.message.id() {
             self.answer(Delivery::failure(id, error, &self.settings.advise), open.batch);
         }

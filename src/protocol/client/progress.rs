@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::Client;
 use crate::protocol::effect::{About, Delivery, Effect, Origin};
 use crate::protocol::message::{Message, quote};
+use crate::protocol::object::object;
 
 /// Milliseconds until a request that waits for a rate limit goes out again, in the `_meta` of our
 /// own progress notifications.
@@ -115,14 +116,19 @@ impl Progress {
 impl Client {
     /// A request waits for a rate limit: reports that to the client if it asked for progress.
     pub(in crate::protocol) fn waits(&mut self, number: u64, remaining: Duration) {
-        let place = self.settings.place.clone();
+        let seconds = remaining.as_secs_f64().ceil();
+        let text = quote(&format!("{} limits the rate; trying again in {seconds} s", self.settings.place));
+        let meta = format!(r#"{{"{RETRY_AFTER}":{}}}"#, remaining.as_millis());
+        self.report_step(number, &[("message", &*text), ("_meta", &*meta)]);
+    }
+
+    /// Reports a step of our own, with these fields, to the client if it asked for progress.
+    pub(super) fn report_step(&mut self, number: u64, more: &[(&str, &str)]) {
         let Some(open) = self.open.get_mut(&number) else { return };
         let Some((token, progress)) = open.progress.step(&open.message) else { return };
-        let seconds = remaining.as_secs_f64().ceil();
-        let text = quote(&format!("{place} limits the rate; trying again in {seconds} s"));
-        let meta = format!(r#"{{"{RETRY_AFTER}":{}}}"#, remaining.as_millis());
-        let params =
-            format!(r#"{{"progressToken":{token},"progress":{progress},"message":{text},"_meta":{meta}}}"#);
+        let progress = progress.to_string();
+        let step = [("progressToken", token), ("progress", &*progress)];
+        let params = object(step.into_iter().chain(more.iter().copied()));
         let heartbeat = Message::notification("notifications/progress", Some(&params));
         let about = open.message.id().map_or(About::Anyone, |id| About::During(id.clone()));
         let delivery = Delivery { about, text: heartbeat.text().clone(), origin: Origin::Bridge };

@@ -3,8 +3,11 @@
 //!
 //! Refuses to ask for what the client did not declare, and to make up an answer.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
+
+use serde_json::value::RawValue;
 
 use super::{Client, Open};
 use crate::error::{Error, Executed, Kind, Remedy};
@@ -12,9 +15,8 @@ use crate::protocol::effect::{About, Delivery, Effect, Origin};
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{Id, Message, quote};
 use crate::protocol::object::{fields, object, value};
-use crate::protocol::request::{Class, Leaves, Outgoing};
+use crate::protocol::request::{Class, Leaves};
 use crate::protocol::retry;
-use crate::protocol::revision::Era;
 
 /// How often one request may be answered by questions.
 const MOST_ROUNDS: u32 = 10;
@@ -38,11 +40,13 @@ pub(super) struct Rounds {
 struct Round {
     /// JSON text of the `requestState`, if there was one.
     state: Option<String>,
-    /// The keys of the questions, each with the JSON text of its answer.
-    answers: Vec<(String, String)>,
+    answers: Answers,
     missing: usize,
     until: Instant,
 }
+
+/// The keys of questions, each with the JSON text of its answer.
+type Answers = Vec<(String, String)>;
 
 #[derive(Debug)]
 struct Question {
@@ -92,8 +96,22 @@ impl Client {
         if let Some(why) = wrong {
             return self.failed(number, violation(why));
         }
+        if asked.is_empty() {
+            let pause = retry::backoff(AGAIN.0, rounds - 1, AGAIN.1);
+            return self.ask_again(number, (state, Vec::new()), Leaves::After(pause));
+        }
+        self.ask_client(number, &asked, state);
+    }
+
+    /// Asks the client these questions about a request, at once.
+    pub(super) fn ask_client(
+        &mut self,
+        number: u64,
+        asked: &[(Cow<'_, str>, &RawValue)],
+        state: Option<String>,
+    ) {
         let mut questions = Vec::with_capacity(asked.len());
-        for (key, question) in &asked {
+        for (key, question) in asked {
             let question = fields(question.get());
             let method = value(&question, "method").and_then(|raw| serde_json::from_str::<String>(raw).ok());
             let method = method.unwrap_or_default();
@@ -108,10 +126,6 @@ impl Client {
         self.effects.push(Effect::Alarm(until.saturating_duration_since(self.now)));
         let round = Round { state, answers: Vec::new(), missing: questions.len(), until };
         self.rounds.open.insert(number, round);
-        if questions.is_empty() {
-            let pause = retry::backoff(AGAIN.0, rounds - 1, AGAIN.1);
-            return self.ask_again(number, Leaves::After(pause));
-        }
         for (key, method, params) in questions {
             self.rounds.count += 1;
             let id = Id::Text(format!("asistry-round-{}", self.rounds.count).into());
@@ -135,35 +149,31 @@ impl Client {
         round.answers.push((question.key, response.result_text().unwrap_or("{}").to_owned()));
         round.missing -= 1;
         if round.missing == 0 {
-            self.ask_again(number, Leaves::AtOnce);
+            self.end_round(number);
         }
         true
     }
 
-    /// Makes the request again, with all its parameters and what the client has answered (MOD-8).
-    fn ask_again(&mut self, number: u64, leaves: Leaves) {
-        let Some(round) = self.rounds.open.remove(&number) else { return };
-        let Some(open) = self.open.remove(&number) else { return };
-        // A request of its own: what is still reported of the one before is not meant for it.
-        self.count += 1;
-        let number = self.count * 2;
-        let params = self.door.stamped(open.message.params().unwrap_or("{}"));
-        let answers = object(round.answers.iter().map(|(key, answer)| (key, answer)));
-        let answers = (!round.answers.is_empty()).then_some(("inputResponses", &*answers));
-        let state = round.state.as_deref().map(|state| ("requestState", state));
-        let params = fields(&params);
-        let params = params.iter().map(|(name, raw)| (&**name, raw.get()));
-        let params = params.filter(|(name, _)| !matches!(*name, "inputResponses" | "requestState"));
-        let params = object(params.chain(answers).chain(state));
-        let id = Id::Text(format!("asistry-again-{number}").into());
-        let message = Message::request(&id, open.message.method(), Some(&params));
-        let promise = open.promise;
-        let again = Outgoing { number, message, class: Class::B, promise, leaves, era: Era::Modern };
-        if let Some(id) = open.message.id() {
-            self.by_id.insert(id.clone(), number);
+    fn end_round(&mut self, number: u64) {
+        let Some(Round { state, answers, .. }) = self.rounds.open.remove(&number) else { return };
+        match self.open.get(&number).is_some_and(|open| open.task.is_some()) {
+            true => self.update_task(number, &object(answers)),
+            false => self.ask_again(number, (state, answers), Leaves::AtOnce),
         }
-        self.open.insert(number, open);
-        self.said.push(super::Said::Request(again));
+    }
+
+    /// Makes the request again, with all its parameters and what the client has answered (MOD-8).
+    fn ask_again(&mut self, number: u64, (state, answers): (Option<String>, Answers), leaves: Leaves) {
+        let Some(open) = self.open.get(&number) else { return };
+        let (method, params) = (open.message.method().to_owned(), open.message.params().unwrap_or("{}"));
+        let answers = (!answers.is_empty()).then(|| ("inputResponses", object(answers)));
+        let state = state.map(|state| ("requestState", state));
+        let params = fields(params);
+        let params = params.iter().map(|(name, raw)| (&**name, Cow::Borrowed(raw.get())));
+        let params = params.filter(|(name, _)| !matches!(*name, "inputResponses" | "requestState"));
+        let ours = answers.into_iter().chain(state).map(|(name, text)| (name, Cow::Owned(text)));
+        let params = object(params.chain(ours));
+        self.send_about(number, (&method, &params), Class::B, leaves);
     }
 
     /// The client refused to answer: a tool says so as its own error, so that a model reads it.

@@ -94,7 +94,7 @@ impl Upstream for Modern {
         self.table.put_request(outgoing);
         match leaves {
             Leaves::AtOnce => self.submit(number),
-            Leaves::After(pause) => self.carry(number, pause),
+            Leaves::After(pause) => self.carry(number, pause.mul_f64(1.0 + moment.random / 5.0)),
             Leaves::AfterTools => {
                 let deadline = self.table.request(number).and_then(|request| request.promise.deadline());
                 self.alarm_at(deadline);
