@@ -20,9 +20,10 @@ Topics: environment   variables that asistry reads
         files         files that asistry reads and writes
         exit-codes    exit codes
         arguments     how to write the arguments of a tool
+        eras          clients and services of different revisions
         security      where keys are stored and sent")]
 pub struct Arguments {
-    /// A command, or environment, files, exit-codes, arguments or security
+    /// A command, or environment, files, exit-codes, arguments, eras or security
     #[arg(value_name = "COMMAND|TOPIC")]
     command: Vec<String>,
 }
@@ -38,6 +39,7 @@ const TOPICS: &[(&str, Page)] = &[
     ("files", files),
     ("exit-codes", || rows(&exit_codes())),
     ("arguments", || ARGUMENTS.to_owned()),
+    ("eras", || ERAS.to_owned()),
     ("security", || SECURITY.to_owned()),
 ];
 
@@ -59,6 +61,36 @@ A property with the name of an asistry option is written name=value. A name that
 written name=value too; --name is for listed names only. Other unknown names, missing required arguments and wrong
 types are refused before anything is sent; --no-check sends them as typed.
 asistry tools show TOOL lists the arguments of a tool.";
+
+const ERAS: &str = "\
+MCP has two eras. Revisions 2024-11-05 to 2025-11-25 begin with a handshake (initialize), and most services keep a
+session after it. Revision 2026-07-28 has neither: each request says who its client is and what it can do.
+
+asistry finds out what client and service speak, and translates where they differ. There is nothing to set up.
+
+client       service      what asistry does
+handshake    handshake    passes messages on
+stateless    stateless    passes messages on
+handshake    stateless    answers initialize from server/discover; adds to each request what a stateless service needs;
+                          asks the client what the service wants to know; keeps one subscription for list changes and
+                          subscribed resources
+stateless    handshake    opens a session for each set of capabilities; answers server/discover from it; hands the
+                          service's questions out as input_required, and goes on with the call when the client answers
+
+The shell (call, tools, ping) counts as a client with a handshake.
+
+How the service's era is found: the client's own first request tells. A service that refuses it in a way that only the
+other era knows is asked in that one. That a service opens no sessions is remembered for a day.
+
+--era legacy or --era modern says what the service speaks, and nothing is found out. Use it for a service that answers
+the other era wrongly.
+
+What cannot be translated:
+  - tasks of a session (tasks/*), for a client without a handshake;
+  - a question that the service asks while no call is under way, for a client without a handshake: it is refused;
+  - a question about something that the client does not offer: it is refused, or the call fails.
+
+asistry -v bridge logs each request; --trace FILE records the whole conversation.";
 
 const SECURITY: &str = "\
 Keys are stored in the system keyring, or in an encrypted file (keys add --store file). They are never written to

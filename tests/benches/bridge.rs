@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::messages::{EVENTS, INITIALIZE, INITIALIZED, LARGE, LIST, Tool, call, id_of};
+use crate::messages::{Client, EVENTS, INITIALIZE, INITIALIZED, LARGE, LIST, Tool, call, id_of};
 use crate::process::Owned;
 use crate::way::Way;
 
@@ -27,26 +27,31 @@ impl Bridge {
     /// Starts a bridge and opens its session; returns how long the answer to `initialize` took.
     pub fn start(program: &Path, port: u16) -> (Self, Duration) {
         let start = Instant::now();
+        let mut bridge = Self::spawn(program, &[], port);
+        let answer = bridge.ask(INITIALIZE);
+        let took = start.elapsed();
+        assert!(memchr::memmem::find(&answer, b"protocolVersion").is_some(), "initialize is answered");
+        (bridge, took)
+    }
+
+    fn spawn(program: &Path, options: &[&str], port: u16) -> Self {
         let mut child = Command::new(program)
             .args(["bridge", "--url", &format!("http://127.0.0.1:{port}/mcp")])
+            .args(options)
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the bridge starts");
         let (input, output) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
-        let mut bridge = Self {
+        Self {
             process: Owned(child),
             input,
             output,
             rest: Vec::new(),
             scratch: vec![0; 256 * 1024],
             next_id: 2,
-        };
-        let answer = bridge.ask(INITIALIZE);
-        let took = start.elapsed();
-        assert!(memchr::memmem::find(&answer, b"protocolVersion").is_some(), "initialize is answered");
-        (bridge, took)
+        }
     }
 
     /// Starts a bridge and goes on until its tools are known.
@@ -61,6 +66,32 @@ impl Bridge {
         self.say(INITIALIZED);
         let answer = self.ask(LIST);
         assert!(memchr::memmem::find(&answer, b"inputSchema").is_some(), "tools/list is answered");
+    }
+
+    /// Starts a bridge between a client and a service of these eras, and goes on until its tools are known.
+    pub fn between(client: Client, service: &str, port: u16) -> Self {
+        let mut bridge = Self::spawn(Path::new(PROGRAM), &["--era", service], port);
+        for line in client.opening() {
+            match line.contains("\"id\"") {
+                true => drop(bridge.ask(&line)),
+                false => bridge.say(&line),
+            }
+        }
+        bridge
+    }
+
+    /// Makes calls of a kilobyte, one at a time; returns how long each took.
+    pub fn kilobytes(&mut self, client: Client, count: usize) -> Vec<Duration> {
+        let ask = |_| {
+            let id = self.fresh_id();
+            let line = client.kilobyte(id);
+            let start = Instant::now();
+            let answer = self.ask(&line);
+            let took = start.elapsed();
+            assert!(memchr::memmem::find(&answer, b"\"content\"").is_some(), "a result");
+            took
+        };
+        (0..count).map(ask).collect()
     }
 
     pub fn pid(&self) -> u32 {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::bridge::{Bridge, PROGRAM};
 use crate::direct::Direct;
 use crate::figures::{Row, Table, Unit, percentile};
-use crate::messages::{EVENTS, Tool};
+use crate::messages::{Client, EVENTS, Tool};
 use crate::oneshot;
 use crate::process::{Memory, processor_seconds};
 use crate::service::Service;
@@ -48,6 +48,7 @@ const PARTS: &[(&str, Part)] = &[
     ("processor", Bench::processor),
     ("events", Bench::events),
     ("oneshot", Bench::oneshot),
+    ("eras", Bench::eras),
 ];
 
 /// Measures the parts that are wanted.
@@ -110,6 +111,31 @@ impl Bench {
                     reached,
                 });
             }
+        }
+    }
+
+    /// What the translation between eras adds to a call of a kilobyte, beside a pair of the client's own era.
+    fn eras(&mut self) {
+        const BLOCK: usize = 500;
+        for (client, other, same, name) in [
+            (Client::Handshake, "modern", "legacy", "a client with a handshake at a stateless service"),
+            (Client::Stateless, "legacy", "modern", "a stateless client at a service with sessions"),
+        ] {
+            let mut translated = Bridge::between(client, other, self.service.port);
+            let mut passed = Bridge::between(client, same, self.service.port);
+            translated.kilobytes(client, BLOCK);
+            passed.kilobytes(client, BLOCK);
+            let mut taken = Vec::new();
+            for _ in 0..self.rounds(10, 40) {
+                taken.push((translated.kilobytes(client, BLOCK), passed.kilobytes(client, BLOCK)));
+            }
+            self.table.print(&Row {
+                what: format!("one call of 1 KB, p50, {name}, beside one of its own era"),
+                unit: Unit::Microseconds,
+                bridge: taken.iter().map(|(translated, _)| percentile(translated, 0.5)).collect(),
+                beside: taken.iter().map(|(_, passed)| percentile(passed, 0.5)).collect(),
+                reached: "",
+            });
         }
     }
 

@@ -59,6 +59,39 @@ pub fn call(tool: Tool, id: u64) -> String {
     )
 }
 
+/// The envelope of a client without a handshake, as fields of `_meta`.
+const ENVELOPE: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"}"#;
+
+/// Which era a client is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    Handshake,
+    Stateless,
+}
+
+impl Client {
+    /// What it says before its first call.
+    pub fn opening(self) -> Vec<String> {
+        match self {
+            Self::Handshake => [INITIALIZE, INITIALIZED, LIST].map(str::to_owned).to_vec(),
+            Self::Stateless => ["server/discover", "tools/list"]
+                .map(|method| {
+                    format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{{"_meta":{{{ENVELOPE}}}}}}}"#)
+                })
+                .to_vec(),
+        }
+    }
+
+    /// A call with an argument of a kilobyte.
+    pub fn kilobyte(self, id: u64) -> String {
+        let envelope = if self == Self::Stateless { ENVELOPE } else { r#""progressToken":"p""# };
+        let note = NOTE.repeat(40);
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"json","arguments":{{"task":"{TASK}","note":"{note}"}},"_meta":{{{envelope}}}}}}}"#
+        )
+    }
+}
+
 /// Reads the id of a request or an answer of this conversation, where it is a number.
 pub fn id_of(text: &[u8]) -> Option<u64> {
     id_text(text)?.parse().ok()

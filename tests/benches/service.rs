@@ -188,6 +188,13 @@ impl Answers {
                 ),
                 &format!("mcp-session-id: {SESSION}\r\n"),
             )),
+            b"server/discover" => output.push_back(json(
+                &result(
+                    id,
+                    r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"bench","version":"1"}}}"#,
+                ),
+                "",
+            )),
             b"tools/list" => output.push_back(json(
                 &result(
                     id,
