@@ -235,7 +235,13 @@ proptest! {
         };
         let (arrived, heard) = chain.passes(&request(method, &enveloped(&params)), same(method), &result);
         prop_assert_eq!(kept(&part(&arrived, "params")), kept(&params));
-        prop_assert!(meta(&arrived).starts_with(&format!("{{{ENVELOPE}")), "{}", arrived);
+        // A call says that it may be run as a task (section 3.7).
+        let with_tasks = r#""x/y":{"z":1.0},"io.modelcontextprotocol/tasks":{}"#;
+        let envelope = match method {
+            "tools/call" => ENVELOPE.replace(r#""x/y":{"z":1.0}"#, with_tasks),
+            _ => ENVELOPE.to_owned(),
+        };
+        prop_assert!(meta(&arrived).starts_with(&format!("{{{envelope}")), "{}", arrived);
         prop_assert_eq!(kept(&part(&heard, "result")), kept(&result));
         prop_assert_eq!(part(&part(&heard, "result"), "resultType"), r#""complete""#);
     }

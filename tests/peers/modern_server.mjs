@@ -269,7 +269,7 @@ const checks = [
       assert.ok(meta[`${PREFIX}clientCapabilities`] && meta[`${PREFIX}clientInfo`].name, what);
     }
     const calls = requestsOf(requests, 'tools/call').map(({ message }) => message.params._meta);
-    assert.deepEqual(calls[0][`${PREFIX}clientCapabilities`], { sampling: {}, elicitation: { form: {}, url: {} }, roots: {} });
+    assert.deepEqual(calls[0][`${PREFIX}clientCapabilities`], { sampling: {}, elicitation: { form: {}, url: {} }, roots: {}, extensions: { 'io.modelcontextprotocol/tasks': {} } });
     assert.equal(calls[0][`${PREFIX}clientInfo`].name, 'asistry-peers');
   }],
   ['any', 'no word of the stateless era reached the client, and nothing that it cannot place', async ({ client, transport }) => {
