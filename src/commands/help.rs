@@ -73,7 +73,7 @@ handshake    handshake    passes messages on
 stateless    stateless    passes messages on
 handshake    stateless    answers initialize from server/discover; adds to each request what a stateless service needs;
                           asks the client what the service wants to know; keeps one subscription for list changes and
-                          subscribed resources
+                          subscribed resources; follows a task that the service makes of a call to its result
 stateless    handshake    opens a session for each set of capabilities; answers server/discover from it; hands the
                           service's questions out as input_required, and goes on with the call when the client answers
 

@@ -182,8 +182,11 @@ impl Upstream for Modern {
         self.moment = moment;
         self.waiting.clear();
         for number in self.table.requests() {
-            self.out.push(Out::Do(Effect::Abort(ticket(number))));
             let Some(request) = self.table.request(number) else { continue };
+            // What ends a task is still sent.
+            if request.message.method() != "tasks/cancel" {
+                self.out.push(Out::Do(Effect::Abort(ticket(number))));
+            }
             if let Some(id) = request.message.id().filter(|_| listen::is_listen(&request.message)).cloned() {
                 let is_client = request.asker == Asker::Client;
                 self.table.remove(number);
