@@ -55,12 +55,16 @@ pub(super) fn request(message: &Message) -> Message {
         .map_or_else(|| message.clone(), |id| Message::request(id, message.method(), params.as_deref()))
 }
 
-/// Returns the capabilities of a client as they are declared in a handshake.
+/// Returns the capabilities of a client as they are declared in a handshake. A client may declare the extension for tasks
+/// on calls only, which is not to open another session.
 pub(super) fn capabilities(declared: &str) -> String {
-    object(fields(declared).iter().map(|(name, raw)| match &**name {
-        "roots" => (&**name, Cow::Borrowed("{}")),
-        "extensions" => (&**name, Cow::Owned(without(raw, TASKS))),
-        name => (name, Cow::Borrowed(raw.get())),
+    object(fields(declared).iter().filter_map(|(name, raw)| match &**name {
+        "roots" => Some((&**name, Cow::Borrowed("{}"))),
+        "extensions" => {
+            let kept = without(raw, TASKS);
+            (kept != "{}" || raw.get() == "{}").then_some((&**name, Cow::Owned(kept)))
+        }
+        name => Some((name, Cow::Borrowed(raw.get()))),
     }))
 }
 
