@@ -90,6 +90,7 @@ impl Connection {
             max_time: options.max_time,
             until: None,
             pushes: service.pushes,
+            keeps_lists: false,
             retry: RetryPolicy {
                 max_wait: options.max_wait.unwrap_or(MAX_WAIT),
                 unhinted_is_final: service.unhinted_429_is_final,

@@ -83,6 +83,7 @@ pub fn settings(options: &[String]) -> Settings {
         max_time: None,
         until: None,
         pushes: true,
+        keeps_lists: false,
         retry: RetryPolicy {
             max_wait: Duration::from_secs(60),
             unhinted_is_final: false,

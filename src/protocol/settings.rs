@@ -54,6 +54,8 @@ pub struct Settings {
     pub era: Option<Era>,
     /// The service pushes on a standalone stream; where it does not, none is opened.
     pub pushes: bool,
+    /// The client keeps lists, and must know for how long it may (MOD-14).
+    pub keeps_lists: bool,
     /// How long refusals are waited out.
     pub retry: RetryPolicy,
     /// The longest that one request may take, over all its attempts.

@@ -1,5 +1,9 @@
 //! Caches the tools that a service last listed, per endpoint and credential, for calls and for completion.
 //!
+//! MOD-14: a service says for how long its list is fresh (`ttlMs`); an older one, which does not, is asked again after ten
+//! minutes. Lists are kept for each credential, whatever their `cacheScope`; only completion, which must not open the key
+//! store, offers the names of the list that was read last. No client of a bridge is answered from here.
+//!
 //! Contains no secrets: a credential is identified by its hash, an endpoint by scheme, host, port and path. Unreadable
 //! files are ignored.
 

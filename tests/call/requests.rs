@@ -30,6 +30,51 @@ fn a_second_call_needs_no_list_of_tools() {
     assert_eq!(methods(&shell)[first.len()..], second);
 }
 
+/// MOD-14: absent and negative hints are 0, and the shortest one of all pages holds.
+#[test]
+fn a_stateless_service_says_for_how_long_its_list_of_tools_is_kept() {
+    for (hints, is_kept) in [
+        ([json!({"ttlMs": 60000}), json!({"ttlMs": 90000.5})], true),
+        ([json!({"ttlMs": 0}), json!({"ttlMs": 60000})], false),
+        ([json!({"ttlMs": 60000}), json!({"ttlMs": -5})], false),
+        ([json!({}), json!({"ttlMs": 60000})], false),
+    ] {
+        let told = format!("{hints:?}");
+        let changed = Arc::new(AtomicBool::new(false));
+        let now = changed.clone();
+        let shell = Shell::with(move |received| match received.method.as_str() {
+            "initialize" => {
+                let refusal = json!({"jsonrpc": "2.0", "id": received.message()["id"], "error": {"code": -32022,
+                    "message": "?", "data": {"supported": ["2026-07-28"], "requested": "2025-11-25"}}});
+                Some(Reply::status(400, "application/json", refusal.to_string()))
+            }
+            "server/discover" => Some(Reply::result(
+                received,
+                json!({"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}),
+            )),
+            "tools/list" if received.message()["params"]["cursor"].is_null() => {
+                let mut page = hints[0].clone();
+                (page["tools"], page["nextCursor"]) = (json!([]), json!("2"));
+                Some(Reply::result(received, page))
+            }
+            "tools/list" => {
+                let mut page = hints[1].clone();
+                page["tools"] = tools();
+                if now.load(Ordering::Relaxed) {
+                    page["tools"][0]["inputSchema"]["required"] = json!(["title", "status"]);
+                }
+                Some(Reply::result(received, page))
+            }
+            _ => answer(received),
+        });
+        shell.echo(&["title=x"]);
+        changed.store(true, Ordering::Relaxed);
+        // The list that is kept lets the call go.
+        let code = shell.run(&["call", "echo", "title=x"]).status.code();
+        assert_eq!(code, Some(if is_kept { 0 } else { 2 }), "{told}: {:?}", methods(&shell));
+    }
+}
+
 #[test]
 fn an_old_list_is_asked_for_anew_where_it_does_not_fit() {
     let changed = Arc::new(AtomicBool::new(false));

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tokio::time::Instant;
 
 use super::answer::{self, nonsense, parsed_json};
@@ -40,13 +40,15 @@ impl Conversation {
         #[derive(serde::Deserialize)]
         struct Page {
             #[serde(default, rename = "ttlMs")]
-            ttl: Option<u64>,
+            ttl: Option<Value>,
             tools: Vec<Box<RawValue>>,
         }
         let (mut tools, mut raws, mut ttl) = (Vec::new(), Vec::new(), None);
         for page in self.pages("tools/list").await? {
             let page: Page = serde_json::from_str(&page).map_err(|e| nonsense("tools/list", &e))?;
-            ttl = page.ttl.or(ttl);
+            // The list is as old as its oldest page (T-25).
+            let of_page = page.ttl.as_ref().and_then(Value::as_f64).map(|ttl| ttl.max(0.0) as u64);
+            ttl = of_page.into_iter().chain(ttl).min();
             for raw in page.tools {
                 // An entry that is no tool hides none of the others.
                 match Tool::read(&raw) {

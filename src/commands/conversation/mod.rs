@@ -119,6 +119,7 @@ impl Conversation {
         let max_time = in_use.options.max_time;
         // A short conversation needs no notifications beside its answers.
         settings.pushes = false;
+        settings.keeps_lists = true;
         settings.until = deadline.map(Instant::into_std);
         let (port, client) = inside::pair();
         let ending = Ending { drain: Duration::ZERO };

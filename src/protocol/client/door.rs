@@ -240,7 +240,11 @@ impl Client {
             let hint = "report this to the operator of the service";
             return Err(Error::new(Kind::EraMismatch, why).hint(hint).executed(Executed::Maybe));
         }
-        Ok(Message::result(id, &self.door.lowering.result(&open.message, result)))
+        let mut lowered = self.door.lowering.result(&open.message, result);
+        if self.settings.keeps_lists && method == "tools/list" {
+            lowered = lower::with_lifetime(&lowered, result);
+        }
+        Ok(Message::result(id, &lowered))
     }
 
     /// Makes the answer to `initialize` from what the service says of itself (section 3.2).

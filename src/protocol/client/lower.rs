@@ -13,7 +13,7 @@ use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{
     HEADER_MISMATCH, Id, MISSING_CAPABILITY, Message, UNSUPPORTED_VERSION, quote,
 };
-use crate::protocol::object::{fields, object};
+use crate::protocol::object::{fields, object, value};
 use crate::protocol::tool_rules::tool_name;
 
 type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -84,6 +84,16 @@ pub(super) fn plain(text: &str) -> Fields<'_> {
         }
     }
     kept
+}
+
+/// Returns a list for a client that keeps it with its lifetime, which is 0 where the service gives none (MOD-14).
+pub(super) fn with_lifetime(lowered: &str, result: &str) -> String {
+    let came = fields(result);
+    let given = value(&came, "ttlMs").and_then(|raw| serde_json::from_str::<f64>(raw).ok());
+    let lifetime = (given.unwrap_or_default().max(0.0) as u64).to_string();
+    let lowered = fields(lowered);
+    let kept = lowered.iter().map(|(name, raw)| (&**name, raw.get()));
+    object(kept.chain([("ttlMs", &*lifetime)]))
 }
 
 /// Returns a notification without the words of the stateless era.
