@@ -91,8 +91,11 @@ impl Sessions {
     }
 
     /// Passes on what the service says unasked.
-    fn told(&mut self, session: u64, during: Option<u64>, message: Message) {
+    pub(super) fn told(&mut self, session: u64, during: Option<u64>, message: Message) {
         if self.fan_out(session, &message) {
+            return;
+        }
+        if message.method() == "notifications/message" && self.keeps_told(during, &message) {
             return;
         }
         let call = during.and_then(|number| self.calls.get(&number));
@@ -112,6 +115,9 @@ impl Sessions {
                     Some(_) => during,
                     None => self.calls.iter().find(is_it).map(|(number, _)| *number),
                 };
+                if self.keeps_told(call, &message) {
+                    return;
+                }
                 return self.progresses(call, message);
             }
             "notifications/message" => match call {

@@ -25,6 +25,8 @@ const TOGETHER: Duration = Duration::from_millis(30);
 const KEEP: Duration = Duration::from_secs(15 * 60);
 /// Calls that wait at once.
 const MOST_PARKED: usize = 64;
+/// What is kept of what the service tells of a call that waits: the newest.
+const MOST_TOLD: usize = 64;
 /// Questions of one call.
 const MOST_QUESTIONS: usize = 64;
 
@@ -53,6 +55,8 @@ struct Question {
 struct Parked {
     state: String,
     until: Instant,
+    /// What the service told of the call meanwhile.
+    told: Vec<Message>,
     /// The call has ended meanwhile.
     came: Option<Came>,
 }
@@ -180,7 +184,7 @@ impl Sessions {
         *asker = Asker::Nobody;
         let asked = questions.open.iter().map(|question| (&*question.key, &*question.text));
         let answer = input_required(request, asked, &state);
-        questions.parked = Some(Parked { state, until, came: None });
+        questions.parked = Some(Parked { state, until, told: Vec::new(), came: None });
         self.resumed.remove(&number);
         self.effect(Effect::Alarm(KEEP));
         if let Some(answer) = answer {
@@ -195,6 +199,17 @@ impl Sessions {
         {
             parked.came = Some(came);
         }
+    }
+
+    /// The service tells something of a call; true where that is kept because nobody waits for the call.
+    pub(super) fn keeps_told(&mut self, call: Option<u64>, message: &Message) -> bool {
+        let parked = call.and_then(|call| self.calls.get_mut(&call)?.questions.parked.as_mut());
+        let Some(Parked { told, .. }) = parked else { return false };
+        if told.len() == MOST_TOLD {
+            told.remove(0);
+        }
+        told.push(message.clone());
+        true
     }
 
     /// Takes a request with the answers to what was asked; returns a request that is to be sent.
@@ -239,7 +254,8 @@ impl Sessions {
         call.asker = Asker::Client(outgoing.number);
         call.request = outgoing.message.clone();
         let session = call.session;
-        let came = call.questions.parked.take().and_then(|parked| parked.came);
+        let parked = call.questions.parked.take();
+        let (told, came) = parked.map(|parked| (parked.told, parked.came)).unwrap_or_default();
         let params = fields(call.request.params().unwrap_or_default());
         let answers = fields(value(&params, "inputResponses").unwrap_or_default());
         let mut answered = Vec::new();
@@ -250,6 +266,7 @@ impl Sessions {
             }
         }
         self.resumed.insert(outgoing.number, number);
+        told.into_iter().for_each(|message| self.told(session, Some(number), message));
         for (answer, generation) in answered {
             self.with(session, |legacy, moment| legacy.answer(answer, generation, moment));
         }
