@@ -69,6 +69,28 @@ fn a_tool_that_requires_a_task_runs_to_its_result() {
 }
 
 #[test]
+fn a_tool_that_requires_a_task_by_now_is_known_to_do_so_the_next_time() {
+    let listed = AtomicUsize::new(0);
+    let shell = Shell::with(move |received| match received.method.as_str() {
+        "tools/list" if listed.fetch_add(1, Ordering::Relaxed) == 0 => {
+            let before = json!({"name": "research", "inputSchema": {"type": "object"}});
+            Some(Reply::result(received, json!({"tools": [before]})))
+        }
+        "tools/list" => Some(Reply::result(received, json!({"tools": [research()]}))),
+        "tools/call" if received.message()["params"]["task"].is_null() => {
+            Some(error(received, -32601, "Tool research requires task augmentation"))
+        }
+        "tools/call" => Some(Reply::result(received, json!({"task": task("completed", "")}))),
+        "tasks/result" => Some(Reply::result(received, done())),
+        _ => answer(received),
+    });
+    // Its list is read here, and is old at the second call.
+    shell.fails(&["call", "research"], 1);
+    assert!(shell.fails(&["call", "research"], 1).contains("call it again"));
+    assert_eq!(shell.prints(&["call", "research"]), "a report\n");
+}
+
+#[test]
 fn a_failed_task_gives_its_result_or_its_error() {
     let failed = json!({"content": [{"type": "text", "text": "no sources"}], "isError": true});
     let shell = tasked(&[("failed", "it failed")], failed);

@@ -22,7 +22,7 @@ use super::output::Output;
 use super::tools;
 use crate::error::{Error, Executed, Kind, Result};
 use crate::protocol::client::RETRY_AFTER;
-use crate::protocol::message::{INVALID_PARAMS, Message};
+use crate::protocol::message::{INVALID_PARAMS, METHOD_NOT_FOUND, Message};
 use crate::ui::{self, json::Json};
 
 /// The beginning of the help.
@@ -162,11 +162,15 @@ async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<
         // What does not fit an older list may fit the present one.
         if let Ok(given) = arguments.given(tool, &mut sources) {
             match ask(conversation, tool, &given).await {
-                Err(error) if error.details().code == Some(INVALID_PARAMS) => {
-                    // The call was refused for its arguments: the present list says more.
+                Err(error) if matches!(error.details().code, Some(INVALID_PARAMS | METHOD_NOT_FOUND)) => {
+                    // The call was refused for its arguments, or for want of a task: the present list says more.
                     let tools = conversation.tools().await?;
-                    arguments.given(filters.find(&tools, name)?, &mut sources)?;
-                    return Err(error);
+                    let present = filters.find(&tools, name)?;
+                    arguments.given(present, &mut sources)?;
+                    return Err(match present.runs == tool.runs {
+                        true => error,
+                        false => error.hint("the tool has changed, and was not called: call it again"),
+                    });
                 }
                 answered => return parsed_json("tools/call", &answered?).map(Some).map_err(made),
             }
