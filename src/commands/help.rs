@@ -86,7 +86,7 @@ other era knows is asked in that one. That a service opens no sessions is rememb
 the other era wrongly.
 
 What cannot be translated:
-  - tasks of a session (tasks/*), for a client without a handshake;
+  - the list of a session's tasks (tasks/list), for a client without a handshake;
   - a question that the service asks while no call is under way, for a client without a handshake: it is refused;
   - a question about something that the client does not offer: it is refused, or the call fails.
 

@@ -43,6 +43,7 @@ impl Sessions {
     pub(super) fn came(&mut self, call: u64, came: Came) {
         let Some(Call { asker, session, .. }) = self.calls.get(&call) else { return };
         let (asker, session) = (*asker, *session);
+        let Some(came) = self.task_began(call, came) else { return };
         match asker {
             Asker::Own(own) => {
                 self.calls.remove(&call);
@@ -52,8 +53,9 @@ impl Sessions {
             Asker::Client(number) => {
                 self.resumed.remove(&number);
                 let Some(call) = self.calls.remove(&call) else { return };
-                let heard = self.raised(number, &call, came);
-                self.out.push(Out::Heard(heard));
+                if let Some(heard) = self.raised(number, &call, came) {
+                    self.out.push(Out::Heard(heard));
+                }
             }
         }
     }
@@ -62,7 +64,10 @@ impl Sessions {
         match own {
             Own::Open | Own::Level(_) => self.level_came(session, own, &came),
             Own::Subscribe => self.subscribed(call, came.is_good()),
-            Own::Unsubscribe => {}
+            Own::TaskState(number) => self.task_state_came(number, came.clone()),
+            Own::TaskResult(number) => self.task_ended(number, came.clone()),
+            Own::Inline(number) => self.inline(number, call, came.clone()),
+            Own::Ignored | Own::Questions => {}
         }
         if own == Own::Open {
             self.opened_for_listens(session, came);
@@ -70,8 +75,15 @@ impl Sessions {
     }
 
     /// Returns what its client hears of the end of a request.
-    fn raised(&mut self, number: u64, call: &Call, came: Came) -> Heard {
-        let Came::Answer(message, status) = came else { return came.heard(number) };
+    fn raised(&mut self, number: u64, call: &Call, came: Came) -> Option<Heard> {
+        let Came::Answer(message, status) = came else { return Some(came.heard(number)) };
+        let message = match Self::is_about_task(call) && message.error_text().is_none() {
+            true => self.task_answer(number, call, &message)?,
+            false => message,
+        };
+        if call.request.method() == "tools/list" {
+            self.learn_tasks(call.session, &message);
+        }
         let method = call.request.method();
         let service = self.pool.iter().find(|pooled| pooled.name == call.session);
         let service = service.and_then(|pooled| pooled.service.as_ref());
@@ -83,11 +95,11 @@ impl Sessions {
             },
             (Some(result), Some(id)) => Message::result(&id, &translate::completed(method, result, service)),
             _ if ErrorFields::of(&message).is_some_and(|error| error.code == URL_NEEDED) => {
-                return self.url_needed(number, call, message, status);
+                return Some(self.url_needed(number, call, message, status));
             }
             _ => translate::error(&message),
         };
-        Heard::Answer { number, message, status }
+        Some(Heard::Answer { number, message, status })
     }
 
     /// Passes on what the service says unasked.
@@ -111,9 +123,11 @@ impl Sessions {
                 let token = value(&token, "progressToken");
                 let is_it =
                     |(_, call): &(&u64, &Call)| call.session == session && call.token.as_deref() == token;
-                let call = match call {
-                    Some(_) => during,
-                    None => self.calls.iter().find(is_it).map(|(number, _)| *number),
+                // Of a task it comes on another request's stream.
+                let is_own = call.is_none_or(|call| matches!(call.asker, Asker::Own(_)));
+                let call = match is_own {
+                    true => self.calls.iter().find(is_it).map(|(number, _)| *number),
+                    false => during,
                 };
                 if self.keeps_told(call, &message) {
                     return;

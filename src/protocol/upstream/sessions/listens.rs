@@ -211,7 +211,7 @@ impl Sessions {
             if *held == 0 {
                 pooled.uris.remove(&uri);
                 let params = object([("uri", crate::protocol::message::quote(&uri))]);
-                self.ask(listen.session, Own::Unsubscribe, ("resources/unsubscribe", Some(&params)));
+                self.ask(listen.session, Own::Ignored, ("resources/unsubscribe", Some(&params)));
             }
         }
         true

@@ -9,6 +9,7 @@ mod levels;
 mod listens;
 mod parked;
 mod pool;
+mod tasks;
 mod translate;
 
 use std::sync::Arc;
@@ -21,13 +22,14 @@ use crate::protocol::effect::{Effect, Ended, Tag};
 use crate::protocol::envelope::PREFIX;
 use crate::protocol::message::{INVALID_PARAMS, Id, Message, UNSUPPORTED_VERSION, quote};
 use crate::protocol::object::{fields, value};
-use crate::protocol::request::{Class, Leaves, Outgoing, Wait};
+use crate::protocol::request::{Class, Leaves, Outgoing, Promise, Wait};
 use crate::protocol::revision::{Era, FIRST_MODERN};
 use crate::protocol::settings::Settings;
 use crate::protocol::{FastMap, Moment};
 use listens::Listen;
 use parked::{Questions, Renewal};
 use pool::Pooled;
+use tasks::{Fetched, Handed, Key, Runs};
 
 /// How many sessions are kept when nothing is under way in them (section 3.3).
 const MOST_SESSIONS: usize = 4;
@@ -54,6 +56,10 @@ pub struct Sessions {
     is_listing: bool,
     listens: Vec<Listen>,
     renewals: Vec<Renewal>,
+    /// Tasks that their clients follow, while they ask something.
+    tasks: FastMap<Key, Handed>,
+    /// Requests for the results of tasks.
+    fetched: FastMap<u64, Fetched>,
     /// How many calls were parked.
     tokens: u64,
     out: Vec<Out>,
@@ -69,6 +75,8 @@ struct Call {
     /// JSON text of the progress token that the service knows.
     token: Option<String>,
     questions: Questions,
+    runs: Runs,
+    promise: Promise,
 }
 
 /// Who waits for an answer.
@@ -91,8 +99,16 @@ enum Own {
     Level(usize),
     /// `resources/subscribe`.
     Subscribe,
-    /// `resources/unsubscribe`.
-    Unsubscribe,
+    /// Its answer tells nothing: `resources/unsubscribe`, `tasks/cancel`.
+    Ignored,
+    /// `tasks/get` for the task of this call.
+    TaskState(u64),
+    /// `tasks/result` for the task of this call.
+    TaskResult(u64),
+    /// `tasks/result` for the client's `tasks/get` of this number.
+    Inline(u64),
+    /// `tasks/result` for what a task asks its client.
+    Questions,
 }
 
 /// What came of a request.
@@ -132,6 +148,8 @@ impl Sessions {
             is_listing: false,
             listens: Vec::new(),
             renewals: Vec::new(),
+            tasks: FastMap::default(),
+            fetched: FastMap::default(),
             tokens: 0,
             out: Vec::new(),
         }
@@ -194,9 +212,11 @@ impl Upstream for Sessions {
         if self.pool.iter_mut().any(waits) {
             return true;
         }
-        let call = self.resumed.remove(&number).unwrap_or(number);
-        let Some(Call { session, .. }) = self.calls.remove(&call) else { return false };
-        self.cancel_in(session, call, notification);
+        let number = self.resumed.remove(&number).unwrap_or(number);
+        let Some(call) = self.calls.remove(&number) else { return false };
+        if !self.cancel_task(&call) {
+            self.cancel_in(call.session, number, notification);
+        }
         true
     }
 
@@ -225,6 +245,7 @@ impl Upstream for Sessions {
         self.moment = moment;
         self.pool.iter_mut().for_each(|pooled| pooled.legacy.alarm(moment));
         self.park_asked();
+        self.look_at_tasks();
         self.end_parked();
         for late in self.take_held(|held| held.promise.broken_at(moment.now).is_some()) {
             let limit = late.promise.broken_at(moment.now).unwrap_or_default();
@@ -236,6 +257,7 @@ impl Upstream for Sessions {
     fn close(&mut self, moment: Moment) {
         self.moment = moment;
         self.end_listens();
+        self.end_tasks();
         let mut unsent = self.take_held(|_| true);
         for pooled in &mut self.pool {
             unsent.extend(pooled.levels.take_waiting());
@@ -323,11 +345,20 @@ impl Sessions {
     }
 
     fn carry(&mut self, session: u64, outgoing: Outgoing) {
+        if outgoing.message.method() == "tasks/update" {
+            return self.update_task(session, &outgoing);
+        }
         let (number, request) = (outgoing.number, outgoing.message.clone());
-        let message = translate::request(&request);
+        let runs = self.runs(session, &request);
+        let message = match runs {
+            Runs::Plainly => translate::request(&request),
+            _ => translate::as_task(&request),
+        };
         let token = progress_token(&request);
         let asker = Asker::Client(number);
-        self.calls.insert(number, Call { session, asker, request, token, questions: Questions::default() });
+        let (questions, promise) = (Questions::default(), outgoing.promise);
+        let call = Call { session, asker, request, token, questions, runs, promise };
+        self.calls.insert(number, call);
         let outgoing = Outgoing { message, era: Era::Legacy, ..outgoing };
         self.with(session, |legacy, moment| legacy.request(outgoing, moment));
     }
@@ -338,10 +369,10 @@ impl Sessions {
         let number = FIRST_OWN + self.own * 2;
         let message = Message::request(&Id::Text(format!("asistry-own-{}", self.own).into()), method, params);
         let (promise, class) = (self.settings.promise(self.moment.now), Class::of(method));
-        let request = message.clone();
-        let asker = Asker::Own(own);
-        self.calls
-            .insert(number, Call { session, asker, request, token: None, questions: Questions::default() });
+        let class = if method == "tasks/result" { Class::A } else { class };
+        let (request, asker) = (message.clone(), Asker::Own(own));
+        let (questions, runs) = (Questions::default(), Runs::Plainly);
+        self.calls.insert(number, Call { session, asker, request, token: None, questions, runs, promise });
         let outgoing = Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era: Era::Legacy };
         self.with(session, |legacy, moment| legacy.request(outgoing, moment));
         number

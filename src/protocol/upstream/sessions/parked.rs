@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Asker, Call, Came, Sessions};
+use super::{Asker, Call, Came, Own, Sessions, translate};
 use crate::protocol::effect::Effect;
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{
@@ -41,13 +41,13 @@ pub(super) struct Questions {
 }
 
 #[derive(Debug)]
-struct Question {
-    key: String,
+pub(super) struct Question {
+    pub key: String,
     /// As the service knows it.
-    id: Id,
-    generation: u64,
+    pub id: Id,
+    pub generation: u64,
     /// JSON text of what the client is asked.
-    text: String,
+    pub text: String,
 }
 
 /// What is kept while nobody waits for the call.
@@ -73,6 +73,21 @@ impl Sessions {
     /// The service asks something in this session of this generation.
     pub(super) fn asked(&mut self, (session, generation): (u64, u64), during: Option<u64>, message: Message) {
         let Some(id) = message.id().cloned() else { return };
+        let waits = |own: fn(&Own) -> Option<u64>| {
+            let call = during.and_then(|number| self.calls.get(&number))?;
+            if let Asker::Own(asker) = &call.asker { own(asker) } else { None }
+        };
+        // A task asks on the stream of the request for its result.
+        let followed = waits(|own| if let Own::TaskResult(number) = own { Some(*number) } else { None });
+        let is_handed = waits(|own| (*own == Own::Questions).then_some(0)).is_some();
+        if let Some(asked) = during.filter(|_| is_handed) {
+            let text = asked_of_client(&message);
+            let id = id.clone();
+            let key = |count| format!("q{}", count + 1);
+            self.task_asks(asked, |count| Question { key: key(count), id, generation, text });
+            return;
+        }
+        let during = followed.or(during);
         match self.question_for(session, during, &message) {
             Ok(call) => self.put_question(call, (id, generation), &message),
             Err((code, why)) => {
@@ -360,7 +375,9 @@ fn fields_of(elicitation: &Value) -> Value {
 fn asked_of_client(message: &Message) -> String {
     let params = fields(message.params().unwrap_or_default());
     let meta = value(&params, "_meta").map(|meta| {
-        let kept = fields(meta).into_iter().filter(|(name, _)| name != "progressToken");
+        let kept = fields(meta)
+            .into_iter()
+            .filter(|(name, _)| name != "progressToken" && !translate::is_related_task(name));
         object(kept.map(|(name, raw)| (name, raw.get())))
     });
     let meta = meta.filter(|meta| meta != "{}");

@@ -4,6 +4,7 @@
 
 use super::levels::Levels;
 use super::listens::Uris;
+use super::tasks::Tools;
 use super::translate::{self, Service};
 use super::{MOST_SESSIONS, Sessions};
 use crate::protocol::Moment;
@@ -25,6 +26,7 @@ pub(super) struct Pooled {
     pub service: Option<Service>,
     pub levels: Levels,
     pub uris: Uris,
+    pub tasks: Tools,
     /// When it was last used, counted in requests.
     pub used: u64,
 }
@@ -62,9 +64,8 @@ impl Sessions {
         let info = field("clientInfo").unwrap_or(&self.settings.client_info);
         let handshake = translate::handshake(&capabilities, info);
         let legacy = Legacy::pooled(self.settings.clone(), self.moment, (name, handshake));
-        let levels = Levels::default();
-        let uris = Uris::default();
-        self.pool.push(Pooled { name, capabilities, legacy, service: None, levels, uris, used });
+        let (levels, uris, tasks) = (Levels::default(), Uris::default(), Tools::default());
+        self.pool.push(Pooled { name, capabilities, legacy, service: None, levels, uris, tasks, used });
         name
     }
 

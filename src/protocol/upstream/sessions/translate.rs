@@ -55,6 +55,41 @@ pub(super) fn request(message: &Message) -> Message {
         .map_or_else(|| message.clone(), |id| Message::request(id, message.method(), params.as_deref()))
 }
 
+/// Returns a call as one that the service runs as a task.
+pub(super) fn as_task(message: &Message) -> Message {
+    let params = params(message).unwrap_or_default();
+    let params = fields(&params);
+    let params = params.iter().filter(|(name, _)| name != "task").map(|(name, raw)| (&**name, raw.get()));
+    let params = object(params.chain([("task", "{}")]));
+    message.id().map_or_else(|| message.clone(), |id| Message::request(id, message.method(), Some(&params)))
+}
+
+/// Says whether the client of a request follows tasks itself.
+pub(super) fn declares_tasks(request: &Message) -> bool {
+    let params = fields(request.params().unwrap_or_default());
+    let meta = fields(value(&params, "_meta").unwrap_or_default());
+    let declared = fields(value(&meta, &format!("{PREFIX}clientCapabilities")).unwrap_or_default());
+    value(&fields(value(&declared, "extensions").unwrap_or_default()), TASKS).is_some()
+}
+
+/// Says whether a field of `_meta` names a task of the older era.
+pub(super) fn is_related_task(name: &str) -> bool {
+    name.strip_prefix(PREFIX) == Some("related-task")
+}
+
+/// Returns a result without the word by which the older era names its task.
+pub(super) fn without_related_task(result: &str) -> String {
+    let kept = fields(result).into_iter().filter_map(|(name, raw)| match &*name {
+        "_meta" => {
+            let meta = fields(raw.get()).into_iter().filter(|(name, _)| !is_related_task(name));
+            let meta = object(meta.map(|(name, raw)| (name, raw.get())));
+            (meta != "{}").then_some((name, Cow::Owned(meta)))
+        }
+        _ => Some((name, Cow::Borrowed(raw.get()))),
+    });
+    object(kept)
+}
+
 /// Returns the capabilities of a client as they are declared in a handshake. A client may declare the extension for tasks
 /// on calls only, which is not to open another session.
 pub(super) fn capabilities(declared: &str) -> String {
@@ -101,6 +136,14 @@ impl Service {
         value(&fields(value(&capabilities, capability).unwrap_or_default()), flag) == Some("true")
     }
 
+    /// Says whether it runs calls of tools as tasks.
+    pub fn runs_tasks(&self) -> bool {
+        let capabilities = fields(self.capabilities());
+        let tasks = fields(value(&capabilities, "tasks").unwrap_or_default());
+        let requests = fields(value(&tasks, "requests").unwrap_or_default());
+        value(&fields(value(&requests, "tools").unwrap_or_default()), "call").is_some()
+    }
+
     fn capabilities(&self) -> &str {
         value(&fields(&self.described), "capabilities").unwrap_or_default()
     }
@@ -114,10 +157,25 @@ impl Service {
         let described = fields(&self.described);
         let capabilities = fields(self.capabilities());
         let capabilities = capabilities.iter().filter(|(name, _)| name != "tasks");
-        let capabilities = object(capabilities.map(|(name, raw)| match &**name {
-            "extensions" => (&**name, Cow::Owned(without(raw, TASKS))),
-            name => (name, Cow::Borrowed(raw.get())),
-        }));
+        let mut capabilities: Vec<(&str, Cow<'_, str>)> = capabilities
+            .map(|(name, raw)| match &**name {
+                "extensions" => (&**name, Cow::Owned(without(raw, TASKS))),
+                name => (name, Cow::Borrowed(raw.get())),
+            })
+            .collect();
+        if self.runs_tasks() {
+            let tasks = [(TASKS, "{}")].into_iter();
+            match capabilities.iter_mut().find(|(name, _)| *name == "extensions") {
+                Some((_, map)) => {
+                    let others = map.clone();
+                    let others = fields(&others);
+                    let others = others.iter().map(|(name, raw)| (&**name, raw.get()));
+                    *map = Cow::Owned(object(others.chain(tasks)));
+                }
+                None => capabilities.push(("extensions", Cow::Owned(object(tasks)))),
+            }
+        }
+        let capabilities = object(capabilities);
         let versions = format!("[{}]", quote(FIRST_MODERN));
         let keep = KEEP_MS.to_string();
         let mut result = vec![("supportedVersions", &*versions), ("capabilities", &*capabilities)];
@@ -135,7 +193,8 @@ pub(super) fn completed(method: &str, result: &str, service: Option<&Service>) -
     let info = service.and_then(Service::info);
     let meta = fields(value(&result, "_meta").unwrap_or_default());
     let info = info.filter(|_| value(&meta, &server).is_none()).map(|info| (&*server, info));
-    let meta = object(meta.iter().map(|(name, raw)| (&**name, raw.get())).chain(info));
+    let meta = meta.iter().filter(|(name, _)| !is_related_task(name));
+    let meta = object(meta.map(|(name, raw)| (&**name, raw.get())).chain(info));
     let has = |name: &str| value(&result, name).is_some();
     let caches = CACHEABLE.contains(&method);
     let added = [

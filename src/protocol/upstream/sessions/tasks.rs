@@ -1,0 +1,356 @@
+//! Tasks of a service with sessions (section 3.7, T-29): a client that declares the extension gets them in its form; for
+//! any other one a tool that must run as a task is followed to its end, and looks like a plain call.
+//!
+//! Refuses to call a tool again whose task failed.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::value::RawValue;
+
+use super::parked::Question;
+use super::{Asker, Call, Came, Own, Sessions, translate};
+use crate::error::{Error, Executed, Kind};
+use crate::protocol::effect::Effect;
+use crate::protocol::message::{Id, Message};
+use crate::protocol::object::{fields, object, value};
+use crate::protocol::request::Outgoing;
+use crate::protocol::tool_rules::{ToolPage, tool_name};
+use crate::protocol::upstream::{Heard, Out, overdue};
+
+/// The pause between two looks at a task, where the service names none, and the shortest one.
+const PAUSE: Duration = Duration::from_secs(1);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+/// Tools of which it is remembered that they can run as tasks; tasks of clients that wait for input.
+const MOST: usize = 16_384;
+
+/// Whether a tool runs as a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Support {
+    Optional,
+    Required,
+}
+
+/// The tools of a session that can run as tasks.
+pub(super) type Tools = HashMap<String, Support>;
+
+/// How a call runs.
+#[derive(Debug, Default)]
+pub(super) enum Runs {
+    #[default]
+    Plainly,
+    /// As a task that its client follows.
+    Handed,
+    /// As a task that is followed here; its id (JSON text) once it is known.
+    Followed(Option<Followed>),
+}
+
+/// A task that is followed here.
+#[derive(Debug)]
+pub(super) struct Followed {
+    id: String,
+    pause: Duration,
+    /// When it is looked at next.
+    at: Option<Instant>,
+}
+
+/// A task that its client follows, once it asks something.
+#[derive(Debug, Default)]
+pub(super) struct Handed {
+    pub questions: Vec<Question>,
+    /// The request that waits for its result, on whose stream it asks.
+    pub waiting: Option<u64>,
+}
+
+impl Sessions {
+    /// Learns from a page of the list which tools can run as tasks.
+    pub(super) fn learn_tasks(&mut self, session: u64, answer: &Message) {
+        let Some(page) = ToolPage::of(answer) else { return };
+        let Some(pooled) = self.pooled(session) else { return };
+        for tool in page.entries {
+            let tool = fields(tool.get());
+            let name = value(&tool, "name").and_then(|raw| serde_json::from_str::<String>(raw).ok());
+            let execution = fields(value(&tool, "execution").unwrap_or_default());
+            let support = match value(&execution, "taskSupport") {
+                Some(r#""required""#) => Some(Support::Required),
+                Some(r#""optional""#) => Some(Support::Optional),
+                _ => None,
+            };
+            match (name, support) {
+                (Some(name), Some(support)) if pooled.tasks.len() < MOST => {
+                    pooled.tasks.insert(name, support);
+                }
+                (Some(name), _) => drop(pooled.tasks.remove(&name)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Decides how a call runs.
+    pub(super) fn runs(&self, session: u64, request: &Message) -> Runs {
+        let Some(pooled) = self.pool.iter().find(|pooled| pooled.name == session) else {
+            return Runs::Plainly;
+        };
+        let is_call = request.method() == "tools/call";
+        if !is_call || !pooled.service.as_ref().is_some_and(translate::Service::runs_tasks) {
+            return Runs::Plainly;
+        }
+        match tool_name(request).and_then(|name| pooled.tasks.get(&*name)) {
+            Some(_) if translate::declares_tasks(request) => Runs::Handed,
+            Some(Support::Required) => Runs::Followed(None),
+            _ => Runs::Plainly,
+        }
+    }
+
+    /// Takes the answer to a call that began a task; gives back any other.
+    pub(super) fn task_began(&mut self, number: u64, came: Came) -> Option<Came> {
+        let Came::Answer(message, status) = &came else { return Some(came) };
+        let result = fields(message.result_text().unwrap_or_default());
+        let task = value(&result, "task").map(fields).unwrap_or_default();
+        let (Some(id), Some(call)) = (value(&task, "taskId"), self.calls.get_mut(&number)) else {
+            return Some(came);
+        };
+        match &mut call.runs {
+            Runs::Plainly => Some(came),
+            Runs::Handed => {
+                let kind = [("resultType", r#""task""#)];
+                let flat = object(kind.into_iter().chain(renamed(&task)));
+                let flat = Message::result(message.id()?, &flat);
+                Some(Came::Answer(flat, *status))
+            }
+            Runs::Followed(followed) => {
+                let pause = pause_of(&task);
+                *followed = Some(Followed { id: id.to_owned(), pause, at: None });
+                self.look_later(number);
+                None
+            }
+        }
+    }
+
+    fn look_later(&mut self, number: u64) {
+        let now = self.moment.now;
+        let Some(Call { runs: Runs::Followed(Some(followed)), .. }) = self.calls.get_mut(&number) else {
+            return;
+        };
+        let pause = followed.pause;
+        followed.at = Some(now + pause);
+        self.effect(Effect::Alarm(pause));
+    }
+
+    /// Looks at the tasks whose time has come, and gives up those that took longer than `--max-time`.
+    pub(super) fn look_at_tasks(&mut self) {
+        let now = self.moment.now;
+        let is_late = |call: &Call| {
+            matches!(call.runs, Runs::Followed(Some(_))) && call.promise.broken_at(now).is_some()
+        };
+        let late: Vec<u64> = self.calls.iter().filter(|(_, call)| is_late(call)).map(|(n, _)| *n).collect();
+        for number in late {
+            let Some(call) = self.calls.get(&number) else { continue };
+            let limit = call.promise.broken_at(now).unwrap_or_default();
+            let error = overdue(&self.settings.place, limit).executed(Executed::Maybe);
+            self.give_task_up(number, error);
+        }
+        let mut due = Vec::new();
+        for (number, call) in &mut self.calls {
+            if let Runs::Followed(Some(followed)) = &mut call.runs
+                && followed.at.is_some_and(|at| at <= now)
+            {
+                followed.at = None;
+                due.push((*number, call.session, followed.id.clone()));
+            }
+        }
+        for (number, session, id) in due {
+            let params = object([("taskId", id)]);
+            self.ask(session, Own::TaskState(number), ("tasks/get", Some(&params)));
+        }
+    }
+
+    /// The service has said how a followed task is.
+    pub(super) fn task_state_came(&mut self, number: u64, came: Came) {
+        let Some(Call { session, runs: Runs::Followed(Some(followed)), .. }) = self.calls.get_mut(&number)
+        else {
+            return;
+        };
+        let (session, id) = (*session, followed.id.clone());
+        let Came::Answer(message, _) = &came else { return self.task_ended(number, came) };
+        let Some(result) = message.result_text() else { return self.task_ended(number, came) };
+        let state = fields(result);
+        if value(&state, "status") == Some(r#""working""#) {
+            return self.look_later(number);
+        }
+        // It has ended, or asks something on the stream of this request.
+        let params = object([("taskId", id)]);
+        self.ask(session, Own::TaskResult(number), ("tasks/result", Some(&params)));
+    }
+
+    /// A followed task has ended: its call has, too.
+    pub(super) fn task_ended(&mut self, number: u64, came: Came) {
+        if let Some(call) = self.calls.get_mut(&number) {
+            call.runs = Runs::Plainly;
+            self.came(number, came);
+        }
+    }
+
+    /// The client has given up a call: its task ends.
+    pub(super) fn cancel_task(&mut self, call: &Call) -> bool {
+        let Runs::Followed(Some(followed)) = &call.runs else { return false };
+        let params = object([("taskId", &*followed.id)]);
+        self.ask(call.session, Own::Ignored, ("tasks/cancel", Some(&params)));
+        true
+    }
+
+    fn give_task_up(&mut self, number: u64, error: Error) {
+        if let Some(call) = self.calls.get_mut(&number) {
+            let runs = std::mem::take(&mut call.runs);
+            if let Runs::Followed(Some(followed)) = &runs {
+                let (session, params) = (call.session, object([("taskId", &*followed.id)]));
+                self.ask(session, Own::Ignored, ("tasks/cancel", Some(&params)));
+            }
+            self.came(number, Came::Failed(error));
+        }
+    }
+
+    /// The end: no task is followed any further.
+    pub(super) fn end_tasks(&mut self) {
+        let followed = |call: &Call| matches!(call.runs, Runs::Followed(Some(_)));
+        let all: Vec<u64> = self.calls.iter().filter(|(_, call)| followed(call)).map(|(n, _)| *n).collect();
+        for number in all {
+            let error = Error::new(Kind::Interrupted, "asistry ended before the task did");
+            self.give_task_up(number, error.executed(Executed::Maybe));
+        }
+    }
+
+    /// Takes `tasks/update`: the client's answers to what its task asked.
+    pub(super) fn update_task(&mut self, session: u64, outgoing: &Outgoing) {
+        let params = fields(outgoing.message.params().unwrap_or_default());
+        let answers = fields(value(&params, "inputResponses").unwrap_or_default());
+        let key = (session, value(&params, "taskId").unwrap_or_default().to_owned());
+        let mut answered = Vec::new();
+        if let Some(handed) = self.tasks.get_mut(&key) {
+            for question in std::mem::take(&mut handed.questions) {
+                match value(&answers, &question.key) {
+                    Some(answer) => {
+                        answered.push((Message::result(&question.id, answer), question.generation))
+                    }
+                    None => handed.questions.push(question),
+                }
+            }
+        }
+        for (answer, generation) in answered {
+            self.with(session, |legacy, moment| legacy.answer(answer, generation, moment));
+        }
+        if let Some(id) = outgoing.message.id() {
+            let done = Message::result(id, &translate::completed("tasks/update", "{}", None));
+            self.ours(outgoing.number, done);
+        }
+    }
+
+    /// Returns what a client that follows its task hears of a request about it; `None` where its result is fetched first.
+    pub(super) fn task_answer(&mut self, number: u64, call: &Call, message: &Message) -> Option<Message> {
+        let id = message.id()?;
+        let result = message.result_text()?;
+        if call.request.method() == "tasks/cancel" {
+            return Some(Message::result(id, "{}"));
+        }
+        let state = fields(result);
+        let task = value(&fields(call.request.params().unwrap_or_default()), "taskId")?.to_owned();
+        let key = (call.session, task);
+        let params = object([("taskId", &*key.1)]);
+        match value(&state, "status") {
+            Some(r#""completed""# | r#""failed""#) => {
+                self.tasks.remove(&key);
+                let inline = Own::Inline(number);
+                let asked = self.ask(call.session, inline, ("tasks/result", Some(&params)));
+                let text = object(renamed(&state));
+                self.fetched.insert(asked, (text, id.clone()));
+                None
+            }
+            Some(r#""input_required""#) => {
+                if self.tasks.len() >= MOST {
+                    self.tasks.clear();
+                }
+                let handed = self.tasks.entry(key.clone()).or_default();
+                if handed.waiting.is_none() {
+                    let asked = self.ask(call.session, Own::Questions, ("tasks/result", Some(&params)));
+                    self.tasks.entry(key.clone()).or_default().waiting = Some(asked);
+                }
+                let open = self.tasks.get(&key).map(|handed| &handed.questions[..]).unwrap_or_default();
+                let asked = object(open.iter().map(|question| (&*question.key, &*question.text)));
+                let is_asking = !open.is_empty();
+                let status = if is_asking { r#""input_required""# } else { r#""working""# };
+                let kept = renamed(&state).map(|(name, raw)| match name {
+                    "status" => (name, status),
+                    name => (name, raw),
+                });
+                let asked = is_asking.then_some(("inputRequests", &*asked));
+                Some(Message::result(id, &object(kept.chain(asked))))
+            }
+            _ => Some(Message::result(id, &object(renamed(&state)))),
+        }
+    }
+
+    /// The result of a task that has ended has come: it stands in the answer to the client's `tasks/get`.
+    pub(super) fn inline(&mut self, number: u64, asked: u64, came: Came) {
+        let Some((state, id)) = self.fetched.remove(&asked) else { return };
+        let (message, status) = match came {
+            Came::Answer(message, status) => (message, status),
+            Came::Failed(error) => {
+                return self.out.push(Out::Heard(Heard::Failed { number, error }));
+            }
+        };
+        let state = fields(&state);
+        // What ran is completed, also if it says isError (section 3.7).
+        let (kind, name, part) = match (message.result_text(), message.error_text()) {
+            (Some(result), _) => (r#""completed""#, "result", translate::without_related_task(result)),
+            (None, error) => (r#""failed""#, "error", error.unwrap_or("{}").to_owned()),
+        };
+        let kept = state.iter().map(|(name, raw)| match &**name {
+            "status" => ("status", kind),
+            name => (name, raw.get()),
+        });
+        let result = object(kept.chain([(name, &*part)]));
+        let service_of = translate::completed("tasks/get", &result, None);
+        let message = Message::result(&id, &service_of);
+        self.out.push(Out::Heard(Heard::Answer { number, message, status }));
+    }
+
+    /// Keeps a question of a task that its client follows; false where this request waits for no such task.
+    pub(super) fn task_asks(&mut self, asked: u64, question: impl FnOnce(usize) -> Question) -> bool {
+        let handed = self.tasks.values_mut().find(|handed| handed.waiting == Some(asked));
+        let Some(handed) = handed else { return false };
+        let question = question(handed.questions.len());
+        handed.questions.push(question);
+        true
+    }
+
+    /// Says whether a request is about a task that its client follows.
+    pub(super) fn is_about_task(call: &Call) -> bool {
+        matches!(call.asker, Asker::Client(_))
+            && matches!(call.request.method(), "tasks/get" | "tasks/cancel")
+    }
+}
+
+type Fields<'a> = Vec<(std::borrow::Cow<'a, str>, &'a RawValue)>;
+
+/// The fields of a task under the names that the stateless era has for them.
+fn renamed<'a>(task: &'a Fields<'a>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let names = task.iter().filter(|(name, _)| name != "_meta");
+    names.map(|(name, raw)| match &**name {
+        "ttl" => ("ttlMs", raw.get()),
+        "pollInterval" => ("pollIntervalMs", raw.get()),
+        name => (name, raw.get()),
+    })
+}
+
+fn pause_of(task: &Fields<'_>) -> Duration {
+    let pause = value(task, "pollInterval").and_then(|raw| serde_json::from_str::<f64>(raw).ok());
+    let pause = pause.filter(|pause| pause.is_finite() && *pause > 0.0);
+    let pause = pause.map_or(PAUSE, |pause| Duration::from_secs_f64((pause / 1e3).min(3600.0)));
+    pause.max(SHORTEST_PAUSE)
+}
+
+/// The key under which a task is kept: its session, and the JSON text of its id.
+pub(super) type Key = (u64, String);
+
+/// The state of a task whose result is fetched, and the id of the client's request.
+pub(super) type Fetched = (String, Id);
