@@ -217,7 +217,12 @@ impl Bridge {
         // A service that refuses sessions speaks something else, whatever it said before.
         self.speaks_modern = Spoken::Unknown;
         self.was_remembered = false;
-        unsent.into_iter().for_each(|outgoing| self.lift(outgoing, moment));
+        for outgoing in unsent {
+            match outgoing.era {
+                Era::Legacy => self.lift(outgoing, moment),
+                Era::Modern => self.request(outgoing, moment),
+            }
+        }
     }
 
     /// Finds out whether the service speaks the stateless era: by the client's own `server/discover` if this is it.

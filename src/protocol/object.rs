@@ -39,6 +39,13 @@ pub fn value<'a>(fields: &[(Cow<'_, str>, &'a RawValue)], name: &str) -> Option<
     fields.iter().find(|(key, _)| key == name).map(|(_, raw)| raw.get())
 }
 
+/// Says whether a field of this name holds this text, however it is written, and whichever of two such fields counts.
+pub fn says(fields: &[(Cow<'_, str>, &RawValue)], name: &str, text: &str) -> bool {
+    let is_it =
+        |raw: &RawValue| serde_json::from_str::<Cow<'_, str>>(raw.get()).is_ok_and(|said| said == text);
+    fields.iter().any(|(key, raw)| key == name && is_it(raw))
+}
+
 /// Writes an object of these names and JSON texts.
 pub fn object<'a>(fields: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str> + 'a)>) -> String {
     let mut text = String::from("{");

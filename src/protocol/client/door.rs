@@ -12,7 +12,7 @@ use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::{About, Delivery, Origin};
 use crate::protocol::envelope::{LOG_LEVELS, PREFIX};
 use crate::protocol::message::{Id, Message, quote};
-use crate::protocol::object::{fields, object, value};
+use crate::protocol::object::{fields, object, says, value};
 use crate::protocol::request::{Class, Leaves, Outgoing};
 use crate::protocol::revision::{self, Era, FIRST_MODERN, Revision};
 
@@ -21,6 +21,8 @@ const QUESTIONS: &[(&str, &str)] =
     &[("sampling", "sampling/createMessage"), ("elicitation", "elicitation/create"), ("roots", "roots/list")];
 /// Elicitation by URL: the same method, but a capability of its own.
 const BY_URL: &str = "elicitation/create by URL";
+/// Sampling with tools, likewise.
+const WITH_TOOLS: &str = "sampling/createMessage with tools";
 /// The extension that is not defined for clients with a handshake (section 3.2).
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
@@ -71,6 +73,8 @@ impl Door {
         }
         // T-13: `{}` means forms only.
         offers.extend(value(&elicitation, "url").map(|_| BY_URL));
+        let sampling = fields(value(&capabilities, "sampling").unwrap_or_default());
+        offers.extend(value(&sampling, "tools").map(|_| WITH_TOOLS));
         let with_tasks = with_tasks(&kept);
         Self { envelope, with_tasks, version: version.unwrap_or_default(), offers, ..Self::default() }
     }
@@ -86,8 +90,13 @@ impl Door {
         revision: Option<&'static Revision>,
     ) -> Result<Option<String>, String> {
         let params = fields(params.unwrap_or_default());
-        let by_url = value(&params, "mode") == Some(r#""url""#);
-        let needed = if by_url { BY_URL } else { method };
+        let by_url = method == "elicitation/create" && says(&params, "mode", "url");
+        let with_tools = ["tools", "toolChoice"].iter().any(|name| value(&params, name).is_some());
+        let needed = match method {
+            "elicitation/create" if by_url => BY_URL,
+            "sampling/createMessage" if with_tools => WITH_TOOLS,
+            method => method,
+        };
         if !self.offers.contains(&needed) {
             return Err(format!("the service asks for {method}, which this client does not offer"));
         }
@@ -149,6 +158,9 @@ impl Client {
         let method = outgoing.message.method().to_owned();
         let (method, params) = match &*method {
             "initialize" => {
+                let error =
+                    Error::new(Kind::Interrupted, "a second initialize came before it was acknowledged");
+                self.not_acknowledged(&error.executed(Executed::Maybe));
                 self.door = Door::of(&outgoing.message, &self.settings.client_info);
                 // ERA-9: a second opening subscribes to nothing yet.
                 self.said.push(Said::Listens(None));

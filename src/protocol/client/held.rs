@@ -58,7 +58,11 @@ impl Client {
             }
             let class = self.tools.class_of(&open.message);
             let decision = match (failed, self.tools.permit(&open.message)) {
-                (None, Ok(Permit::Renamed(renamed))) => Ok((written(open, renamed), class)),
+                (None, Ok(Permit::Renamed(renamed))) => {
+                    // What is made of it later names the same tool.
+                    open.message = renamed.clone();
+                    Ok((written(open, renamed), class))
+                }
                 (None, Ok(Permit::Go)) => Ok((written(open, open.message.clone()), class)),
                 (failed, permit) => Err(permit.err().or_else(|| failed.cloned()).unwrap_or_else(|| {
                     Error::new(ErrorKind::ToolDenied, "the service does not list this tool")

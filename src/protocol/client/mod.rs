@@ -442,6 +442,7 @@ impl Client {
         }
         let mut text = message.text_with_id(id);
         match open.message.method() {
+            "server/discover" => self.discovery.is_guess = false,
             "tools/list" => text = self.list_for_client(&open, message, id).unwrap_or(text),
             "tools/call" if self.is_too_large(message) => {
                 let spill = message.under_id(id);
@@ -461,8 +462,9 @@ impl Client {
         if opens {
             self.fail_waiting(&error);
         }
-        // Whatever became of a request about a task, its call has begun.
-        let error = if open.task.is_some() { error.executed(Executed::Maybe) } else { error };
+        // Whatever became of a request about a task, or of one with answers, its call has begun.
+        let has_begun = open.task.is_some() || open.rounds > 0;
+        let error = if has_begun { error.executed(Executed::Maybe) } else { error };
         if let Some(id) = open.message.id() {
             self.answer(Delivery::failure(id, error, &self.settings.advise), open.batch);
         }

@@ -22,7 +22,7 @@ pub(super) struct Discovery {
     /// Those that wait, each until then.
     open: Vec<(u64, Instant)>,
     /// The service was described by guess: what it lacks of that is an empty list.
-    is_guess: bool,
+    pub is_guess: bool,
 }
 
 impl Client {
@@ -58,6 +58,7 @@ impl Client {
     pub(in crate::protocol) fn alarm(&mut self, now: Instant) {
         self.now = now;
         self.end_late_rounds(now);
+        self.end_late_subscriptions();
         for (number, _) in self.discovery.open.extract_if(.., |(_, until)| *until <= now).collect::<Vec<_>>()
         {
             let Some(open) = self.close(number) else { continue };

@@ -173,7 +173,11 @@ impl Client {
         let params = params.filter(|(name, _)| !matches!(*name, "inputResponses" | "requestState"));
         let ours = answers.into_iter().chain(state).map(|(name, text)| (name, Cow::Owned(text)));
         let params = object(params.chain(ours));
-        self.send_about(number, (&method, &params), Class::B, leaves);
+        let class = match &*method {
+            "tools/call" => self.tools.class_of(&open.message),
+            method => Class::of(method),
+        };
+        self.send_about(number, (&method, &params), class, leaves);
     }
 
     /// The client refused to answer: a tool says so as its own error, so that a model reads it.

@@ -4,9 +4,12 @@
 //! Refuses to subscribe to what the service does not offer.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{Client, INVALID_PARAMS, METHOD_NOT_FOUND, Said};
-use crate::error::Error;
+use crate::error::{Error, Executed, Kind};
+use crate::protocol::Instant;
+use crate::protocol::effect::Effect;
 use crate::protocol::message::Message;
 use crate::protocol::object::{fields, object, value};
 use crate::protocol::request::Outgoing;
@@ -18,6 +21,8 @@ const LISTS: [(&str, &str, &str); 3] = [
     ("prompts", "promptsListChanged", "notifications/prompts/list_changed"),
     ("resources", "resourcesListChanged", "notifications/resources/list_changed"),
 ];
+/// How long a subscription may wait for its acknowledgement.
+const WITHIN: Duration = Duration::from_secs(60);
 /// The field of a filter that names resources.
 const RESOURCES: &str = "resourceSubscriptions";
 
@@ -30,7 +35,15 @@ pub(super) struct Subscriptions {
     /// The resources, as JSON texts of their URIs.
     uris: BTreeSet<String>,
     /// The subscriptions that are not answered yet, with their URIs.
-    pending: Vec<(u64, String)>,
+    pending: Vec<Pending>,
+}
+
+/// A subscription that waits for its acknowledgement.
+#[derive(Debug)]
+struct Pending {
+    number: u64,
+    uri: String,
+    until: Instant,
 }
 
 impl Subscriptions {
@@ -92,10 +105,17 @@ impl Client {
         }
         if request.method() == "resources/unsubscribe" {
             self.door.subscriptions.uris.remove(uri);
-            self.answer_here(number, &Message::result(id, "{}"));
+            // What was asked for before is done with, too.
+            let is_it = |pending: &mut Pending| pending.uri == uri;
+            for earlier in self.door.subscriptions.pending.extract_if(.., is_it).collect::<Vec<_>>() {
+                self.done(earlier.number);
+            }
+            self.done(number);
         } else {
+            let until = outgoing.promise.deadline().map_or(self.now + WITHIN, |at| at.min(self.now + WITHIN));
+            self.effects.push(Effect::Alarm(until.saturating_duration_since(self.now)));
             self.door.subscriptions.uris.insert(uri.to_owned());
-            self.door.subscriptions.pending.push((number, uri.to_owned()));
+            self.door.subscriptions.pending.push(Pending { number, uri: uri.to_owned(), until });
         }
         self.subscribes();
     }
@@ -104,8 +124,10 @@ impl Client {
     pub(in crate::protocol) fn acknowledged(&mut self, came: &Acknowledged) {
         let asked = uris_in(&came.asked);
         let honoured = uris_in(&came.honoured);
-        let is_asked = |(_, uri): &mut (u64, String)| asked.contains(uri);
-        for (number, uri) in self.door.subscriptions.pending.extract_if(.., is_asked).collect::<Vec<_>>() {
+        let is_asked = |pending: &mut Pending| asked.contains(&pending.uri);
+        for Pending { number, uri, .. } in
+            self.door.subscriptions.pending.extract_if(.., is_asked).collect::<Vec<_>>()
+        {
             let Some(id) = self.open.get(&number).and_then(|open| open.message.id()).cloned() else {
                 continue;
             };
@@ -142,9 +164,28 @@ impl Client {
 
     /// No stream of the service can be had: what waits for one fails.
     pub(in crate::protocol) fn not_acknowledged(&mut self, error: &Error) {
-        for (number, uri) in std::mem::take(&mut self.door.subscriptions.pending) {
+        for Pending { number, uri, .. } in std::mem::take(&mut self.door.subscriptions.pending) {
             self.door.subscriptions.uris.remove(&uri);
             self.failed(number, error.clone());
+        }
+    }
+
+    /// Gives up the subscriptions that were not acknowledged in time.
+    pub(super) fn end_late_subscriptions(&mut self) {
+        let now = self.now;
+        let is_late = |pending: &mut Pending| pending.until <= now;
+        let late: Vec<Pending> = self.door.subscriptions.pending.extract_if(.., is_late).collect();
+        for Pending { number, uri, .. } in late {
+            self.door.subscriptions.uris.remove(&uri);
+            let error = Error::new(Kind::Timeout, "the service did not acknowledge the subscription in time");
+            self.failed(number, error.hint("try again later").executed(Executed::Maybe));
+        }
+    }
+
+    /// A request about a subscription needs nothing more.
+    fn done(&mut self, number: u64) {
+        if let Some(id) = self.open.get(&number).and_then(|open| open.message.id()).cloned() {
+            self.answer_here(number, &Message::result(&id, "{}"));
         }
     }
 }

@@ -139,6 +139,9 @@ impl Client {
     /// The end: what still waits was not sent.
     pub(in crate::protocol) fn end(&mut self) {
         self.end_rounds();
+        let error =
+            Error::new(ErrorKind::Interrupted, "asistry ended before the service had acknowledged it");
+        self.not_acknowledged(&error.executed(Executed::Maybe));
         self.fail_waiting(&Error::new(ErrorKind::Interrupted, "asistry ended before the request was sent"));
     }
 

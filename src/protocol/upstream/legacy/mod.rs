@@ -44,6 +44,8 @@ enum Doubt {
 #[derive(Debug)]
 pub struct Legacy {
     settings: Arc<Settings>,
+    /// A service that refuses sessions may be spoken to in the other era.
+    may_surrender: bool,
     /// How its drivers find back.
     kind: UpstreamKind,
     moment: Moment,
@@ -70,6 +72,7 @@ pub struct Legacy {
 impl Legacy {
     pub(in crate::protocol) fn new(settings: Arc<Settings>, moment: Moment) -> Self {
         Self {
+            may_surrender: settings.era.is_none(),
             kind: UpstreamKind::Legacy,
             moment,
             table: UnderWay::default(),
@@ -94,6 +97,11 @@ impl Legacy {
     pub(super) fn pooled(settings: Arc<Settings>, moment: Moment, (name, params): (u64, String)) -> Self {
         let words = ClientWords::of(Some(params));
         Self { kind: UpstreamKind::Session(name), words, ..Self::new(settings, moment) }
+    }
+
+    /// Lets it say that the service refuses sessions.
+    pub(super) fn surrendering(self) -> Self {
+        Self { may_surrender: true, ..self }
     }
 
     fn ticket(&self, number: u64) -> Ticket {

@@ -228,7 +228,7 @@ impl Legacy {
             |message: &Message| ErrorFields::of(message).is_some_and(|e| e.code == METHOD_NOT_FOUND);
         let refuses = probe::refuses_sessions(&message, status)
             || request.asker == Asker::Client && is_unknown(&message);
-        if self.settings.era.is_none() && refuses {
+        if self.may_surrender && refuses {
             return self.surrender(number, request);
         }
         if let Some(lower) = lower_version(&request.message, &message) {

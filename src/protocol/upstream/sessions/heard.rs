@@ -4,14 +4,20 @@
 
 use super::translate::{self, Service};
 use super::{Asker, Call, Came, Own, Sessions, levels, progress_token};
+use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::Effect;
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::Message;
 use crate::protocol::object::{fields, value};
+use crate::protocol::request::{Leaves, Outgoing};
+use crate::protocol::revision::Era;
 use crate::protocol::upstream::{Heard, Out};
 
 /// The code by which a service of the older era asks its client to open a URL.
 const URL_NEEDED: i64 = -32042;
+
+/// The longest message of the log that is shown, in bytes.
+const LONGEST_LOG: usize = 1_000;
 
 impl Sessions {
     pub(super) fn heard(&mut self, name: u64, heard: Heard) {
@@ -34,9 +40,29 @@ impl Sessions {
                 self.is_listing = false;
                 self.out.push(Out::Heard(Heard::Tools(page)));
             }
+            Heard::NoSessions(unsent) => self.no_sessions(unsent),
             // Nothing else is said of a session whose era is known.
             _ => {}
         }
+    }
+
+    /// The service refuses sessions by now: what was not sent goes back as its client wrote it (PROBE 4).
+    fn no_sessions(&mut self, unsent: Vec<Outgoing>) {
+        let mut back = Vec::new();
+        for outgoing in unsent {
+            let Some(call) = self.calls.get(&outgoing.number) else { continue };
+            if let Asker::Client(number) = call.asker {
+                let message = call.request.clone();
+                self.calls.remove(&outgoing.number);
+                self.resumed.remove(&number);
+                back.push(Outgoing { number, message, era: Era::Modern, leaves: Leaves::AtOnce, ..outgoing });
+                continue;
+            }
+            let error = Error::new(Kind::EraMismatch, "the service opens no sessions any more");
+            let error = error.hint("send the request again").executed(Executed::No);
+            self.came(outgoing.number, Came::Failed(error));
+        }
+        self.out.push(Out::Heard(Heard::NoSessions(back)));
     }
 
     /// A request has ended, with or without an answer.
@@ -63,7 +89,7 @@ impl Sessions {
     fn own_came(&mut self, session: u64, call: u64, own: Own, came: Came) {
         match own {
             Own::Open | Own::Level(_) => self.level_came(session, own, &came),
-            Own::Subscribe => self.subscribed(call, came.is_good()),
+            Own::Subscribe => self.subscribed(session, call, came.is_good()),
             Own::TaskState(number) => self.task_state_came(number, came.clone()),
             Own::TaskResult(number) => self.task_ended(number, came.clone()),
             Own::Inline(number) => self.inline(number, call, came.clone()),
@@ -171,7 +197,9 @@ impl Sessions {
         }
         let params = fields(message.params().unwrap_or_default());
         let level = value(&params, "level").unwrap_or("\"info\"");
-        let data: String = value(&params, "data").unwrap_or_default().chars().take(300).collect();
+        // Whole or not at all: what is cut could not be searched for the key.
+        let data = value(&params, "data").unwrap_or_default();
+        let data = if data.len() > LONGEST_LOG { "(too long to be shown)" } else { data };
         self.effect(Effect::Note(format!("the service logs {level}: {data}")));
     }
 }

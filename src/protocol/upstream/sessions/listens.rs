@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Came, Own, Sessions, translate};
-use crate::protocol::message::{Id, Message};
+use crate::protocol::message::{Id, Message, quote};
 use crate::protocol::object::{fields, object, value};
 use crate::protocol::request::Outgoing;
 use crate::protocol::upstream::modern::end_of_listen;
@@ -20,8 +20,17 @@ const LISTS: [(&str, &str, &str); 3] = [
 /// What is kept for a subscription that is not acknowledged yet.
 const MOST_EARLY: usize = 256;
 
-/// The resources that a session is subscribed to, each with the number of subscriptions that hold it.
-pub(super) type Uris = HashMap<String, usize>;
+/// The resources that a session is subscribed to.
+pub(super) type Uris = HashMap<String, Held>;
+
+/// Who holds a resource.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// How many subscriptions.
+    count: usize,
+    /// The request for it that is not answered yet.
+    asked: Option<u64>,
+}
 
 /// A subscription of the client.
 #[derive(Debug)]
@@ -97,19 +106,23 @@ impl Sessions {
         }
         // Not after the first list (LEG-5): what changes from now on is to be heard.
         pooled.legacy.listen();
-        let mut fresh = Vec::new();
-        for uri in &listen.uris {
-            let held = pooled.uris.entry(uri.clone()).or_default();
-            *held += 1;
-            if *held == 1 {
-                fresh.push(uri.clone());
-            }
-        }
         let mut pending = HashMap::new();
-        for uri in fresh {
-            let params = object([("uri", crate::protocol::message::quote(&uri))]);
-            let asked = self.ask(session, Own::Subscribe, ("resources/subscribe", Some(&params)));
-            pending.insert(asked, uri);
+        for uri in listen.uris.clone() {
+            let Some(pooled) = self.pooled(session) else { return };
+            let held = pooled.uris.entry(uri.clone()).or_default();
+            held.count += 1;
+            match held.asked {
+                Some(asked) => drop(pending.insert(asked, uri)),
+                None if held.count > 1 => {}
+                None => {
+                    let params = object([("uri", quote(&uri))]);
+                    let asked = self.ask(session, Own::Subscribe, ("resources/subscribe", Some(&params)));
+                    if let Some(held) = self.pooled(session).and_then(|pooled| pooled.uris.get_mut(&uri)) {
+                        held.asked = Some(asked);
+                    }
+                    pending.insert(asked, uri);
+                }
+            }
         }
         if let Some(listen) = self.listens.iter_mut().find(|listen| listen.number == number) {
             listen.state = State::Subscribing(pending, Vec::new());
@@ -118,22 +131,36 @@ impl Sessions {
     }
 
     /// The service has answered a `resources/subscribe`.
-    pub(super) fn subscribed(&mut self, asked: u64, is_good: bool) {
-        let mut done = None;
+    pub(super) fn subscribed(&mut self, session: u64, asked: u64, is_good: bool) {
+        let mut done = Vec::new();
         for listen in &mut self.listens {
             let State::Subscribing(pending, _) = &mut listen.state else { continue };
             let Some(uri) = pending.remove(&asked) else { continue };
-            done = Some(listen.number);
+            done.push(listen.number);
             if !is_good {
                 listen.uris.remove(&uri);
-                if let Some(pooled) = self.pool.iter_mut().find(|pooled| pooled.name == listen.session) {
-                    pooled.uris.remove(&uri);
-                }
             }
         }
-        if let Some(number) = done {
-            self.acknowledge(number);
+        let Some(pooled) = self.pooled(session) else { return };
+        let is_it = |(_, held): &(&String, &mut Held)| held.asked == Some(asked);
+        let found = pooled.uris.iter_mut().find(is_it).map(|(uri, held)| {
+            held.asked = None;
+            (uri.clone(), held.count)
+        });
+        match found {
+            Some((uri, _)) if !is_good => drop(pooled.uris.remove(&uri)),
+            Some((uri, 0)) => self.unsubscribe(session, &uri),
+            _ => {}
         }
+        done.into_iter().for_each(|number| self.acknowledge(number));
+    }
+
+    /// Nobody holds a resource any more.
+    fn unsubscribe(&mut self, session: u64, uri: &str) {
+        let Some(pooled) = self.pooled(session) else { return };
+        pooled.uris.remove(uri);
+        let params = object([("uri", quote(uri))]);
+        self.ask(session, Own::Ignored, ("resources/unsubscribe", Some(&params)));
     }
 
     /// Acknowledges a subscription as soon as nothing is missing.
@@ -207,11 +234,10 @@ impl Sessions {
         for uri in listen.uris {
             let Some(pooled) = self.pooled(listen.session) else { break };
             let Some(held) = pooled.uris.get_mut(&uri) else { continue };
-            *held -= 1;
-            if *held == 0 {
-                pooled.uris.remove(&uri);
-                let params = object([("uri", crate::protocol::message::quote(&uri))]);
-                self.ask(listen.session, Own::Ignored, ("resources/unsubscribe", Some(&params)));
+            held.count -= 1;
+            // One that is asked for ends once the service has answered.
+            if held.count == 0 && held.asked.is_none() {
+                self.unsubscribe(listen.session, &uri);
             }
         }
         true

@@ -33,6 +33,8 @@ use tasks::{Fetched, Handed, Key, Runs};
 
 /// How many sessions are kept when nothing is under way in them (section 3.3).
 const MOST_SESSIONS: usize = 4;
+/// How many sessions there may be at once.
+const MOST_AT_ONCE: usize = 32;
 /// Our own requests are counted from here on, so that none has the number of one of the client.
 const FIRST_OWN: u64 = 1 << 62;
 
@@ -40,10 +42,13 @@ const FIRST_OWN: u64 = 1 << 62;
 #[derive(Debug)]
 pub struct Sessions {
     settings: Arc<Settings>,
+    /// The era was chosen by a person.
+    is_forced: bool,
     moment: Moment,
     pool: Vec<Pooled>,
-    /// How many sessions there were.
+    /// How many sessions there were, and how often one was chosen.
     made: u64,
+    uses: u64,
     /// How many requests of our own there were.
     own: u64,
     calls: FastMap<u64, Call>,
@@ -134,12 +139,15 @@ impl Came {
 impl Sessions {
     pub(in crate::protocol) fn new(settings: &Settings, moment: Moment) -> Self {
         // That it speaks this era is known.
+        let is_forced = settings.era.is_some();
         let settings = Arc::new(Settings { era: Some(Era::Legacy), ..settings.clone() });
         Self {
             settings,
+            is_forced,
             moment,
             pool: Vec::new(),
             made: 0,
+            uses: 0,
             own: 0,
             calls: FastMap::default(),
             resumed: FastMap::default(),
@@ -161,6 +169,11 @@ impl Upstream for Sessions {
         self.moment = moment;
         if let Some(refusal) = envelope_refusal(&outgoing.message) {
             return self.ours(outgoing.number, refusal);
+        }
+        if self.is_one_too_many(&outgoing.message) {
+            let why = format!("requests with {MOST_AT_ONCE} other sets of capabilities are under way");
+            let error = Error::new(ErrorKind::ServiceError, why).executed(Executed::No);
+            return self.out.push(Out::Heard(Heard::Failed { number: outgoing.number, error }));
         }
         if outgoing.leaves == Leaves::AfterTools {
             self.alarm_at(outgoing.promise.deadline());
@@ -195,12 +208,8 @@ impl Upstream for Sessions {
 
     fn list_tools(&mut self, cursor: Option<&str>, moment: Moment) {
         self.moment = moment;
-        // The session whose list was asked for first goes on.
-        let name =
-            self.held.first().map(|held| held.message.clone()).map(|message| self.session_for(&message));
-        if let Some(name) = name {
-            self.with(name, |legacy, moment| legacy.list_tools(cursor, moment));
-        }
+        self.is_listing = true;
+        self.with(self.lists, |legacy, moment| legacy.list_tools(cursor, moment));
     }
 
     fn cancel(&mut self, number: u64, notification: &Message, moment: Moment) -> bool {

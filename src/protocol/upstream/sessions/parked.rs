@@ -10,14 +10,15 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Asker, Call, Came, Own, Sessions, translate};
+use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::Effect;
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{
     INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, MISSING_CAPABILITY, Message, cancelled_id, quote,
 };
-use crate::protocol::object::{fields, object, value};
+use crate::protocol::object::{fields, object, says, value};
 use crate::protocol::request::Outgoing;
-use crate::protocol::upstream::Heard;
+use crate::protocol::upstream::{Heard, Out};
 
 /// Questions that come within this time are asked together.
 const TOGETHER: Duration = Duration::from_millis(30);
@@ -123,7 +124,7 @@ impl Sessions {
         };
         let declared = fields(declared);
         // T-13: `{}` means forms only.
-        if value(&params, "mode") == Some(r#""url""#) && value(&declared, "url").is_none() {
+        if says(&params, "mode", "url") && value(&declared, "url").is_none() {
             return refused(INVALID_PARAMS, "the client does not offer elicitation by URL for this request");
         }
         let with_tools = value(&params, "tools").or(value(&params, "toolChoice")).is_some();
@@ -258,7 +259,15 @@ impl Sessions {
             }
             None => {
                 self.renewals.swap_remove(renewal?);
-                Some(outgoing)
+                let answers = fields(value(&params, "inputResponses").unwrap_or_default());
+                let opened = |answer: &str| says(&fields(answer), "action", "accept");
+                if !answers.is_empty() && answers.iter().all(|(_, answer)| opened(answer.get())) {
+                    return Some(outgoing);
+                }
+                let why = "the client did not open the URL that the service asks for";
+                let error = Error::new(Kind::ServiceError, why).executed(Executed::No);
+                self.out.push(Out::Heard(Heard::Failed { number: outgoing.number, error }));
+                None
             }
         }
     }

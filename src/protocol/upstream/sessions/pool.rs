@@ -6,7 +6,7 @@ use super::levels::Levels;
 use super::listens::Uris;
 use super::tasks::Tools;
 use super::translate::{self, Service};
-use super::{MOST_SESSIONS, Sessions};
+use super::{MOST_AT_ONCE, MOST_SESSIONS, Sessions};
 use crate::protocol::Moment;
 use crate::protocol::effect::UpstreamKind;
 use crate::protocol::envelope::PREFIX;
@@ -48,22 +48,27 @@ impl Sessions {
         }
     }
 
+    /// Says whether a request would need one more session than there may be.
+    pub(super) fn is_one_too_many(&self, message: &Message) -> bool {
+        let capabilities = capabilities_of(message);
+        self.pool.len() >= MOST_AT_ONCE && !self.pool.iter().any(|pooled| pooled.capabilities == capabilities)
+    }
+
     /// Returns the session in which a request goes, by the capabilities that its client declares.
     pub(super) fn session_for(&mut self, message: &Message) -> u64 {
-        let params = fields(message.params().unwrap_or_default());
-        let meta = fields(value(&params, "_meta").unwrap_or_default());
-        let field = |name: &str| value(&meta, &format!("{PREFIX}{name}"));
-        let capabilities = translate::capabilities(field("clientCapabilities").unwrap_or_default());
-        let used = self.made + self.own + self.tokens + self.calls.len() as u64;
+        let capabilities = capabilities_of(message);
+        self.uses += 1;
+        let used = self.uses;
         if let Some(pooled) = self.pool.iter_mut().find(|pooled| pooled.capabilities == capabilities) {
             pooled.used = used;
             return pooled.name;
         }
         self.made += 1;
         let name = self.made;
-        let info = field("clientInfo").unwrap_or(&self.settings.client_info);
-        let handshake = translate::handshake(&capabilities, info);
+        let info = envelope_field(message, "clientInfo").unwrap_or_else(|| self.settings.client_info.clone());
+        let handshake = translate::handshake(&capabilities, &info);
         let legacy = Legacy::pooled(self.settings.clone(), self.moment, (name, handshake));
+        let legacy = if self.is_forced { legacy } else { legacy.surrendering() };
         let (levels, uris, tasks) = (Levels::default(), Uris::default(), Tools::default());
         self.pool.push(Pooled { name, capabilities, legacy, service: None, levels, uris, tasks, used });
         name
@@ -73,7 +78,8 @@ impl Sessions {
     pub(super) fn leave_idle(&mut self) {
         let mut idle: Vec<(u64, u64)> = Vec::new();
         for pooled in &self.pool {
-            let is_used = self.calls.values().any(|call| call.session == pooled.name)
+            let is_used = pooled.legacy.open().0 > 0
+                || self.calls.values().any(|call| call.session == pooled.name)
                 || self.listens.iter().any(|listen| listen.session == pooled.name)
                 || (self.is_listing && self.lists == pooled.name)
                 || !self.held.is_empty()
@@ -90,4 +96,15 @@ impl Sessions {
             pooled.legacy.take(&mut self.out);
         }
     }
+}
+
+/// Returns the capabilities that the client of a request declares, as a handshake does.
+fn capabilities_of(message: &Message) -> String {
+    translate::capabilities(&envelope_field(message, "clientCapabilities").unwrap_or_default())
+}
+
+fn envelope_field(message: &Message, name: &str) -> Option<String> {
+    let params = fields(message.params().unwrap_or_default());
+    let meta = fields(value(&params, "_meta").unwrap_or_default());
+    value(&meta, &format!("{PREFIX}{name}")).map(str::to_owned)
 }
