@@ -113,6 +113,21 @@ fn a_service_that_makes_no_task_of_it_is_taken_at_its_result() {
 }
 
 #[test]
+fn a_task_that_cannot_be_followed_is_in_doubt() {
+    for begun in [json!({"taskId": 5, "status": "working"}), json!({"status": "working"})] {
+        let shell = Shell::with(move |received| match received.method.as_str() {
+            "tools/list" => Some(Reply::result(received, json!({"tools": [research()]}))),
+            "tools/call" => Some(Reply::result(received, json!({"task": begun}))),
+            _ => answer(received),
+        });
+        assert!(shell.fails(&["call", "research"], 7).contains("cannot be followed"));
+        assert_eq!((count(&shell, "tools/call"), count(&shell, "tasks/get")), (1, 0));
+    }
+    let shell = tasked(&[("completed", "")], json!({"task": task("working", "")}));
+    assert!(shell.fails(&["call", "research"], 7).contains("cannot be followed"));
+}
+
+#[test]
 fn a_task_that_is_lost_is_in_doubt_and_not_begun_again() {
     for lost in ["tasks/get", "tasks/result"] {
         let shell = Shell::with(move |received| match received.method.as_str() {

@@ -12,6 +12,7 @@ use super::answer::answered;
 use super::{Answered, Conversation, FAREWELL, Runs, interrupted};
 use crate::error::{Error, Executed, Kind, Result};
 use crate::protocol::message::{Id, Kind as MessageKind, Message, quote};
+use crate::protocol::object::{fields, value};
 
 /// The pause between two polls where the service names none, and the bounds of one that it names.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -119,7 +120,10 @@ impl Conversation {
     ) -> Option<Answered> {
         if self.tasks.begun.remove(&of) {
             let created = answer.as_ref().ok().and_then(|text| serde_json::from_str::<Created>(text).ok());
-            let Some(Created { task: state }) = created else { return Some((of, answer)) };
+            let created = created.filter(|created| !created.task.task_id.is_empty());
+            let Some(Created { task: state }) = created else {
+                return Some((of, answer.and_then(|text| no_task("tools/call", text))));
+            };
             let params = format!(r#"{{"taskId":{}}}"#, quote(&state.task_id));
             let task = Task { call: of, params, pause: PAUSE, next: Next::Over, tries: 0 };
             self.tasks.running.push(task);
@@ -150,7 +154,9 @@ impl Conversation {
         }
         Some((
             self.tasks.running.swap_remove(at).call,
-            answer.map_err(|error| error.executed(Executed::Maybe)),
+            answer
+                .and_then(|text| no_task("tasks/result", text))
+                .map_err(|error| error.executed(Executed::Maybe)),
         ))
     }
 
@@ -224,6 +230,17 @@ impl Conversation {
         }
         self.early.extend(open.into_iter().map(|(_, call)| (call, Err(unconfirmed()))));
     }
+}
+
+/// Refuses a task where a result should be: it may still run, and cannot be followed.
+fn no_task(method: &str, result: String) -> Result<String> {
+    let parts = fields(&result);
+    if value(&parts, "task").is_none() || value(&parts, "content").is_some() {
+        return Ok(result);
+    }
+    let why = format!("the answer to {method} is a task that cannot be followed");
+    let error = Error::new(Kind::ProtocolViolation, why).hint("report this to the service");
+    Err(error.executed(Executed::Maybe))
 }
 
 /// A task that may go on though it was to end.

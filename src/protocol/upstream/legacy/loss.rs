@@ -101,6 +101,9 @@ impl Legacy {
         // Neither an answer nor a cancellation means anything in another session.
         let method = notice.message.method();
         let survives = !matches!(method, "" | "notifications/cancelled" | "notifications/progress");
+        if method.is_empty() {
+            self.note("dropped an answer of the client: the session that asked is gone");
+        }
         if survives && !notice.replayed && !notice.confirms_session {
             let is_current = generation == self.session.generation;
             // It belongs to the next session now.
