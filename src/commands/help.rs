@@ -79,8 +79,8 @@ stateless    handshake    opens a session for each set of capabilities; answers 
 
 The shell (call, tools, ping) counts as a client with a handshake.
 
-How the service's era is found: the client's own first request tells. A service that refuses it in a way that only the
-other era knows is asked in that one. That a service opens no sessions is remembered for a day.
+How the service's era is found: the client's own initialize or server/discover tells; before any other stateless request
+asistry sends server/discover. A service that refuses in a way that only the other era knows is asked in that one. That a service opens no sessions is remembered for a day.
 
 --era legacy or --era modern says what the service speaks, and nothing is found out. Use it for a service that answers
 the other era wrongly.

@@ -265,13 +265,20 @@ impl Bridge {
                 self.was_remembered = false;
                 self.speaks_legacy = Spoken::Unknown;
                 self.effects.push_back(Effect::Learned(Lesson::Sessions));
+                let mut stateless = Vec::new();
                 for number in std::iter::once(number).chain(parked.iter().map(|parked| parked.number)) {
                     match self.client.unlifted(number) {
                         Some(outgoing) if outgoing.message.method() == "initialize" => {
                             self.legacy.opens(outgoing, moment);
                         }
                         Some(outgoing) => self.legacy.request(outgoing, moment),
-                        None => self.client.speaks_nothing(number),
+                        None => stateless.push(number),
+                    }
+                }
+                self.speaks_modern = Spoken::No;
+                for number in stateless {
+                    if let Some(outgoing) = self.client.outgoing(number) {
+                        self.request(outgoing, moment);
                     }
                 }
             }

@@ -184,6 +184,12 @@ impl Class {
     }
 }
 
+/// Says whether a resource is the one that is subscribed to, or a part of it.
+pub fn covers(subscribed: &str, uri: &str) -> bool {
+    let rest = uri.strip_prefix(subscribed);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || subscribed.ends_with('/'))
+}
+
 /// Whether the message may be sent again although it may have run (section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {

@@ -62,7 +62,7 @@ pub struct Settings {
     pub max_time: Option<Duration>,
     /// When the conversation as a whole ends, if that is limited.
     pub until: Option<Instant>,
-    /// The longest silence on a `tools/call`.
+    /// The longest silence on a `tools/call` or a `tasks/result`.
     pub call_silence: Duration,
     /// The longest silence on every other request.
     pub silence: Duration,
@@ -92,7 +92,7 @@ impl Settings {
 
     /// Returns the longest silence on a request of this method.
     pub(super) fn silence_of(&self, method: &str) -> Duration {
-        if method == "tools/call" { self.call_silence } else { self.silence }
+        if matches!(method, "tools/call" | "tasks/result") { self.call_silence } else { self.silence }
     }
 
     /// Returns the wire to begin with.

@@ -151,7 +151,7 @@ fn with_tasks(capabilities: &[(&str, Cow<'_, str>)]) -> String {
 }
 
 impl Client {
-    /// Writes a request of the client anew for a service of the stateless era; `None` where it was answered here.
+    /// Writes a request of the client anew for a service of the stateless era; `None` where nothing is to be sent.
     pub(in crate::protocol) fn lift(&mut self, mut outgoing: Outgoing) -> Option<Outgoing> {
         let number = outgoing.number;
         let id = outgoing.message.id().cloned()?;

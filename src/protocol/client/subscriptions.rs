@@ -10,9 +10,9 @@ use super::{Client, INVALID_PARAMS, METHOD_NOT_FOUND, Said};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::Instant;
 use crate::protocol::effect::Effect;
-use crate::protocol::message::Message;
+use crate::protocol::message::{Message, quote};
 use crate::protocol::object::{fields, object, value};
-use crate::protocol::request::Outgoing;
+use crate::protocol::request::{Outgoing, covers};
 use crate::protocol::upstream::{Acknowledged, Gap};
 
 /// The kinds of lists that may change, each with its field in a filter and the notification that reports a change.
@@ -68,10 +68,8 @@ impl Subscriptions {
         let params = fields(notification.params().unwrap_or_default());
         let text = |raw: &str| serde_json::from_str::<String>(raw).unwrap_or_default();
         let updated = value(&params, "uri").map(text).unwrap_or_default();
-        let covers = |uri: &String| {
-            updated.strip_prefix(&*text(uri)).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        self.uris.iter().any(covers)
+        let is_covered = |uri: &String| covers(&text(uri), &updated);
+        self.uris.iter().any(is_covered)
     }
 
     /// Returns the JSON text of the filter; `None` where there is nothing to hear.
@@ -99,12 +97,13 @@ impl Client {
             let refusal = Message::refusal(id, INVALID_PARAMS, "Invalid params: uri is missing");
             return self.answer_here(number, &refusal);
         };
+        let uri = canonical(uri);
         if !self.door.subscriptions.offers_resources {
             let why = format!("Method not found: {}", request.method());
             return self.answer_here(number, &Message::refusal(id, METHOD_NOT_FOUND, &why));
         }
         if request.method() == "resources/unsubscribe" {
-            self.door.subscriptions.uris.remove(uri);
+            self.door.subscriptions.uris.remove(&uri);
             // What was asked for before is done with, too.
             let is_it = |pending: &mut Pending| pending.uri == uri;
             for earlier in self.door.subscriptions.pending.extract_if(.., is_it).collect::<Vec<_>>() {
@@ -114,8 +113,8 @@ impl Client {
         } else {
             let until = outgoing.promise.deadline().map_or(self.now + WITHIN, |at| at.min(self.now + WITHIN));
             self.effects.push(Effect::Alarm(until.saturating_duration_since(self.now)));
-            self.door.subscriptions.uris.insert(uri.to_owned());
-            self.door.subscriptions.pending.push(Pending { number, uri: uri.to_owned(), until });
+            self.door.subscriptions.uris.insert(uri.clone());
+            self.door.subscriptions.pending.push(Pending { number, uri, until });
         }
         self.subscribes();
     }
@@ -195,5 +194,10 @@ fn uris_in(filter: &str) -> BTreeSet<String> {
     let filter = fields(filter);
     let list = value(&filter, RESOURCES).unwrap_or("[]");
     let list: Vec<&serde_json::value::RawValue> = serde_json::from_str(list).unwrap_or_default();
-    list.into_iter().map(|uri| uri.get().to_owned()).collect()
+    list.into_iter().map(|uri| canonical(uri.get())).collect()
+}
+
+/// Returns a string as we write it: others escape it otherwise.
+fn canonical(raw: &str) -> String {
+    serde_json::from_str::<String>(raw).map_or_else(|_| raw.to_owned(), |text| quote(&text))
 }

@@ -227,10 +227,14 @@ impl Upstream for Legacy {
         for number in self.table.requests() {
             let Some(request) = self.table.remove_request(number) else { continue };
             let sent = request.sending == Sending::Sent;
-            if sent && request.message.method() != "initialize" {
+            // What ends a task is let go on its way.
+            let ends_a_task = request.message.method() == "tasks/cancel";
+            if sent && !ends_a_task && request.message.method() != "initialize" {
                 self.cancel_at_service(&request, "the client is gone");
             }
-            self.effect(Effect::Abort(self.ticket(number)));
+            if !ends_a_task {
+                self.effect(Effect::Abort(self.ticket(number)));
+            }
             let error = Error::new(ErrorKind::Interrupted, "asistry ended before the answer came")
                 .remedy(Remedy::AllowDrain)
                 .executed(match sent && !request.is_held(moment.now) {

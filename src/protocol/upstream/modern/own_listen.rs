@@ -56,6 +56,7 @@ impl Modern {
     pub(super) fn own_ended(&mut self, number: u64, why: Option<Error>) {
         if self.own_listen.current == Some(number) {
             self.own_listen.current = None;
+            self.note("the service ended the subscription: what changes from now on is not heard");
         }
         if self.own_listen.next != Some(number) {
             return;

@@ -38,6 +38,9 @@ impl Sessions {
             }
             Heard::Tools(page) => {
                 self.is_listing = false;
+                if let Ok(page) = &page {
+                    self.learn_tasks(name, page);
+                }
                 self.out.push(Out::Heard(Heard::Tools(page)));
             }
             Heard::NoSessions(unsent) => self.no_sessions(unsent),
@@ -62,6 +65,8 @@ impl Sessions {
             let error = error.hint("send the request again").executed(Executed::No);
             self.came(outgoing.number, Came::Failed(error));
         }
+        self.is_listing = false;
+        back.extend(self.take_held(|_| true));
         self.out.push(Out::Heard(Heard::NoSessions(back)));
     }
 
@@ -93,7 +98,8 @@ impl Sessions {
             Own::TaskState(number) => self.task_state_came(number, came.clone()),
             Own::TaskResult(number) => self.task_ended(number, came.clone()),
             Own::Inline(number) => self.inline(number, call, came.clone()),
-            Own::Ignored | Own::Questions => {}
+            Own::Questions => self.task_asks_no_more(call),
+            Own::Ignored => {}
         }
         if own == Own::Open {
             self.opened_for_listens(session, came);
@@ -145,8 +151,9 @@ impl Sessions {
             "notifications/elicitation/complete" => return,
             "notifications/cancelled" => return self.question_withdrawn(session, &message),
             "notifications/progress" => {
-                let token = fields(message.params().unwrap_or_default());
-                let token = value(&token, "progressToken");
+                let params = fields(message.params().unwrap_or_default());
+                let Some(token) = value(&params, "progressToken") else { return };
+                let token = Some(token);
                 let is_it =
                     |(_, call): &(&u64, &Call)| call.session == session && call.token.as_deref() == token;
                 // Of a task it comes on another request's stream.

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::{Came, Own, Sessions, translate};
 use crate::protocol::message::{Id, Message, quote};
 use crate::protocol::object::{fields, object, value};
-use crate::protocol::request::Outgoing;
+use crate::protocol::request::{Outgoing, covers};
 use crate::protocol::upstream::modern::end_of_listen;
 use crate::protocol::upstream::{Heard, Out};
 
@@ -196,13 +196,11 @@ impl Sessions {
         let params = fields(message.params().unwrap_or_default());
         let uri: String =
             value(&params, "uri").and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
-        let covers = |held: &String| {
-            uri.strip_prefix(&**held).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        let is_covered = |held: &String| covers(held, &uri);
         let mut is_wanted = false;
         for listen in self.listens.iter_mut().filter(|listen| listen.session == session) {
             let wants =
-                if is_update { listen.uris.iter().any(covers) } else { listen.lists.contains(&method) };
+                if is_update { listen.uris.iter().any(is_covered) } else { listen.lists.contains(&method) };
             if !wants {
                 continue;
             }

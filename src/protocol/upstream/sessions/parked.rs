@@ -29,7 +29,7 @@ const MOST_PARKED: usize = 64;
 /// What is kept of what the service tells of a call that waits: the newest.
 const MOST_TOLD: usize = 64;
 /// Questions of one call.
-const MOST_QUESTIONS: usize = 64;
+pub(super) const MOST_QUESTIONS: usize = 64;
 
 /// The questions of a call.
 #[derive(Debug, Default)]
@@ -74,37 +74,31 @@ impl Sessions {
     /// The service asks something in this session of this generation.
     pub(super) fn asked(&mut self, (session, generation): (u64, u64), during: Option<u64>, message: Message) {
         let Some(id) = message.id().cloned() else { return };
-        let waits = |own: fn(&Own) -> Option<u64>| {
-            let call = during.and_then(|number| self.calls.get(&number))?;
-            if let Asker::Own(asker) = &call.asker { own(asker) } else { None }
-        };
-        // A task asks on the stream of the request for its result.
-        let followed = waits(|own| if let Own::TaskResult(number) = own { Some(*number) } else { None });
-        let is_handed = waits(|own| (*own == Own::Questions).then_some(0)).is_some();
-        if let Some(asked) = during.filter(|_| is_handed) {
-            let text = asked_of_client(&message);
-            let id = id.clone();
-            let key = |count| format!("q{}", count + 1);
-            self.task_asks(asked, |count| Question { key: key(count), id, generation, text });
-            return;
-        }
-        let during = followed.or(during);
-        match self.question_for(session, during, &message) {
-            Ok(call) => self.put_question(call, (id, generation), &message),
-            Err((code, why)) => {
-                let refusal = Message::refusal(&id, code, &why);
-                self.with(session, |legacy, moment| legacy.answer(refusal, generation, moment));
+        let asker = during.and_then(|number| self.calls.get(&number)).map(|call| call.asker);
+        let placed = self.is_offered(session, &message).and_then(|()| match asker {
+            // A task asks on the stream of the request for its result.
+            Some(Asker::Own(Own::TaskResult(number))) => self.question_for(session, Some(number)).map(Some),
+            Some(Asker::Own(Own::Questions)) => Ok(None),
+            _ => self.question_for(session, during).map(Some),
+        });
+        let (code, why) = match placed {
+            Ok(Some(call)) => return self.put_question(call, (id, generation), &message),
+            Ok(None) => {
+                let (asked, of, text) = (during.unwrap_or_default(), id.clone(), asked_of_client(&message));
+                let question = |count| Question { key: format!("q{count}"), id: of, generation, text };
+                if self.task_asks(asked, question) {
+                    return;
+                }
+                (INTERNAL_ERROR, "too many questions wait for the client's answers".to_owned())
             }
-        }
+            Err(refusal) => refusal,
+        };
+        let refusal = Message::refusal(&id, code, &why);
+        self.with(session, |legacy, moment| legacy.answer(refusal, generation, moment));
     }
 
-    /// Finds the call to which a question belongs.
-    fn question_for(
-        &self,
-        session: u64,
-        during: Option<u64>,
-        message: &Message,
-    ) -> Result<u64, (i64, String)> {
+    /// Says whether the clients of a session offer what a question wants.
+    fn is_offered(&self, session: u64, message: &Message) -> Result<(), (i64, String)> {
         let method = message.method();
         let refused = |code, why: &str| Err((code, why.to_owned()));
         let pooled = self.pool.iter().find(|pooled| pooled.name == session);
@@ -131,12 +125,17 @@ impl Sessions {
         if capability == "sampling" && with_tools && value(&declared, "tools").is_none() {
             return refused(INVALID_PARAMS, "the client does not offer sampling with tools for this request");
         }
+        Ok(())
+    }
+
+    /// Finds the call to which a question belongs.
+    fn question_for(&self, session: u64, during: Option<u64>) -> Result<u64, (i64, String)> {
+        let refused = |code, why: &str| Err((code, why.to_owned()));
         let may_ask = |call: &Call| {
             let method = call.request.method();
             !matches!(call.asker, Asker::Own(_))
                 && matches!(method, "tools/call" | "prompts/get" | "resources/read")
         };
-        let during = during.filter(|number| self.calls.contains_key(number));
         let found = match during {
             Some(number) => self.calls.get(&number).filter(|call| may_ask(call)).map(|_| number),
             // On the standalone stream: the oldest one may be meant.
@@ -309,7 +308,9 @@ impl Sessions {
         for (number, call) in self.calls.extract_if(|_, call| is_late(call)).collect::<Vec<_>>() {
             let params = r#"{"requestId":0,"reason":"the client did not answer"}"#;
             let notification = Message::notification("notifications/cancelled", Some(params));
-            self.cancel_in(call.session, number, &notification);
+            if !self.cancel_task(&call) {
+                self.cancel_in(call.session, number, &notification);
+            }
         }
     }
 

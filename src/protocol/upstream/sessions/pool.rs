@@ -27,6 +27,8 @@ pub(super) struct Pooled {
     pub levels: Levels,
     pub uris: Uris,
     pub tasks: Tools,
+    /// A client follows tasks in it.
+    pub has_handed_tasks: bool,
     /// When it was last used, counted in requests.
     pub used: u64,
 }
@@ -70,7 +72,19 @@ impl Sessions {
         let legacy = Legacy::pooled(self.settings.clone(), self.moment, (name, handshake));
         let legacy = if self.is_forced { legacy } else { legacy.surrendering() };
         let (levels, uris, tasks) = (Levels::default(), Uris::default(), Tools::default());
-        self.pool.push(Pooled { name, capabilities, legacy, service: None, levels, uris, tasks, used });
+        let service = None;
+        let has_handed_tasks = false;
+        self.pool.push(Pooled {
+            name,
+            capabilities,
+            legacy,
+            service,
+            levels,
+            uris,
+            tasks,
+            has_handed_tasks,
+            used,
+        });
         name
     }
 
@@ -79,6 +93,7 @@ impl Sessions {
         let mut idle: Vec<(u64, u64)> = Vec::new();
         for pooled in &self.pool {
             let is_used = pooled.legacy.open().0 > 0
+                || pooled.has_handed_tasks
                 || self.calls.values().any(|call| call.session == pooled.name)
                 || self.listens.iter().any(|listen| listen.session == pooled.name)
                 || (self.is_listing && self.lists == pooled.name)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
-use super::parked::Question;
+use super::parked::{MOST_QUESTIONS, Question};
 use super::{Asker, Call, Came, Own, Sessions, translate};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::Effect;
@@ -58,6 +58,8 @@ pub(super) struct Followed {
 #[derive(Debug, Default)]
 pub(super) struct Handed {
     pub questions: Vec<Question>,
+    /// How many there were.
+    count: u64,
     /// The request that waits for its result, on whose stream it asks.
     pub waiting: Option<u64>,
 }
@@ -113,9 +115,13 @@ impl Sessions {
         match &mut call.runs {
             Runs::Plainly => Some(came),
             Runs::Handed => {
+                let session = call.session;
                 let kind = [("resultType", r#""task""#)];
                 let flat = object(kind.into_iter().chain(renamed(&task)));
                 let flat = Message::result(message.id()?, &flat);
+                if let Some(pooled) = self.pool.iter_mut().find(|pooled| pooled.name == session) {
+                    pooled.has_handed_tasks = true;
+                }
                 Some(Came::Answer(flat, *status))
             }
             Runs::Followed(followed) => {
@@ -185,6 +191,11 @@ impl Sessions {
 
     /// A followed task has ended: its call has, too.
     pub(super) fn task_ended(&mut self, number: u64, came: Came) {
+        let came = match came {
+            // Whatever became of the request about it, the task has begun.
+            Came::Failed(error) => return self.give_task_up(number, error.executed(Executed::Maybe)),
+            came => came,
+        };
         if let Some(call) = self.calls.get_mut(&number) {
             call.runs = Runs::Plainly;
             self.came(number, came);
@@ -253,7 +264,8 @@ impl Sessions {
             return Some(Message::result(id, "{}"));
         }
         let state = fields(result);
-        let task = value(&fields(call.request.params().unwrap_or_default()), "taskId")?.to_owned();
+        let params = fields(call.request.params().unwrap_or_default());
+        let task = value(&params, "taskId").unwrap_or_default().to_owned();
         let key = (call.session, task);
         let params = object([("taskId", &*key.1)]);
         match value(&state, "status") {
@@ -314,13 +326,23 @@ impl Sessions {
         self.out.push(Out::Heard(Heard::Answer { number, message, status }));
     }
 
-    /// Keeps a question of a task that its client follows; false where this request waits for no such task.
-    pub(super) fn task_asks(&mut self, asked: u64, question: impl FnOnce(usize) -> Question) -> bool {
+    /// Keeps a question of a task that its client follows; false where this request waits for no such task, or where it
+    /// asks too much.
+    pub(super) fn task_asks(&mut self, asked: u64, question: impl FnOnce(u64) -> Question) -> bool {
         let handed = self.tasks.values_mut().find(|handed| handed.waiting == Some(asked));
-        let Some(handed) = handed else { return false };
-        let question = question(handed.questions.len());
-        handed.questions.push(question);
+        let Some(handed) = handed.filter(|handed| handed.questions.len() < MOST_QUESTIONS) else {
+            return false;
+        };
+        handed.count += 1;
+        handed.questions.push(question(handed.count));
         true
+    }
+
+    /// The request on whose stream a task asked has ended: the next one is made when it asks again.
+    pub(super) fn task_asks_no_more(&mut self, asked: u64) {
+        for handed in self.tasks.values_mut().filter(|handed| handed.waiting == Some(asked)) {
+            handed.waiting = None;
+        }
     }
 
     /// Says whether a request is about a task that its client follows.
