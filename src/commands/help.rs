@@ -63,34 +63,46 @@ types are refused before anything is sent; --no-check sends them as typed.
 asistry tools show TOOL lists the arguments of a tool.";
 
 const ERAS: &str = "\
-MCP has two eras. Revisions 2024-11-05 to 2025-11-25 begin with a handshake (initialize), and most services keep a
-session after it. Revision 2026-07-28 has neither: each request says who its client is and what it can do.
+MCP has two eras:
+  legacy   Revisions 2024-11-05 to 2025-11-25 begin with a handshake
+           (initialize); most services keep a session after it.
+  modern   Revision 2026-07-28 is stateless: each request says who its client
+           is and what it can do.
 
-asistry finds out what client and service speak, and translates where they differ. There is nothing to set up.
+asistry finds out what client and service speak, and translates where they
+differ:
+  legacy client, modern service
+      It answers initialize from server/discover, adds to each request what
+      the service needs, and asks the client what the service wants to know.
+      One subscription brings changes of lists and resources. A call that the
+      service runs as a task is followed to its result.
+  modern client, legacy service
+      It opens a session for each set of capabilities, and answers
+      server/discover from it. The service's questions go out as
+      input_required; the call goes on when the client answers. Log levels,
+      subscriptions and tools that must run as tasks work, too.
 
-client       service      what asistry does
-handshake    handshake    passes messages on
-stateless    stateless    passes messages on
-handshake    stateless    answers initialize from server/discover; adds to each request what a stateless service needs;
-                          asks the client what the service wants to know; keeps one subscription for list changes and
-                          subscribed resources; follows a task that the service makes of a call to its result
-stateless    handshake    opens a session for each set of capabilities; answers server/discover from it; hands the
-                          service's questions out as input_required, and goes on with the call when the client answers
+The shell (call, tools, ping) counts as a legacy client. asistry ping says
+which era the service speaks.
 
-The shell (call, tools, ping) counts as a client with a handshake.
+How the era is found: the client's own initialize or server/discover tells;
+before any other modern request asistry sends server/discover. A service that
+refuses in a way that only the other era knows is asked in that one. That a
+service opens no sessions is remembered for a day.
 
-How the service's era is found: the client's own initialize or server/discover tells; before any other stateless request
-asistry sends server/discover. A service that refuses in a way that only the other era knows is asked in that one. That a service opens no sessions is remembered for a day.
-
---era legacy or --era modern says what the service speaks, and nothing is found out. Use it for a service that answers
-the other era wrongly.
+If asistry takes a service for the wrong era, or it speaks both and one of
+them badly, say which one to use:
+  asistry bridge --era modern --url URL
+  asistry profiles set NAME era=modern       for the shell, too
 
 What cannot be translated:
-  - the list of a session's tasks (tasks/list), for a client without a handshake;
-  - a question that the service asks while no call is under way, for a client without a handshake: it is refused;
-  - a question about something that the client does not offer: it is refused, or the call fails.
+  - tasks/list of a session, for a modern client
+  - a question that the service asks while no call is under way, for a modern
+    client: it is refused
+  - a question about something that the client does not offer: it is refused,
+    or the call fails
 
-asistry -v bridge logs each request; --trace FILE records the whole conversation.";
+asistry -v bridge logs each request; --trace FILE records the conversation.";
 
 const SECURITY: &str = "\
 Keys are stored in the system keyring, or in an encrypted file (keys add --store file). They are never written to

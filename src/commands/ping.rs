@@ -10,6 +10,7 @@ use super::arguments::Common;
 use super::conversation::{Conversation, parsed};
 use super::environment::Environment;
 use super::output::Output;
+use crate::protocol::revision::{Era, FIRST_MODERN};
 
 /// Options of `asistry ping`.
 #[derive(Debug, Args)]
@@ -28,29 +29,37 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let begun = Instant::now();
     let opened = conversation.open().await;
     let took = begun.elapsed();
-    let place = conversation.place();
+    let (place, era) = (conversation.place(), conversation.era());
     let shown = move |opened: String| {
         let opened = parsed("initialize", &opened)?;
-        show(&opened, &place, took, &arguments.output)
+        show(&opened, (&place, era), took, &arguments.output)
     };
     Ok(conversation.end_with(opened, shown).await?)
 }
 
-fn show(opened: &Value, place: &str, took: Duration, output: &Output) -> crate::error::Result<u8> {
+fn show(
+    opened: &Value,
+    (place, era): (&str, Era),
+    took: Duration,
+    output: &Output,
+) -> crate::error::Result<u8> {
     let server = &opened["serverInfo"];
     let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let (name, version) = (word(&server["name"]), word(&server["version"]));
-    let protocol = word(&opened["protocolVersion"]);
+    let (protocol, era) = match era {
+        Era::Legacy => (word(&opened["protocolVersion"]), "legacy"),
+        Era::Modern => (FIRST_MODERN.to_owned(), "modern"),
+    };
     let milliseconds = took.as_secs_f64() * 1e3;
     let value = json!({
         "endpoint": place,
-        "era": "legacy",
+        "era": era,
         "protocolVersion": protocol,
         "server": server,
         "capabilities": opened["capabilities"],
         "milliseconds": (milliseconds * 10.0).round() / 10.0,
     });
-    let text = format!("{place}: {name} {version}, protocol {protocol} (legacy), {milliseconds:.0} ms");
+    let text = format!("{place}: {name} {version}, protocol {protocol} ({era}), {milliseconds:.0} ms");
     output.print(&value, Some(&text))?;
     Ok(0)
 }

@@ -12,6 +12,7 @@ use crate::protocol::driver::{Cause, Driver, Failure, Outcome};
 use crate::protocol::http::HttpCall;
 use crate::protocol::message::{Id, Message};
 use crate::protocol::request::Promise;
+use crate::protocol::revision::Era;
 use crate::protocol::wire::WireKind;
 
 /// An effect for `relay` to perform.
@@ -124,6 +125,8 @@ pub enum Origin {
     Service {
         /// The HTTP status.
         status: u16,
+        /// The era in which it was asked.
+        era: Era,
     },
     /// asistry, because of this error.
     Ours(Box<Error>),

@@ -212,6 +212,13 @@ fn stateless(polls: usize) -> Shell {
 }
 
 #[test]
+fn ping_names_the_era_of_a_stateless_service() {
+    let shell = stateless(0);
+    let said = shell.prints(&["ping"]);
+    assert!(said.contains("protocol 2026-07-28 (modern)"), "{said}");
+}
+
+#[test]
 fn a_task_of_a_stateless_service_runs_to_its_result() {
     let shell = stateless(1);
     assert_eq!(shell.prints(&["call", "research"]), "a report\n");

@@ -40,7 +40,9 @@ const none = (list) => assert.deepEqual(list, []);
 const twice = (list) => list.filter((item, at) => list.indexOf(item) !== at);
 
 await check('batch: every tool gives what the official client gets', async () => {
-  const calls = Object.entries(EVERYTHING).flatMap(([tool, samples]) => samples.filter(({ fails }) => !fails).map(({ given }) => ({ tool, arguments: given })));
+  // The official client makes no task of a call by itself.
+  const plain = Object.entries(EVERYTHING).filter(([tool]) => tool !== 'simulate-research-query');
+  const calls = plain.flatMap(([tool, samples]) => samples.filter(({ fails }) => !fails).map(({ given }) => ({ tool, arguments: given })));
   const { proxy, start, sent, entries } = await batch(calls);
   assert.deepEqual(await start(['--full', '--jobs', '4', '-q']).ended(), { code: 0, said: '' });
   assert.deepEqual(entries().map(({ line }) => line), calls.map((_, at) => at + 1));

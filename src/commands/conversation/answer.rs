@@ -61,7 +61,7 @@ pub fn answered(message: &Message, origin: &Origin) -> Result<String> {
         Origin::Ours(error) => {
             return Err((**error).clone().code(error.kind().json_rpc_code().into()));
         }
-        Origin::Service { status } => Some(*status).filter(|status| *status >= 400),
+        Origin::Service { status, .. } => Some(*status).filter(|status| *status >= 400),
         // Clients inside the process never send what the bridge refuses.
         Origin::Bridge => None,
     };

@@ -32,7 +32,7 @@ use crate::profile::Options;
 use crate::protocol::effect::Origin;
 use crate::protocol::http::origin_and_path;
 use crate::protocol::message::{Id, Kind as MessageKind, Message};
-use crate::protocol::revision::NEWEST_LEGACY;
+use crate::protocol::revision::{Era, NEWEST_LEGACY};
 use crate::relay::{Ending, Relay};
 use crate::ui;
 
@@ -60,6 +60,8 @@ pub struct Conversation {
     /// Messages that came while a form was open.
     unread: VecDeque<(Message, Origin)>,
     tasks: Tasks,
+    /// The era in which the service answered last.
+    era: Option<Era>,
     /// The person has ended the command in a form.
     leaving: bool,
     /// A form was closed, and its prompt still reads the terminal: nothing else can be asked.
@@ -135,6 +137,7 @@ impl Conversation {
             in_use,
             interrupted,
             asker,
+            era: None,
             deadline: deadline.map(|at| at + LAST_WORD),
             max_time,
             quiet: false,
@@ -355,6 +358,9 @@ impl Conversation {
     ) -> Option<Answered> {
         match message.kind() {
             MessageKind::Response => {
+                if let Origin::Service { era, .. } = origin {
+                    self.era = Some(*era);
+                }
                 let answer = answered(message, origin);
                 let answer = answer.map_err(|error| error.with_hint_text(&self.in_use.advise()));
                 let answer = if self.leaving { Err(interrupted()) } else { answer };
@@ -372,6 +378,11 @@ impl Conversation {
     /// Returns the options that choose the profile or URL in use, each after a space.
     pub fn options(&self) -> String {
         self.in_use.target_options()
+    }
+
+    /// Returns the era in which the service answered last.
+    pub fn era(&self) -> Era {
+        self.era.unwrap_or(Era::Legacy)
     }
 
     /// Returns what keeps tools back here.

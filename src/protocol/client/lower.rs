@@ -47,7 +47,12 @@ pub(super) fn error(id: &Id, answer: &Message) -> Message {
                 needed.into_iter().flat_map(|map| map.keys().map(String::as_str)).collect();
             format!("the service needs a capability that this client does not have: {}", needed.join(", "))
         }
-        UNSUPPORTED_VERSION => format!("incompatible protocol versions: {}", error.message),
+        UNSUPPORTED_VERSION => {
+            let offered = error.data["supported"].as_array();
+            let offered: Vec<&str> = offered.into_iter().flatten().filter_map(Value::as_str).collect();
+            let offered = if offered.is_empty() { &*error.message } else { &*offered.join(", ") };
+            format!("incompatible protocol versions: the service speaks {offered}")
+        }
         _ => return answer.under_id(id),
     };
     let data = if error.data.is_null() { String::new() } else { format!(r#","data":{}"#, error.data) };

@@ -421,7 +421,8 @@ impl Client {
                 return self.answer(failure, open.batch);
             }
         };
-        let origin = Origin::Service { status };
+        let era = if open.is_lifted { Era::Modern } else { open.era };
+        let origin = Origin::Service { status, era };
         if message.error_text().is_some() {
             if let Some(empty) = self.empty_list(&open, message) {
                 let text = Message::result(id, empty).text().clone();
@@ -461,6 +462,10 @@ impl Client {
         let Some(open) = self.close(number) else { return };
         if opens {
             self.fail_waiting(&error);
+        }
+        if open.message.method() == "server/discover" {
+            // Some clients show nothing of it.
+            self.note(format!("the client was told nothing of the service: {error}"));
         }
         // Whatever became of a request about a task, or of one with answers, its call has begun.
         let has_begun = open.task.is_some() || open.rounds > 0;
@@ -505,7 +510,7 @@ impl Client {
         let request = during.and_then(|number| self.open.get(&number)).and_then(|open| open.message.id());
         let about = request.map_or(About::Anyone, |id| About::During(id.clone()));
         // Only answers need the true status.
-        let origin = Origin::Service { status: 200 };
+        let origin = Origin::Service { status: 200, era: self.era };
         self.effects.push(Effect::Deliver(Delivery { about, text, origin }));
     }
 

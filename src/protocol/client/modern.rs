@@ -102,7 +102,7 @@ impl Client {
 
     /// The service speaks neither era.
     pub(in crate::protocol) fn speaks_nothing(&mut self, number: u64) {
-        let why = "the service refuses sessions, and speaks no other era that asistry knows";
+        let why = "the service answers neither initialize nor server/discover as an MCP service does";
         let hint = "check that the URL is the MCP endpoint of the service; else look for a newer asistry";
         self.failed(number, Error::new(Kind::EraMismatch, why).hint(hint).executed(Executed::No));
     }

@@ -123,7 +123,13 @@ impl Sessions {
         let message = match (message.result_text(), id) {
             (Some(_), Some(id)) if method == "server/discover" => match service {
                 Some(service) => Message::result(&id, &service.discovered()),
-                None => Message::result(&id, &Service::new("{}").discovered()),
+                None => {
+                    let why =
+                        "the service answers neither initialize nor server/discover as an MCP service does";
+                    let hint = "check that the URL is the MCP endpoint of the service";
+                    let error = Error::new(Kind::EraMismatch, why).hint(hint).executed(Executed::No);
+                    return Some(Heard::Failed { number, error });
+                }
             },
             (Some(result), Some(id)) => Message::result(&id, &translate::completed(method, result, service)),
             _ if ErrorFields::of(&message).is_some_and(|error| error.code == URL_NEEDED) => {
