@@ -4,12 +4,28 @@
 //! that came, whatever happens. Neither room reaches into the other: both know a request by its number.
 //!
 //! Each request says for itself which era its client speaks (ERA-2); the client's own opening tells which era the
-//! service speaks (PROBE). A pair of one era stays in it:
+//! service speaks (PROBE). A pair of one era stays in it. The pairs (section 3.1):
 //!
-//! | client \ service | legacy | modern |
-//! |---|---|---|
-//! | legacy | `client/legacy` to `upstream/legacy` | `client/door` to `upstream/modern` |
-//! | modern | `client/modern` to `upstream/sessions` | `client/modern` to `upstream/modern`, the text as it came |
+//! | message | legacy to legacy: `client/legacy`, `upstream/legacy` | legacy to modern: `client/door`, `upstream/modern` | modern to modern: `client/modern`, `upstream/modern` | modern to legacy: `client/modern`, `upstream/sessions` |
+//! |---|---|---|---|---|
+//! | `initialize` | as it came | answered from `server/discover` | (legacy from there on) | (legacy from there on) |
+//! | `notifications/initialized` | sent | opens the subscription | dropped | sent by us |
+//! | `server/discover` | -32601 | sent by us | as it came | answered from `initialize` |
+//! | `ping` | answered here | answered here | -32601 | -32601 |
+//! | lists, `completion/complete` | as they came | envelope added; `resultType`, `ttlMs`, `cacheScope`, `serverInfo` taken off | as they came, `Mcp-*` headers | envelope taken off; the same four added, `execution` taken off |
+//! | `tools/call`, `prompts/get`, `resources/read` | as they came | the same; `input_required` becomes requests to the client (`client/rounds`) | as they came | the same; requests of the service become `input_required` (`sessions/parked`) |
+//! | `subscriptions/listen` | as it came | sent by us (`client/subscriptions`) | ids rewritten, opened again | from `resources/subscribe` and the standalone stream (`sessions/listens`) |
+//! | `resources/subscribe`, `unsubscribe` | as they came | the filter of that subscription | -32601 | -32601 |
+//! | `logging/setLevel`, `logLevel` | as it came | kept, and stamped on each request | as it came | `logging/setLevel` once a level (`sessions/levels`) |
+//! | `notifications/cancelled` | the service's id | its exchange is closed (T-11) | its exchange is closed | the service's id |
+//! | changes of lists and resources | as they came | without the subscription's id, for what is subscribed to | the client's id | to each subscription that wants them |
+//! | errors | as they came | -32020 to -32022 become -32603 (X-5) | as they came | -32002 becomes -32602, -32042 a URL to open |
+//! | tasks | as they came | followed (`client/tasks`) | as they came, `Mcp-Name` | handed on, or followed (`sessions/tasks`) |
+//! | other requests | as they came | envelope added | as they came | envelope taken off |
+//! | other notifications | as they came | dropped | dropped | sent |
+//!
+//! Not translatable: `tasks/list` and tasks of a client; a question of a service during no call, for a stateless client
+//! (-32601 to the service); a question about something that the client does not offer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
