@@ -367,7 +367,7 @@ impl Bridge {
             Heard::Unsure if self.modern.is_probing() => {}
             Heard::Unsure => self.modern.probe_for(None, moment),
             Heard::Acknowledged(came) => self.client.acknowledged(&came),
-            Heard::NotAcknowledged(error) => self.client.not_acknowledged(&error),
+            Heard::NotAcknowledged { asked, error } => self.client.not_acknowledged(&asked, &error),
             Heard::NoSessions(unsent) => self.no_sessions(unsent, moment),
             Heard::Probed { number, came } => self.probed(number, came, moment),
             Heard::Tools(page) => match self.client.tools_page(page.as_ref()) {

@@ -160,7 +160,7 @@ impl Client {
             "initialize" => {
                 let error =
                     Error::new(Kind::Interrupted, "a second initialize came before it was acknowledged");
-                self.not_acknowledged(&error.executed(Executed::Maybe));
+                self.fail_subscriptions(|_| true, &error.executed(Executed::Maybe));
                 self.door = Door::of(&outgoing.message, &self.settings.client_info);
                 // ERA-9: a second opening subscribes to nothing yet.
                 self.said.push(Said::Listens(None));

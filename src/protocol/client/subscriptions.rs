@@ -40,7 +40,7 @@ pub(super) struct Subscriptions {
 
 /// A subscription that waits for its acknowledgement.
 #[derive(Debug)]
-struct Pending {
+pub(super) struct Pending {
     number: u64,
     uri: String,
     until: Instant,
@@ -161,9 +161,19 @@ impl Client {
         }
     }
 
-    /// No stream of the service can be had: what waits for one fails.
-    pub(in crate::protocol) fn not_acknowledged(&mut self, error: &Error) {
-        for Pending { number, uri, .. } in std::mem::take(&mut self.door.subscriptions.pending) {
+    /// The service refuses a filter: what was asked for in it fails, the rest is asked for anew.
+    pub(in crate::protocol) fn not_acknowledged(&mut self, asked: &str, error: &Error) {
+        let asked = uris_in(asked);
+        self.fail_subscriptions(|pending| asked.contains(&pending.uri), error);
+        if !self.door.subscriptions.pending.is_empty() {
+            self.subscribes();
+        }
+    }
+
+    /// Fails the subscriptions that wait for their acknowledgement.
+    pub(super) fn fail_subscriptions(&mut self, which: impl Fn(&Pending) -> bool, error: &Error) {
+        let failed = self.door.subscriptions.pending.extract_if(.., |pending| which(pending));
+        for Pending { number, uri, .. } in failed.collect::<Vec<_>>() {
             self.door.subscriptions.uris.remove(&uri);
             self.failed(number, error.clone());
         }
@@ -172,13 +182,9 @@ impl Client {
     /// Gives up the subscriptions that were not acknowledged in time.
     pub(super) fn end_late_subscriptions(&mut self) {
         let now = self.now;
-        let is_late = |pending: &mut Pending| pending.until <= now;
-        let late: Vec<Pending> = self.door.subscriptions.pending.extract_if(.., is_late).collect();
-        for Pending { number, uri, .. } in late {
-            self.door.subscriptions.uris.remove(&uri);
-            let error = Error::new(Kind::Timeout, "the service did not acknowledge the subscription in time");
-            self.failed(number, error.hint("try again later").executed(Executed::Maybe));
-        }
+        let error = Error::new(Kind::Timeout, "the service did not acknowledge the subscription in time");
+        let error = error.hint("try again later").executed(Executed::Maybe);
+        self.fail_subscriptions(|pending| pending.until <= now, &error);
     }
 
     /// A request about a subscription needs nothing more.

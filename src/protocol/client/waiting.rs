@@ -141,7 +141,7 @@ impl Client {
         self.end_rounds();
         let error =
             Error::new(ErrorKind::Interrupted, "asistry ended before the service had acknowledged it");
-        self.not_acknowledged(&error.executed(Executed::Maybe));
+        self.fail_subscriptions(|_| true, &error.executed(Executed::Maybe));
         self.fail_waiting(&Error::new(ErrorKind::Interrupted, "asistry ended before the request was sent"));
     }
 

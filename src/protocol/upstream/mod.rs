@@ -88,8 +88,8 @@ pub(super) enum Heard {
     NoSessions(Vec<Outgoing>),
     /// The service acknowledges what a client with a handshake may hear.
     Acknowledged(Acknowledged),
-    /// It does not.
-    NotAcknowledged(Error),
+    /// It does not; JSON text of the filter that was asked for.
+    NotAcknowledged { asked: String, error: Error },
     /// The service refuses the opening message as one of the stateless era may do that misses the envelope.
     Unsure,
     /// A request of the service, on the stream of the client's request of this number.

@@ -280,7 +280,7 @@ impl Modern {
                 self.out.push(Out::Heard(Heard::Answer { number, message, status }));
             }
             Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Ok(message)))),
-            Asker::Own(Own::Listen) => self.own_ended(number, listen::refusal_in(&message)),
+            Asker::Own(Own::Listen) => self.own_ended(number, &request.message, listen::refusal_in(&message)),
             Asker::Own(_) => {}
         }
     }
@@ -323,7 +323,7 @@ impl Modern {
         let Some(request) = self.table.remove_request(number) else { return };
         self.out.push(Out::Do(Effect::Abort(ticket(number))));
         if request.asker == Asker::Own(Own::Listen) {
-            return self.own_ended(number, None);
+            return self.own_ended(number, &request.message, None);
         }
         if let Some(id) = request.message.id() {
             self.out.extend(end_of_listen(number, id));
@@ -361,7 +361,7 @@ impl Modern {
         match request.asker {
             Asker::Client => self.out.push(Out::Heard(Heard::Failed { number, error })),
             Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Err(error)))),
-            Asker::Own(Own::Listen) => self.own_ended(number, Some(error)),
+            Asker::Own(Own::Listen) => self.own_ended(number, &request.message, Some(error)),
             Asker::Own(Own::Headers) => self.headers_are_known(),
             Asker::Own(_) => {}
         }

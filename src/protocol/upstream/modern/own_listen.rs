@@ -53,7 +53,7 @@ impl Modern {
     }
 
     /// A stream has ended and is not opened again.
-    pub(super) fn own_ended(&mut self, number: u64, why: Option<Error>) {
+    pub(super) fn own_ended(&mut self, number: u64, request: &Message, why: Option<Error>) {
         if self.own_listen.current == Some(number) {
             self.own_listen.current = None;
             self.note("the service ended the subscription: what changes from now on is not heard");
@@ -62,9 +62,11 @@ impl Modern {
             return;
         }
         self.own_listen.next = None;
+        // What was wanted since holds what was refused here: the client's side says it anew.
+        self.own_listen.wanted = None;
         let unsaid = || Error::new(crate::error::Kind::ServiceError, "the service ended the subscription");
-        self.out.push(Out::Heard(Heard::NotAcknowledged(why.unwrap_or_else(unsaid))));
-        self.listen_to_wanted();
+        let (asked, error) = (filter_in(request), why.unwrap_or_else(unsaid));
+        self.out.push(Out::Heard(Heard::NotAcknowledged { asked, error }));
     }
 
     fn listen_to_wanted(&mut self) {
