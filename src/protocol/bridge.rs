@@ -229,10 +229,12 @@ impl Bridge {
 
     /// The service opens no sessions: what waits for one goes as the stateless era wants it.
     fn no_sessions(&mut self, unsent: Vec<Outgoing>, moment: Moment) {
-        self.speaks_legacy = Spoken::No;
-        // A service that refuses sessions speaks something else, whatever it said before.
-        self.speaks_modern = Spoken::Unknown;
-        self.was_remembered = false;
+        if self.speaks_legacy != Spoken::No {
+            self.speaks_legacy = Spoken::No;
+            // A service that refuses sessions speaks something else, whatever it said before.
+            self.speaks_modern = Spoken::Unknown;
+            self.was_remembered = false;
+        }
         for outgoing in unsent {
             match outgoing.era {
                 Era::Legacy => self.lift(outgoing, moment),

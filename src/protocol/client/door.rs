@@ -158,10 +158,6 @@ impl Client {
         let method = outgoing.message.method().to_owned();
         let (method, params) = match &*method {
             "initialize" => {
-                let error =
-                    Error::new(Kind::Interrupted, "a second initialize came before it was acknowledged");
-                self.fail_subscriptions(|_| true, &error.executed(Executed::Maybe));
-                self.door = Door::of(&outgoing.message, &self.settings.client_info);
                 // ERA-9: a second opening subscribes to nothing yet.
                 self.said.push(Said::Listens(None));
                 ("server/discover", None)
@@ -187,6 +183,14 @@ impl Client {
             open.is_lifted = true;
         }
         Some(outgoing)
+    }
+
+    /// Reads the client's `initialize`: what it says is needed at a service of the stateless era, also at one that
+    /// becomes one later.
+    pub(super) fn open_door(&mut self, initialize: &Message) {
+        let error = Error::new(Kind::Interrupted, "a second initialize came before it was acknowledged");
+        self.fail_subscriptions(|_| true, &error.executed(Executed::Maybe));
+        self.door = Door::of(initialize, &self.settings.client_info);
     }
 
     /// Returns a request that was written anew as its client wrote it.

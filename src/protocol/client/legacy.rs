@@ -28,6 +28,7 @@ impl Client {
             }
             "initialize" => {
                 let message = with_a_handshake(&asked.message).unwrap_or(asked.message);
+                self.open_door(&message);
                 let outgoing = self.begin(Asked { message, ..asked }, Class::A);
                 self.opening = Some(outgoing.number);
                 self.has_handshake = true;
