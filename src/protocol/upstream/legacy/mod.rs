@@ -2,6 +2,7 @@
 //!
 //! Refuses to send anything but the handshake before the session is open, and responses to no request (HTTP-12).
 
+mod endings;
 mod loss;
 mod session;
 mod streams;
@@ -12,12 +13,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::under_way::{Asker, Entry, Notice, Own, Request, Sending, UnderWay, reissue_after};
+use super::under_way::{Asker, Entry, Notice, Own, Request, Sending, UnderWay};
 use super::{Heard, Out, Upstream, dropped, overdue, probe};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{
-    Answers, Cause, Driver, Failure, Fallback, Item, Outcome, Purpose, Rests, Standing, Terms,
+    Answers, Driver, Failure, Fallback, Item, Outcome, Purpose, Rests, Standing, Terms,
 };
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message, cancelled_id, quote};
@@ -501,102 +502,5 @@ impl Legacy {
     fn told(&mut self, tag: Tag, message: Message) {
         let (during, generation) = (self.during(tag), Some(self.generation_of(tag)));
         self.out.push(Out::Heard(Heard::Told { during, message, generation }));
-    }
-
-    fn request_ended(&mut self, number: u64, outcome: Outcome) {
-        match outcome {
-            Outcome::SessionLost(loss) => self.lost_under(number, *loss),
-            Outcome::NoEndpoint(answer, failure) => {
-                self.no_endpoint(number, answer.map(|answer| *answer), *failure);
-            }
-            Outcome::Failed(failure) => self.request_failed(number, *failure),
-            Outcome::Done | Outcome::NoStream | Outcome::StreamDenied => {
-                let why = format!("{} ended its reply without an answer", self.settings.place);
-                let error = Error::new(ErrorKind::ProtocolViolation, why);
-                self.give_up(number, &error.executed(Executed::Maybe));
-            }
-        }
-    }
-
-    fn request_failed(&mut self, number: u64, failure: Failure) {
-        let Some(request) = self.table.request(number) else { return };
-        let again = failure.cause == Cause::Transient
-            && match failure.executed {
-                // Nothing was sent: as often as what only asks.
-                Executed::No => Class::A.may_reissue(request.reissues),
-                Executed::Maybe => request.class.may_reissue(request.reissues),
-            };
-        if again {
-            return self.reissue(number, failure.executed);
-        }
-        let error = failure.error.executed(failure.executed);
-        self.give_up(number, &error);
-        self.opening_failed(number, &error);
-    }
-
-    /// Sends a request once more; under a new id if the service may know the old one.
-    fn reissue(&mut self, number: u64, executed: Executed) {
-        let fresh = self.table.own_id();
-        let opening = self.session.opening() == Some(number);
-        let random = self.moment.random;
-        let Some(request) = self.table.request(number) else { return };
-        let after = reissue_after(request.reissues, random);
-        request.reissues += 1;
-        if executed == Executed::Maybe {
-            let earlier = std::mem::replace(&mut request.upstream, fresh);
-            request.in_doubt = true;
-            self.table.spend(&earlier);
-        }
-        if !matches!(self.session.phase, Phase::Ready) && !opening {
-            if let Some(request) = self.table.request(number) {
-                request.sending = Sending::Waiting;
-            }
-            return self.submit(number);
-        }
-        self.carry(number, after);
-    }
-
-    /// Answers a request with an error and forgets it.
-    fn give_up(&mut self, number: u64, error: &Error) {
-        let may_be_answered = error.details().executed != Some(Executed::No);
-        let removed =
-            if may_be_answered { self.table.abandon(number) } else { self.table.remove_request(number) };
-        let Some(request) = removed else { return };
-        let opens = request.message.method() == "initialize";
-        if error.kind() == ErrorKind::Timeout && request.sending == Sending::Sent && !opens {
-            self.cancel_at_service(&request, "timeout");
-        }
-        self.dropped(number, &request, error);
-    }
-
-    /// Reports that a request gets no answer.
-    fn dropped(&mut self, number: u64, request: &Request, error: &Error) {
-        match request.asker {
-            Asker::Client => {
-                let error = error.clone();
-                let error = if request.in_doubt { error.executed(Executed::Maybe) } else { error };
-                self.out.push(Out::Heard(Heard::Failed { number, error }));
-            }
-            Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Err(error.clone())))),
-            Asker::Own(Own::Restore) => self.note(format!("could not restore the session: {error}")),
-            Asker::Own(_) => {}
-        }
-    }
-
-    fn notice_ended(&mut self, number: u64, outcome: Outcome) {
-        let Some(Entry::Notice(_)) = self.table.entry(number) else { return };
-        let Some(Entry::Notice(notice)) = self.table.remove(number) else { return };
-        let is_current = notice.generation == self.session.generation;
-        let method = notice.message.method().to_owned();
-        match outcome {
-            Outcome::SessionLost(_) => self.lost_under_notice(notice),
-            _ if notice.confirms_session && is_current => self.confirmed(),
-            _ if notice.confirms_session => {}
-            Outcome::Failed(failure) => {
-                let what = if method.is_empty() { "an answer of the client" } else { &method };
-                self.note(format!("{what} did not reach the service: {}", failure.error));
-            }
-            _ => {}
-        }
     }
 }
