@@ -72,7 +72,7 @@ pub struct Settings {
     pub max_result: Option<usize>,
     /// Writes the remedies of errors for this client.
     pub advise: RemedyWriter,
-    /// What a `requestState` of ours is made from: random for each process.
+    /// Random bytes, new in each process: the seed of our `requestState` values.
     pub seed: [u8; 16],
     /// JSON of the `clientInfo` with which a session is opened where the client did not.
     pub client_info: String,

@@ -205,7 +205,7 @@ impl Conversation {
         }
     }
 
-    /// Cancels the tasks that may still run (T-11): nobody will hear of their end.
+    /// Cancels the tasks that may still run (T-11): the command ends before they do.
     pub(super) async fn cancel_tasks(&mut self) {
         let mut open = Vec::new();
         for task in std::mem::take(&mut self.tasks.running) {

@@ -19,7 +19,7 @@ use crate::protocol::revision::{self, Era, FIRST_MODERN, Revision};
 /// The capabilities of a client, each with the request that it allows.
 const QUESTIONS: &[(&str, &str)] =
     &[("sampling", "sampling/createMessage"), ("elicitation", "elicitation/create"), ("roots", "roots/list")];
-/// Elicitation by URL: the same method, but a capability of its own.
+/// Elicitation by URL: the same method, with a separate capability.
 const BY_URL: &str = "elicitation/create by URL";
 /// Sampling with tools, likewise.
 const WITH_TOOLS: &str = "sampling/createMessage with tools";

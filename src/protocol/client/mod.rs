@@ -351,7 +351,7 @@ impl Client {
     /// Sends another request about this one; its answer says what becomes of this one.
     fn send_about(&mut self, number: u64, (method, params): (&str, &str), class: Class, leaves: Leaves) {
         let Some(open) = self.open.remove(&number) else { return };
-        // Under a number of its own: what is still reported of the one before is not meant for it.
+        // A new number: late reports about the previous request must not reach this one.
         self.count += 1;
         let number = self.count * 2;
         let params = self.door.stamped(method, params);
@@ -465,7 +465,7 @@ impl Client {
         }
         if open.message.method() == "server/discover" {
             // Some clients show nothing of it.
-            self.note(format!("the client was told nothing of the service: {error}"));
+            self.note(format!("server/discover failed: {error}"));
         }
         // Whatever became of a request about a task, or of one with answers, its call has begun.
         let has_begun = open.task.is_some() || open.rounds > 0;

@@ -82,7 +82,7 @@ pub(super) enum Heard {
     Ours { number: u64, message: Message },
     /// A session was opened in this revision, by this answer to `initialize`.
     Opened { revision: Option<&'static Revision>, answer: Message },
-    /// The list of tools has changed; nobody asked to hear of it.
+    /// The list of tools has changed, and no open subscription covers it.
     ToolsChanged,
     /// The service refuses sessions as one of the stateless era does; these requests have not been sent.
     NoSessions(Vec<Outgoing>),

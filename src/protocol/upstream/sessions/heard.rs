@@ -1,6 +1,6 @@
 //! What comes back from a session: answers, completed as the stateless era wants them, and what is said during a call.
 //!
-//! Refuses to pass on what nobody asked for.
+//! Refuses to pass on log messages below the requested level, and changes without a subscription.
 
 use super::translate::{self, Service};
 use super::{Asker, Call, Came, Own, Sessions, levels, progress_token};
@@ -175,7 +175,7 @@ impl Sessions {
             }
             "notifications/message" => match call {
                 Some(call) if levels::passes(&call.request, &message) => client(call),
-                // Nobody asked for it (section 3.1).
+                // No request in flight asked for this level (section 3.1).
                 _ => return self.log(&message),
             },
             _ => call.and_then(client),
@@ -203,7 +203,7 @@ impl Sessions {
         self.out.push(Out::Heard(Heard::Told { during: Some(number), message, generation: None }));
     }
 
-    /// What a service logs that nobody asked for is for a person, if it is a warning or worse.
+    /// Writes a log message that no request asked for to our own log, from level warning up.
     fn log(&mut self, message: &Message) {
         if levels::severity(message) < levels::WARNING {
             return;

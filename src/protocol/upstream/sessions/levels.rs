@@ -17,7 +17,7 @@ pub(super) const WARNING: usize = 3;
 pub(super) struct Levels {
     /// As it was last asked for.
     set: Option<usize>,
-    /// A request of ours is under way.
+    /// Our request for the level is in flight.
     is_asking: bool,
     /// Requests that wait for it.
     waiting: Vec<Outgoing>,

@@ -155,7 +155,7 @@ impl Sessions {
         done.into_iter().for_each(|number| self.acknowledge(number));
     }
 
-    /// Nobody holds a resource any more.
+    /// Ends a subscription that no listen stream needs any more.
     fn unsubscribe(&mut self, session: u64, uri: &str) {
         let Some(pooled) = self.pooled(session) else { return };
         pooled.uris.remove(uri);

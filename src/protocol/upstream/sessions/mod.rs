@@ -89,7 +89,7 @@ struct Call {
 enum Asker {
     /// The client, under this number.
     Client(u64),
-    /// Nobody: it was told that input is required.
+    /// No request: the client has received `input_required` and has not come back yet.
     Nobody,
     /// This room.
     Own(Own),

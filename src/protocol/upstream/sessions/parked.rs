@@ -1,5 +1,5 @@
-//! Questions that a service asks during a call: its client is told that input is required, and the call goes on when the
-//! client makes the request again with the answers (section 3.6).
+//! Requests of a service during a call: the client receives `input_required`, and the call continues when the client
+//! repeats its request with the answers (section 3.6).
 //!
 //! Refuses answers that come with another request than the one that was asked about. Keeps a bounded number of calls
 //! for a bounded time: a client that never comes back says nothing (T-12).
@@ -51,7 +51,7 @@ pub(super) struct Question {
     pub text: String,
 }
 
-/// What is kept while nobody waits for the call.
+/// The state of a call between `input_required` and the repeated request.
 #[derive(Debug)]
 struct Parked {
     state: String,
