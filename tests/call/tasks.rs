@@ -147,10 +147,9 @@ fn a_task_that_is_lost_is_in_doubt_and_not_begun_again() {
     }
 }
 
+/// Sends Ctrl-C to a call whose task is polled, and awaits the cancellation of the task.
 #[cfg(unix)]
-#[test]
-fn an_interruption_and_max_time_cancel_the_task() {
-    let shell = tasked(&[("working", "")], done());
+fn interrupt_while_polled(shell: &Shell) {
     let mut command = shell.asistry(&["call", "research"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary");
     shell.service.awaits("a poll", |received| is_about_the_task(received, "tasks/get"));
@@ -159,6 +158,13 @@ fn an_interruption_and_max_time_cancel_the_task() {
     let output = child.wait_with_output().expect("an end");
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     shell.service.awaits("its end", |received| is_about_the_task(received, "tasks/cancel"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interruption_and_max_time_cancel_the_task() {
+    let shell = tasked(&[("working", "")], done());
+    interrupt_while_polled(&shell);
     shell.service.awaits("the end of the session", |received| received.verb == "DELETE");
 
     let shell = tasked(&[("working", "")], done());
@@ -231,14 +237,7 @@ fn a_task_of_a_stateless_service_runs_to_its_result() {
 #[test]
 fn an_interruption_and_max_time_cancel_the_task_of_a_stateless_service() {
     let shell = stateless(usize::MAX);
-    let mut command = shell.asistry(&["call", "research"]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary");
-    shell.service.awaits("a poll", |received| is_about_the_task(received, "tasks/get"));
-    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).expect("a process");
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
-    let output = child.wait_with_output().expect("an end");
-    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
-    shell.service.awaits("its end", |received| is_about_the_task(received, "tasks/cancel"));
+    interrupt_while_polled(&shell);
 
     let shell = stateless(usize::MAX);
     let said = shell.fails(&["call", "research", "--max-time", "1s"], 6);
