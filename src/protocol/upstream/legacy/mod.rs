@@ -443,7 +443,7 @@ impl Legacy {
         match request.asker {
             Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Ok(message)))),
             Asker::Own(_) => {}
-            Asker::Client if self.may_surrender && probe::left_sessions(&message) => {
+            Asker::Client if self.may_surrender && !request.in_doubt && probe::left_sessions(&message) => {
                 self.hand_back(number, request)
             }
             Asker::Client => self.client_answered(number, &request, (message, status)),
