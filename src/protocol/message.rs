@@ -421,7 +421,20 @@ pub fn cancelled_id(message: &Message) -> Option<(&str, Id)> {
 
 /// Returns a string as JSON text.
 pub fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let mut quoted = String::with_capacity(text.len() + 2);
+    push_quoted(&mut quoted, text);
+    quoted
+}
+
+/// Adds a string as JSON text to the end of another one; most need no escapes.
+pub fn push_quoted(to: &mut String, text: &str) {
+    let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+    if is_plain {
+        to.push('"');
+        to.push_str(text);
+        return to.push('"');
+    }
+    to.push_str(&serde_json::Value::from(text).to_string());
 }
 
 /// Replaces unpaired surrogate escapes with U+FFFD. JavaScript writes one where a text was cut inside an emoji, and

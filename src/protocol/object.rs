@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::message::quote;
+use super::message::push_quoted;
 
 /// Returns all fields of an object, in order; none of what is no object.
 pub fn fields(object: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
@@ -53,7 +53,7 @@ pub fn object<'a>(fields: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<
         if text.len() > 1 {
             text.push(',');
         }
-        text.push_str(&quote(name.as_ref()));
+        push_quoted(&mut text, name.as_ref());
         text.push(':');
         text.push_str(value.as_ref());
     }

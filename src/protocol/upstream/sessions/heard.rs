@@ -2,8 +2,8 @@
 //!
 //! Refuses to pass on log messages below the requested level, and changes without a subscription.
 
-use super::translate::{self, Service};
-use super::{Asker, Call, Came, Own, Sessions, levels, progress_token};
+use super::translate::{self, Said, Service};
+use super::{Asker, Call, Came, Own, Sessions, levels};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::Effect;
 use crate::protocol::http::ErrorFields;
@@ -190,7 +190,7 @@ impl Sessions {
         else {
             return;
         };
-        let (number, now) = (*number, progress_token(request));
+        let (number, now) = (*number, Said::of(request).token().map(str::to_owned));
         let message = match (token, now) {
             (Some(token), Some(now)) if *token != now => {
                 let params = fields(message.params().unwrap_or_default());

@@ -3,8 +3,9 @@
 //! Refuses to make a session quieter: another request may need what it says. What is below a request's own level is not
 //! passed on to it.
 
+use super::translate::{self, Said};
 use super::{Came, Own, Pooled, Sessions};
-use crate::protocol::envelope::{LOG_LEVELS, PREFIX};
+use crate::protocol::envelope::LOG_LEVELS;
 use crate::protocol::message::{Message, quote};
 use crate::protocol::object::{fields, object, value};
 use crate::protocol::request::Outgoing;
@@ -44,9 +45,9 @@ impl Levels {
 
 impl Pooled {
     /// Says whether a request must wait until its session logs enough for it.
-    pub fn must_raise_level(&self, request: &Message) -> bool {
-        let logs = self.service.as_ref().is_none_or(|service| service.has("logging"));
-        logs && level_of(request).is_some_and(|level| self.levels.set.is_none_or(|set| level < set))
+    pub fn must_raise_level(&self, said: &Said<'_>) -> bool {
+        let logs = self.service.as_ref().is_none_or(translate::Service::logs);
+        logs && level_of(said).is_some_and(|level| self.levels.set.is_none_or(|set| level < set))
     }
 }
 
@@ -54,10 +55,12 @@ impl Sessions {
     /// Asks for the level that waiting requests need; what needs none any more is sent.
     pub(super) fn raise_level(&mut self, session: u64) {
         let Some(pooled) = self.pooled(session).filter(|pooled| !pooled.levels.is_asking) else { return };
-        let needed = pooled.levels.waiting.iter().filter(|waiting| pooled.must_raise_level(&waiting.message));
-        let Some(level) = needed.filter_map(|waiting| level_of(&waiting.message)).min() else {
+        let needed = pooled.levels.waiting.iter().map(|waiting| Said::of(&waiting.message));
+        let needed = needed.filter(|said| pooled.must_raise_level(said));
+        let Some(level) = needed.filter_map(|said| level_of(&said)).min() else {
             for outgoing in pooled.levels.take_waiting() {
-                self.carry(session, outgoing);
+                let message = outgoing.message.clone();
+                self.carry(session, outgoing, &Said::of(&message));
             }
             return;
         };
@@ -95,10 +98,8 @@ impl Sessions {
 }
 
 /// Returns the level that a request asks for.
-fn level_of(request: &Message) -> Option<usize> {
-    let params = fields(request.params()?);
-    let meta = fields(value(&params, "_meta")?);
-    position(value(&meta, &format!("{PREFIX}logLevel"))?)
+fn level_of(said: &Said<'_>) -> Option<usize> {
+    position(said.envelope("logLevel")?)
 }
 
 fn position(raw: &str) -> Option<usize> {
@@ -114,5 +115,5 @@ pub(super) fn severity(message: &Message) -> usize {
 
 /// Says whether a request asked for what this message of the log says.
 pub(super) fn passes(request: &Message, message: &Message) -> bool {
-    level_of(request).is_some_and(|level| severity(message) >= level)
+    level_of(&Said::of(request)).is_some_and(|level| severity(message) >= level)
 }

@@ -55,9 +55,8 @@ enum State {
 }
 
 impl Sessions {
-    pub(super) fn open_listen(&mut self, outgoing: &Outgoing) {
+    pub(super) fn open_listen(&mut self, session: u64, outgoing: &Outgoing) {
         let Some(id) = outgoing.message.id().cloned() else { return };
-        let session = self.session_for(&outgoing.message);
         let params = fields(outgoing.message.params().unwrap_or_default());
         let filter = fields(value(&params, "notifications").unwrap_or_default());
         let wants = |(field, ..): &&(&str, _, _)| value(&filter, field) == Some("true");

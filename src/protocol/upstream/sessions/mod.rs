@@ -21,7 +21,6 @@ use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Tag};
 use crate::protocol::envelope::PREFIX;
 use crate::protocol::message::{INVALID_PARAMS, Id, Message, UNSUPPORTED_VERSION, quote};
-use crate::protocol::object::{fields, value};
 use crate::protocol::request::{Class, Leaves, Outgoing, Promise, Wait};
 use crate::protocol::revision::{Era, FIRST_MODERN};
 use crate::protocol::settings::Settings;
@@ -30,6 +29,7 @@ use listens::Listen;
 use parked::{Questions, Renewal};
 use pool::Pooled;
 use tasks::{Fetched, Handed, Key, Runs};
+use translate::Said;
 
 /// How many sessions are kept when nothing is under way in them (section 3.3).
 const MOST_SESSIONS: usize = 4;
@@ -167,27 +167,29 @@ impl Sessions {
 impl Upstream for Sessions {
     fn request(&mut self, outgoing: Outgoing, moment: Moment) {
         self.moment = moment;
-        if let Some(refusal) = envelope_refusal(&outgoing.message) {
+        let message = outgoing.message.clone();
+        let said = Said::of(&message);
+        if let Some(refusal) = envelope_refusal(&message, &said) {
             return self.ours(outgoing.number, refusal);
         }
-        if self.is_one_too_many(&outgoing.message) {
+        let Some(session) = self.session_for(&said) else {
             let why = format!("requests with {MOST_AT_ONCE} other sets of capabilities are under way");
             let error = Error::new(ErrorKind::ServiceError, why).executed(Executed::No);
             return self.out.push(Out::Heard(Heard::Failed { number: outgoing.number, error }));
-        }
+        };
         if outgoing.leaves == Leaves::AfterTools {
             self.alarm_at(outgoing.promise.deadline());
             if !self.is_listing {
-                self.lists = self.session_for(&outgoing.message);
+                self.lists = session;
                 self.list_tools(None, moment);
             }
             return self.held.push(outgoing);
         }
-        if outgoing.message.method() == "subscriptions/listen" {
-            return self.open_listen(&outgoing);
+        if message.method() == "subscriptions/listen" {
+            return self.open_listen(session, &outgoing);
         }
-        if let Some(outgoing) = self.resume(outgoing) {
-            self.send(outgoing);
+        if let Some(outgoing) = self.resume(outgoing, &said) {
+            self.send(session, outgoing, &said);
         }
     }
 
@@ -316,7 +318,7 @@ impl Sessions {
         if matches!(message.method(), "notifications/initialized" | "notifications/roots/list_changed") {
             return;
         }
-        let params = translate::params(&message);
+        let params = translate::params(&Said::of(&message));
         let message = Message::notification(message.method(), params.as_deref());
         if let Some(last) = self.pool.iter_mut().max_by_key(|pooled| pooled.used) {
             last.legacy.notice(message, moment);
@@ -343,27 +345,26 @@ impl Sessions {
     }
 
     /// Sends a request of the client in its session.
-    fn send(&mut self, outgoing: Outgoing) {
-        let name = self.session_for(&outgoing.message);
-        let Some(pooled) = self.pool.iter_mut().find(|pooled| pooled.name == name) else { return };
-        if pooled.must_raise_level(&outgoing.message) {
+    fn send(&mut self, session: u64, outgoing: Outgoing, said: &Said<'_>) {
+        let Some(pooled) = self.pooled(session) else { return };
+        if pooled.must_raise_level(said) {
             pooled.levels.wait(outgoing);
-            return self.raise_level(name);
+            return self.raise_level(session);
         }
-        self.carry(name, outgoing);
+        self.carry(session, outgoing, said);
     }
 
-    fn carry(&mut self, session: u64, outgoing: Outgoing) {
+    fn carry(&mut self, session: u64, outgoing: Outgoing, said: &Said<'_>) {
         if outgoing.message.method() == "tasks/update" {
             return self.update_task(session, &outgoing);
         }
         let (number, request) = (outgoing.number, outgoing.message.clone());
-        let runs = self.runs(session, &request);
+        let runs = self.runs(session, &request, said);
         let message = match runs {
-            Runs::Plainly => translate::request(&request),
-            _ => translate::as_task(&request),
+            Runs::Plainly => translate::request(&request, said),
+            _ => translate::as_task(&request, said),
         };
-        let token = progress_token(&request);
+        let token = said.token().map(str::to_owned);
         let asker = Asker::Client(number);
         let (questions, promise) = (Questions::default(), outgoing.promise);
         let call = Call { session, asker, request, token, questions, runs, promise };
@@ -389,7 +390,7 @@ impl Sessions {
 
     /// Cancels a call at the service.
     fn cancel_in(&mut self, session: u64, call: u64, notification: &Message) {
-        let params = translate::params(notification);
+        let params = translate::params(&Said::of(notification));
         let params = params.unwrap_or_else(|| r#"{"requestId":0}"#.to_owned());
         let notification = Message::notification("notifications/cancelled", Some(&params));
         self.with(session, |legacy, moment| _ = legacy.cancel(call, &notification, moment));
@@ -397,12 +398,9 @@ impl Sessions {
 }
 
 /// Says what is wrong with the envelope of a request (ERA-4).
-fn envelope_refusal(request: &Message) -> Option<Message> {
+fn envelope_refusal(request: &Message, said: &Said<'_>) -> Option<Message> {
     let id = request.id()?;
-    let params = fields(request.params()?);
-    let meta = fields(value(&params, "_meta")?);
-    let field = |name: &str| value(&meta, &format!("{PREFIX}{name}"));
-    let version: String = serde_json::from_str(field("protocolVersion")?).ok()?;
+    let version: String = serde_json::from_str(said.envelope("protocolVersion")?).ok()?;
     if version != FIRST_MODERN {
         let data = format!(r#"{{"supported":[{}],"requested":{}}}"#, quote(FIRST_MODERN), quote(&version));
         let why = quote("Unsupported protocol version");
@@ -410,14 +408,7 @@ fn envelope_refusal(request: &Message) -> Option<Message> {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.json());
         return Message::read(text).ok();
     }
-    let is_object = field("clientCapabilities").is_some_and(|raw| raw.starts_with('{'));
+    let is_object = said.envelope("clientCapabilities").is_some_and(|raw| raw.starts_with('{'));
     let why = format!("Invalid params: _meta lacks {PREFIX}clientCapabilities");
     (!is_object).then(|| Message::refusal(id, INVALID_PARAMS, &why))
-}
-
-/// Returns the JSON text of the progress token of a request.
-fn progress_token(request: &Message) -> Option<String> {
-    let params = fields(request.params()?);
-    let meta = fields(value(&params, "_meta")?);
-    value(&meta, "progressToken").map(str::to_owned)
 }

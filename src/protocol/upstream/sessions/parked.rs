@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Asker, Call, Came, Own, Sessions, translate};
+use super::translate::{self, Said};
+use super::{Asker, Call, Came, Own, Sessions};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::Effect;
 use crate::protocol::http::ErrorFields;
@@ -228,9 +229,9 @@ impl Sessions {
     }
 
     /// Takes a request with the answers to what was asked; returns a request that is to be sent.
-    pub(super) fn resume(&mut self, outgoing: Outgoing) -> Option<Outgoing> {
-        let params = fields(outgoing.message.params().unwrap_or_default());
-        let Some(state) = value(&params, "requestState") else { return Some(outgoing) };
+    pub(super) fn resume(&mut self, outgoing: Outgoing, said: &Said<'_>) -> Option<Outgoing> {
+        let params = &said.params;
+        let Some(state) = value(params, "requestState") else { return Some(outgoing) };
         let state: String = serde_json::from_str(state).unwrap_or_default();
         let id = outgoing.message.id()?;
         let is_it = |call: &Call| call.questions.parked.as_ref().is_some_and(|parked| parked.state == state);
@@ -258,7 +259,7 @@ impl Sessions {
             }
             None => {
                 self.renewals.swap_remove(renewal?);
-                let answers = fields(value(&params, "inputResponses").unwrap_or_default());
+                let answers = fields(value(params, "inputResponses").unwrap_or_default());
                 let opened = |answer: &str| says(&fields(answer), "action", "accept");
                 if !answers.is_empty() && answers.iter().all(|(_, answer)| opened(answer.get())) {
                     return Some(outgoing);

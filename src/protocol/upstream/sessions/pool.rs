@@ -5,13 +5,10 @@
 use super::levels::Levels;
 use super::listens::Uris;
 use super::tasks::Tools;
-use super::translate::{self, Service};
+use super::translate::{self, Said, Service};
 use super::{MOST_AT_ONCE, MOST_SESSIONS, Sessions};
 use crate::protocol::Moment;
 use crate::protocol::effect::UpstreamKind;
-use crate::protocol::envelope::PREFIX;
-use crate::protocol::message::Message;
-use crate::protocol::object::{fields, value};
 use crate::protocol::upstream::Upstream;
 use crate::protocol::upstream::legacy::Legacy;
 
@@ -50,25 +47,23 @@ impl Sessions {
         }
     }
 
-    /// Says whether a request would need one more session than there may be.
-    pub(super) fn is_one_too_many(&self, message: &Message) -> bool {
-        let capabilities = capabilities_of(message);
-        self.pool.len() >= MOST_AT_ONCE && !self.pool.iter().any(|pooled| pooled.capabilities == capabilities)
-    }
-
-    /// Returns the session in which a request goes, by the capabilities that its client declares.
-    pub(super) fn session_for(&mut self, message: &Message) -> u64 {
-        let capabilities = capabilities_of(message);
+    /// Returns the session in which a request goes, by the capabilities that its client declares; `None` where there are
+    /// too many.
+    pub(super) fn session_for(&mut self, said: &Said<'_>) -> Option<u64> {
+        let capabilities = translate::capabilities(said.envelope("clientCapabilities").unwrap_or_default());
         self.uses += 1;
         let used = self.uses;
         if let Some(pooled) = self.pool.iter_mut().find(|pooled| pooled.capabilities == capabilities) {
             pooled.used = used;
-            return pooled.name;
+            return Some(pooled.name);
+        }
+        if self.pool.len() >= MOST_AT_ONCE {
+            return None;
         }
         self.made += 1;
         let name = self.made;
-        let info = envelope_field(message, "clientInfo").unwrap_or_else(|| self.settings.client_info.clone());
-        let handshake = translate::handshake(&capabilities, &info);
+        let info = said.envelope("clientInfo").unwrap_or(&self.settings.client_info);
+        let handshake = translate::handshake(&capabilities, info);
         let legacy = Legacy::pooled(self.settings.clone(), self.moment, (name, handshake));
         let legacy = if self.is_forced { legacy } else { legacy.surrendering() };
         let (levels, uris, tasks) = (Levels::default(), Uris::default(), Tools::default());
@@ -85,7 +80,7 @@ impl Sessions {
             has_handed_tasks,
             used,
         });
-        name
+        Some(name)
     }
 
     /// Leaves sessions in which nothing is under way, the longest unused ones first.
@@ -111,15 +106,4 @@ impl Sessions {
             pooled.legacy.take(&mut self.out);
         }
     }
-}
-
-/// Returns the capabilities that the client of a request declares, as a handshake does.
-fn capabilities_of(message: &Message) -> String {
-    translate::capabilities(&envelope_field(message, "clientCapabilities").unwrap_or_default())
-}
-
-fn envelope_field(message: &Message, name: &str) -> Option<String> {
-    let params = fields(message.params().unwrap_or_default());
-    let meta = fields(value(&params, "_meta").unwrap_or_default());
-    value(&meta, &format!("{PREFIX}{name}")).map(str::to_owned)
 }

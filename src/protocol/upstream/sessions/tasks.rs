@@ -89,16 +89,19 @@ impl Sessions {
     }
 
     /// Decides how a call runs.
-    pub(super) fn runs(&self, session: u64, request: &Message) -> Runs {
+    pub(super) fn runs(&self, session: u64, request: &Message, said: &translate::Said<'_>) -> Runs {
         let Some(pooled) = self.pool.iter().find(|pooled| pooled.name == session) else {
             return Runs::Plainly;
         };
         let is_call = request.method() == "tools/call";
-        if !is_call || !pooled.service.as_ref().is_some_and(translate::Service::runs_tasks) {
+        if !is_call
+            || pooled.tasks.is_empty()
+            || !pooled.service.as_ref().is_some_and(translate::Service::runs_tasks)
+        {
             return Runs::Plainly;
         }
         match tool_name(request).and_then(|name| pooled.tasks.get(&*name)) {
-            Some(_) if translate::declares_tasks(request) => Runs::Handed,
+            Some(_) if said.declares_tasks() => Runs::Handed,
             Some(Support::Required) => Runs::Followed(None),
             _ => Runs::Plainly,
         }

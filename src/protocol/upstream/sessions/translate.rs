@@ -29,17 +29,44 @@ const CACHEABLE: [&str; 6] = [
 /// The extension whose form in the older era is another one.
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
+/// What a request says of itself in its `params`, read once.
+pub(super) struct Said<'a> {
+    pub params: Vec<(Cow<'a, str>, &'a RawValue)>,
+    pub meta: Vec<(Cow<'a, str>, &'a RawValue)>,
+}
+
+impl<'a> Said<'a> {
+    pub fn of(message: &'a Message) -> Self {
+        let params = fields(message.params().unwrap_or_default());
+        let meta = params.iter().find(|(name, _)| name == "_meta").map(|(_, raw)| fields(raw.get()));
+        Self { meta: meta.unwrap_or_default(), params }
+    }
+
+    /// Returns the JSON text of a field of the envelope.
+    pub fn envelope(&self, name: &str) -> Option<&'a str> {
+        let is_it = |key: &str| key.strip_prefix(PREFIX) == Some(name);
+        self.meta.iter().find(|(key, _)| is_it(key)).map(|(_, raw)| raw.get())
+    }
+
+    /// Returns the JSON text of the progress token.
+    pub fn token(&self) -> Option<&'a str> {
+        self.meta.iter().find(|(name, _)| name == "progressToken").map(|(_, raw)| raw.get())
+    }
+
+    /// Says whether its client follows tasks itself.
+    pub fn declares_tasks(&self) -> bool {
+        let declared = fields(self.envelope("clientCapabilities").unwrap_or_default());
+        value(&fields(value(&declared, "extensions").unwrap_or_default()), TASKS).is_some()
+    }
+}
+
 /// Returns the `params` of a request or notification without the words of the stateless era; `None` where nothing is
 /// left.
-pub(super) fn params(message: &Message) -> Option<String> {
-    let params = fields(message.params()?);
-    let meta = value(&params, "_meta").map(|meta| {
-        let kept = fields(meta).into_iter().filter(|(name, _)| !envelope::is_field(name));
-        object(kept.map(|(name, raw)| (name, raw.get())))
-    });
-    let meta = meta.filter(|meta| meta != "{}");
-    let kept = params.iter().filter_map(|(name, raw)| match &**name {
-        "_meta" => meta.as_deref().map(|meta| ("_meta", meta)),
+pub(super) fn params(said: &Said<'_>) -> Option<String> {
+    let meta = said.meta.iter().filter(|(name, _)| !envelope::is_field(name));
+    let meta = object(meta.map(|(name, raw)| (name, raw.get())));
+    let kept = said.params.iter().filter_map(|(name, raw)| match &**name {
+        "_meta" => (meta != "{}").then_some(("_meta", &*meta)),
         "inputResponses" | "requestState" => None,
         name => Some((name, raw.get())),
     });
@@ -48,28 +75,20 @@ pub(super) fn params(message: &Message) -> Option<String> {
 }
 
 /// Returns a request as the service knows it.
-pub(super) fn request(message: &Message) -> Message {
-    let params = params(message);
+pub(super) fn request(message: &Message, said: &Said<'_>) -> Message {
+    let params = params(said);
     message
         .id()
         .map_or_else(|| message.clone(), |id| Message::request(id, message.method(), params.as_deref()))
 }
 
 /// Returns a call as one that the service runs as a task.
-pub(super) fn as_task(message: &Message) -> Message {
-    let params = params(message).unwrap_or_default();
+pub(super) fn as_task(message: &Message, said: &Said<'_>) -> Message {
+    let params = params(said).unwrap_or_default();
     let params = fields(&params);
     let params = params.iter().filter(|(name, _)| name != "task").map(|(name, raw)| (&**name, raw.get()));
     let params = object(params.chain([("task", "{}")]));
     message.id().map_or_else(|| message.clone(), |id| Message::request(id, message.method(), Some(&params)))
-}
-
-/// Says whether the client of a request follows tasks itself.
-pub(super) fn declares_tasks(request: &Message) -> bool {
-    let params = fields(request.params().unwrap_or_default());
-    let meta = fields(value(&params, "_meta").unwrap_or_default());
-    let declared = fields(value(&meta, &format!("{PREFIX}clientCapabilities")).unwrap_or_default());
-    value(&fields(value(&declared, "extensions").unwrap_or_default()), TASKS).is_some()
 }
 
 /// Says whether a field of `_meta` names a task of the older era.
@@ -118,16 +137,32 @@ pub(super) fn handshake(capabilities: &str, client_info: &str) -> String {
 #[derive(Debug)]
 pub(super) struct Service {
     described: String,
+    /// JSON text of its `serverInfo`.
+    info: Option<String>,
+    runs_tasks: bool,
+    logs: bool,
 }
 
 impl Service {
     pub fn new(described: &str) -> Self {
-        Self { described: described.to_owned() }
+        let mut service = Self {
+            info: value(&fields(described), "serverInfo").map(str::to_owned),
+            described: described.to_owned(),
+            runs_tasks: false,
+            logs: false,
+        };
+        let capabilities = fields(service.capabilities());
+        let tasks = fields(value(&capabilities, "tasks").unwrap_or_default());
+        let requests = fields(value(&tasks, "requests").unwrap_or_default());
+        let runs_tasks = value(&fields(value(&requests, "tools").unwrap_or_default()), "call").is_some();
+        let logs = value(&capabilities, "logging").is_some();
+        (service.runs_tasks, service.logs) = (runs_tasks, logs);
+        service
     }
 
-    /// Says whether it has this capability.
-    pub fn has(&self, capability: &str) -> bool {
-        value(&fields(self.capabilities()), capability).is_some()
+    /// Says whether it sends messages of its log.
+    pub fn logs(&self) -> bool {
+        self.logs
     }
 
     /// Says whether this flag of a capability is set.
@@ -138,10 +173,7 @@ impl Service {
 
     /// Says whether it runs calls of tools as tasks.
     pub fn runs_tasks(&self) -> bool {
-        let capabilities = fields(self.capabilities());
-        let tasks = fields(value(&capabilities, "tasks").unwrap_or_default());
-        let requests = fields(value(&tasks, "requests").unwrap_or_default());
-        value(&fields(value(&requests, "tools").unwrap_or_default()), "call").is_some()
+        self.runs_tasks
     }
 
     fn capabilities(&self) -> &str {
@@ -149,7 +181,7 @@ impl Service {
     }
 
     fn info(&self) -> Option<&str> {
-        value(&fields(&self.described), "serverInfo")
+        self.info.as_deref()
     }
 
     /// Returns the result of `server/discover`.
