@@ -3,16 +3,15 @@
 //! Refuses to build trees: an id, a method and the places of `params`, `result` and `error` are all
 //! that is known of a message; everything else is carried as it came.
 
+mod ours;
+
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-use crate::error::{Error, Executed};
 
 /// JSON-RPC: the text is no JSON.
 pub const PARSE_ERROR: i64 = -32700;
@@ -126,7 +125,7 @@ pub enum Frame {
 }
 
 /// One JSON-RPC message with its original text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     text: Bytes,
     kind: Kind,
@@ -138,7 +137,7 @@ pub struct Message {
     error: Option<Range<usize>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Method {
     At(Range<usize>),
     Unescaped(String),
@@ -238,62 +237,6 @@ impl Message {
             error: shape.error.map(at),
             text,
         })
-    }
-
-    /// Makes a request of asistry's own.
-    pub fn request(id: &Id, method: &str, params: Option<&str>) -> Self {
-        let params = params.map(|params| format!(r#","params":{params}"#)).unwrap_or_default();
-        Self::ours(format!(r#"{{"jsonrpc":"2.0","id":{},"method":{}{params}}}"#, id.json(), quote(method)))
-    }
-
-    /// Makes a notification of asistry's own.
-    pub fn notification(method: &str, params: Option<&str>) -> Self {
-        let params = params.map(|params| format!(r#","params":{params}"#)).unwrap_or_default();
-        Self::ours(format!(r#"{{"jsonrpc":"2.0","method":{}{params}}}"#, quote(method)))
-    }
-
-    /// Makes a response with a result.
-    pub fn result(id: &Id, result: &str) -> Self {
-        Self::ours(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.json()))
-    }
-
-    /// Makes the response that carries one of asistry's errors (shared table of codes in
-    /// `error.rs`, fields of `data` as the command-line contract lists them).
-    pub fn failure(id: &Id, error: &Error) -> Self {
-        let details = error.details();
-        let mut data = format!(r#"{{"source":"asistry","kind":{}"#, quote(error.kind().name()));
-        let mut add = |name: &str, value: Option<String>| {
-            if let Some(value) = value {
-                let _ = write!(data, r#","{name}":{value}"#);
-            }
-        };
-        add("httpStatus", details.http_status.map(|status| status.to_string()));
-        add("retryAfterMs", details.retry_after.map(|wait| wait.as_millis().to_string()));
-        add("traceId", details.trace_id.as_deref().map(quote));
-        add("mayHaveExecuted", details.executed.map(|executed| (executed == Executed::Maybe).to_string()));
-        add("hint", error.advice().map(quote));
-        data.push('}');
-        let sentence = match error.advice() {
-            Some(hint) => format!("{}: {hint}", error.message()),
-            None => error.message().to_owned(),
-        };
-        Self::ours(format!(
-            r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":{},"message":{},"data":{data}}}}}"#,
-            id.json(),
-            error.kind().json_rpc_code(),
-            quote(&sentence),
-        ))
-    }
-
-    /// Makes a response with a JSON-RPC error.
-    pub fn refusal(id: &Id, code: i64, why: &str) -> Self {
-        let error = format!(r#"{{"code":{code},"message":{}}}"#, quote(why));
-        Self::ours(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.json()))
-    }
-
-    fn ours(text: String) -> Self {
-        // Every caller above writes valid JSON-RPC: quoted strings, ids and JSON texts read before.
-        Self::read_trimmed(Bytes::from(text)).expect("a message of our own is well formed")
     }
 
     /// Returns what the message is.
