@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::stateless::encoded;
 use crate::protocol::message::{MAX_SAFE_INTEGER, Message};
-use crate::protocol::tool_rules::ToolPage;
+use crate::protocol::tool_rules::{ToolPage, tool_name};
 
 const DECLARATION: &str = "x-mcp-header";
 /// Maximum bytes that are remembered of all tools; past it they are forgotten and read again.
@@ -73,9 +73,9 @@ struct Tool<'a> {
 }
 
 impl ToolHeaders {
-    /// Says whether a call of this tool can be sent with all its headers.
-    pub fn know(&self, tool: &str) -> bool {
-        self.walk == Walk::Whole || self.tools.contains_key(tool)
+    /// Says whether this call can be sent with all its headers.
+    pub fn know(&self, call: &Message) -> bool {
+        self.walk == Walk::Whole || tool_name(call).is_none_or(|tool| self.tools.contains_key(&*tool))
     }
 
     /// The service reports a change, or refused the headers of a call.
@@ -254,11 +254,16 @@ fn param(name: &Value, schema: &Value, path: &[&str]) -> Result<Param, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::message::Id;
 
     fn list(schemas: &[&str]) -> Message {
         let tool = |(n, schema): (usize, &&str)| format!(r#"{{"name":"t{n}","inputSchema":{schema}}}"#);
         let tools: Vec<String> = schemas.iter().enumerate().map(tool).collect();
         Message::read(format!(r#"{{"id":1,"result":{{"tools":[{}]}}}}"#, tools.join(","))).unwrap()
+    }
+
+    fn call_of(tool: &str) -> Message {
+        Message::request(&Id::Integer(1), "tools/call", Some(&format!(r#"{{"name":"{tool}"}}"#)))
     }
 
     #[test]
@@ -269,7 +274,11 @@ mod tests {
             "d":{"type":"object","properties":{"b":{"type":"boolean","x-mcp-header":"Method"}}},
             "x-mcp-header":{"type":"string"}}}"#;
         let mut tools = ToolHeaders::default();
-        assert!(!tools.know("t0") && tools.learn(None, &list(&[schema])).text.is_none() && tools.know("t0"));
+        assert!(
+            !tools.know(&call_of("t0"))
+                && tools.learn(None, &list(&[schema])).text.is_none()
+                && tools.know(&call_of("t0"))
+        );
         for (arguments, expected) in [
             (
                 r#"{"r":"us west 1","n":42.0,"d":{"b":true},"x-mcp-header":"v"}"#,
@@ -324,14 +333,14 @@ mod tests {
         };
         let mut tools = ToolHeaders::default();
         tools.learn(Some(r#""2""#), &page("null"));
-        assert!(!tools.know("t"), "the last page alone");
+        assert!(!tools.know(&call_of("t")), "the last page alone");
         tools.learn(None, &page(r#""2""#));
         tools.forget();
         tools.learn(Some(r#""2""#), &page("null"));
-        assert!(!tools.know("t"), "the tools have changed between the pages");
+        assert!(!tools.know(&call_of("t")), "the tools have changed between the pages");
         tools.learn(None, &page(r#""2""#));
         tools.learn(Some(r#""2""#), &page("null"));
-        assert!(tools.know("t"));
+        assert!(tools.know(&call_of("t")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::protocol::envelope;
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{HEADER_MISMATCH, Message};
 use crate::protocol::revision::FIRST_MODERN;
-use crate::protocol::tool_rules::{cursor_of, tool_name};
+use crate::protocol::tool_rules::cursor_of;
 
 /// Section 4: how long a call waits for the list of tools.
 const HEADERS_WITHIN: Duration = Duration::from_secs(2);
@@ -20,8 +20,7 @@ impl Modern {
     /// Sends a request; a call of a tool that was not listed yet waits for the list.
     pub(super) fn submit(&mut self, number: u64) {
         let Some(request) = self.table.request(number) else { return };
-        let tool = (request.message.method() == "tools/call").then(|| tool_name(&request.message)).flatten();
-        if tool.is_none_or(|tool| self.tools.know(&tool)) {
+        if request.message.method() != "tools/call" || self.tools.know(&request.message) {
             return self.carry(number, Duration::ZERO);
         }
         self.wait_for_headers(number);
