@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 
 use super::message::push_quoted;
 
+/// Most objects are no longer.
+const USUAL_LENGTH: usize = 512;
+
 /// Returns all fields of an object, in order; none of what is no object.
 pub fn fields(object: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
     struct Fields;
@@ -39,16 +42,31 @@ pub fn value<'a>(fields: &[(Cow<'_, str>, &'a RawValue)], name: &str) -> Option<
     fields.iter().find(|(key, _)| key == name).map(|(_, raw)| raw.get())
 }
 
+/// Returns the string that a JSON text is; a copy only where it has escapes.
+pub fn string(raw: &str) -> Option<Cow<'_, str>> {
+    #[derive(serde::Deserialize)]
+    #[serde(transparent)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(raw).ok().map(|text| text.0)
+}
+
 /// Says whether a field of this name holds this text, however it is written, and whichever of two such fields counts.
 pub fn says(fields: &[(Cow<'_, str>, &RawValue)], name: &str, text: &str) -> bool {
-    let is_it =
-        |raw: &RawValue| serde_json::from_str::<Cow<'_, str>>(raw.get()).is_ok_and(|said| said == text);
-    fields.iter().any(|(key, raw)| key == name && is_it(raw))
+    fields.iter().any(|(key, raw)| key == name && string(raw.get()).is_some_and(|said| said == text))
 }
 
 /// Writes an object of these names and JSON texts.
 pub fn object<'a>(fields: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str> + 'a)>) -> String {
-    let mut text = String::from("{");
+    extended("{}", fields)
+}
+
+/// Writes an object, as [`object`] wrote it, with more fields at its end.
+pub fn extended<'a>(
+    object: &str,
+    fields: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str> + 'a)>,
+) -> String {
+    let mut text = String::with_capacity(object.len() + USUAL_LENGTH);
+    text.push_str(object.strip_suffix('}').unwrap_or(object));
     for (name, value) in fields {
         if text.len() > 1 {
             text.push(',');

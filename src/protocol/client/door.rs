@@ -5,14 +5,14 @@
 
 use std::borrow::Cow;
 
-use super::lower::{self, Lowering};
+use super::lower::{self, Came, Lowering};
 use super::subscriptions::Subscriptions;
 use super::{Client, INVALID_PARAMS, Open, Said};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::{About, Delivery, Origin};
 use crate::protocol::envelope::{LOG_LEVELS, PREFIX};
 use crate::protocol::message::{Id, Message, quote};
-use crate::protocol::object::{fields, object, says, value};
+use crate::protocol::object::{extended, fields, object, says, value};
 use crate::protocol::request::{Class, Leaves, Outgoing};
 use crate::protocol::revision::{self, Era, FIRST_MODERN, Revision};
 
@@ -29,16 +29,17 @@ const TASKS: &str = "io.modelcontextprotocol/tasks";
 /// What the client has said once and every request of the stateless era repeats.
 #[derive(Debug, Default)]
 pub(super) struct Door {
-    /// The fields of the envelope.
+    /// The fields of the envelope, with the log level once it was asked for.
     envelope: Vec<(String, String)>,
     /// The capabilities in the envelope of what may become a task, or is about one (section 3.7).
     with_tasks: String,
+    /// The envelope as JSON text; with those capabilities.
+    stamp: String,
+    stamp_with_tasks: String,
     /// The version it asked for.
     version: String,
     /// What the service may ask the client for.
     offers: Vec<&'static str>,
-    /// What `logging/setLevel` asked for, as JSON text.
-    level: Option<String>,
     pub lowering: Lowering,
     pub subscriptions: Subscriptions,
 }
@@ -76,7 +77,28 @@ impl Door {
         let sampling = fields(value(&capabilities, "sampling").unwrap_or_default());
         offers.extend(value(&sampling, "tools").map(|_| WITH_TOOLS));
         let with_tasks = with_tasks(&kept);
-        Self { envelope, with_tasks, version: version.unwrap_or_default(), offers, ..Self::default() }
+        let version = version.unwrap_or_default();
+        let mut door = Self { envelope, with_tasks, version, offers, ..Self::default() };
+        door.write_stamps();
+        door
+    }
+
+    fn write_stamps(&mut self) {
+        let fields = self.envelope.iter().map(|(name, raw)| (name, &**raw));
+        self.stamp = object(fields.clone());
+        self.stamp_with_tasks =
+            object(fields.map(|(name, raw)| match name.ends_with("clientCapabilities") {
+                true => (name, &*self.with_tasks),
+                false => (name, raw),
+            }));
+    }
+
+    /// Each later request asks for messages of the log from this level on, a JSON text.
+    fn set_level(&mut self, level: &str) {
+        let name = format!("{PREFIX}logLevel");
+        self.envelope.retain(|(field, _)| *field != name);
+        self.envelope.push((name, level.to_owned()));
+        self.write_stamps();
     }
 
     /// Returns the `params` of a question as a client of this revision knows them (section 3.5).
@@ -127,14 +149,10 @@ impl Door {
         params.retain(|(name, _)| name != "task");
         let meta = params.iter().find(|(name, _)| name == "_meta").map(|(_, raw)| fields(raw.get()));
         let may_be_task = method == "tools/call" || method.starts_with("tasks/");
-        let own = self.envelope.iter().map(|(name, raw)| {
-            let declares = may_be_task && name.ends_with("clientCapabilities");
-            (Cow::Borrowed(&**name), if declares { &*self.with_tasks } else { &**raw })
-        });
-        let level = self.level.iter().map(|raw| (Cow::Borrowed("io.modelcontextprotocol/logLevel"), &**raw));
+        let own = if may_be_task { &self.stamp_with_tasks } else { &self.stamp };
         let theirs = meta.unwrap_or_default().into_iter().map(|(name, raw)| (name, raw.get()));
         let theirs = theirs.filter(|(name, _)| !self.envelope.iter().any(|(ours, _)| ours == name));
-        let meta = object(own.chain(level).chain(theirs));
+        let meta = extended(own, theirs);
         let rest = params.iter().filter(|(name, _)| name != "_meta").map(|(name, raw)| (&**name, raw.get()));
         object([("_meta", &*meta)].into_iter().chain(rest))
     }
@@ -217,7 +235,7 @@ impl Client {
             |raw: &&str| serde_json::from_str::<Cow<'_, str>>(raw).is_ok_and(|l| LOG_LEVELS.contains(&&*l));
         let answer = match level.filter(is_level) {
             Some(level) => {
-                self.door.level = Some(level.to_owned());
+                self.door.set_level(level);
                 Message::result(id, "{}")
             }
             None => Message::refusal(id, INVALID_PARAMS, "Invalid params: no such log level"),
@@ -239,16 +257,21 @@ impl Client {
     ///
     /// # Errors
     /// Where it cannot be brought into the older era.
-    pub(super) fn lowered(&mut self, open: &Open, id: &Id, answer: &Message) -> Result<Message, Error> {
+    pub(super) fn lowered(
+        &mut self,
+        open: &Open,
+        id: &Id,
+        answer: &Message,
+        came: &Came<'_>,
+    ) -> Result<Message, Error> {
         if answer.error_text().is_some() {
             return Ok(lower::error(id, answer));
         }
-        let result = answer.result_text().unwrap_or_default();
         let method = open.message.method();
         if method == "initialize" {
-            return self.initialized(id, result);
+            return self.initialized(id, came);
         }
-        let kind = lower::result_type(result);
+        let kind = lower::result_type(came);
         if kind != "complete" {
             let why = format!(
                 "the service answered with a result of the type {kind}, which this client's era does not know"
@@ -256,17 +279,16 @@ impl Client {
             let hint = "report this to the operator of the service";
             return Err(Error::new(Kind::EraMismatch, why).hint(hint).executed(Executed::Maybe));
         }
-        let mut lowered = self.door.lowering.result(&open.message, result);
+        let mut lowered = self.door.lowering.result(&open.message, came);
         if self.settings.keeps_lists && method == "tools/list" {
-            lowered = lower::with_lifetime(&lowered, result);
+            lowered = lower::with_lifetime(&lowered, came);
         }
         Ok(Message::result(id, &lowered))
     }
 
     /// Makes the answer to `initialize` from what the service says of itself (section 3.2).
-    fn initialized(&mut self, id: &Id, discovered: &str) -> Result<Message, Error> {
-        let discovered = fields(discovered);
-        let field = |name: &str| discovered.iter().find(|(key, _)| key == name).map(|(_, raw)| raw.get());
+    fn initialized(&mut self, id: &Id, discovered: &Came<'_>) -> Result<Message, Error> {
+        let field = |name: &str| value(discovered, name);
         let versions: Vec<String> =
             field("supportedVersions").and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
         if !versions.is_empty() && !versions.iter().any(|version| version == FIRST_MODERN) {

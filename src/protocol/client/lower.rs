@@ -13,9 +13,11 @@ use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{
     HEADER_MISMATCH, Id, MISSING_CAPABILITY, Message, UNSUPPORTED_VERSION, quote,
 };
-use crate::protocol::object::{fields, object, value};
+use crate::protocol::object::{fields, object, string, value};
 use crate::protocol::tool_rules::tool_name;
 
+/// The fields of a result, as they came.
+pub(super) type Came<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 /// Maximum tools whose results are wrapped, and bytes of a name; what is forgotten is wrapped where it is no object.
@@ -30,10 +32,8 @@ pub(super) struct Lowering {
 }
 
 /// Returns the type of a result; one without is complete (T-5).
-pub(super) fn result_type(result: &str) -> Cow<'_, str> {
-    let kind = fields(result).into_iter().find(|(name, _)| name == "resultType");
-    let kind = kind.and_then(|(_, raw)| serde_json::from_str::<String>(raw.get()).ok());
-    kind.map_or(Cow::Borrowed("complete"), Cow::Owned)
+pub(super) fn result_type<'a>(result: &Came<'a>) -> Cow<'a, str> {
+    value(result, "resultType").and_then(string).unwrap_or(Cow::Borrowed("complete"))
 }
 
 /// Returns an error without the codes that only the stateless era knows.
@@ -65,10 +65,10 @@ pub(super) fn error(id: &Id, answer: &Message) -> Message {
 }
 
 /// Returns `params` or a result without the words of the stateless era.
-pub(super) fn plain(text: &str) -> Fields<'_> {
-    let mut kept = Vec::new();
-    for (name, raw) in fields(text) {
-        match &*name {
+fn plain<'a>(came: &'a Came<'a>) -> Fields<'a> {
+    let mut kept = Vec::with_capacity(came.len());
+    for (name, raw) in came {
+        match &**name {
             "resultType" | "ttlMs" | "cacheScope" => {}
             "_meta" => {
                 let meta: Vec<(Cow<'_, str>, &RawValue)> = fields(raw.get())
@@ -82,19 +82,18 @@ pub(super) fn plain(text: &str) -> Fields<'_> {
                     .collect();
                 if !meta.is_empty() {
                     let meta = object(meta.into_iter().map(|(name, raw)| (name, raw.get())));
-                    kept.push((name, Cow::Owned(meta)));
+                    kept.push((Cow::Borrowed(&**name), Cow::Owned(meta)));
                 }
             }
-            _ => kept.push((name, Cow::Borrowed(raw.get()))),
+            name => kept.push((Cow::Borrowed(name), Cow::Borrowed(raw.get()))),
         }
     }
     kept
 }
 
 /// Returns a list for a client that keeps it with its lifetime, which is 0 where the service gives none (MOD-14).
-pub(super) fn with_lifetime(lowered: &str, result: &str) -> String {
-    let came = fields(result);
-    let given = value(&came, "ttlMs").and_then(|raw| serde_json::from_str::<f64>(raw).ok());
+pub(super) fn with_lifetime(lowered: &str, came: &Came<'_>) -> String {
+    let given = value(came, "ttlMs").and_then(|raw| serde_json::from_str::<f64>(raw).ok());
     let lifetime = (given.unwrap_or_default().max(0.0) as u64).to_string();
     let lowered = fields(lowered);
     let kept = lowered.iter().map(|(name, raw)| (&**name, raw.get()));
@@ -104,13 +103,14 @@ pub(super) fn with_lifetime(lowered: &str, result: &str) -> String {
 /// Returns a notification without the words of the stateless era.
 pub(super) fn notification(message: &Message) -> Message {
     let Some(params) = message.params() else { return message.clone() };
-    Message::read(message.with_part(params, &object(plain(params)))).unwrap_or_else(|_| message.clone())
+    Message::read(message.with_part(params, &object(plain(&fields(params)))))
+        .unwrap_or_else(|_| message.clone())
 }
 
 impl Lowering {
     /// Returns the result of a request as its client knows it.
-    pub fn result(&mut self, request: &Message, result: &str) -> String {
-        let mut kept = plain(result);
+    pub fn result(&mut self, request: &Message, came: &Came<'_>) -> String {
+        let mut kept = plain(came);
         match request.method() {
             "tools/list" => {
                 for (_, tools) in kept.iter_mut().filter(|(name, _)| name == "tools") {

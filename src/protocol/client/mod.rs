@@ -32,6 +32,7 @@ use crate::protocol::message::{Frame, Id, Kind, Malformed, Message, cancelled_id
 use crate::protocol::message::{
     INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR,
 };
+use crate::protocol::object::fields;
 use crate::protocol::request::{Class, Leaves, Outgoing, Promise};
 use crate::protocol::revision::{Era, Revision};
 use crate::protocol::settings::Settings;
@@ -394,25 +395,29 @@ impl Client {
     /// The service has answered.
     pub(super) fn answered(&mut self, number: u64, message: &Message, status: u16) {
         let ending;
-        let message = match self.open.get(&number).filter(|open| open.is_lifted) {
-            None => message,
+        let (message, came) = match self.open.get(&number).filter(|open| open.is_lifted) {
+            None => (message, Vec::new()),
             Some(open) if open.task.is_some() => match self.follow_task(number, message) {
-                Some(came) => {
-                    ending = came;
-                    &ending
+                Some(ended) => {
+                    ending = ended;
+                    (&ending, fields(ending.result_text().unwrap_or_default()))
                 }
                 None => return,
             },
-            Some(open) => match (rounds::asked(message), tasks::begun(&open.message, message)) {
-                (Some(result), _) => return self.begin_round(number, result),
-                (None, Some(result)) => return self.begin_task(number, result),
-                (None, None) => message,
-            },
+            Some(open) => {
+                let came = fields(message.result_text().unwrap_or_default());
+                match (&*lower::result_type(&came), open.message.method()) {
+                    ("input_required", _) => return self.begin_round(number, &came),
+                    // MOD-7: only calls declare that they can be tasks.
+                    ("task", "tools/call") => return self.begin_task(number, &came),
+                    _ => (message, came),
+                }
+            }
         };
         let opens = self.opening == Some(number);
         let Some(open) = self.close(number) else { return };
         let Some(id) = open.message.id() else { return };
-        let lowered = open.is_lifted.then(|| self.lowered(&open, id, message));
+        let lowered = open.is_lifted.then(|| self.lowered(&open, id, message, &came));
         let message = match &lowered {
             None => message,
             Some(Ok(lowered)) => lowered,

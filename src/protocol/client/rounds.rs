@@ -7,8 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use serde_json::value::RawValue;
-
+use super::lower::Came;
 use super::{Client, Open};
 use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::effect::{About, Delivery, Effect, Origin};
@@ -67,18 +66,11 @@ impl Rounds {
     }
 }
 
-/// Returns the result by which a service asks for input.
-pub(super) fn asked(answer: &Message) -> Option<&str> {
-    let result = answer.result_text()?;
-    (super::lower::result_type(result) == "input_required").then_some(result)
-}
-
 impl Client {
     /// Asks the client what the service wants to know about a request.
-    pub(super) fn begin_round(&mut self, number: u64, result: &str) {
-        let came = fields(result);
-        let asked = fields(value(&came, "inputRequests").unwrap_or_default());
-        let state = value(&came, "requestState").map(str::to_owned);
+    pub(super) fn begin_round(&mut self, number: u64, came: &Came<'_>) {
+        let asked = fields(value(came, "inputRequests").unwrap_or_default());
+        let state = value(came, "requestState").map(str::to_owned);
         let Some(open) = self.open.get_mut(&number) else { return };
         open.rounds += 1;
         let (rounds, method) = (open.rounds, open.message.method());
@@ -104,12 +96,7 @@ impl Client {
     }
 
     /// Asks the client these questions about a request, at once.
-    pub(super) fn ask_client(
-        &mut self,
-        number: u64,
-        asked: &[(Cow<'_, str>, &RawValue)],
-        state: Option<String>,
-    ) {
+    pub(super) fn ask_client(&mut self, number: u64, asked: &Came<'_>, state: Option<String>) {
         let mut questions = Vec::with_capacity(asked.len());
         for (key, question) in asked {
             let question = fields(question.get());

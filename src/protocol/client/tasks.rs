@@ -3,12 +3,10 @@
 //!
 //! Refuses to let a task go on when its call is over, and to ask the client the same thing twice.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
+use super::lower::Came;
 use super::{Client, Said};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::message::{Id, Message};
@@ -43,26 +41,17 @@ enum Awaits {
     Receipt,
 }
 
-type Fields<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
-
-/// Returns the result by which a service says that it runs a call as a task (MOD-7: only calls declare that they can be).
-pub(super) fn begun<'a>(request: &Message, answer: &'a Message) -> Option<&'a str> {
-    let result = answer.result_text().filter(|_| request.method() == "tools/call")?;
-    (super::lower::result_type(result) == "task").then_some(result)
-}
-
 impl Client {
     /// Follows the task of a call to its end.
-    pub(super) fn begin_task(&mut self, number: u64, result: &str) {
-        let state = fields(result);
-        let Some(id) = value(&state, "taskId").filter(|raw| raw.starts_with('"')) else {
+    pub(super) fn begin_task(&mut self, number: u64, state: &Came<'_>) {
+        let Some(id) = value(state, "taskId").filter(|raw| raw.starts_with('"')) else {
             return self.failed(number, violation("the service began a task without an id".to_owned()));
         };
         let task = Task { id: id.to_owned(), pause: PAUSE, awaits: Awaits::State, asked: HashSet::new() };
         let Some(open) = self.open.get_mut(&number) else { return };
         open.task = Some(task);
-        self.note_state(number, &state);
-        match text(&state, "status").as_deref() {
+        self.note_state(number, state);
+        match text(state, "status").as_deref() {
             Some("working") => self.poll(number),
             // Its questions and its result come with the answer to `tasks/get` only (T-29).
             _ => self.ask_about(number, Awaits::State, Leaves::AtOnce),
@@ -108,7 +97,7 @@ impl Client {
     }
 
     /// Notes when to poll again, and tells the client that the task lives.
-    fn note_state(&mut self, number: u64, state: &Fields<'_>) {
+    fn note_state(&mut self, number: u64, state: &Came<'_>) {
         let pause = value(state, "pollIntervalMs").and_then(|raw| serde_json::from_str::<f64>(raw).ok());
         let pause = pause.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
         if let Some(task) = self.open.get_mut(&number).and_then(|open| open.task.as_mut()) {
@@ -125,10 +114,10 @@ impl Client {
     }
 
     /// Asks the client what the task wants to know and was not asked for yet.
-    fn ask_for_task(&mut self, number: u64, state: &Fields<'_>) {
+    fn ask_for_task(&mut self, number: u64, state: &Came<'_>) {
         let asked = fields(value(state, "inputRequests").unwrap_or_default());
         let Some(task) = self.open.get_mut(&number).and_then(|open| open.task.as_mut()) else { return };
-        let fresh: Fields<'_> =
+        let fresh: Came<'_> =
             asked.into_iter().filter(|(key, _)| task.asked.insert(key.to_string())).collect();
         if task.asked.len() > MOST_QUESTIONS {
             let why = format!("the service asks more than {MOST_QUESTIONS} questions about one task");
@@ -170,7 +159,7 @@ impl Client {
 }
 
 /// Returns the answer that a task has ended with.
-fn ending(id: &Id, status: &str, state: &Fields<'_>) -> Option<Message> {
+fn ending(id: &Id, status: &str, state: &Came<'_>) -> Option<Message> {
     if status == "completed" {
         return value(state, "result").filter(|raw| raw.starts_with('{')).map(|raw| Message::result(id, raw));
     }
@@ -178,7 +167,7 @@ fn ending(id: &Id, status: &str, state: &Fields<'_>) -> Option<Message> {
     Message::read(object([("jsonrpc", r#""2.0""#), ("id", &*id.json()), ("error", error)])).ok()
 }
 
-fn text(state: &Fields<'_>, name: &str) -> Option<String> {
+fn text(state: &Came<'_>, name: &str) -> Option<String> {
     value(state, name).and_then(|raw| serde_json::from_str(raw).ok())
 }
 

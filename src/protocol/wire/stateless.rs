@@ -16,6 +16,7 @@ use url::Url;
 use super::ToolHeaders;
 use crate::protocol::http::HttpCall;
 use crate::protocol::message::Message;
+use crate::protocol::object::string;
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -70,7 +71,7 @@ impl Stateless {
             "tasks/get" | "tasks/update" | "tasks/cancel" => params.task,
             _ => None,
         };
-        let name = name.and_then(text);
+        let name = name.and_then(|raw| string(raw.get()));
         let meta: Meta = params.meta.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
         let mut headers = self.post.clone();
         if let ("tools/call", Some(name)) = (message.method(), &name) {
@@ -88,13 +89,6 @@ impl Stateless {
         }
         HttpCall { method: http::Method::POST, url: self.url.clone(), headers: headers.into(), body }
     }
-}
-
-/// Returns a string.
-fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::from_str::<Text>(raw.get()).ok().map(|text| text.0)
 }
 
 /// Returns a text as the value of a header: as it is, or in the sentinel form of section 4 (T-15).
