@@ -114,28 +114,31 @@ impl Bench {
         }
     }
 
-    /// What the translation between eras adds to a call of a kilobyte, beside a pair of the client's own era.
+    /// What the translation between eras adds to a call of a kilobyte, beside a pair of the client's own era, and one of
+    /// the service's.
     fn eras(&mut self) {
         const BLOCK: usize = 500;
-        for (client, other, same, name) in [
-            (Client::Handshake, "modern", "legacy", "a client with a handshake at a stateless service"),
-            (Client::Stateless, "legacy", "modern", "a stateless client at a service with sessions"),
+        let (handshake, stateless) = ((Client::Handshake, "legacy"), (Client::Stateless, "modern"));
+        for (client, service, name) in [
+            (handshake, stateless, "a client with a handshake at a stateless service"),
+            (stateless, handshake, "a stateless client at a service with sessions"),
         ] {
-            let mut translated = Bridge::between(client, other, self.service.port);
-            let mut passed = Bridge::between(client, same, self.service.port);
-            translated.kilobytes(client, BLOCK);
-            passed.kilobytes(client, BLOCK);
-            let mut taken = Vec::new();
-            for _ in 0..self.rounds(10, 40) {
-                taken.push((translated.kilobytes(client, BLOCK), passed.kilobytes(client, BLOCK)));
+            let port = self.service.port;
+            let mut pairs = [(client.0, service.1), client, service]
+                .map(|(client, era)| (client, Bridge::between(client, era, port)));
+            let mut calls = || pairs.each_mut().map(|(client, bridge)| bridge.kilobytes(*client, BLOCK));
+            calls();
+            let taken: Vec<_> = (0..self.rounds(10, 40)).map(|_| calls()).collect();
+            let column = |of: usize| taken.iter().map(|taken| percentile(&taken[of], 0.5)).collect();
+            for (of, whose) in [(1, "the client's"), (2, "the service's")] {
+                self.table.print(&Row {
+                    what: format!("one call of 1 KB, p50, {name}, beside a pair of {whose} era"),
+                    unit: Unit::Microseconds,
+                    bridge: column(0),
+                    beside: column(of),
+                    reached: "",
+                });
             }
-            self.table.print(&Row {
-                what: format!("one call of 1 KB, p50, {name}, beside one of its own era"),
-                unit: Unit::Microseconds,
-                bridge: taken.iter().map(|(translated, _)| percentile(translated, 0.5)).collect(),
-                beside: taken.iter().map(|(_, passed)| percentile(passed, 0.5)).collect(),
-                reached: "",
-            });
         }
     }
 
