@@ -283,6 +283,13 @@ impl Message {
         &self.text
     }
 
+    /// Returns a copy that shares no memory with this message: its text may be part of a larger buffer, which is held
+    /// as long as the text is.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        Self { text: Bytes::copy_from_slice(&self.text), ..self.clone() }
+    }
+
     /// Returns the text under another id; a copy only where the id differs.
     #[must_use]
     pub fn text_with_id(&self, id: &Id) -> Bytes {

@@ -145,9 +145,6 @@ impl Sessions {
         if self.fan_out(session, &message) {
             return;
         }
-        if message.method() == "notifications/message" && self.keeps_told(during, &message) {
-            return;
-        }
         let call = during.and_then(|number| self.calls.get(&number));
         let client = |call: &Call| match call.asker {
             Asker::Client(number) => Some(number),
@@ -174,7 +171,13 @@ impl Sessions {
                 return self.progresses(call, message);
             }
             "notifications/message" => match call {
-                Some(call) if levels::passes(&call.request, &message) => client(call),
+                Some(call) if levels::passes(&call.request, &message) => {
+                    let client = client(call);
+                    if self.keeps_told(during, &message) {
+                        return;
+                    }
+                    client
+                }
                 // No request in flight asked for this level (section 3.1).
                 _ => return self.log(&message),
             },

@@ -131,6 +131,14 @@ impl Came {
         }
     }
 
+    /// Returns how many bytes the answer has.
+    fn len(&self) -> usize {
+        match self {
+            Self::Answer(message, _) => message.text().len(),
+            Self::Failed(_) => 0,
+        }
+    }
+
     fn is_good(&self) -> bool {
         matches!(self, Self::Answer(message, _) if message.error_text().is_none())
     }

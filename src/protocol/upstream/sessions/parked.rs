@@ -4,6 +4,7 @@
 //! Refuses answers that come with another request than the one that was asked about. Keeps a bounded number of calls
 //! for a bounded time: a client that never comes back says nothing (T-12).
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -27,8 +28,10 @@ const TOGETHER: Duration = Duration::from_millis(30);
 const KEEP: Duration = Duration::from_secs(15 * 60);
 /// Calls that wait at once.
 const MOST_PARKED: usize = 64;
-/// What is kept of what the service tells of a call that waits: the newest.
-const MOST_TOLD: usize = 64;
+/// Notifications kept for a call that waits, and their total bytes; the oldest are dropped first.
+const MOST_TOLD: (usize, usize) = (64, 1024 * 1024);
+/// Total bytes of the results kept for all calls that wait.
+const MOST_RESULTS: usize = 256 * 1024 * 1024;
 /// Questions of one call.
 pub(super) const MOST_QUESTIONS: usize = 64;
 
@@ -57,8 +60,10 @@ pub(super) struct Question {
 struct Parked {
     state: String,
     until: Instant,
-    /// What the service told of the call meanwhile.
-    told: Vec<Message>,
+    /// Notifications of the service about the call.
+    told: VecDeque<Message>,
+    /// Some notifications were dropped.
+    has_dropped: bool,
     /// The call has ended meanwhile.
     came: Option<Came>,
 }
@@ -200,7 +205,8 @@ impl Sessions {
         *asker = Asker::Nobody;
         let asked = questions.open.iter().map(|question| (&*question.key, &*question.text));
         let answer = input_required(request, asked, &state);
-        questions.parked = Some(Parked { state, until, told: Vec::new(), came: None });
+        questions.parked =
+            Some(Parked { state, until, told: VecDeque::new(), has_dropped: false, came: None });
         self.resumed.remove(&number);
         self.effect(Effect::Alarm(KEEP));
         if let Some(answer) = answer {
@@ -208,23 +214,43 @@ impl Sessions {
         }
     }
 
-    /// A call has ended while nobody waits for it.
+    /// Keeps the outcome of a call until its client comes back. It is copied: the bytes as they came keep their share of
+    /// the memory that all responses have.
     pub(super) fn keep_outcome(&mut self, call: u64, came: Came) {
-        if let Some(Call { questions: Questions { parked: Some(parked), .. }, .. }) =
-            self.calls.get_mut(&call)
-        {
-            parked.came = Some(came);
-        }
+        let kept = self.calls.values().filter_map(|call| call.questions.parked.as_ref()?.came.as_ref());
+        let kept: usize = kept.map(Came::len).sum();
+        let Some(parked) = self.calls.get_mut(&call).and_then(|call| call.questions.parked.as_mut()) else {
+            return;
+        };
+        parked.came = Some(match came {
+            Came::Answer(message, _) if kept + message.text().len() > MOST_RESULTS => {
+                let why = "the result came while the client answered questions, and was too large to keep";
+                Came::Failed(Error::new(Kind::ServiceError, why).executed(Executed::Maybe))
+            }
+            Came::Answer(message, status) => Came::Answer(message.copied(), status),
+            failed @ Came::Failed(_) => failed,
+        });
     }
 
-    /// The service tells something of a call; true where that is kept because nobody waits for the call.
+    /// Keeps a notification about a call whose client is away; false where the client is not away.
     pub(super) fn keeps_told(&mut self, call: Option<u64>, message: &Message) -> bool {
         let parked = call.and_then(|call| self.calls.get_mut(&call)?.questions.parked.as_mut());
-        let Some(Parked { told, .. }) = parked else { return false };
-        if told.len() == MOST_TOLD {
-            told.remove(0);
+        let Some(Parked { told, has_dropped, .. }) = parked else { return false };
+        let (most, most_bytes) = MOST_TOLD;
+        let bytes = |told: &VecDeque<Message>| told.iter().map(|kept| kept.text().len()).sum::<usize>();
+        let is_too_long = message.text().len() > most_bytes;
+        let mut drops = is_too_long;
+        if !is_too_long {
+            told.push_back(message.copied());
         }
-        told.push(message.clone());
+        while told.len() > most || bytes(told) > most_bytes {
+            told.pop_front();
+            drops = true;
+        }
+        if drops && !std::mem::replace(has_dropped, true) {
+            let note = "dropped notifications of a call whose client is away: too many, or too large";
+            self.effect(Effect::Note(note.to_owned()));
+        }
         true
     }
 
