@@ -161,6 +161,15 @@ fn a_call_that_was_sent_after_its_session_was_lost_goes_again() {
     play("sent after", &lines, &mut Pure::new(settings(&[])));
 }
 
+/// PROBE 4: a call that waited for the list of tools still does when what was remembered of its service is wrong.
+#[test]
+fn a_rule_holds_where_it_was_wrongly_remembered_that_no_sessions_are_opened() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations/support");
+    let (_, lines) = read(&folder.join("a_rule_where_no_sessions_were_remembered.script"));
+    let settings = Settings { no_sessions: true, ..settings(&["--read-only".to_owned()]) };
+    play("a rule", &lines, &mut Pure::new(settings));
+}
+
 /// LEG-8, LEG-12: a session that the client has left is ended after the cancellation in it was taken.
 #[test]
 fn a_retired_session_is_left_after_the_cancellation_in_it() {

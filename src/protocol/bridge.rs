@@ -211,6 +211,10 @@ impl Bridge {
         match (outgoing.era, self.speaks_modern) {
             (Era::Legacy, _) if self.speaks_legacy == Spoken::No => self.lift(outgoing, moment),
             (Era::Legacy, _) => self.legacy.request(outgoing, moment),
+            // What was asked in a session goes on there.
+            (Era::Modern, Spoken::Yes) if self.sessions.have_parked(&outgoing.message) => {
+                self.sessions.request(outgoing, moment);
+            }
             (Era::Modern, Spoken::Yes) => self.modern.request(outgoing, moment),
             (Era::Modern, Spoken::No) if self.speaks_legacy == Spoken::No => {
                 self.client.speaks_nothing(outgoing.number);
@@ -234,6 +238,7 @@ impl Bridge {
             // A service that refuses sessions speaks something else, whatever it said before.
             self.speaks_modern = Spoken::Unknown;
             self.was_remembered = false;
+            self.client.leaves_session(self.legacy.words());
         }
         for outgoing in unsent {
             match outgoing.era {
@@ -275,6 +280,7 @@ impl Bridge {
                 self.speaks_modern = Spoken::Yes;
                 if self.speaks_legacy == Spoken::No {
                     self.effects.push_back(Effect::Learned(Lesson::NoSessions));
+                    self.client.subscribes_again();
                 }
                 parked.into_iter().for_each(|parked| self.modern.request(parked, moment));
             }
@@ -304,6 +310,10 @@ impl Bridge {
                 self.speaks_modern = Spoken::No;
                 let probe = self.client.outgoing(number);
                 probe.into_iter().chain(parked).for_each(|parked| self.request(parked, moment));
+                if self.speaks_legacy == Spoken::No {
+                    // It speaks nothing now: the next request finds out whether that is still so.
+                    (self.speaks_legacy, self.speaks_modern) = (Spoken::Unknown, Spoken::Unknown);
+                }
             }
             Probed::Nothing(error) => {
                 for parked in parked {
@@ -358,7 +368,7 @@ impl Bridge {
             Heard::Failed { number, error } => self.client.failed(number, error),
             Heard::Ours { number, message } => self.client.answer_here(number, &message),
             Heard::ToolsChanged => self.client.tools_changed(),
-            Heard::Opened { revision, .. } => self.client.agreed_on(revision),
+            Heard::Opened { revision, answer } => self.client.agreed_on(revision, &answer),
             Heard::Asked { during, message, generation } => {
                 if let Some(refusal) = self.client.asks(&message, during, generation) {
                     self.legacy.answer(refusal, generation, moment);

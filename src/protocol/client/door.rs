@@ -93,6 +93,12 @@ impl Door {
             }));
     }
 
+    /// A session was opened by this answer: what the service offers is kept for when it opens no sessions any more.
+    pub fn has_session_with(&mut self, answer: &Message) {
+        let result = fields(answer.result_text().unwrap_or_default());
+        self.subscriptions = Subscriptions::of(value(&result, "capabilities").unwrap_or_default());
+    }
+
     /// Each later request asks for messages of the log from this level on, a JSON text.
     fn set_level(&mut self, level: &str) {
         let name = format!("{PREFIX}logLevel");
@@ -211,6 +217,18 @@ impl Client {
         self.door = Door::of(initialize, &self.settings.client_info);
     }
 
+    /// The service opens no sessions any more: what the client asked for in its session goes on without one (PROBE 4).
+    pub(in crate::protocol) fn leaves_session(&mut self, words: (Option<&str>, Vec<&str>)) {
+        let (level, subscriptions) = words;
+        let level = level.map(fields);
+        if let Some(level) = level.as_ref().and_then(|params| value(params, "level")) {
+            self.door.set_level(level);
+        }
+        for params in subscriptions {
+            self.door.subscriptions.keep(params);
+        }
+    }
+
     /// Returns a request that was written anew as its client wrote it.
     pub(in crate::protocol) fn unlifted(&mut self, number: u64) -> Option<Outgoing> {
         let open = self.open.get_mut(&number).filter(|open| open.is_lifted)?;
@@ -223,7 +241,9 @@ impl Client {
         let open = self.open.get(&number)?;
         let (message, era, promise) = (open.message.clone(), open.era, open.promise);
         let class = Class::of(message.method());
-        Some(Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era })
+        // No rule was applied yet to what waits for the list of tools.
+        let leaves = if self.held.contains(&number) { Leaves::AfterTools } else { Leaves::AtOnce };
+        Some(Outgoing { number, message, class, promise, leaves, era })
     }
 
     /// `logging/setLevel` is no request of the stateless era: each later one repeats the level (section 3.1).

@@ -480,9 +480,10 @@ impl Client {
         }
     }
 
-    /// The handshake has agreed on this revision.
-    pub(super) fn agreed_on(&mut self, revision: Option<&'static Revision>) {
+    /// The handshake has agreed on this revision, by this answer.
+    pub(super) fn agreed_on(&mut self, revision: Option<&'static Revision>, answer: &Message) {
         self.revision = revision;
+        self.door.has_session_with(answer);
     }
 
     /// Hands a notification of the service on.

@@ -72,6 +72,12 @@ impl Subscriptions {
         self.uris.iter().any(is_covered)
     }
 
+    /// Takes over a subscription of a session, with its `params`.
+    pub fn keep(&mut self, params: &str) {
+        let uri = fields(params).into_iter().find(|(name, raw)| name == "uri" && raw.get().starts_with('"'));
+        self.uris.extend(uri.map(|(_, raw)| canonical(raw.get())));
+    }
+
     /// Returns the JSON text of the filter; `None` where there is nothing to hear.
     fn filter(&self) -> Option<String> {
         let uris = format!("[{}]", self.uris.iter().map(String::as_str).collect::<Vec<_>>().join(","));
@@ -86,6 +92,13 @@ impl Client {
     /// The client has confirmed its session: what it may hear is asked for.
     pub(in crate::protocol) fn subscribes(&mut self) {
         self.said.push(Said::Listens(self.door.subscriptions.filter()));
+    }
+
+    /// What the client heard in a session is asked for without one.
+    pub(in crate::protocol) fn subscribes_again(&mut self) {
+        if self.door.subscriptions.filter().is_some() {
+            self.subscribes();
+        }
     }
 
     /// Takes `resources/subscribe` or `resources/unsubscribe`, which are answered here.

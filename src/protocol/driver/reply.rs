@@ -9,8 +9,9 @@ use bytes::Bytes;
 use super::{Answers, Cause, Driver, Failure, Fallback, Item, Loss, Next, Outcome, Purpose, Standing, State};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::Moment;
-use crate::protocol::http::{self, Head};
-use crate::protocol::message::{self, Frame, Malformed, Message};
+use crate::protocol::http::{self, ErrorFields, Head};
+use crate::protocol::message::{self, Frame, Malformed, Message, UNSUPPORTED_VERSION};
+use crate::protocol::revision::FIRST_MODERN;
 
 impl Driver {
     pub(super) fn read_event(&mut self, data: Bytes) {
@@ -65,7 +66,9 @@ impl Driver {
     ) -> Next {
         let error_message = http::json_rpc_error(body);
         let gone = match (self.terms.standing, self.terms.answers) {
-            (Standing::InSession, _) => http::is_session_lost(status, body),
+            (Standing::InSession, _) => {
+                http::is_session_lost(status, body) || left_sessions(status, error_message.as_ref())
+            }
             // SSE-4: the message endpoint is gone, and the session with it.
             (Standing::Free, Answers::OnTheStream) => matches!(status, 404 | 410),
             _ => false,
@@ -143,6 +146,18 @@ impl Driver {
             _ => {}
         }
     }
+}
+
+/// Says whether a service refuses a request in its session because it speaks the stateless era by now (PROBE 4): the
+/// next opening shows whether it still opens sessions.
+fn left_sessions(status: u16, answer: Option<&Message>) -> bool {
+    let Some(error) = answer.and_then(ErrorFields::of) else { return false };
+    let is_modern = |version: &serde_json::Value| version.as_str().is_some_and(|date| date >= FIRST_MODERN);
+    let supported = error.data["supported"].as_array();
+    status == 400
+        && error.code == UNSUPPORTED_VERSION
+        && supported.is_some_and(|versions| versions.iter().any(is_modern))
+        && !is_modern(&error.data["requested"])
 }
 
 /// Whether a message is the only one of its frame.

@@ -42,20 +42,6 @@ pub fn of_response(answer: &Message, status: u16) -> Probed {
     }
 }
 
-/// Says whether an answer in a session comes from a service that speaks the stateless era by now (PROBE 4).
-pub fn left_sessions(answer: &Message) -> bool {
-    let Some(error) = answer.error_text().and_then(|_| ErrorFields::of(answer)) else { return false };
-    let supported = || versions(&error.data["supported"]);
-    error.code == UNSUPPORTED_VERSION
-        && matches!(supported(), Some(Versions::SomeModern))
-        && !refuses_version(&error)
-}
-
-/// Says whether the version that is refused is the stateless one itself.
-fn refuses_version(error: &ErrorFields) -> bool {
-    error.data["requested"].as_str().is_some_and(|version| version >= FIRST_MODERN)
-}
-
 /// Says whether an answer to `initialize` comes from a service of the stateless era that opens no sessions.
 pub fn refuses_sessions(answer: &Message, status: u16) -> bool {
     if let Some(result) = answer.result_text() {

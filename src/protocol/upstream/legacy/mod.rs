@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::under_way::{Asker, Entry, Notice, Own, Request, Sending, UnderWay};
-use super::{Heard, Out, Upstream, dropped, overdue, probe};
+use super::{Heard, Out, Upstream, dropped, overdue};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{
@@ -23,7 +23,6 @@ use crate::protocol::driver::{
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message, cancelled_id, quote};
 use crate::protocol::request::{Class, Leaves, Outgoing, Promise, Wait};
-use crate::protocol::revision::Era;
 use crate::protocol::settings::Settings;
 
 use loss::Lost;
@@ -293,6 +292,11 @@ impl Legacy {
         self.note("dropped an answer of the client: the session that asked is gone");
     }
 
+    /// Returns the `params` of the client's `logging/setLevel`, and those of its subscriptions.
+    pub(in crate::protocol) fn words(&self) -> (Option<&str>, Vec<&str>) {
+        self.words.of_session()
+    }
+
     fn effect(&mut self, effect: Effect) {
         self.out.push(Out::Do(effect));
     }
@@ -443,19 +447,9 @@ impl Legacy {
         match request.asker {
             Asker::Own(Own::Tools) => self.out.push(Out::Heard(Heard::Tools(Ok(message)))),
             Asker::Own(_) => {}
-            Asker::Client if self.may_surrender && !request.in_doubt && probe::left_sessions(&message) => {
-                self.hand_back(number, request)
-            }
             Asker::Client => self.client_answered(number, &request, (message, status)),
         }
         self.settle_retired();
-    }
-
-    /// The service refused a request because it opens no sessions any more: it has not run.
-    fn hand_back(&mut self, number: u64, request: Request) {
-        let Request { message, class, promise, .. } = request;
-        let back = Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era: Era::Legacy };
-        self.out.push(Out::Heard(Heard::NoSessions(vec![back])));
     }
 
     fn client_answered(&mut self, number: u64, request: &Request, (message, status): (Message, u16)) {

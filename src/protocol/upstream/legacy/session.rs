@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::under_way::{Asker, Entry, Notice, Own, Request};
+use super::super::under_way::{Asker, Entry, Notice, Own, Request, Sending};
 use super::super::{Heard, Out, probe};
 use super::Legacy;
 use crate::error::{Error, Executed, Kind};
@@ -108,6 +108,11 @@ pub(super) struct ClientWords {
 impl ClientWords {
     pub fn of(params: Option<String>) -> Self {
         Self { params, ..Self::default() }
+    }
+
+    pub fn of_session(&self) -> (Option<&str>, Vec<&str>) {
+        let subscriptions = self.subscriptions.iter().map(|(_, params)| &**params);
+        (self.log_level.as_deref(), subscriptions.collect())
     }
 
     pub fn learn(&mut self, request: &Message, answer: &Message) {
@@ -263,12 +268,18 @@ impl Legacy {
         self.kind == UpstreamKind::Legacy && self.words.params.is_some()
     }
 
-    /// Gives back what was not sent: the service opens no sessions.
-    pub(super) fn surrender(&mut self, number: u64, opening: Request) {
-        self.table.put(number, Entry::Request(opening));
+    /// Gives back what was not sent: the service opens no sessions. What runs in an earlier session gets its own answer.
+    pub(super) fn surrender(&mut self, opening: u64, request: Request) {
+        self.table.put(opening, Entry::Request(request));
         let mut unsent = Vec::new();
         for number in self.table.requests() {
-            let is_queued = self.queue.contains(&number) || self.session.opening() == Some(number);
+            let is_queued = self.queue.contains(&number) || opening == number;
+            let stays = |request: &mut Request| {
+                request.asker == Asker::Client && request.sending == Sending::Sent && !is_queued
+            };
+            if self.table.request(number).is_some_and(stays) {
+                continue;
+            }
             let Some(request) = self.table.remove_request(number) else { continue };
             if request.asker == Asker::Client {
                 let leaves = if is_queued { Leaves::AtOnce } else { Leaves::AfterTools };

@@ -36,6 +36,8 @@ impl Sessions {
                     self.out.push(Out::Heard(Heard::Waits { number: *number, remaining }));
                 }
             }
+            // What was held for it has left for the other era.
+            Heard::Tools(_) if !self.is_listing => {}
             Heard::Tools(page) => {
                 self.is_listing = false;
                 if let Ok(page) = &page {
@@ -66,6 +68,7 @@ impl Sessions {
             self.came(outgoing.number, Came::Failed(error));
         }
         self.is_listing = false;
+        self.end_listens();
         back.extend(self.take_held(|_| true));
         self.out.push(Out::Heard(Heard::NoSessions(back)));
     }

@@ -333,6 +333,11 @@ impl Sessions {
         }
     }
 
+    /// Says whether a request goes on with what was asked in a session.
+    pub(in crate::protocol) fn have_parked(&self, request: &Message) -> bool {
+        self.tokens > 0 && self.knows_state(&Said::of(request))
+    }
+
     fn effect(&mut self, effect: Effect) {
         self.out.push(Out::Do(effect));
     }

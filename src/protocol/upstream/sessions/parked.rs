@@ -18,10 +18,12 @@ use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{
     INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, MISSING_CAPABILITY, Message, cancelled_id, quote,
 };
-use crate::protocol::object::{fields, object, says, value};
+use crate::protocol::object::{fields, object, says, string, value};
 use crate::protocol::request::Outgoing;
 use crate::protocol::upstream::{Heard, Out};
 
+/// What each `requestState` that is made here begins with.
+const STATE: &str = "asistry-";
 /// Questions that come within this time are asked together.
 const TOGETHER: Duration = Duration::from_millis(30);
 /// How long a call waits for its client.
@@ -254,6 +256,12 @@ impl Sessions {
         true
     }
 
+    /// Says whether a request bears a `requestState` that was made here.
+    pub(super) fn knows_state(&self, said: &Said<'_>) -> bool {
+        let state = value(&said.params, "requestState").and_then(string);
+        state.is_some_and(|state| state.starts_with(STATE))
+    }
+
     /// Takes a request with the answers to what was asked; returns a request that is to be sent.
     pub(super) fn resume(&mut self, outgoing: Outgoing, said: &Said<'_>) -> Option<Outgoing> {
         let params = &said.params;
@@ -385,7 +393,7 @@ impl Sessions {
         self.tokens += 1;
         let hash = Sha256::new().chain_update(self.settings.seed).chain_update(self.tokens.to_be_bytes());
         let digits = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        format!("asistry-{digits}")
+        format!("{STATE}{digits}")
     }
 }
 
