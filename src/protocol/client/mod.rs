@@ -498,13 +498,22 @@ impl Client {
             "notifications/progress" if !self.progresses(message, during) => return,
             _ => {}
         }
-        if generation.is_none() && self.era == Era::Legacy {
+        if generation.is_none() && self.era_of(during) == Era::Legacy {
             if !self.door.subscriptions.want(message) {
                 return;
             }
             return self.deliver_aside(lower::notification(message).text().clone(), during);
         }
         self.deliver_aside(message.text().clone(), during);
+    }
+
+    /// Returns the era of a request, else that of the client, which may have said something of the other one since (ERA-2).
+    fn era_of(&self, request: Option<u64>) -> Era {
+        match request.and_then(|number| self.open.get(&number)) {
+            Some(open) => open.era,
+            None if self.has_handshake => Era::Legacy,
+            None => self.era,
+        }
     }
 
     /// A large result was written to a file; `text` is the shortened response.
@@ -516,7 +525,7 @@ impl Client {
         let request = during.and_then(|number| self.open.get(&number)).and_then(|open| open.message.id());
         let about = request.map_or(About::Anyone, |id| About::During(id.clone()));
         // Only answers need the true status.
-        let origin = Origin::Service { status: 200, era: self.era };
+        let origin = Origin::Service { status: 200, era: self.era_of(during) };
         self.effects.push(Effect::Deliver(Delivery { about, text, origin }));
     }
 
