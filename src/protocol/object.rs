@@ -13,8 +13,13 @@ use super::message::push_quoted;
 /// Most objects are no longer.
 const USUAL_LENGTH: usize = 512;
 
-/// Returns all fields of an object, in order; none of what is no object.
+/// Returns all fields of an object, in order; none where [`try_fields`] has none.
 pub fn fields(object: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
+    try_fields(object).unwrap_or_default()
+}
+
+/// Returns all fields of an object, in order; `None` for what is no object, and where a name has half a character.
+pub fn try_fields(object: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
     struct Fields;
     impl<'a> Visitor<'a> for Fields {
         type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
@@ -34,7 +39,7 @@ pub fn fields(object: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
     #[derive(serde::Deserialize)]
     #[serde(transparent)]
     struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::Deserializer::from_str(object).deserialize_map(Fields).unwrap_or_default()
+    serde_json::Deserializer::from_str(object).deserialize_map(Fields).ok()
 }
 
 /// Returns the JSON text of the first field of this name.

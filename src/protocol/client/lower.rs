@@ -13,7 +13,7 @@ use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{
     HEADER_MISMATCH, Id, MISSING_CAPABILITY, Message, UNSUPPORTED_VERSION, quote,
 };
-use crate::protocol::object::{fields, object, string, value};
+use crate::protocol::object::{fields, object, string, try_fields, value};
 use crate::protocol::tool_rules::tool_name;
 
 /// The fields of a result, as they came.
@@ -71,7 +71,11 @@ fn plain<'a>(came: &'a Came<'a>) -> Fields<'a> {
         match &**name {
             "resultType" | "ttlMs" | "cacheScope" => {}
             "_meta" => {
-                let meta: Vec<(Cow<'_, str>, &RawValue)> = fields(raw.get())
+                let Some(meta) = try_fields(raw.get()) else {
+                    kept.push((Cow::Borrowed(&**name), Cow::Borrowed(raw.get())));
+                    continue;
+                };
+                let meta: Vec<(Cow<'_, str>, &RawValue)> = meta
                     .into_iter()
                     .filter(|(name, _)| {
                         !matches!(
@@ -102,9 +106,9 @@ pub(super) fn with_lifetime(lowered: &str, came: &Came<'_>) -> String {
 
 /// Returns a notification without the words of the stateless era.
 pub(super) fn notification(message: &Message) -> Message {
-    let Some(params) = message.params() else { return message.clone() };
-    Message::read(message.with_part(params, &object(plain(&fields(params)))))
-        .unwrap_or_else(|_| message.clone())
+    let params = message.params().and_then(|params| Some((params, try_fields(params)?)));
+    let Some((params, came)) = params else { return message.clone() };
+    Message::read(message.with_part(params, &object(plain(&came)))).unwrap_or_else(|_| message.clone())
 }
 
 impl Lowering {

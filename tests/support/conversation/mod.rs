@@ -32,6 +32,7 @@ pub mod pure;
 use std::collections::HashMap;
 use std::path::Path;
 
+use asistry::protocol::message::replace_lone_surrogates;
 use serde_json::Value;
 
 /// One request as the service sees it.
@@ -232,7 +233,7 @@ impl Told {
     }
 
     fn note_received(&mut self, text: &str) {
-        let parts = match serde_json::from_str::<Value>(text) {
+        let parts = match serde_json::from_str::<Value>(&replace_lone_surrogates(text)) {
             Ok(Value::Array(parts)) => parts,
             Ok(one) => vec![one],
             Err(e) => panic!("the client received a line that is no JSON: {e}: {}", short(text)),

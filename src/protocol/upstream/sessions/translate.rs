@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::protocol::envelope::{self, PREFIX};
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{Id, Message, quote};
-use crate::protocol::object::{fields, object, value};
+use crate::protocol::object::{fields, object, try_fields, value};
 use crate::protocol::revision::{FIRST_MODERN, NEWEST_LEGACY};
 
 /// What the stateless era says of a resource that is not there, and what the older one does.
@@ -123,7 +123,8 @@ pub(super) fn capabilities(declared: &str) -> String {
 }
 
 fn without(map: &RawValue, unwanted: &str) -> String {
-    let kept = fields(map.get()).into_iter().filter(|(name, _)| name != unwanted);
+    let Some(fields) = try_fields(map.get()) else { return map.get().to_owned() };
+    let kept = fields.into_iter().filter(|(name, _)| name != unwanted);
     object(kept.map(|(name, raw)| (name, raw.get())))
 }
 
@@ -218,15 +219,11 @@ impl Service {
     }
 }
 
-/// Returns the result of a request of this method with all that the stateless era expects of one.
+/// Returns the result of a request of this method with all that the stateless era expects of one; as it came where its
+/// fields cannot be read.
 pub(super) fn completed(method: &str, result: &str, service: Option<&Service>) -> String {
-    let result = fields(result);
-    let server = format!("{PREFIX}serverInfo");
-    let info = service.and_then(Service::info);
-    let meta = fields(value(&result, "_meta").unwrap_or_default());
-    let info = info.filter(|_| value(&meta, &server).is_none()).map(|info| (&*server, info));
-    let meta = meta.iter().filter(|(name, _)| !is_related_task(name));
-    let meta = object(meta.map(|(name, raw)| (&**name, raw.get())).chain(info));
+    let Some(result) = try_fields(result) else { return result.to_owned() };
+    let meta = completed_meta(value(&result, "_meta").unwrap_or("{}"), service);
     let has = |name: &str| value(&result, name).is_some();
     let caches = CACHEABLE.contains(&method);
     let added = [
@@ -242,6 +239,16 @@ pub(super) fn completed(method: &str, result: &str, service: Option<&Service>) -
         name => (name, Cow::Borrowed(raw.get())),
     });
     object(kept.chain(added))
+}
+
+/// Returns the `_meta` of a result with the name of the service in it.
+fn completed_meta<'a>(meta: &'a str, service: Option<&Service>) -> Cow<'a, str> {
+    let Some(fields) = try_fields(meta) else { return meta.into() };
+    let server = format!("{PREFIX}serverInfo");
+    let info = service.and_then(Service::info);
+    let info = info.filter(|_| value(&fields, &server).is_none()).map(|info| (&*server, info));
+    let fields = fields.iter().filter(|(name, _)| !is_related_task(name));
+    object(fields.map(|(name, raw)| (&**name, raw.get())).chain(info)).into()
 }
 
 /// `execution` is a word of the older era.
