@@ -1,8 +1,10 @@
 //! What stands in a profile takes effect, and the command line stands over it.
 
+use serde_json::{Value, json};
+
 use super::Home;
 use crate::support::bridge::{asistry, request};
-use crate::support::service::{Reply, Service};
+use crate::support::service::{Received, Reply, Service};
 
 /// A service with three tools.
 fn with_tools() -> Service {
@@ -36,6 +38,46 @@ fn a_service_of_the_user_gets_its_key_in_its_own_header() {
     let listed = run("crm_1").success();
     assert_eq!(listed.get_output().stdout, b"list_a\t\t\nodd.name\t\t\n");
     assert_eq!(service.awaits("tools/list", |r| r.method == "tools/list").header("x-crm-key"), Some("crm_1"));
+}
+
+#[test]
+fn an_era_that_a_profile_forces_and_the_service_does_not_speak_is_told() {
+    let failed = |status: u16, code: i64, data: Value| {
+        move |received: &Received| {
+            let error = json!({"code": code, "message": "no such thing", "data": data});
+            let id = received.message()["id"].clone();
+            let text = json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string();
+            (!id.is_null()).then(|| Reply::status(status, "application/json", text))
+        }
+    };
+    let told = |service: &Service, era: &str, command: &[&str], code: i32| {
+        home(service, &format!("era = '{era}'")).fails(command, code)
+    };
+    let sentence = |era: &str| {
+        format!(
+            "asistry: the service does not speak the {era} era, which profile work forces: no such thing\n  \
+             try: asistry profiles set work era=auto\n"
+        )
+    };
+    // A legacy service without sessions; one that wants its session first.
+    let service = Service::start(failed(200, -32601, Value::Null));
+    assert_eq!(told(&service, "modern", &["ping"], 7), sentence("modern"));
+    // A modern service may have no prompts.
+    assert!(!told(&service, "modern", &["prompts"], 1).contains("era"));
+    let service = Service::start(failed(400, -32000, Value::Null));
+    for command in ["ping", "tools"] {
+        assert_eq!(told(&service, "modern", &[command], 7), sentence("modern"));
+    }
+    assert!(!told(&service, "auto", &["ping"], 1).contains("era"));
+    // Modern services without sessions.
+    for service in
+        [failed(404, -32601, Value::Null), failed(400, -32022, json!({"supported": ["2026-07-28"]}))]
+    {
+        let service = Service::start(service);
+        for command in ["ping", "tools", "prompts"] {
+            assert_eq!(told(&service, "legacy", &[command], 7), sentence("legacy"));
+        }
+    }
 }
 
 #[test]

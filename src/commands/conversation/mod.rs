@@ -3,6 +3,7 @@
 //! The same relay as the bridge's, with the client inside the process. Refuses what it cannot answer.
 
 mod answer;
+mod era;
 mod lists;
 mod questions;
 mod tasks;
@@ -62,6 +63,8 @@ pub struct Conversation {
     tasks: Tasks,
     /// The era in which the service answered last.
     era: Option<Era>,
+    /// The id of our own `initialize`.
+    opening: Option<Id>,
     /// The person has ended the command in a form.
     leaving: bool,
     /// A form was closed, and its prompt still reads the terminal: nothing else can be asked.
@@ -138,6 +141,7 @@ impl Conversation {
             interrupted,
             asker,
             era: None,
+            opening: None,
             deadline: deadline.map(|at| at + LAST_WORD),
             max_time,
             quiet: false,
@@ -358,10 +362,11 @@ impl Conversation {
     ) -> Option<Answered> {
         match message.kind() {
             MessageKind::Response => {
+                let answer = answered(message, origin);
+                let answer = answer.map_err(|error| self.in_forced_era(error, message, origin));
                 if let Origin::Service { era, .. } = origin {
                     self.era = Some(*era);
                 }
-                let answer = answered(message, origin);
                 let answer = answer.map_err(|error| error.with_hint_text(&self.in_use.advise()));
                 let answer = if self.leaving { Err(interrupted()) } else { answer };
                 return self.step(message.id()?.clone(), answer, progress);
@@ -402,6 +407,7 @@ impl Conversation {
             NEWEST_LEGACY.date,
             env!("CARGO_PKG_VERSION")
         );
+        self.opening = Some(Id::Integer(self.count + 1));
         let opened = self.ask("initialize", &params, |_| {}).await?;
         self.client.say(Message::notification("notifications/initialized", None).text().clone());
         Ok(opened)
