@@ -279,7 +279,39 @@ fn what_is_wrong_in_the_file_is_told_and_can_be_mended() {
 fn a_profile_that_a_key_in_the_environment_hides_is_told() {
     let mut command = Home::new().asistry(&["-p", "work", "tools"]);
     let said = command.env_remove("ASISTRY_CONFIG_DIR").env("ASISTRY_API_KEY", "k1").assert().code(3);
-    assert!(String::from_utf8_lossy(&said.get_output().stderr).contains("ASISTRY_CONFIG_DIR"));
+    let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+    let (what, way) = said.trim_end().split_once("\n  try: ").expect("a remedy");
+    assert_eq!(
+        what,
+        "asistry: there is no profile named work: profiles are not read while ASISTRY_API_KEY is set"
+    );
+    assert!(way.starts_with("unset ASISTRY_API_KEY, or: export ASISTRY_CONFIG_DIR=/"), "{way}");
+}
+
+/// What the commands propose works when pasted.
+#[test]
+#[cfg(unix)]
+fn a_profile_that_is_changed_while_a_key_hides_it_is_told_so() {
+    let home = Home::new();
+    let run = |arguments: &[&str], directory: Option<&str>| {
+        let mut command = home.asistry(arguments);
+        command.env_remove("ASISTRY_CONFIG_DIR").env("ASISTRY_API_KEY", "ask_1");
+        let said = command.envs(directory.map(|path| ("ASISTRY_CONFIG_DIR", path))).assert();
+        (said.get_output().status.code(), String::from_utf8_lossy(&said.get_output().stderr).into_owned())
+    };
+    let note = "note: profiles are not read while ASISTRY_API_KEY is set; unset ASISTRY_API_KEY, or: export ASISTRY_CONFIG_DIR=";
+    let (code, added) = run(&["profiles", "add", "local", "--url", "http://127.0.0.1:9/mcp"], None);
+    let (first, rest) = added.split_once('\n').expect("lines");
+    assert_eq!((code, first), (Some(0), "added profile local (http://127.0.0.1:9/mcp)"));
+    let directory = rest.strip_prefix(note).expect(rest).trim_end();
+    for change in [&["profiles", "set", "local", "timeout=5m"][..], &["profiles", "use", "local"]] {
+        let (code, changed) = run(change, None);
+        assert!(code == Some(0) && changed.contains(note), "{changed}");
+        assert!(!run(change, Some(directory)).1.contains("note"));
+    }
+    // It is found there: nothing listens.
+    assert_eq!(run(&["-p", "local", "tools"], Some(directory)).0, Some(6));
+    assert_eq!(run(&["-p", "local", "tools"], None).0, Some(3));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::ask::Asker;
 use crate::auth::keys::Keys;
 use crate::auth::{Passphrase, PassphraseFor};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, shell_quoted};
 use crate::files::remedy_for_shared;
 use crate::profile::{Config, Place, StoreKind};
 use crate::secret::Secret;
@@ -146,15 +146,20 @@ impl Environment {
         self.ca_file.clone()
     }
 
-    /// Reads the configuration; with a key in the environment only where its directory is named there too.
+    /// Reads the configuration, unless a key in the environment hides it.
     ///
     /// # Errors
     /// [`Kind::Config`] where it cannot be read.
     pub fn config(&self) -> Result<Config> {
-        match (self.key.is_some() && self.config_dir.is_none(), self.config_place()) {
+        match (self.hides_profiles(), self.config_place()) {
             (false, Ok(place)) => Config::read(place),
             _ => Ok(Config::default()),
         }
+    }
+
+    /// Returns whether a key in the environment keeps the profiles from being read.
+    pub fn hides_profiles(&self) -> bool {
+        self.key.is_some() && self.config_dir.is_none()
     }
 
     /// Returns where the configuration is, whatever keys there are.
@@ -215,6 +220,14 @@ impl Environment {
         let found = self.data_dir.clone().or_else(|| directories().map(|dirs| dirs.data_dir().to_owned()));
         found.ok_or_else(|| no_home("data", "ASISTRY_DATA_DIR"))
     }
+}
+
+/// Returns what to do where a key in the environment keeps the profiles from being read.
+pub fn way_to_profiles() -> String {
+    const UNSET: &str = "unset ASISTRY_API_KEY";
+    let Some(directories) = directories() else { return UNSET.to_owned() };
+    let directory = directories.config_dir().to_string_lossy();
+    format!("{UNSET}, or: export ASISTRY_CONFIG_DIR={}", shell_quoted(&directory))
 }
 
 fn ask_passphrase(asker: Asker, why: PassphraseFor) -> Result<Secret> {

@@ -114,7 +114,8 @@ asistry keys bind allows another one.
 
 ASISTRY_API_KEY is bound to no origin: it is sent to whatever endpoint is in use, and overrides all stored keys. With
 it set, no key store is opened, and nothing in our directories is read or written unless ASISTRY_CONFIG_DIR,
-ASISTRY_STATE_DIR or ASISTRY_CACHE_DIR is set.
+ASISTRY_STATE_DIR or ASISTRY_CACHE_DIR is set; asistry profiles and asistry keys work on the stored profiles and keys
+all the same.
 
 A credential goes over plain http to this machine only, unless --allow-http is given. --insecure turns off the
 verification of certificates: anyone on the network path can then read the key.";
@@ -140,8 +141,10 @@ pub fn run(arguments: &Arguments, mut card: Command) -> Result<u8> {
         }
         _ => {
             let word = words.join(" ");
-            let known = names.iter().map(String::as_str).chain(TOPICS.iter().map(|(topic, _)| *topic));
-            let hint = match nearest(&word, known) {
+            let topics = || TOPICS.iter().map(|(topic, _)| *topic);
+            let known = names.iter().map(String::as_str).chain(topics());
+            let last = topics().find(|topic| words.last().is_some_and(|word| word == topic));
+            let hint = match last.or_else(|| nearest(&word, known)) {
                 Some(near) => format!("asistry help {near}"),
                 None => "asistry help".to_owned(),
             };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::arguments::Common;
-use super::environment::{Environment, variable};
+use super::environment::{Environment, variable, way_to_profiles};
 use super::remedy::Target;
 use crate::auth::keys::{Found, KeySource};
 use crate::auth::{Credential, ExtraHeaders, read_header_file};
@@ -19,6 +19,9 @@ use crate::protocol::settings::Settings;
 use crate::secret::Secret;
 use crate::state::State;
 use crate::trace::Trace;
+
+/// Why a profile is not found where [`Environment::hides_profiles`].
+pub const HIDDEN: &str = "profiles are not read while ASISTRY_API_KEY is set";
 
 /// The connection of the profile that the command line means.
 pub struct ProfileInUse {
@@ -173,9 +176,10 @@ pub fn find_named(name: Option<&str>, url: Option<&str>, config: &Config) -> Res
 
 fn named(name: &str, config: &Config) -> Result<Profile> {
     Profile::find(name, config).map_err(|error| match config.place.directory.as_os_str().is_empty() {
-        true => error.hint(
-            "with ASISTRY_API_KEY set the configuration is read only where ASISTRY_CONFIG_DIR names its directory",
-        ),
+        true => {
+            let why = format!("{error}: {HIDDEN}");
+            error.with_message(why).hint(way_to_profiles())
+        }
         false => error,
     })
 }

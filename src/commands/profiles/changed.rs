@@ -7,8 +7,8 @@ use clap::Args;
 use crate::auth::keys::Keys;
 use crate::commands::arguments::Common;
 use crate::commands::ask::Asker;
-use crate::commands::environment::Environment;
-use crate::commands::profile_in_use::check_certificates;
+use crate::commands::environment::{Environment, way_to_profiles};
+use crate::commands::profile_in_use::{HIDDEN, check_certificates};
 use crate::commands::remedy::shell_quoted;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::net::TlsOptions;
@@ -104,11 +104,21 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
     ui::say(&format!("added profile {name} ({place})"));
     let service = &profile.service;
     let wants_key = !service.embedded && !service.auth.optional && environment.key().is_none();
-    ui::say(&match wants_key && has_no_key(&name, environment)? {
-        true => format!("to store its key: asistry keys add -p {name}"),
-        false => format!("to list what it offers: asistry tools -p {name}"),
-    });
+    if environment.hides_profiles() {
+        note_hidden(environment);
+    } else if wants_key && has_no_key(&name, environment)? {
+        ui::say(&format!("to store its key: asistry keys add -p {name}"));
+    } else {
+        ui::say(&format!("to list what it offers: asistry tools -p {name}"));
+    }
     Ok(())
+}
+
+/// Says that the other commands do not read what was written, where that is so.
+fn note_hidden(environment: &Environment) {
+    if environment.hides_profiles() {
+        ui::say(&format!("note: {HIDDEN}; {}", way_to_profiles()));
+    }
 }
 
 /// Sets the variable of a service that holds its whole URL.
@@ -156,6 +166,7 @@ pub fn set(arguments: Set, environment: &Environment) -> Result<()> {
         let missing: Vec<&str> = missing.into_iter().map(|(name, _)| name).collect();
         ui::say(&format!("{name} still needs {}", missing.join(" and ")));
     }
+    note_hidden(environment);
     Ok(())
 }
 
@@ -232,6 +243,7 @@ pub fn use_(name: &str, environment: &Environment) -> Result<()> {
         document.set(&["profile"], name.into())
     })?;
     ui::say(&format!("{name} is the default profile"));
+    note_hidden(environment);
     Ok(())
 }
 
