@@ -69,6 +69,27 @@ fn every_command_takes_color_and_only_readers_a_form_of_output() {
 }
 
 #[test]
+fn an_option_of_bridge_is_set_in_the_profile_for_other_commands() {
+    let home = home();
+    let told = |arguments: &[&str]| fails(&home, arguments, 2);
+    let way = "try: --era is an option of bridge; for all commands, set it in the profile: asistry profiles";
+    assert!(
+        told(&["-p", "sandbox", "ping", "--era", "modern"])
+            .contains(&format!("{way} set sandbox era=modern\n"))
+    );
+    assert!(told(&["ping", "--era=legacy", "-p", "zuko"]).contains(&format!("{way} set zuko era=legacy\n")));
+    assert!(told(&["--era", "modern", "ping"]).contains(&format!("{way} set asistry era=modern\n")));
+    let by_url = told(&["--url", "http://h.example/mcp?key=1", "tools", "--era", "modern"]);
+    let way = format!("{way} add work --url http://h.example/mcp --set era=modern\n");
+    assert!(by_url.contains(&way), "{by_url}");
+    assert!(told(&["tools", "--deny-tool", "a_*"]).contains("profiles set asistry 'deny_tools=a_*'\n"));
+    assert!(told(&["tools", "--read-only", "--json"]).contains("profiles set asistry read_only=true\""));
+    // What a profile would refuse too, and what can only be a slip before the command that takes it.
+    assert!(told(&["ping", "--era", "newest"]).contains("try: asistry ping --help\n"));
+    assert!(told(&["--era", "modern", "bridge"]).contains("try: asistry bridge --help\n"));
+}
+
+#[test]
 fn what_is_typed_without_more_lists_or_helps() {
     let home = home();
     let assert = asistry(&home).assert().success().stderr("");
@@ -97,6 +118,9 @@ fn help_knows_commands_and_topics() {
     assert!(prints(&home, &["help", "security"]).contains(bound));
     assert!(include_str!("../README.md").contains(bound));
     assert!(fails(&home, &["help", "enviroment"], 2).contains("asistry help environment"));
+    let topic_of_a_command = fails(&home, &["help", "bridge", "eras"], 2);
+    assert!(topic_of_a_command.contains("try: asistry help eras\n"), "{topic_of_a_command}");
+    assert!(fails(&home, &["help", "bridge", "nothing"], 2).contains("try: asistry help\n"));
     for (code, about) in EXIT_CODES {
         let codes = prints(&home, &["help", "exit-codes"]);
         assert!(codes.lines().any(|line| {

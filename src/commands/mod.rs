@@ -40,6 +40,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Kind};
 use crate::net::descriptors;
+use crate::profile::{Arity, Options, Place, Row, Takers};
 use crate::ui;
 use arguments::Common;
 use environment::Environment;
@@ -184,33 +185,60 @@ fn read(words: Vec<OsString>) -> Result<Card, ExitCode> {
     let words = call::split::sorted(words, &card);
     let asks_json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     let matches = card.try_get_matches_from_mut(&words);
-    matches
-        .and_then(|mut matches| Card::from_arg_matches_mut(&mut matches))
-        .map_err(|refusal| usage(&refusal, asks_json, color, &named(&words, &card)))
+    matches.and_then(|mut matches| Card::from_arg_matches_mut(&mut matches)).map_err(|refusal| {
+        let way = through_profile(&refusal, &words, &card);
+        let near = || suggestion(&refusal).filter(|_| asks_json).map(|near| format!("did you mean {near}?"));
+        let way = way.or_else(near).unwrap_or_else(|| format!("{} --help", named(&words, &card)));
+        usage(&refusal, asks_json, color, &way)
+    })
 }
 
-fn usage(refusal: &clap::Error, json: bool, color: ColorChoice, command: &str) -> ExitCode {
+fn usage(refusal: &clap::Error, json: bool, color: ColorChoice, way: &str) -> ExitCode {
     if !refusal.use_stderr() {
         let _ = refusal.print();
         return ExitCode::SUCCESS;
     }
-    let (text, help) = (refusal.render(), format!("{command} --help"));
+    let text = refusal.render();
     if json {
         // The first of its paragraphs says what is wrong; the others are for people.
         let text = text.to_string();
         let why = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
         let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
-        let hint = suggestion(refusal).map_or(help, |near| format!("did you mean {near}?"));
-        ui::failure(&Error::new(Kind::Usage, why).hint(hint), json);
+        ui::failure(&Error::new(Kind::Usage, why).hint(way), json);
     } else {
         let is_colored = match color {
             ColorChoice::Auto => cfg!(unix) && std::io::stderr().is_terminal(),
             color => color == ColorChoice::Always,
         };
         let text = if is_colored { text.ansi().to_string() } else { text.to_string() };
-        ui::usage(text.split(REFERRAL).next().unwrap_or_default(), &help);
+        ui::usage(text.split(REFERRAL).next().unwrap_or_default(), way);
     }
     ExitCode::from(Kind::Usage.exit_code())
+}
+
+/// Returns how the profile sets an option of `bridge` that another command refuses.
+fn through_profile(refusal: &clap::Error, words: &[OsString], card: &clap::Command) -> Option<String> {
+    let Some(ContextValue::String(typed)) = refusal.get(ContextKind::InvalidArg) else { return None };
+    let (flag, row) =
+        Row::taken_by(Takers::Bridge).find(|(flag, _)| typed.strip_prefix("--") == Some(flag))?;
+    let mut others: Vec<&OsString> = words.iter().collect();
+    let at = others.iter().position(|word| {
+        word.to_str()
+            .and_then(|word| word.strip_prefix(typed))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    })?;
+    let given = others.remove(at).to_str()?.strip_prefix(typed)?.strip_prefix('=');
+    let value = match (given, row.arity()) {
+        (Some(value), _) => value,
+        (None, Arity::Switch) => "true",
+        (None, _) => others.get(at).is_some().then(|| others.remove(at))?.to_str()?,
+    };
+    row.set(&mut Options::default(), &[value.to_owned()], &Place::default()).ok()?;
+    let matches = card.clone().try_get_matches_from(others).ok()?;
+    let Card { common, command } = Card::from_arg_matches(&matches).ok()?;
+    let setting = format!("{}={value}", row.key?);
+    let target = Target::of(common.profile, common.url.as_deref(), &Environment::read().config().ok()?);
+    command.prints_a_result().then(|| target.with_setting(flag, &setting))
 }
 
 /// Returns the command that these words name, as far as they name one.

@@ -174,6 +174,20 @@ impl Target {
         }
     }
 
+    /// Returns how to set an option of `bridge` for all commands.
+    pub fn with_setting(&self, flag: &str, setting: &str) -> String {
+        let setting = shell_quoted(setting);
+        let command = match (&self.profile, &self.url) {
+            (None, Some(url)) => format!("add work --url {} --set {setting}", shell_quoted(url)),
+            (profile, _) => {
+                format!("set {} {setting}", shell_quoted(profile.as_deref().unwrap_or(profile::DEFAULT)))
+            }
+        };
+        format!(
+            "--{flag} is an option of bridge; for all commands, set it in the profile: asistry profiles {command}"
+        )
+    }
+
     /// Returns this target without the URL where the profile alone says whose key is meant.
     fn own(&self) -> Self {
         Self { url: self.url.clone().filter(|_| self.profile.is_none()), ..self.clone() }
