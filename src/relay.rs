@@ -49,7 +49,8 @@ pub struct Ending {
 pub struct Relay<P> {
     port: P,
     remote: Arc<Remote>,
-    bridge: Bridge,
+    /// On the heap: it is large, and a relay is moved several times before it runs.
+    bridge: Box<Bridge>,
     ending: Ending,
     trace: Option<Arc<Trace>>,
     memory: Option<(State, Arc<Url>)>,
@@ -85,7 +86,7 @@ impl<P: Port> Relay<P> {
         Self {
             port,
             remote,
-            bridge: Bridge::new(settings, moment()),
+            bridge: Box::new(Bridge::new(settings, moment())),
             ending,
             trace: None,
             memory: None,

@@ -189,10 +189,12 @@ fn hangup_is_ignored() -> bool {
     // Larger than the file, which comes in one read.
     let mut status = [0; 4096];
     let read = std::fs::File::open("/proc/self/status").and_then(|mut file| file.read(&mut status));
-    let status = String::from_utf8_lossy(&status[..read.unwrap_or_default()]);
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let status = &status[..read.unwrap_or_default()];
+    let Some(at) = memchr::memmem::find(status, b"\nSigIgn:") else { return false };
+    let mask = status[at + 8..].split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mask = std::str::from_utf8(mask).ok().and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // Bit 0 is signal 1.
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 fn uncaught(signal: &str, e: &std::io::Error) -> Error {
