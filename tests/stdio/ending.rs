@@ -301,6 +301,23 @@ fn sighup_ends_it_like_eof() {
     has_parted(&mut bridge, &service, since);
 }
 
+/// nohup(1) begins it so.
+#[cfg(target_os = "linux")]
+#[test]
+fn sighup_that_was_ignored_from_the_beginning_ends_nothing() {
+    let service = with_a_hanging_tool();
+    let mut bridge = bridge(&service, &[]).after("trap '' HUP").spawn();
+    bridge.open("2025-06-18");
+    let ignored = u64::from_str_radix(&bridge.status("SigIgn:"), 16).unwrap();
+    assert_eq!(ignored & 1, 1, "{ignored:x}");
+    bridge.signal(Signal::HUP);
+    bridge.say(request("1", "ping", "{}"));
+    assert_eq!(bridge.answer(1)["result"], json!({}));
+    let since = Instant::now();
+    bridge.close();
+    bridge.ends(0, since, SHUTDOWN);
+}
+
 fn with_large_answers() -> Service {
     Service::start(|received| {
         (received.method == "tools/call").then(|| Reply::result(received, json!({"t": "x".repeat(1 << 20)})))

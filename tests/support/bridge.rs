@@ -68,8 +68,14 @@ impl Start {
     /// May hold this many descriptors at once.
     #[must_use]
     pub fn descriptors(self, most: u32) -> Self {
+        self.after(&format!("ulimit -n {most}"))
+    }
+
+    /// A shell says this before it becomes asistry.
+    #[must_use]
+    pub fn after(self, said: &str) -> Self {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]);
+        command.args(["-c", &format!("{said}; exec \"$0\" \"$@\"")]);
         command.arg(self.command.get_program()).args(self.command.get_args());
         command.env_clear().envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.current_dir(self.home.path());
@@ -316,9 +322,15 @@ impl Bridge {
     /// The most memory that it ever held (bytes).
     #[cfg(target_os = "linux")]
     pub fn peak_memory(&self) -> usize {
+        self.status("VmHWM:").parse::<usize>().unwrap() * 1024
+    }
+
+    /// What the system says of it under this name (`/proc/PID/status`).
+    #[cfg(target_os = "linux")]
+    pub fn status(&self, name: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
     }
 }
 
