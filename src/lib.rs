@@ -30,8 +30,9 @@
 //! 2. `protocol/message.rs` finds id and method in it and keeps the original text;
 //! 3. `protocol/client` decides what it asks for, and records that it must be answered;
 //! 4. `protocol/bridge.rs` passes it to the upstream of its era with a [`protocol::request::Promise`] (it may wait there until
-//!    the service has said which era it speaks, and is written anew at a door where the two differ); the upstream has a
-//!    `wire` build the HTTP request and creates a [`protocol::driver::Driver`];
+//!    the service has said which era it speaks; where client and service differ it is translated by `client/door` and
+//!    `client/lower` for a legacy client, by `upstream/sessions/translate` for a modern client); the upstream has a `wire`
+//!    build the HTTP request and creates a [`protocol::driver::Driver`];
 //! 5. `remote` runs the driver: it asks the `gate`, has `auth` sign, sends, and reports the response;
 //!    `protocol/exchange` interprets it, until the request is answered or has failed;
 //! 6. `protocol/sse.rs` or one JSON body yields the messages; upstream, bridge and client turn them into a
@@ -51,7 +52,6 @@
 //! * The key list in the state directory (`state/keys.rs`, changed by `auth/keys`) decides which store item is current.
 //!   A new key is stored beside the old one and one atomic file replacement makes it current, so an interrupted change
 //!   leaves the old key or the new one.
-//! * `install/` does not exist yet.
 //!
 //! # Where do I put …?
 //! | I add | I touch |
@@ -70,7 +70,8 @@
 //! | an environment variable, a file | a row in `commands/environment.rs` |
 //! | a peer to test against | `tests/peers/NAME`, and its row in `tests/peers/run` |
 //! | an era of clients | `protocol/client/NAME.rs`, its requests told apart in `Client::request` and routed in `Bridge::request` |
-//! | another kind of service | `protocol/upstream/NAME.rs` (an `Upstream`), a row in `effect::UpstreamKind`, and in `bridge.rs` a field and its places beside `modern` |
+//! | another kind of service | `protocol/upstream/NAME.rs` (an `Upstream`), a row in `effect::UpstreamKind`, and in `bridge.rs` its place in `UPSTREAMS` and a field with its places beside `modern` |
+//! | a field, code or method that one era lacks | `protocol/client/door.rs` and `lower.rs` (legacy client), `protocol/upstream/sessions/translate.rs` (modern client), and the table in `protocol/bridge.rs` |
 //! | a kind of failure, a remedy | a row in `error.rs`, a variant of `error::Remedy` and its line in `commands/remedy.rs` |
 //! | the meaning of an HTTP status | a row in `protocol/exchange/status.rs` |
 //! | a shell session with its output | `tests/sessions/PAGE.md` |

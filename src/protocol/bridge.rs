@@ -12,19 +12,22 @@
 //! | `notifications/initialized` | sent | opens the subscription | dropped | sent by us |
 //! | `server/discover` | -32601 | sent by us | as it came | answered from `initialize` |
 //! | `ping` | answered here | answered here | -32601 | -32601 |
-//! | lists, `completion/complete` | as they came | envelope added; `resultType`, `ttlMs`, `cacheScope`, `serverInfo` taken off | as they came, `Mcp-*` headers | envelope taken off; the same four added, `execution` taken off |
-//! | `tools/call`, `prompts/get`, `resources/read` | as they came | the same; `input_required` becomes requests to the client (`client/rounds`) | as they came | the same; requests of the service become `input_required` (`sessions/parked`) |
+//! | every request | as it came | envelope and `Mcp-*` headers added, `task` taken off | as it came, `Mcp-*` headers added | envelope, `inputResponses` and `requestState` taken off |
+//! | every result | as it came | `resultType`, `ttlMs`, `cacheScope`, `serverInfo` taken off | as it came | `resultType` and `serverInfo` added, `related-task` taken off |
+//! | lists, `resources/read` | as they came | as every request and result | as they came | `ttlMs` and `cacheScope` added, too |
+//! | `tools/list` | as it came | an `outputSchema` that is no object's is put into one (`client/lower`); tools with an invalid `x-mcp-header` are left out | such tools are left out | `execution` taken off |
+//! | `tools/call` | as it came | `Mcp-Param-*` headers added; its `structuredContent` goes into that object; a text block with it is added where there is none | `Mcp-Param-*` headers added | run as a task where the tool requires it (`sessions/tasks`) |
+//! | questions during `tools/call`, `prompts/get`, `resources/read` | as they came | `input_required` becomes requests to the client (`client/rounds`); `elicitationId` added, `mode` taken off where the client's revision wants that | as they came | requests become `input_required` (`sessions/parked`); `elicitationId`, `task`, `progressToken`, `related-task` taken off |
 //! | `subscriptions/listen` | as it came | sent by us (`client/subscriptions`) | ids rewritten, opened again | from `resources/subscribe` and the standalone stream (`sessions/listens`) |
 //! | `resources/subscribe`, `unsubscribe` | as they came | the filter of that subscription | -32601 | -32601 |
 //! | `logging/setLevel`, `logLevel` | as it came | kept, and stamped on each request | as it came | `logging/setLevel` once a level (`sessions/levels`) |
 //! | `notifications/cancelled` | the service's id | its exchange is closed (T-11) | its exchange is closed | the service's id |
 //! | changes of lists and resources | as they came | without the subscription's id, for what is subscribed to | the client's id | to each subscription that wants them |
-//! | errors | as they came | -32020 to -32022 become -32603 (X-5) | as they came | -32002 becomes -32602, -32042 a URL to open |
+//! | errors | as they came | -32020 to -32022 become -32603 (X-5) | as they came | -32002 becomes -32602, -32042 a URL to open, or -32021 for a client that does not offer URLs |
 //! | tasks | as they came | followed (`client/tasks`) | as they came, `Mcp-Name` | handed on, or followed (`sessions/tasks`) |
-//! | other requests | as they came | envelope added | as they came | envelope taken off |
 //! | other notifications | as they came | dropped | dropped | sent |
 //!
-//! Not translatable: `tasks/list` and tasks of a client; a question of a service during no call, for a stateless client
+//! Not translatable: `tasks/list` and tasks of a client; a question of a service during no call, for a modern client
 //! (-32601 to the service); a question about something that the client does not offer.
 
 use std::collections::VecDeque;

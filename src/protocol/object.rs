@@ -55,7 +55,7 @@ pub fn string(raw: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(raw).ok().map(|text| text.0)
 }
 
-/// Says whether a field of this name holds this text, however it is written, and whichever of two such fields counts.
+/// Returns true if any field of this name equals the text, however it is escaped.
 pub fn says(fields: &[(Cow<'_, str>, &RawValue)], name: &str, text: &str) -> bool {
     fields.iter().any(|(key, raw)| key == name && string(raw.get()).is_some_and(|said| said == text))
 }

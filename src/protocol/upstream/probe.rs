@@ -25,8 +25,7 @@ pub fn of_response(answer: &Message, status: u16) -> Probed {
         let result: serde_json::Value = serde_json::from_str(result).unwrap_or_default();
         return match versions(&result["supportedVersions"]) {
             Some(Versions::SomeModern) => Probed::Modern,
-            Some(Versions::NoneModern) => Probed::Legacy,
-            None => Probed::Legacy,
+            Some(Versions::NoneModern) | None => Probed::Legacy,
         };
     }
     let Some(error) = ErrorFields::of(answer) else { return Probed::Legacy };

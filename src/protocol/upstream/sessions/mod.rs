@@ -146,7 +146,7 @@ impl Came {
 
 impl Sessions {
     pub(in crate::protocol) fn new(settings: &Settings, moment: Moment) -> Self {
-        // That it speaks this era is known.
+        // Sessions are of the legacy era; only one that is not forced may find that the service has left it.
         let is_forced = settings.era.is_some();
         let settings = Arc::new(Settings { era: Some(Era::Legacy), ..settings.clone() });
         Self {
