@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use asistry::error::EXIT_CODES;
-use asistry::profile::OPTIONS;
+use asistry::profile::{OPTIONS, Takers};
 use tempfile::TempDir;
 
 use crate::commands::{asistry, home};
@@ -179,6 +179,7 @@ fn the_readme_has_every_option_and_exit_code() {
         let value = if row.value.is_empty() { String::new() } else { format!(" {}", row.value) };
         let short = row.short.map(|short| format!("-{short}, ")).unwrap_or_default();
         let flag = code(row.flag.map(|flag| format!("{short}--{flag}{value}")));
+        let flag = if row.takers == Takers::Bridge { flag + " (bridge)" } else { flag };
         let (key, env) = (code(row.key.map(str::to_owned)), code(row.env.map(str::to_owned)));
         let words: Vec<String> = row.choices().iter().map(|(word, _)| format!("`{word}`")).collect();
         let about = cell(row.about) + if words.is_empty() { "" } else { ": " } + &words.join(", ");

@@ -64,39 +64,43 @@ asistry tools show TOOL lists the arguments of a tool.";
 
 const ERAS: &str = "\
 MCP has two eras:
-  legacy   Revisions 2024-11-05 to 2025-11-25 begin with a handshake
-           (initialize); most services keep a session after it.
-  modern   Revision 2026-07-28 is stateless: each request says who its client
-           is and what it can do.
+  legacy   Revisions 2024-11-05 to 2025-11-25. A legacy client begins with a
+           handshake (initialize); most legacy services then keep a session.
+  modern   Revision 2026-07-28: no handshake and no sessions. Each request says
+           who its client is and what it can do.
 
 asistry finds out what client and service speak, and translates where they
 differ:
   legacy client, modern service
       It answers initialize from server/discover, adds to each request what
-      the service needs, and asks the client what the service wants to know.
-      One subscription brings changes of lists and resources. A call that the
-      service runs as a task is followed to its result.
+      the service needs, and asks the client what the service wants to know;
+      the client has 10 minutes to answer. One subscription brings changes of
+      lists and resources. A call that the service runs as a task is followed
+      to its result.
   modern client, legacy service
-      It opens a session for each set of capabilities, and answers
-      server/discover from it. The service's questions go out as
-      input_required; the call goes on when the client answers. Log levels,
-      subscriptions and tools that must run as tasks work, too.
+      One session for each set of capabilities that clients declare;
+      server/discover is answered from it. The service's questions go out as
+      input_required; the call goes on when the client answers, within 15
+      minutes. Log levels, subscriptions and tools that must run as tasks work,
+      too.
 
-The shell (call, tools, ping) counts as a legacy client. asistry ping says
-which era the service speaks.
+The shell (call, tools, resources, prompts, ping) counts as a legacy client.
+asistry ping shows which era the service speaks. The sandbox is a legacy
+service for now.
 
 How the era is found: the client's own initialize or server/discover tells;
-before any other modern request asistry sends server/discover. A service that
-refuses in a way that only the other era knows is asked in that one. That a
-service opens no sessions is remembered for a day.
+before any other modern request asistry sends server/discover. If the service's
+error belongs to the other era, asistry uses that era. That a service is modern
+only is remembered for a day.
 
 If asistry takes a service for the wrong era, or it speaks both and one of
 them badly, say which one to use:
   asistry bridge --era modern --url URL
-  asistry profiles set NAME era=modern       for the shell, too
+  asistry profiles set NAME era=modern                    for all commands
+  asistry profiles add NAME --url URL --set era=modern    with a new profile
 
 What cannot be translated:
-  - tasks/list of a session, for a modern client
+  - tasks/list, for a modern client
   - a question that the service asks while no call is under way, for a modern
     client: it is refused
   - a question about something that the client does not offer: it is refused,

@@ -83,7 +83,7 @@ enum Command {
     Resources(resources::Arguments),
     /// List the prompts, or fill one in
     Prompts(prompts::Arguments),
-    /// Make one round trip and show the server, the protocol version and the time
+    /// Show the server, its protocol version and era, and the response time
     Ping(ping::Arguments),
     /// Store, list, test, rotate and remove keys
     Keys(keys::Arguments),

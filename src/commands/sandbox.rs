@@ -15,6 +15,7 @@ use crate::ui;
 
 /// Options of `asistry sandbox`.
 #[derive(Debug, Args)]
+#[command(after_help = "The sandbox is a legacy service for now: asistry help eras.")]
 pub struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,

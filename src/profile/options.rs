@@ -146,9 +146,9 @@ const WIRES: Words<WireChoice> = &[
     ("sse", WireChoice::Only(WireKind::HttpSse), "HTTP+SSE of revision 2024-11-05"),
 ];
 const ERAS: Words<Option<Era>> = &[
-    ("auto", None, "Whatever client and service speak"),
-    ("legacy", Some(Era::Legacy), "Handshake only (up to 2025-11-25)"),
-    ("modern", Some(Era::Modern), "Stateless only (2026-07-28)"),
+    ("auto", None, "Found out from client and service"),
+    ("legacy", Some(Era::Legacy), "Legacy service (2024-11-05 to 2025-11-25)"),
+    ("modern", Some(Era::Modern), "Modern service (2026-07-28)"),
 ];
 const TOOL_NAMES: Words<ToolNames> = &[
     ("original", ToolNames::Original, "As the service names them"),
