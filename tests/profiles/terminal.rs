@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
+use serde_json::json;
+
 use super::{Home, WORK};
+use crate::support::service::{Reply, Service};
 use crate::support::terminal::Terminal;
 
 /// Runs with a terminal as stdin and stderr; types each answer when its question has come.
@@ -43,4 +46,18 @@ fn a_profile_is_removed_after_a_yes_only() {
     assert_eq!(code, 2, "{said}");
     let (code, said) = at_a_terminal(&home, &["profiles", "remove", "work"], &[(question, "y")]);
     assert_eq!((code, home.text().as_str()), (0, ""), "{said}");
+}
+
+#[test]
+fn an_era_that_a_profile_forces_is_told_after_an_opening_that_was_refused() {
+    let service = Service::start(|received| {
+        let id = received.message()["id"].clone();
+        let error = json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32000, "message": "no session"}});
+        (!id.is_null()).then(|| Reply::status(400, "application/json", error.to_string()))
+    });
+    let url = service.url();
+    let home = Home::with(&format!("[profiles.work]\nservice = 'mcp'\nurl = '{url}'\nera = 'modern'\n"));
+    let (code, said) = at_a_terminal(&home, &["-p", "work", "call", "echo", "title=x"], &[]);
+    assert_eq!(code, 7, "{said}");
+    assert!(said.contains("does not speak the modern era, which profile work forces: no session"), "{said}");
 }

@@ -18,12 +18,14 @@ impl Conversation {
         else {
             return error;
         };
-        let name = match forced {
-            _ if error.kind() != Kind::ServiceError => return error,
-            Era::Legacy if probe::refuses_sessions(message, *status) => "legacy",
-            Era::Modern if self.is_refused_as_modern(message, *status) => "modern",
-            _ => return error,
+        let is_other = match forced {
+            Era::Legacy => probe::refuses_sessions(message, *status),
+            Era::Modern => matches!(probe::of_response(message, *status), Probed::Legacy),
         };
+        if error.kind() != Kind::ServiceError || !is_other || !self.is_about_the_era(message, *status) {
+            return error;
+        }
+        let name = if forced == Era::Legacy { "legacy" } else { "modern" };
         let profile = &self.in_use.profile.name;
         let why =
             format!("the service does not speak the {name} era, which profile {profile} forces: {error}");
@@ -31,13 +33,11 @@ impl Conversation {
         error.with_kind(Kind::EraMismatch).with_message(why).hint(way)
     }
 
-    /// A modern service also answers so for a method or a resource that it does not have, but not to our opening.
-    fn is_refused_as_modern(&self, message: &Message, status: u16) -> bool {
+    /// A service also refuses a method or a resource that it does not have, but not our opening for that.
+    fn is_about_the_era(&self, message: &Message, status: u16) -> bool {
         let is_opening = message.id() == self.opening.as_ref();
         let code = message.error_text().and_then(|_| ErrorFields::of(message)).map(|error| error.code);
         let is_about_the_request = matches!(code, Some(METHOD_NOT_FOUND | INVALID_PARAMS)) || status < 400;
-        self.era.is_none()
-            && (is_opening || !is_about_the_request)
-            && matches!(probe::of_response(message, status), Probed::Legacy)
+        self.era.is_none() && (is_opening || !is_about_the_request)
     }
 }

@@ -151,7 +151,7 @@ impl Conversation {
 /// Adds a remedy to the error of a service that does not have the method; `options` choose the service.
 pub fn not_offered(error: Error, options: &str) -> Error {
     match error.details().code {
-        Some(METHOD_NOT_FOUND) if error.kind() != Kind::EraMismatch => {
+        Some(METHOD_NOT_FOUND) => {
             error.hint(format!("see what the service offers: asistry ping{options} --jq .capabilities"))
         }
         _ => error,

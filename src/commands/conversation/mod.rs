@@ -61,7 +61,7 @@ pub struct Conversation {
     /// Messages that came while a form was open.
     unread: VecDeque<(Message, Origin)>,
     tasks: Tasks,
-    /// The era in which the service answered last.
+    /// The era of the service's last result.
     era: Option<Era>,
     /// The id of our own `initialize`.
     opening: Option<Id>,
@@ -364,7 +364,7 @@ impl Conversation {
             MessageKind::Response => {
                 let answer = answered(message, origin);
                 let answer = answer.map_err(|error| self.in_forced_era(error, message, origin));
-                if let Origin::Service { era, .. } = origin {
+                if let (Origin::Service { era, .. }, Ok(_)) = (origin, &answer) {
                     self.era = Some(*era);
                 }
                 let answer = answer.map_err(|error| error.with_hint_text(&self.in_use.advise()));
@@ -385,7 +385,7 @@ impl Conversation {
         self.in_use.target_options()
     }
 
-    /// Returns the era in which the service answered last.
+    /// Returns the era of the service's last result.
     pub fn era(&self) -> Era {
         self.era.unwrap_or(Era::Legacy)
     }
