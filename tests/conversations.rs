@@ -139,6 +139,22 @@ fn sessions_that_are_lost_in_a_row_are_opened_after_a_pause() {
     assert!(took >= Duration::from_millis(700) && took < Duration::from_secs(5), "{took:?}");
 }
 
+/// Plays a script between pure values; returns how long it takes there.
+fn lasts(script: &str) -> Duration {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations");
+    let (options, lines) = read(&folder.join(script));
+    let mut stage = Pure::new(settings(&options));
+    play(script, &lines, &mut stage);
+    stage.elapsed()
+}
+
+/// LEG-5: not after the first list, as for a client that has not subscribed.
+#[test]
+fn a_subscription_opens_the_standalone_stream_at_once_in_each_session() {
+    let lasts = lasts("stateless_client_subscribes_and_the_session_is_lost.txt");
+    assert!(lasts < Duration::from_millis(500), "{lasts:?}");
+}
+
 /// Section 6.5: eight pauses of half a second to 30 s, each shortened by jitter to three quarters.
 #[test]
 fn a_subscription_that_drops_is_opened_again_after_ever_longer_pauses() {

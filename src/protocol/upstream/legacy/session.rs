@@ -46,6 +46,8 @@ pub(super) enum Listening {
     NotOffered,
     /// It is opened after the first list.
     NotOpened,
+    /// It is opened as soon as the session is ready.
+    Wanted,
     /// It is open under this number.
     On(u64),
     /// The credential was rejected there: it is opened again once a request was answered.
@@ -371,8 +373,10 @@ impl Legacy {
         for number in std::mem::take(&mut self.queue) {
             self.leave_queue(number);
         }
-        if self.session.listening == Listening::NotOpened {
-            self.effect(Effect::Alarm(LISTEN_AFTER));
+        match self.session.listening {
+            Listening::NotOpened => self.effect(Effect::Alarm(LISTEN_AFTER)),
+            Listening::Wanted => self.listen(),
+            _ => {}
         }
     }
 

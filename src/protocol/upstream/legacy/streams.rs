@@ -26,7 +26,7 @@ impl Legacy {
     /// Opens the standalone stream, once (LEG-5).
     pub(in crate::protocol::upstream) fn listen(&mut self) {
         let opens = match self.session.listening {
-            Listening::NotOpened => true,
+            Listening::NotOpened | Listening::Wanted => true,
             Listening::Denied { until } => until <= self.moment.now,
             Listening::NotOffered | Listening::On(_) => false,
         };
@@ -34,6 +34,14 @@ impl Legacy {
             let number = self.table.insert(Entry::Listen);
             self.session.listening = Listening::On(number);
             self.carry(number, Duration::ZERO);
+        }
+    }
+
+    /// Opens the standalone stream at once, or as soon as the session is ready.
+    pub(in crate::protocol::upstream) fn listen_soon(&mut self) {
+        self.listen();
+        if self.session.listening == Listening::NotOpened {
+            self.session.listening = Listening::Wanted;
         }
     }
 

@@ -28,6 +28,9 @@ impl Sessions {
                 if let Some(pooled) = self.pooled(name) {
                     pooled.service = answer.result_text().map(Service::new);
                 }
+                if self.listens.iter().any(|listen| listen.session == name) {
+                    self.with(name, |legacy, _| legacy.listen_soon());
+                }
             }
             Heard::Asked { during, message, generation } => self.asked((name, generation), during, message),
             Heard::Told { during, message, .. } => self.told(name, during, message),

@@ -104,7 +104,7 @@ impl Sessions {
             listen.uris.clear();
         }
         // Not after the first list (LEG-5): what changes from now on is to be heard.
-        pooled.legacy.listen();
+        pooled.legacy.listen_soon();
         let mut pending = HashMap::new();
         for uri in listen.uris.clone() {
             let Some(pooled) = self.pooled(session) else { return };
