@@ -155,6 +155,12 @@ fn a_subscription_opens_the_standalone_stream_at_once_in_each_session() {
     assert!(lasts < Duration::from_millis(500), "{lasts:?}");
 }
 
+#[test]
+fn a_followed_task_is_looked_at_when_the_service_last_said() {
+    let lasts = lasts("support/a_task_reports_its_state.script");
+    assert!(lasts > Duration::from_secs(20), "{lasts:?}");
+}
+
 /// Section 6.5: eight pauses of half a second to 30 s, each shortened by jitter to three quarters.
 #[test]
 fn a_subscription_that_drops_is_opened_again_after_ever_longer_pauses() {

@@ -104,6 +104,11 @@ impl Client {
             task.pause = pause.unwrap_or(task.pause).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         }
         let said = value(state, "statusMessage").filter(|raw| raw.starts_with('"'));
+        self.task_lives(number, said);
+    }
+
+    /// Reports that a task goes on, with what the service says of it (JSON text).
+    pub(in crate::protocol) fn task_lives(&mut self, number: u64, said: Option<&str>) {
         self.report_step(number, said.map(|raw| ("message", raw)).as_slice());
     }
 

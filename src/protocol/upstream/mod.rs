@@ -96,6 +96,8 @@ pub(super) enum Heard {
     Asked { during: Option<u64>, message: Message, generation: u64 },
     /// A notification of the service; without a generation where there are no sessions.
     Told { during: Option<u64>, message: Message, generation: Option<u64> },
+    /// The task of a request goes on; JSON text of what the service says of it.
+    Lives { number: u64, said: Option<String> },
     /// A request waits this much longer for a rate limit.
     Waits { number: u64, remaining: Duration },
     /// What the answer to the `server/discover` of this number tells. Where the service does not speak the stateless era,

@@ -269,6 +269,13 @@ impl Legacy {
         number
     }
 
+    /// Says whether a request is on its way to the service, or there.
+    pub(in crate::protocol::upstream) fn has_sent(&mut self, number: u64) -> bool {
+        let now = self.moment.now;
+        let is_sent = |request: &mut Request| request.sending == Sending::Sent && !request.is_held(now);
+        self.table.request(number).is_some_and(is_sent)
+    }
+
     /// Takes the client's `initialize`.
     pub(in crate::protocol) fn opens(&mut self, outgoing: Outgoing, moment: Moment) {
         let number = self.register(outgoing, moment);

@@ -80,6 +80,9 @@ impl Sessions {
     pub(super) fn came(&mut self, call: u64, came: Came) {
         let Some(Call { asker, session, .. }) = self.calls.get(&call) else { return };
         let (asker, session) = (*asker, *session);
+        if self.calls_as_task(call, &came) {
+            return;
+        }
         let Some(came) = self.task_began(call, came) else { return };
         match asker {
             Asker::Own(own) => {
@@ -87,6 +90,7 @@ impl Sessions {
                 self.own_came(session, call, own, came);
             }
             Asker::Nobody => self.keep_outcome(call, came),
+            Asker::Gone => drop(self.calls.remove(&call)),
             Asker::Client(number) => {
                 self.resumed.remove(&number);
                 let Some(call) = self.calls.remove(&call) else { return };
@@ -151,7 +155,7 @@ impl Sessions {
         if self.fan_out(session, &message) {
             return;
         }
-        let call = during.and_then(|number| self.calls.get(&number));
+        let call = during.and_then(|number| self.calls.get(&number)).filter(|call| call.asker != Asker::Gone);
         let client = |call: &Call| match call.asker {
             Asker::Client(number) => Some(number),
             _ => None,

@@ -52,7 +52,7 @@ pub struct Sessions {
     /// How many requests of our own there were.
     own: u64,
     calls: FastMap<u64, Call>,
-    /// The requests that go on with a call that was parked, and the number of that call.
+    /// The requests whose call has another number, and that number: it was parked, or made once more as a task.
     resumed: FastMap<u64, u64>,
     /// Requests that wait for the list of tools.
     held: Vec<Outgoing>,
@@ -91,6 +91,8 @@ enum Asker {
     Client(u64),
     /// No request: the client has received `input_required` and has not come back yet.
     Nobody,
+    /// None: the client has cancelled the call. The task that it begins is cancelled once its id is known.
+    Gone,
     /// This room.
     Own(Own),
 }
@@ -232,10 +234,10 @@ impl Upstream for Sessions {
             return true;
         }
         let number = self.resumed.remove(&number).unwrap_or(number);
-        let Some(call) = self.calls.remove(&number) else { return false };
-        if !self.cancel_task(&call) {
-            self.cancel_in(call.session, number, notification);
-        }
+        let Some(call) = self.calls.remove(&number).filter(|call| call.asker != Asker::Gone) else {
+            return false;
+        };
+        self.abandon(number, call, notification);
         true
     }
 
@@ -386,10 +388,14 @@ impl Sessions {
         self.with(session, |legacy, moment| legacy.request(outgoing, moment));
     }
 
+    fn own_number(&mut self) -> u64 {
+        self.own += 1;
+        FIRST_OWN + self.own * 2
+    }
+
     /// Asks the service something on our own account.
     fn ask(&mut self, session: u64, own: Own, (method, params): (&str, Option<&str>)) -> u64 {
-        self.own += 1;
-        let number = FIRST_OWN + self.own * 2;
+        let number = self.own_number();
         let message = Message::request(&Id::Text(format!("asistry-own-{}", self.own).into()), method, params);
         let (promise, class) = (self.settings.promise(self.moment.now), Class::of(method));
         let class = if method == "tasks/result" { Class::A } else { class };
@@ -399,6 +405,21 @@ impl Sessions {
         let outgoing = Outgoing { number, message, class, promise, leaves: Leaves::AtOnce, era: Era::Legacy };
         self.with(session, |legacy, moment| legacy.request(outgoing, moment));
         number
+    }
+
+    /// Ends a call at the service whose client does not wait for it any more.
+    fn abandon(&mut self, number: u64, call: Call, notification: &Message) {
+        if self.cancel_task(&call) {
+            return;
+        }
+        let begins_task = matches!(call.runs, Runs::Handed | Runs::Followed(None));
+        let was_sent = self.pooled(call.session).is_some_and(|pooled| pooled.legacy.has_sent(number));
+        if begins_task && was_sent {
+            let gone = Call { asker: Asker::Gone, questions: Questions::default(), ..call };
+            self.calls.insert(number, gone);
+            return;
+        }
+        self.cancel_in(call.session, number, notification);
     }
 
     /// Cancels a call at the service.

@@ -47,6 +47,12 @@ pub(super) struct Questions {
     parked: Option<Parked>,
 }
 
+impl Questions {
+    pub fn were_asked(&self) -> bool {
+        self.count > 0
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Question {
     pub key: String,
@@ -55,6 +61,8 @@ pub(super) struct Question {
     pub generation: u64,
     /// JSON text of what the client is asked.
     pub text: String,
+    /// The stream on which it came has ended: it may come again on the next one.
+    pub is_stale: bool,
 }
 
 /// The state of a call between `input_required` and the repeated request.
@@ -93,7 +101,8 @@ impl Sessions {
             Ok(Some(call)) => return self.put_question(call, (id, generation), &message),
             Ok(None) => {
                 let (asked, of, text) = (during.unwrap_or_default(), id.clone(), asked_of_client(&message));
-                let question = |count| Question { key: format!("q{count}"), id: of, generation, text };
+                let question =
+                    |count| Question { key: format!("q{count}"), id: of, generation, text, is_stale: false };
                 if self.task_asks(asked, question) {
                     return;
                 }
@@ -141,7 +150,7 @@ impl Sessions {
         let refused = |code, why: &str| Err((code, why.to_owned()));
         let may_ask = |call: &Call| {
             let method = call.request.method();
-            !matches!(call.asker, Asker::Own(_))
+            matches!(call.asker, Asker::Client(_) | Asker::Nobody)
                 && matches!(method, "tools/call" | "prompts/get" | "resources/read")
         };
         let found = match during {
@@ -169,7 +178,7 @@ impl Sessions {
         let Some(Call { questions, .. }) = self.calls.get_mut(&call) else { return };
         questions.count += 1;
         let key = format!("q{}", questions.count);
-        questions.open.push(Question { key, id, generation, text });
+        questions.open.push(Question { key, id, generation, text, is_stale: false });
         if questions.ask_at.is_none() {
             questions.ask_at = Some(at);
             self.effect(Effect::Alarm(TOGETHER));
@@ -343,9 +352,7 @@ impl Sessions {
         for (number, call) in self.calls.extract_if(|_, call| is_late(call)).collect::<Vec<_>>() {
             let params = r#"{"requestId":0,"reason":"the client did not answer"}"#;
             let notification = Message::notification("notifications/cancelled", Some(params));
-            if !self.cancel_task(&call) {
-                self.cancel_in(call.session, number, &notification);
-            }
+            self.abandon(number, call, &notification);
         }
     }
 

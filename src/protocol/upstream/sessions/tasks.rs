@@ -9,14 +9,17 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 
 use super::parked::{MOST_QUESTIONS, Question};
+use super::translate::{Said, Service};
 use super::{Asker, Call, Came, Own, Sessions, translate};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::Effect;
-use crate::protocol::message::{Id, Message};
+use crate::protocol::http::ErrorFields;
+use crate::protocol::message::{Id, METHOD_NOT_FOUND, Message};
 use crate::protocol::object::{fields, object, value};
-use crate::protocol::request::Outgoing;
+use crate::protocol::request::{Class, Leaves, Outgoing};
+use crate::protocol::revision::Era;
 use crate::protocol::tool_rules::{ToolPage, tool_name};
-use crate::protocol::upstream::{Heard, Out, overdue};
+use crate::protocol::upstream::{Heard, Out, Upstream, overdue};
 
 /// The pause between two looks at a task, where the service names none, and the shortest one.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -43,6 +46,8 @@ pub(super) enum Runs {
     Handed,
     /// As a task that is followed here; its id (JSON text) once it is known.
     Followed(Option<Followed>),
+    /// As a task that has ended.
+    Ended,
 }
 
 /// A task that is followed here.
@@ -89,15 +94,12 @@ impl Sessions {
     }
 
     /// Decides how a call runs.
-    pub(super) fn runs(&self, session: u64, request: &Message, said: &translate::Said<'_>) -> Runs {
+    pub(super) fn runs(&self, session: u64, request: &Message, said: &Said<'_>) -> Runs {
         let Some(pooled) = self.pool.iter().find(|pooled| pooled.name == session) else {
             return Runs::Plainly;
         };
         let is_call = request.method() == "tools/call";
-        if !is_call
-            || pooled.tasks.is_empty()
-            || !pooled.service.as_ref().is_some_and(translate::Service::runs_tasks)
-        {
+        if !is_call || pooled.tasks.is_empty() || !pooled.service.as_ref().is_some_and(Service::runs_tasks) {
             return Runs::Plainly;
         }
         match tool_name(request).and_then(|name| pooled.tasks.get(&*name)) {
@@ -105,6 +107,57 @@ impl Sessions {
             Some(Support::Required) => Runs::Followed(None),
             _ => Runs::Plainly,
         }
+    }
+
+    /// Makes a call once more as a task where the service refuses to run the tool in any other way, which its list did not
+    /// say yet; false where it does not. Nothing has run with this refusal.
+    pub(super) fn calls_as_task(&mut self, number: u64, came: &Came) -> bool {
+        let Came::Answer(answer, _) = came else { return false };
+        if ErrorFields::of(answer).is_none_or(|error| error.code != METHOD_NOT_FOUND) {
+            return false;
+        }
+        let is_call = |call: &&Call| {
+            call.request.method() == "tools/call"
+                && matches!(call.asker, Asker::Client(_))
+                && !call.questions.were_asked()
+        };
+        let Some(call) = self.calls.get(&number).filter(is_call) else { return false };
+        let Some(name) = tool_name(&call.request).map(|name| name.to_string()) else { return false };
+        let pooled = self.pool.iter_mut().find(|pooled| pooled.name == call.session);
+        let Some(pooled) = pooled.filter(|pooled| pooled.service.as_ref().is_some_and(Service::runs_tasks))
+        else {
+            return false;
+        };
+        match call.runs {
+            Runs::Plainly if !pooled.tasks.contains_key(&name) && pooled.tasks.len() < MOST => {
+                pooled.tasks.insert(name, Support::Required);
+            }
+            Runs::Handed | Runs::Followed(None) => {
+                // It is no such tool after all.
+                pooled.tasks.remove(&name);
+                return false;
+            }
+            _ => return false,
+        }
+        self.call_again_as_task(number);
+        true
+    }
+
+    fn call_again_as_task(&mut self, number: u64) {
+        let Some(call) = self.calls.remove(&number) else { return };
+        let (session, promise, request) = (call.session, call.promise, call.request.clone());
+        let said = Said::of(&request);
+        let runs = if said.declares_tasks() { Runs::Handed } else { Runs::Followed(None) };
+        // The end of the first exchange is still to be reported under its number.
+        let number = self.own_number();
+        if let Asker::Client(client) = call.asker {
+            self.resumed.insert(client, number);
+        }
+        self.calls.insert(number, Call { runs, ..call });
+        let (class, leaves, era) = (Class::of("tools/call"), Leaves::AtOnce, Era::Legacy);
+        let message = translate::as_task(&request, &said);
+        let outgoing = Outgoing { number, message, class, promise, leaves, era };
+        self.with(session, |legacy, moment| legacy.request(outgoing, moment));
     }
 
     /// Takes the answer to a call that began a task; gives back any other.
@@ -115,8 +168,14 @@ impl Sessions {
         let (Some(id), Some(call)) = (value(&task, "taskId"), self.calls.get_mut(&number)) else {
             return Some(came);
         };
+        if call.asker == Asker::Gone {
+            let session = call.session;
+            self.calls.remove(&number);
+            self.end_task(session, id);
+            return None;
+        }
         match &mut call.runs {
-            Runs::Plainly => Some(came),
+            Runs::Plainly | Runs::Ended => Some(came),
             Runs::Handed => {
                 let session = call.session;
                 let kind = [("resultType", r#""task""#)];
@@ -128,11 +187,24 @@ impl Sessions {
                 Some(Came::Answer(flat, *status))
             }
             Runs::Followed(followed) => {
-                let pause = pause_of(&task);
-                *followed = Some(Followed { id: id.to_owned(), pause, at: None });
+                *followed = Some(Followed { id: id.to_owned(), pause: PAUSE, at: None });
+                self.note_state(number, &task);
                 self.look_later(number);
                 None
             }
+        }
+    }
+
+    /// Notes when to look at a task again, and reports to its client that it lives.
+    fn note_state(&mut self, number: u64, task: &Fields<'_>) {
+        let Some(Call { asker, runs: Runs::Followed(Some(followed)), .. }) = self.calls.get_mut(&number)
+        else {
+            return;
+        };
+        followed.pause = pause_of(task).unwrap_or(followed.pause);
+        if let Asker::Client(number) = *asker {
+            let said = value(task, "statusMessage").filter(|raw| raw.starts_with('"')).map(str::to_owned);
+            self.out.push(Out::Heard(Heard::Lives { number, said }));
         }
     }
 
@@ -184,6 +256,7 @@ impl Sessions {
         let Came::Answer(message, _) = &came else { return self.task_ended(number, came) };
         let Some(result) = message.result_text() else { return self.task_ended(number, came) };
         let state = fields(result);
+        self.note_state(number, &state);
         if value(&state, "status") == Some(r#""working""#) {
             return self.look_later(number);
         }
@@ -200,7 +273,7 @@ impl Sessions {
             came => came,
         };
         if let Some(call) = self.calls.get_mut(&number) {
-            call.runs = Runs::Plainly;
+            call.runs = Runs::Ended;
             self.came(number, came);
         }
     }
@@ -208,17 +281,21 @@ impl Sessions {
     /// The client has given up a call: its task ends.
     pub(super) fn cancel_task(&mut self, call: &Call) -> bool {
         let Runs::Followed(Some(followed)) = &call.runs else { return false };
-        let params = object([("taskId", &*followed.id)]);
-        self.ask(call.session, Own::Ignored, ("tasks/cancel", Some(&params)));
+        self.end_task(call.session, &followed.id);
         true
+    }
+
+    fn end_task(&mut self, session: u64, id: &str) {
+        let params = object([("taskId", id)]);
+        self.ask(session, Own::Ignored, ("tasks/cancel", Some(&params)));
     }
 
     fn give_task_up(&mut self, number: u64, error: Error) {
         if let Some(call) = self.calls.get_mut(&number) {
             let runs = std::mem::take(&mut call.runs);
             if let Runs::Followed(Some(followed)) = &runs {
-                let (session, params) = (call.session, object([("taskId", &*followed.id)]));
-                self.ask(session, Own::Ignored, ("tasks/cancel", Some(&params)));
+                let session = call.session;
+                self.end_task(session, &followed.id);
             }
             self.came(number, Came::Failed(error));
         }
@@ -336,15 +413,25 @@ impl Sessions {
         let Some(handed) = handed.filter(|handed| handed.questions.len() < MOST_QUESTIONS) else {
             return false;
         };
+        let question = question(handed.count + 1);
+        let is_it = |known: &&mut Question| known.is_stale && known.text == question.text;
+        if let Some(known) = handed.questions.iter_mut().find(is_it) {
+            // The client knows it by its key.
+            let key = std::mem::take(&mut known.key);
+            *known = Question { key, ..question };
+            return true;
+        }
         handed.count += 1;
-        handed.questions.push(question(handed.count));
+        handed.questions.push(question);
         true
     }
 
-    /// The request on whose stream a task asked has ended: the next one is made when it asks again.
+    /// The request on whose stream a task asked has ended: the next one is made when it asks again. The service may still
+    /// wait for the answers to its questions, or ask them again.
     pub(super) fn task_asks_no_more(&mut self, asked: u64) {
         for handed in self.tasks.values_mut().filter(|handed| handed.waiting == Some(asked)) {
             handed.waiting = None;
+            handed.questions.iter_mut().for_each(|question| question.is_stale = true);
         }
     }
 
@@ -367,11 +454,11 @@ fn renamed<'a>(task: &'a Fields<'a>) -> impl Iterator<Item = (&'a str, &'a str)>
     })
 }
 
-fn pause_of(task: &Fields<'_>) -> Duration {
+/// Returns the pause that a service names for a task.
+fn pause_of(task: &Fields<'_>) -> Option<Duration> {
     let pause = value(task, "pollInterval").and_then(|raw| serde_json::from_str::<f64>(raw).ok());
     let pause = pause.filter(|pause| pause.is_finite() && *pause > 0.0);
-    let pause = pause.map_or(PAUSE, |pause| Duration::from_secs_f64((pause / 1e3).min(3600.0)));
-    pause.max(SHORTEST_PAUSE)
+    pause.map(|pause| Duration::from_secs_f64((pause / 1e3).min(3600.0)).max(SHORTEST_PAUSE))
 }
 
 /// The key under which a task is kept: its session, and the JSON text of its id.
