@@ -285,7 +285,7 @@ impl Client {
         came: &Came<'_>,
     ) -> Result<Message, Error> {
         if answer.error_text().is_some() {
-            return Ok(lower::error(id, answer));
+            return lower::error(id, answer);
         }
         let method = open.message.method();
         if method == "initialize" {
@@ -316,10 +316,7 @@ impl Client {
         let versions: Vec<String> =
             field("supportedVersions").and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
         if !versions.is_empty() && !versions.iter().any(|version| version == FIRST_MODERN) {
-            let why = format!("the service speaks {} only, and asistry {FIRST_MODERN}", versions.join(", "));
-            return Err(Error::new(Kind::EraMismatch, why)
-                .hint("look for a newer asistry")
-                .executed(Executed::No));
+            return Err(lower::no_version_in_common(&versions.join(", ")));
         }
         let revision = revision::named(&self.door.version).unwrap_or(revision::NEWEST_LEGACY);
         self.revision = Some(revision);

@@ -9,11 +9,13 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::INTERNAL_ERROR;
+use crate::error::{Error, Executed, Kind};
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{
     HEADER_MISMATCH, Id, MISSING_CAPABILITY, Message, UNSUPPORTED_VERSION, quote,
 };
 use crate::protocol::object::{fields, object, string, try_fields, value};
+use crate::protocol::revision::FIRST_MODERN;
 use crate::protocol::tool_rules::tool_name;
 
 /// The fields of a result, as they came.
@@ -36,9 +38,20 @@ pub(super) fn result_type<'a>(result: &Came<'a>) -> Cow<'a, str> {
     value(result, "resultType").and_then(string).unwrap_or(Cow::Borrowed("complete"))
 }
 
+/// Says that the service speaks these versions only, and asistry none of them.
+pub(super) fn no_version_in_common(offered: &str) -> Error {
+    let why = format!(
+        "incompatible protocol versions: the service speaks {offered} only, and asistry {FIRST_MODERN}"
+    );
+    Error::new(Kind::EraMismatch, why).hint("look for a newer asistry").executed(Executed::No)
+}
+
 /// Returns an error without the codes that only the stateless era knows.
-pub(super) fn error(id: &Id, answer: &Message) -> Message {
-    let Some(error) = ErrorFields::of(answer) else { return answer.under_id(id) };
+///
+/// # Errors
+/// [`no_version_in_common`].
+pub(super) fn error(id: &Id, answer: &Message) -> Result<Message, Error> {
+    let Some(error) = ErrorFields::of(answer) else { return Ok(answer.under_id(id)) };
     let why = match error.code {
         HEADER_MISMATCH => format!("the service refused the headers of the request: {}", error.message),
         MISSING_CAPABILITY => {
@@ -50,18 +63,17 @@ pub(super) fn error(id: &Id, answer: &Message) -> Message {
         UNSUPPORTED_VERSION => {
             let offered = error.data["supported"].as_array();
             let offered: Vec<&str> = offered.into_iter().flatten().filter_map(Value::as_str).collect();
+            if !offered.is_empty() && !offered.contains(&FIRST_MODERN) {
+                return Err(no_version_in_common(&offered.join(", ")));
+            }
             let offered = if offered.is_empty() { &*error.message } else { &*offered.join(", ") };
             format!("incompatible protocol versions: the service speaks {offered}")
         }
-        _ => return answer.under_id(id),
+        _ => return Ok(answer.under_id(id)),
     };
-    let data = if error.data.is_null() { String::new() } else { format!(r#","data":{}"#, error.data) };
-    let text = format!(
-        r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":{INTERNAL_ERROR},"message":{}{data}}}}}"#,
-        id.json(),
-        quote(&why)
-    );
-    Message::read(text).unwrap_or_else(|_| answer.under_id(id))
+    let data = (!error.data.is_null()).then(|| ("data", error.data.to_string()));
+    let parts = [("code", INTERNAL_ERROR.to_string()), ("message", quote(&why))];
+    Ok(Message::error(id, &object(parts.into_iter().chain(data))))
 }
 
 /// Returns `params` or a result without the words of the stateless era.
@@ -136,10 +148,8 @@ impl Lowering {
     /// An output schema of another root than an object is put into one (section 3.8).
     fn tool(&mut self, tool: &str) -> String {
         let mut tool_fields = fields(tool);
-        let name = tool_fields.iter().find(|(name, _)| name == "name");
-        let name =
-            name.and_then(|(_, raw)| serde_json::from_str::<String>(raw.get()).ok()).unwrap_or_default();
-        self.wrapped.remove(&name);
+        let name = value(&tool_fields, "name").and_then(string).unwrap_or_default();
+        self.wrapped.remove(&*name);
         let Some(at) = tool_fields.iter().position(|(name, _)| name == "outputSchema") else {
             return tool.to_owned();
         };
@@ -153,7 +163,7 @@ impl Lowering {
             self.wrapped.clear();
         }
         if name.len() <= LONGEST_NAME {
-            self.wrapped.insert(name);
+            self.wrapped.insert(name.into_owned());
         }
         let (_, _) = tool_fields.remove(at);
         let schema = wrapped(schema).to_string();

@@ -68,7 +68,8 @@ impl Message {
         Self::error(id, &format!(r#"{{"code":{code},"message":{}}}"#, quote(why)))
     }
 
-    fn error(id: &Id, error: &str) -> Self {
+    /// Makes a response with an error, a JSON text.
+    pub fn error(id: &Id, error: &str) -> Self {
         Self::ours(Kind::Response, &Parts { id: Some(id), error: Some(error), ..Parts::default() })
     }
 
