@@ -6,6 +6,7 @@ mod bounds;
 mod forms;
 mod output;
 mod requests;
+mod rounds;
 mod secrets;
 mod tasks;
 #[cfg(target_os = "linux")]

@@ -44,6 +44,11 @@ impl Asker {
         self.refusal.is_none()
     }
 
+    /// Returns why it does not ask.
+    pub fn refusal(self) -> Option<&'static str> {
+        self.refusal
+    }
+
     /// Asks for a yes; everything else is a no. `otherwise` is the option that avoids the question.
     ///
     /// # Errors

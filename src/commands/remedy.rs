@@ -54,6 +54,7 @@ impl Target {
         let options = self.options();
         match remedy {
             Remedy::Advice(line) => line.clone().into_owned(),
+            Remedy::AnswerQuestions(method) => format!("use an MCP client that offers {}", area(method)),
             Remedy::CheckEffect => CHECK_EFFECT.into(),
             Remedy::AllowSilence(limit) => format!("add --timeout {} to allow more time", longer(*limit)),
             Remedy::AllowTime(limit) => format!("add --max-time {} to allow more time", longer(*limit)),
@@ -256,6 +257,11 @@ impl Target {
             ),
         }
     }
+}
+
+/// Returns the capability by which a client offers to answer this method.
+pub fn area(method: &str) -> &str {
+    method.split('/').next().unwrap_or(method)
 }
 
 /// Returns the option and the field of a filter.

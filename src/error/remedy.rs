@@ -21,6 +21,8 @@ pub fn shell_quoted(word: &str) -> Cow<'_, str> {
 pub enum Remedy {
     /// A line to show verbatim.
     Advice(Cow<'static, str>),
+    /// Use a client that answers requests of this method.
+    AnswerQuestions(String),
     /// Find out whether the call ran before it is repeated.
     CheckEffect,
     /// Raise the silence limit above this value.

@@ -66,9 +66,18 @@ pub struct Conversation {
     /// The id of our own `initialize`.
     opening: Option<Id>,
     /// The person has ended the command in a form.
-    leaving: bool,
+    leaving: Option<Leaving>,
     /// A form was closed, and its prompt still reads the terminal: nothing else can be asked.
     abandoned: bool,
+}
+
+/// When the person has ended the command in a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    /// The service waits for the answer, or runs a task.
+    DuringTheCall,
+    /// Nothing runs at the service until the call is made again with the answer.
+    BetweenRounds,
 }
 
 /// Whether a service that repeats the credential is heard as it is.
@@ -150,7 +159,7 @@ impl Conversation {
             early: VecDeque::new(),
             unread: VecDeque::new(),
             tasks: Tasks::default(),
-            leaving: false,
+            leaving: None,
             abandoned: false,
         })
     }
@@ -237,7 +246,7 @@ impl Conversation {
             let Some(id) = message.id().filter(|_| message.kind() == MessageKind::Response) else { continue };
             let answer = answered(&message, &heard.origin).map_err(|error| match error.kind() {
                 Kind::Interrupted if error.details().executed == Some(Executed::No) => unsent(),
-                Kind::Interrupted => interrupted(),
+                Kind::Interrupted => self.interruption(),
                 _ => error.with_hint_text(&self.in_use.advise()),
             });
             self.early.push_back((id.clone(), answer));
@@ -315,7 +324,7 @@ impl Conversation {
             let heard = tokio::select! {
                 biased;
                 heard = self.client.hear() => heard,
-                () = &mut self.interrupted => return Err(interrupted()),
+                () = &mut self.interrupted => return Err(self.interruption()),
                 () = over => return Err(self.out_of_time()),
                 () = due => {
                     self.poll_tasks();
@@ -328,6 +337,17 @@ impl Conversation {
             if let Ok(message) = Message::read(self.revealed(heard.text)) {
                 return Ok((message, heard.origin));
             }
+        }
+    }
+
+    /// Returns the error of an interruption.
+    fn interruption(&self) -> Error {
+        match self.leaving {
+            Some(Leaving::BetweenRounds) => {
+                Error::new(Kind::Interrupted, "interrupted; nothing is running at the service")
+                    .executed(Executed::Maybe)
+            }
+            _ => interrupted(),
         }
     }
 
@@ -367,13 +387,14 @@ impl Conversation {
                 if let (Origin::Service { era, .. }, Ok(_)) = (origin, &answer) {
                     self.era = Some(*era);
                 }
-                let answer = answer.map_err(|error| error.with_hint_text(&self.in_use.advise()));
-                let answer = if self.leaving { Err(interrupted()) } else { answer };
+                let answer =
+                    answer.map_err(|error| self.unasked(error).with_hint_text(&self.in_use.advise()));
+                let answer = if self.leaving.is_some() { Err(self.interruption()) } else { answer };
                 return self.step(message.id()?.clone(), answer, progress);
             }
             MessageKind::Request => {
                 progress(message);
-                self.reply_to(message).await;
+                self.reply_to(message, origin).await;
             }
             MessageKind::Notification => progress(message),
         }

@@ -4,26 +4,35 @@
 
 use serde_json::{Value, json};
 
-use super::{Conversation, FAREWELL};
+use super::{Conversation, FAREWELL, Leaving};
 use crate::commands::form::{self, Outcome};
-use crate::error::Kind;
+use crate::commands::remedy::area;
+use crate::error::{Error, Kind, Remedy};
+use crate::protocol::effect::Origin;
 use crate::protocol::message::{Id, Kind as MessageKind, METHOD_NOT_FOUND, Message};
 use crate::ui;
 
 impl Conversation {
     /// Answers a question of the service.
-    pub(super) async fn reply_to(&mut self, question: &Message) {
+    pub(super) async fn reply_to(&mut self, question: &Message, origin: &Origin) {
         let Some(id) = question.id() else { return };
         if question.method() != "elicitation/create" || !self.asker.is_allowed() {
-            return self.refuse(id, question.method());
+            let (why, _) = self.unanswerable(question.method());
+            return self.client.say(Message::refusal(id, METHOD_NOT_FOUND, &why).text().clone());
         }
         if self.abandoned {
             return self.answer_form(id, &json!({"action": "cancel"}));
         }
         let result = match self.fill_in(question, id).await {
             Outcome::Answered(result) => result,
+            // Nobody waits for an answer: the call is made again only with one.
+            Outcome::Interrupted if matches!(origin, Origin::Bridge) => {
+                self.leaving = Some(Leaving::BetweenRounds);
+                self.interrupted = Box::pin(std::future::ready(()));
+                return;
+            }
             Outcome::Interrupted => {
-                self.leaving = true;
+                self.leaving = Some(Leaving::DuringTheCall);
                 self.interrupted = Box::pin(tokio::time::sleep(FAREWELL));
                 json!({"action": "cancel"})
             }
@@ -70,15 +79,29 @@ impl Conversation {
         }
     }
 
-    fn refuse(&mut self, id: &Id, method: &str) {
-        let why = match method {
-            "sampling/createMessage" => "asistry call has no model: sampling is not offered",
-            "elicitation/create" => {
-                "asistry cannot ask its user: there is no terminal, or asking is switched off"
+    /// Says why a question that was not asked fails its call.
+    pub(super) fn unasked(&self, error: Error) -> Error {
+        match error.next_step() {
+            Some(Remedy::AnswerQuestions(method)) => {
+                let (why, hint) = self.unanswerable(method);
+                error.with_message(why).hint(hint)
             }
-            _ => "this client answers no questions of a service",
-        };
-        self.client.say(Message::refusal(id, METHOD_NOT_FOUND, why).text().clone());
+            _ => error,
+        }
+    }
+
+    /// Returns why a question of this method is not answered here, and what to do.
+    fn unanswerable(&self, method: &str) -> (String, String) {
+        match (method, self.asker.refusal()) {
+            ("elicitation/create", Some(why)) => (
+                format!("the service asks a question, and {why}"),
+                "run it on a terminal, without --no-input or --batch".to_owned(),
+            ),
+            _ => (
+                format!("asistry call cannot answer {method}"),
+                format!("use an MCP client that offers {}, with asistry bridge", area(method)),
+            ),
+        }
     }
 }
 

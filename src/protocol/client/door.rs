@@ -6,13 +6,14 @@
 use std::borrow::Cow;
 
 use super::lower::{self, Came, Lowering};
+use super::rounds::violation;
 use super::subscriptions::Subscriptions;
 use super::{Client, INVALID_PARAMS, Open, Said};
-use crate::error::{Error, Executed, Kind};
+use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::effect::{About, Delivery, Origin};
 use crate::protocol::envelope::{LOG_LEVELS, PREFIX};
 use crate::protocol::message::{Id, Message, quote};
-use crate::protocol::object::{extended, fields, object, says, value};
+use crate::protocol::object::{extended, fields, object, says, string, try_fields, value};
 use crate::protocol::request::{Class, Leaves, Outgoing};
 use crate::protocol::revision::{self, Era, FIRST_MODERN, Revision};
 
@@ -49,7 +50,7 @@ impl Door {
     pub fn of(initialize: &Message, client_info: &str) -> Self {
         let params = fields(initialize.params().unwrap_or_default());
         let field = |name: &str| params.iter().find(|(key, _)| key == name).map(|(_, raw)| raw.get());
-        let version = field("protocolVersion").and_then(|raw| serde_json::from_str(raw).ok());
+        let version = field("protocolVersion").and_then(string);
         let capabilities = fields(field("capabilities").unwrap_or_default());
         let kept = capabilities.iter().filter_map(|(name, raw)| match &**name {
             "roots" => Some(("roots", Cow::Borrowed("{}"))),
@@ -77,7 +78,7 @@ impl Door {
         let sampling = fields(value(&capabilities, "sampling").unwrap_or_default());
         offers.extend(value(&sampling, "tools").map(|_| WITH_TOOLS));
         let with_tasks = with_tasks(&kept);
-        let version = version.unwrap_or_default();
+        let version = version.unwrap_or_default().into_owned();
         let mut door = Self { envelope, with_tasks, version, offers, ..Self::default() };
         door.write_stamps();
         door
@@ -116,8 +117,10 @@ impl Door {
         (key, method): (&str, &str),
         params: Option<&str>,
         revision: Option<&'static Revision>,
-    ) -> Result<Option<String>, String> {
-        let params = fields(params.unwrap_or_default());
+    ) -> Result<Option<String>, Error> {
+        let Some(params) = try_fields(params.unwrap_or("{}")) else {
+            return Err(violation(format!("the service asks for {method} with params that cannot be read")));
+        };
         let by_url = method == "elicitation/create" && says(&params, "mode", "url");
         let with_tools = ["tools", "toolChoice"].iter().any(|name| value(&params, name).is_some());
         let needed = match method {
@@ -126,7 +129,9 @@ impl Door {
             method => method,
         };
         if !self.offers.contains(&needed) {
-            return Err(format!("the service asks for {method}, which this client does not offer"));
+            let why = format!("the service asks for {method}, which this client does not offer");
+            let error = Error::new(Kind::ServiceError, why).executed(Executed::Maybe);
+            return Err(error.remedy(Remedy::AnswerQuestions(method.to_owned())));
         }
         let names_mode = revision.is_some_and(|revision| revision.elicitation_modes);
         let kept =
@@ -300,8 +305,7 @@ impl Client {
             let why = format!(
                 "the service answered with a result of the type {kind}, which this client's era does not know"
             );
-            let hint = "report this to the operator of the service";
-            return Err(Error::new(Kind::EraMismatch, why).hint(hint).executed(Executed::Maybe));
+            return Err(violation(why).with_kind(Kind::EraMismatch));
         }
         let mut lowered = self.door.lowering.result(&open.message, came);
         if self.settings.keeps_lists && method == "tools/list" {

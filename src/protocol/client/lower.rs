@@ -15,7 +15,7 @@ use crate::protocol::message::{
     HEADER_MISMATCH, Id, MISSING_CAPABILITY, Message, UNSUPPORTED_VERSION, quote,
 };
 use crate::protocol::object::{fields, object, string, try_fields, value};
-use crate::protocol::revision::FIRST_MODERN;
+use crate::protocol::revision::{self, FIRST_MODERN};
 use crate::protocol::tool_rules::tool_name;
 
 /// The fields of a result, as they came.
@@ -63,7 +63,8 @@ pub(super) fn error(id: &Id, answer: &Message) -> Result<Message, Error> {
         UNSUPPORTED_VERSION => {
             let offered = error.data["supported"].as_array();
             let offered: Vec<&str> = offered.into_iter().flatten().filter_map(Value::as_str).collect();
-            if !offered.is_empty() && !offered.contains(&FIRST_MODERN) {
+            let is_known = |version: &&str| *version == FIRST_MODERN || revision::named(version).is_some();
+            if !offered.is_empty() && !offered.iter().any(is_known) {
                 return Err(no_version_in_common(&offered.join(", ")));
             }
             let offered = if offered.is_empty() { &*error.message } else { &*offered.join(", ") };

@@ -422,6 +422,9 @@ impl Client {
             None => message,
             Some(Ok(lowered)) => lowered,
             Some(Err(error)) => {
+                if opens {
+                    self.fail_waiting(error);
+                }
                 let failure = Delivery::failure(id, error.clone(), &self.settings.advise);
                 return self.answer(failure, open.batch);
             }
@@ -464,7 +467,9 @@ impl Client {
     pub(super) fn failed(&mut self, number: u64, error: Error) {
         self.held.retain(|held| *held != number);
         let opens = self.opening == Some(number);
+        let asks = self.rounds.has(number);
         let Some(open) = self.close(number) else { return };
+        let error = if open.task.is_some() && !asks { tasks::overdue(error) } else { error };
         if opens {
             self.fail_waiting(&error);
         }

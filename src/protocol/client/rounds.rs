@@ -13,9 +13,10 @@ use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::effect::{About, Delivery, Effect, Origin};
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{Id, Message, quote};
-use crate::protocol::object::{fields, object, value};
+use crate::protocol::object::{fields, object, string, value};
 use crate::protocol::request::{Class, Leaves};
 use crate::protocol::retry;
+use crate::protocol::revision::Era;
 
 /// How often one request may be answered by questions.
 const MOST_ROUNDS: u32 = 10;
@@ -100,17 +101,25 @@ impl Client {
         let mut questions = Vec::with_capacity(asked.len());
         for (key, question) in asked {
             let question = fields(question.get());
-            let method = value(&question, "method").and_then(|raw| serde_json::from_str::<String>(raw).ok());
-            let method = method.unwrap_or_default();
+            let Some(method) = value(&question, "method").and_then(string) else {
+                return self.failed(number, violation("the service asks what cannot be read".to_owned()));
+            };
             match self.door.question((&**key, &*method), value(&question, "params"), self.revision) {
-                Ok(params) => questions.push((key.to_string(), method, params)),
-                Err(why) => return self.failed(number, violation(why)),
+                Ok(params) => questions.push((key.to_string(), method.into_owned(), params)),
+                Err(error) => return self.failed(number, error),
             }
         }
         let until = self.now + ROUND_WITHIN;
         let until =
             self.open.get(&number).and_then(|open| open.promise.deadline()).map_or(until, |at| at.min(until));
         self.effects.push(Effect::Alarm(until.saturating_duration_since(self.now)));
+        let Some(open) = self.open.get(&number) else { return };
+        // Between two rounds of a plain call nothing runs at the service: the question is the bridge's.
+        let origin = match &open.task {
+            Some(_) => Origin::Service { status: 200, era: Era::Modern },
+            None => Origin::Bridge,
+        };
+        let about = open.message.id().map_or(About::Anyone, |id| About::During(id.clone()));
         let round = Round { state, answers: Vec::new(), missing: questions.len(), until };
         self.rounds.open.insert(number, round);
         for (key, method, params) in questions {
@@ -118,7 +127,8 @@ impl Client {
             let id = Id::Text(format!("asistry-round-{}", self.rounds.count).into());
             self.rounds.questions.insert(id.clone(), Question { number, key });
             let text = Message::request(&id, &method, params.as_deref()).text().clone();
-            self.deliver_aside(text, Some(number));
+            let delivery = Delivery { about: about.clone(), text, origin: origin.clone() };
+            self.effects.push(Effect::Deliver(delivery));
         }
     }
 
@@ -186,8 +196,12 @@ impl Client {
         let late = self.rounds.open.iter().filter(|(_, round)| round.until <= now).map(|(number, _)| *number);
         for number in late.collect::<Vec<_>>() {
             let limit = self.open.get(&number).and_then(|open| open.promise.broken_at(now));
-            let error = Error::new(Kind::Timeout, "the client did not answer in time what the service asked");
-            let error = limit.map_or(error.clone(), |limit| error.remedy(Remedy::AllowTime(limit)));
+            let within = retry::seconds(limit.unwrap_or(ROUND_WITHIN));
+            let error = Error::new(Kind::Timeout, format!("the question was not answered within {within}"));
+            let error = match limit {
+                Some(limit) => error.remedy(Remedy::AllowTime(limit)),
+                None => error,
+            };
             self.failed(number, error.executed(Executed::Maybe));
         }
     }
@@ -214,7 +228,8 @@ impl Client {
     }
 }
 
-fn violation(why: String) -> Error {
+/// A service that breaks the protocol, after the call was sent.
+pub(super) fn violation(why: String) -> Error {
     Error::new(Kind::ProtocolViolation, why)
         .hint("report this to the operator of the service")
         .executed(Executed::Maybe)

@@ -11,7 +11,7 @@ use crate::error::{Error, Executed, Kind};
 use crate::protocol::Instant;
 use crate::protocol::effect::Effect;
 use crate::protocol::message::{Message, quote};
-use crate::protocol::object::{fields, object, value};
+use crate::protocol::object::{fields, object, string, value};
 use crate::protocol::request::{Outgoing, covers};
 use crate::protocol::upstream::{Acknowledged, Gap};
 
@@ -66,9 +66,8 @@ impl Subscriptions {
             return true;
         }
         let params = fields(notification.params().unwrap_or_default());
-        let text = |raw: &str| serde_json::from_str::<String>(raw).unwrap_or_default();
-        let updated = value(&params, "uri").map(text).unwrap_or_default();
-        let is_covered = |uri: &String| covers(&text(uri), &updated);
+        let updated = value(&params, "uri").and_then(string).unwrap_or_default();
+        let is_covered = |uri: &String| covers(&string(uri).unwrap_or_default(), &updated);
         self.uris.iter().any(is_covered)
     }
 
@@ -218,5 +217,5 @@ fn uris_in(filter: &str) -> BTreeSet<String> {
 
 /// Returns a string as we write it: others escape it otherwise.
 fn canonical(raw: &str) -> String {
-    serde_json::from_str::<String>(raw).map_or_else(|_| raw.to_owned(), |text| quote(&text))
+    string(raw).map_or_else(|| raw.to_owned(), |text| quote(&text))
 }

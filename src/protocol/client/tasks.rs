@@ -3,15 +3,18 @@
 //!
 //! Refuses to let a task go on when its call is over, and to ask the client the same thing twice.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Duration;
 
 use super::lower::Came;
+use super::rounds::violation;
 use super::{Client, Said};
-use crate::error::{Error, Executed, Kind};
+use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::message::{Id, Message};
-use crate::protocol::object::{fields, object, value};
+use crate::protocol::object::{fields, object, string, value};
 use crate::protocol::request::{Class, Leaves, Outgoing};
+use crate::protocol::retry;
 use crate::protocol::revision::Era;
 
 /// The pause before a poll where the service names none, and the bounds of one that it names.
@@ -169,15 +172,20 @@ fn ending(id: &Id, status: &str, state: &Came<'_>) -> Option<Message> {
         return value(state, "result").filter(|raw| raw.starts_with('{')).map(|raw| Message::result(id, raw));
     }
     let error = value(state, "error").filter(|raw| raw.starts_with('{'))?;
-    Message::read(object([("jsonrpc", r#""2.0""#), ("id", &*id.json()), ("error", error)])).ok()
+    Some(Message::error(id, error))
 }
 
-fn text(state: &Came<'_>, name: &str) -> Option<String> {
-    value(state, name).and_then(|raw| serde_json::from_str(raw).ok())
+fn text<'a>(state: &Came<'a>, name: &str) -> Option<Cow<'a, str>> {
+    value(state, name).and_then(string)
 }
 
-fn violation(why: String) -> Error {
-    Error::new(Kind::ProtocolViolation, why)
-        .hint("report this to the operator of the service")
-        .executed(Executed::Maybe)
+/// Returns the error of a task for that of its last poll: where `--max-time` has passed, each poll may have been answered.
+pub(super) fn overdue(error: Error) -> Error {
+    match error.next_step() {
+        Some(Remedy::AllowTime(limit)) => {
+            let why = format!("the task did not end within {}", retry::seconds(*limit));
+            error.with_message(why)
+        }
+        _ => error,
+    }
 }
