@@ -14,6 +14,8 @@ use super::message::{Message, quote};
 
 /// What names of the specification begin with.
 pub const PREFIX: &str = "io.modelcontextprotocol/";
+/// The extension for tasks; of the older era, tasks of another form are part of the specification (section 3.7).
+pub const TASKS: &str = "io.modelcontextprotocol/tasks";
 /// The fields of an envelope.
 const FIELDS: [&str; 3] = ["protocolVersion", "clientCapabilities", "clientInfo"];
 

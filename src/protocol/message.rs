@@ -24,6 +24,11 @@ pub const INVALID_PARAMS: i64 = -32602;
 /// JSON-RPC: the peer could not handle the request.
 pub const INTERNAL_ERROR: i64 = -32603;
 
+/// MCP up to 2025-11-25: a resource is not there.
+pub const RESOURCE_NOT_FOUND: i64 = -32002;
+/// MCP 2025-11-25: a URL must be opened first.
+pub const URL_NEEDED: i64 = -32042;
+
 /// MCP 2026-07-28: a header is missing, or says something else than the body.
 pub const HEADER_MISMATCH: i64 = -32020;
 /// MCP 2026-07-28: the request needs a capability that it does not declare.

@@ -159,6 +159,7 @@ impl Class {
             | "completion/complete"
             | "ping"
             | "tasks/get"
+            | "tasks/result"
             | "tasks/cancel"
             | "subscriptions/listen"
             | "logging/setLevel"

@@ -11,7 +11,7 @@ use super::subscriptions::Subscriptions;
 use super::{Client, INVALID_PARAMS, Open, Said};
 use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::effect::{About, Delivery, Origin};
-use crate::protocol::envelope::{LOG_LEVELS, PREFIX};
+use crate::protocol::envelope::{LOG_LEVELS, PREFIX, TASKS};
 use crate::protocol::message::{Id, Message, quote};
 use crate::protocol::object::{extended, fields, object, says, string, try_fields, value};
 use crate::protocol::request::{Class, Leaves, Outgoing};
@@ -24,8 +24,6 @@ const QUESTIONS: &[(&str, &str)] =
 const BY_URL: &str = "elicitation/create by URL";
 /// Sampling with tools, likewise.
 const WITH_TOOLS: &str = "sampling/createMessage with tools";
-/// The extension that is not defined for clients with a handshake (section 3.2).
-const TASKS: &str = "io.modelcontextprotocol/tasks";
 
 /// What the client has said once and every request of the stateless era repeats.
 #[derive(Debug, Default)]
@@ -148,24 +146,28 @@ impl Door {
     /// Returns a request as a service of the stateless era wants it.
     pub fn written(&self, request: &Message) -> Message {
         let params = self.stamped(request.method(), request.params().unwrap_or("{}"));
-        request
-            .id()
-            .map_or_else(|| request.clone(), |id| Message::request(id, request.method(), Some(&params)))
+        match (request.id(), params) {
+            (Some(id), Some(params)) => Message::request(id, request.method(), Some(&params)),
+            _ => request.clone(),
+        }
     }
 
-    /// Returns the `params` of a request of this method with the envelope in it.
-    pub fn stamped(&self, method: &str, params: &str) -> String {
-        let mut params = fields(params);
+    /// Returns the `params` of a request of this method with the envelope in it; `None` where they are no object, or
+    /// cannot be read.
+    pub fn stamped(&self, method: &str, params: &str) -> Option<String> {
+        let mut params = try_fields(params)?;
         // Tasks of the older era are not offered to the client, so the field means nothing (section 3.7).
         params.retain(|(name, _)| name != "task");
-        let meta = params.iter().find(|(name, _)| name == "_meta").map(|(_, raw)| fields(raw.get()));
+        // Some clients write null for what they leave out.
+        let meta = value(&params, "_meta").filter(|raw| *raw != "null");
+        let meta = meta.map_or(Some(Vec::new()), try_fields)?;
         let may_be_task = method == "tools/call" || method.starts_with("tasks/");
         let own = if may_be_task { &self.stamp_with_tasks } else { &self.stamp };
-        let theirs = meta.unwrap_or_default().into_iter().map(|(name, raw)| (name, raw.get()));
+        let theirs = meta.into_iter().map(|(name, raw)| (name, raw.get()));
         let theirs = theirs.filter(|(name, _)| !self.envelope.iter().any(|(ours, _)| ours == name));
         let meta = extended(own, theirs);
         let rest = params.iter().filter(|(name, _)| name != "_meta").map(|(name, raw)| (&**name, raw.get()));
-        object([("_meta", &*meta)].into_iter().chain(rest))
+        Some(object([("_meta", &*meta)].into_iter().chain(rest)))
     }
 }
 
@@ -201,11 +203,11 @@ impl Client {
             }
             method => (method, outgoing.message.params()),
         };
-        if params.is_some_and(|params| !params.starts_with('{')) {
-            self.answer_here(number, &Message::refusal(&id, INVALID_PARAMS, "params is no object"));
+        let Some(params) = self.door.stamped(method, params.unwrap_or("{}")) else {
+            let why = "Invalid params: params or _meta is no object that can be read";
+            self.answer_here(number, &Message::refusal(&id, INVALID_PARAMS, why));
             return None;
-        }
-        let params = self.door.stamped(method, params.unwrap_or("{}"));
+        };
         outgoing.message = Message::request(&id, method, Some(&params));
         outgoing.era = Era::Modern;
         if let Some(open) = self.open.get_mut(&number) {

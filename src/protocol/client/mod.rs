@@ -355,7 +355,7 @@ impl Client {
         // A new number: late reports about the previous request must not reach this one.
         self.count += 1;
         let number = self.count * 2;
-        let params = self.door.stamped(method, params);
+        let params = self.door.stamped(method, params).unwrap_or_else(|| params.to_owned());
         let id = Id::Text(format!("asistry-again-{number}").into());
         let message = Message::request(&id, method, Some(&params));
         let (promise, era) = (open.promise, Era::Modern);

@@ -157,7 +157,8 @@ impl Client {
     pub(super) fn cancel_task(&mut self, task: &Task) {
         self.count += 1;
         let number = self.count * 2;
-        let params = self.door.stamped("tasks/cancel", &object([("taskId", &task.id)]));
+        let params = object([("taskId", &task.id)]);
+        let params = self.door.stamped("tasks/cancel", &params).unwrap_or(params);
         let id = Id::Text(format!("asistry-again-{number}").into());
         let message = Message::request(&id, "tasks/cancel", Some(&params));
         let promise = self.settings.promise_of("tasks/cancel", self.now);

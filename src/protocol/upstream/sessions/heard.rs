@@ -7,14 +7,11 @@ use super::{Asker, Call, Came, Own, Sessions, levels};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::effect::Effect;
 use crate::protocol::http::ErrorFields;
-use crate::protocol::message::Message;
+use crate::protocol::message::{Message, URL_NEEDED};
 use crate::protocol::object::{fields, value};
 use crate::protocol::request::{Leaves, Outgoing};
 use crate::protocol::revision::Era;
 use crate::protocol::upstream::{Heard, Out};
-
-/// The code by which a service of the older era asks its client to open a URL.
-const URL_NEEDED: i64 = -32042;
 
 /// The longest message of the log that is shown, in bytes.
 const LONGEST_LOG: usize = 1_000;

@@ -398,7 +398,6 @@ impl Sessions {
         let number = self.own_number();
         let message = Message::request(&Id::Text(format!("asistry-own-{}", self.own).into()), method, params);
         let (promise, class) = (self.settings.promise(self.moment.now), Class::of(method));
-        let class = if method == "tasks/result" { Class::A } else { class };
         let (request, asker) = (message.clone(), Asker::Own(own));
         let (questions, runs) = (Questions::default(), Runs::Plainly);
         self.calls.insert(number, Call { session, asker, request, token: None, questions, runs, promise });

@@ -7,14 +7,12 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::protocol::envelope::{self, PREFIX};
+use crate::protocol::envelope::{self, PREFIX, TASKS};
 use crate::protocol::http::ErrorFields;
-use crate::protocol::message::{Id, Message, quote};
+use crate::protocol::message::{INVALID_PARAMS, Id, Message, RESOURCE_NOT_FOUND, quote};
 use crate::protocol::object::{fields, object, try_fields, value};
 use crate::protocol::revision::{FIRST_MODERN, NEWEST_LEGACY};
 
-/// What the stateless era says of a resource that is not there, and what the older one does.
-const NO_RESOURCE: (i64, i64) = (super::super::super::message::INVALID_PARAMS, -32002);
 /// How long a client may keep what the service says of itself, in milliseconds (section 3.3).
 const KEEP_MS: u64 = 60_000;
 /// The methods whose results say how long they may be kept.
@@ -26,9 +24,6 @@ const CACHEABLE: [&str; 6] = [
     "resources/templates/list",
     "resources/read",
 ];
-/// The extension whose form in the older era is another one.
-const TASKS: &str = "io.modelcontextprotocol/tasks";
-
 /// What a request says of itself in its `params`, read once.
 pub(super) struct Said<'a> {
     pub params: Vec<(Cow<'a, str>, &'a RawValue)>,
@@ -266,11 +261,10 @@ fn tools(list: &str) -> Cow<'_, str> {
 
 /// Returns an error with the code that the stateless era has for it.
 pub(super) fn error(answer: &Message) -> Message {
-    let (ours, theirs) = NO_RESOURCE;
     match (ErrorFields::of(answer), answer.error_text()) {
-        (Some(error), Some(text)) if error.code == theirs => {
+        (Some(error), Some(text)) if error.code == RESOURCE_NOT_FOUND => {
             let parts = fields(text);
-            let code = ours.to_string();
+            let code = INVALID_PARAMS.to_string();
             let parts =
                 parts.iter().map(|(name, raw)| (&**name, if name == "code" { &*code } else { raw.get() }));
             Message::read(answer.with_part(text, &object(parts))).unwrap_or_else(|_| answer.clone())
