@@ -216,7 +216,7 @@ impl Told {
     }
 
     fn note_said(&mut self, text: &str) {
-        let parts = match serde_json::from_str::<Value>(text) {
+        let parts = match serde_json::from_str::<Value>(&replace_lone_surrogates(text)) {
             Ok(Value::Array(parts)) => parts,
             Ok(one) => vec![one],
             Err(_) => return,
