@@ -77,7 +77,7 @@ impl Sessions {
     pub(super) fn came(&mut self, call: u64, came: Came) {
         let Some(Call { asker, session, .. }) = self.calls.get(&call) else { return };
         let (asker, session) = (*asker, *session);
-        if self.calls_as_task(call, &came) {
+        if self.asks_for_support(call, &came) {
             return;
         }
         let Some(came) = self.task_began(call, came) else { return };
@@ -88,13 +88,16 @@ impl Sessions {
             }
             Asker::Nobody => self.keep_outcome(call, came),
             Asker::Gone => drop(self.calls.remove(&call)),
-            Asker::Client(number) => {
-                self.resumed.remove(&number);
-                let Some(call) = self.calls.remove(&call) else { return };
-                if let Some(heard) = self.raised(number, &call, came) {
-                    self.out.push(Out::Heard(heard));
-                }
-            }
+            Asker::Client(number) => self.passed_on(call, number, came),
+        }
+    }
+
+    /// The client hears how its request has ended.
+    pub(super) fn passed_on(&mut self, call: u64, number: u64, came: Came) {
+        self.resumed.remove(&number);
+        let Some(call) = self.calls.remove(&call) else { return };
+        if let Some(heard) = self.raised(number, &call, came) {
+            self.out.push(Out::Heard(heard));
         }
     }
 
@@ -106,6 +109,7 @@ impl Sessions {
             Own::TaskResult(number) => self.task_ended(number, came.clone()),
             Own::Inline(number) => self.inline(number, call, came.clone()),
             Own::Questions => self.task_asks_no_more(call),
+            Own::Support(number) => self.support_came(number, &came),
             Own::Ignored => {}
         }
         if own == Own::Open {

@@ -28,7 +28,7 @@ use crate::protocol::{FastMap, Moment};
 use listens::Listen;
 use parked::{Questions, Renewal};
 use pool::Pooled;
-use tasks::{Fetched, Handed, Key, Runs};
+use tasks::{Fetched, Handed, Key, Refused, Runs};
 use translate::Said;
 
 /// How many sessions are kept when nothing is under way in them (section 3.3).
@@ -65,6 +65,8 @@ pub struct Sessions {
     tasks: FastMap<Key, Handed>,
     /// Requests for the results of tasks.
     fetched: FastMap<u64, Fetched>,
+    /// Calls that were refused, while the list of tools is asked for.
+    refused: FastMap<u64, Refused>,
     /// How many calls were parked.
     tokens: u64,
     out: Vec<Out>,
@@ -116,6 +118,8 @@ enum Own {
     Inline(u64),
     /// `tasks/result` for what a task asks its client.
     Questions,
+    /// `tools/list`, because this call was refused: its tool may have to run as a task.
+    Support(u64),
 }
 
 /// What came of a request.
@@ -168,6 +172,7 @@ impl Sessions {
             renewals: Vec::new(),
             tasks: FastMap::default(),
             fetched: FastMap::default(),
+            refused: FastMap::default(),
             tokens: 0,
             out: Vec::new(),
         }
@@ -394,10 +399,21 @@ impl Sessions {
     }
 
     /// Asks the service something on our own account.
-    fn ask(&mut self, session: u64, own: Own, (method, params): (&str, Option<&str>)) -> u64 {
+    fn ask(&mut self, session: u64, own: Own, request: (&str, Option<&str>)) -> u64 {
+        self.ask_within(self.settings.promise(self.moment.now), session, own, request)
+    }
+
+    /// As [`Self::ask`], within the limits of another request.
+    fn ask_within(
+        &mut self,
+        promise: Promise,
+        session: u64,
+        own: Own,
+        (method, params): (&str, Option<&str>),
+    ) -> u64 {
         let number = self.own_number();
         let message = Message::request(&Id::Text(format!("asistry-own-{}", self.own).into()), method, params);
-        let (promise, class) = (self.settings.promise(self.moment.now), Class::of(method));
+        let class = Class::of(method);
         let (request, asker) = (message.clone(), Asker::Own(own));
         let (questions, runs) = (Questions::default(), Runs::Plainly);
         self.calls.insert(number, Call { session, asker, request, token: None, questions, runs, promise });

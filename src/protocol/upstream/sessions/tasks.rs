@@ -24,6 +24,8 @@ use crate::protocol::upstream::{Heard, Out, Upstream, overdue};
 /// The pause between two looks at a task, where the service names none, and the shortest one.
 const PAUSE: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+/// Maximum pages of a list of tools that are read for one call.
+const MOST_PAGES: u32 = 100;
 /// Tools of which it is remembered that they can run as tasks; tasks of clients that wait for input.
 const MOST: usize = 16_384;
 
@@ -36,6 +38,15 @@ pub(super) enum Support {
 
 /// The tools of a session that can run as tasks.
 pub(super) type Tools = HashMap<String, Support>;
+
+/// A call that was refused, while it is asked whether its tool must run as a task.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The refusal.
+    came: Came,
+    /// Pages of the list of tools that were asked for.
+    pages: u32,
+}
 
 /// How a call runs.
 #[derive(Debug, Default)]
@@ -109,9 +120,9 @@ impl Sessions {
         }
     }
 
-    /// Makes a call once more as a task where the service refuses to run the tool in any other way, which its list did not
-    /// say yet; false where it does not. Nothing has run with this refusal.
-    pub(super) fn calls_as_task(&mut self, number: u64, came: &Came) -> bool {
+    /// Asks for the list of tools where the service refuses a tool that it may run as a task only; false where it does not.
+    /// The refusal alone proves nothing: a tool may pass on such an error after it has acted.
+    pub(super) fn asks_for_support(&mut self, number: u64, came: &Came) -> bool {
         let Came::Answer(answer, _) = came else { return false };
         if ErrorFields::of(answer).is_none_or(|error| error.code != METHOD_NOT_FOUND) {
             return false;
@@ -122,16 +133,15 @@ impl Sessions {
                 && !call.questions.were_asked()
         };
         let Some(call) = self.calls.get(&number).filter(is_call) else { return false };
+        let (session, promise) = (call.session, call.promise);
         let Some(name) = tool_name(&call.request).map(|name| name.to_string()) else { return false };
-        let pooled = self.pool.iter_mut().find(|pooled| pooled.name == call.session);
+        let pooled = self.pool.iter_mut().find(|pooled| pooled.name == session);
         let Some(pooled) = pooled.filter(|pooled| pooled.service.as_ref().is_some_and(Service::runs_tasks))
         else {
             return false;
         };
         match call.runs {
-            Runs::Plainly if !pooled.tasks.contains_key(&name) && pooled.tasks.len() < MOST => {
-                pooled.tasks.insert(name, Support::Required);
-            }
+            Runs::Plainly if !pooled.tasks.contains_key(&name) && pooled.tasks.len() < MOST => {}
             Runs::Handed | Runs::Followed(None) => {
                 // It is no such tool after all.
                 pooled.tasks.remove(&name);
@@ -139,8 +149,34 @@ impl Sessions {
             }
             _ => return false,
         }
-        self.call_again_as_task(number);
+        self.refused.insert(number, Refused { came: came.clone(), pages: 1 });
+        self.ask_within(promise, session, Own::Support(number), ("tools/list", None));
         true
+    }
+
+    /// A page of that list came: a tool that must run as a task has not run, and is called once more as one.
+    pub(super) fn support_came(&mut self, number: u64, came: &Came) {
+        let Some(mut refused) = self.refused.remove(&number) else { return };
+        let Some(call) = self.calls.get(&number) else { return };
+        let Asker::Client(client) = call.asker else { return };
+        let (session, promise) = (call.session, call.promise);
+        let name = tool_name(&call.request).map(|name| name.to_string()).unwrap_or_default();
+        let mut next = None;
+        if let Came::Answer(answer, _) = came {
+            self.learn_tasks(session, answer);
+            next = ToolPage::of(answer).and_then(|page| page.next.map(str::to_owned));
+        }
+        let support = self.pooled(session).and_then(|pooled| pooled.tasks.get(&name));
+        match (support, next) {
+            (Some(Support::Required), _) => self.call_again_as_task(number),
+            (None, Some(cursor)) if refused.pages < MOST_PAGES => {
+                refused.pages += 1;
+                self.refused.insert(number, refused);
+                let params = object([("cursor", &*cursor)]);
+                self.ask_within(promise, session, Own::Support(number), ("tools/list", Some(&params)));
+            }
+            _ => self.passed_on(number, client, refused.came),
+        }
     }
 
     fn call_again_as_task(&mut self, number: u64) {
