@@ -114,24 +114,22 @@ mod terminal {
 
     #[test]
     fn ctrl_c_in_a_question_says_what_runs_at_the_service() {
+        let interrupted_in = |shell: &Shell, said: &str| {
+            let mut leaving = seated(shell, &[]);
+            leaving.awaits("Answer it? [yes/decline]");
+            leaving.types("\u{3}");
+            let left = leaving.leaves();
+            assert_eq!(left.code, 130, "{}", left.said);
+            assert!(left.said.contains(said), "{}", left.said);
+        };
         let shell = asking(question("elicitation/create"));
-        let mut leaving = seated(&shell, &[]);
-        leaving.awaits("Answer it? [yes/decline]");
-        leaving.types("\u{3}");
-        let left = leaving.leaves();
-        assert_eq!(left.code, 130, "{}", left.said);
-        assert!(left.said.contains("interrupted; nothing is running at the service"), "{}", left.said);
+        interrupted_in(&shell, "interrupted; nothing is running at the service");
         let calls =
             shell.service.received().iter().filter(|received| received.method == "tools/call").count();
         assert_eq!(calls, 1);
 
         let shell = asking(task("input_required"));
-        let mut leaving = seated(&shell, &[]);
-        leaving.awaits("Answer it? [yes/decline]");
-        leaving.types("\u{3}");
-        let left = leaving.leaves();
-        assert_eq!(left.code, 130, "{}", left.said);
-        assert!(left.said.contains("interrupted; the request is cancelled at the service"), "{}", left.said);
+        interrupted_in(&shell, "interrupted; the request is cancelled at the service");
         shell.service.awaits("its end", |received| received.method == "tasks/cancel");
     }
 
