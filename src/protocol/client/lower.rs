@@ -166,7 +166,7 @@ impl Lowering {
         if name.len() <= LONGEST_NAME {
             self.wrapped.insert(name.into_owned());
         }
-        let (_, _) = tool_fields.remove(at);
+        tool_fields.remove(at);
         let schema = wrapped(schema).to_string();
         let rest = tool_fields.iter().map(|(name, raw)| (&**name, raw.get()));
         object(rest.chain([("outputSchema", &*schema)]))

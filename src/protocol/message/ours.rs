@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Id, Kind, Message, Method, quote};
 use crate::error::{Error, Executed};
 
-/// What every message has beside its parts, at most.
+/// Capacity for the id, the method and the names of the fields; most messages need no more.
 const FRAME: usize = 80;
 
 /// The parts of a message; all but the id as JSON text.
