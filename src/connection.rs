@@ -9,12 +9,12 @@ use std::time::Duration;
 use url::Url;
 
 use crate::auth::{Authorizer, Credential, ExtraHeaders, Route, is_loopback};
-use crate::error::{Error, Kind, Remedy, RemedyWriter, Result};
+use crate::error::{RemedyWriter, Result};
 use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{Options, Profile, ToolNames};
 use crate::protocol::http::origin_and_path;
 use crate::protocol::retry::RetryPolicy;
-use crate::protocol::settings::Settings;
+use crate::protocol::settings::{Protocol, Settings};
 use crate::protocol::tool_rules::ToolRules;
 use crate::remote::Remote;
 use crate::service::ServiceWire;
@@ -83,6 +83,10 @@ impl Connection {
         Settings {
             endpoint: Arc::new(self.endpoint.clone()),
             place: origin_and_path(&self.endpoint).into(),
+            protocol: match service.wire {
+                ServiceWire::Mcp => Protocol::Mcp,
+                ServiceWire::AgentStack => Protocol::AgentStack,
+            },
             wire: options.transport.unwrap_or_default(),
             remembered: self.state.as_ref().and_then(|state| state.wire_of(&self.endpoint)),
             no_sessions: self.state.as_ref().is_some_and(|state| state.opens_no_sessions(&self.endpoint)),
@@ -112,20 +116,6 @@ impl Connection {
                 .into(),
         }
     }
-}
-
-/// Checks that this version supports the wire of a profile's service.
-///
-/// # Errors
-/// [`Kind::Config`] if it does not.
-pub fn check_wire(profile: &Profile) -> Result<()> {
-    if profile.service.wire == ServiceWire::Mcp {
-        return Ok(());
-    }
-    let why = "uses its own protocol, which this version of asistry does not support yet";
-    let error = Error::new(Kind::Config, format!("{} {why}", profile.service.title));
-    let (name, url) = (format!("{}-mcp", profile.name), profile.endpoint()?.into());
-    Err(error.remedy(Remedy::AddProfile { name, url: Some(url) }))
 }
 
 fn tls_of(options: &Options, ca_file: Option<PathBuf>) -> TlsOptions {

@@ -95,7 +95,7 @@ async fn has_key(prepared: &ProfileInUse) -> bool {
 }
 
 fn settings(prepared: &ProfileInUse) -> Result<Settings> {
-    let mut settings = prepared.settings();
+    let mut settings = prepared.fresh_settings()?;
     let options = &prepared.options;
     settings.call_silence = options.timeout.unwrap_or(CALL_SILENCE);
     settings.tools.safe_names = match options.tool_names {
@@ -103,8 +103,6 @@ fn settings(prepared: &ProfileInUse) -> Result<Settings> {
         None => prepared.profile.service.safe_tool_names,
     };
     settings.max_result = options.max_result;
-    getrandom::fill(&mut settings.seed)
-        .map_err(|error| Error::new(Kind::Bug, format!("the system gives no random bytes: {error}")))?;
     Ok(settings)
 }
 

@@ -10,7 +10,7 @@ use super::environment::{Environment, variable, way_to_profiles};
 use super::remedy::Target;
 use crate::auth::keys::{Found, KeySource};
 use crate::auth::{Credential, ExtraHeaders, read_header_file};
-use crate::connection::{Connection, ConnectionParts, check_wire};
+use crate::connection::{Connection, ConnectionParts};
 use crate::error::{Error, Kind, RemedyWriter, Result};
 use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{self, Config, Options, Profile, headers};
@@ -66,7 +66,6 @@ impl ProfileInUse {
     ) -> Result<Self> {
         let config = environment.config()?;
         let profile = find_named(common.profile.as_deref(), common.url.as_deref(), &config)?;
-        check_wire(&profile)?;
         check_files(&common.options())?;
         let extra = extra_headers(common, &profile)?;
         let embedded = profile.service.embedded;
@@ -117,6 +116,17 @@ impl ProfileInUse {
     /// Returns the settings of a conversation with this profile.
     pub fn settings(&self) -> Settings {
         self.connection.settings(self.advise())
+    }
+
+    /// Returns the settings of a conversation that begins now, with random bytes of its own.
+    ///
+    /// # Errors
+    /// Where the system gives none.
+    pub fn fresh_settings(&self) -> Result<Settings> {
+        let mut settings = self.settings();
+        getrandom::fill(&mut settings.seed)
+            .map_err(|error| Error::new(Kind::Bug, format!("the system gives no random bytes: {error}")))?;
+        Ok(settings)
     }
 }
 

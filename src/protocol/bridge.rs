@@ -42,8 +42,9 @@ use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Lesson, Spilled, Tag, UpstreamKind};
 use crate::protocol::request::{Outgoing, Wait};
 use crate::protocol::revision::Era;
-use crate::protocol::settings::{Settings, Spoken};
+use crate::protocol::settings::{Protocol, Settings, Spoken};
 use crate::protocol::upstream::legacy::Legacy;
+use crate::protocol::upstream::local::Local;
 use crate::protocol::upstream::modern::Modern;
 use crate::protocol::upstream::probe::Probed;
 use crate::protocol::upstream::sessions::Sessions;
@@ -63,6 +64,8 @@ pub struct Bridge {
     legacy: Legacy,
     modern: Modern,
     sessions: Sessions,
+    /// In the place of `modern`, for a service that does not speak MCP.
+    local: Option<Local>,
     speaks_legacy: Spoken,
     /// That the service opens no sessions was remembered, and may be wrong by now.
     was_remembered: bool,
@@ -90,6 +93,7 @@ impl Bridge {
             legacy: Legacy::new(settings.clone(), moment),
             modern: Modern::new(settings.clone(), moment),
             sessions: Sessions::new(&settings, moment),
+            local: (settings.protocol == Protocol::AgentStack).then(|| Local::new(settings.clone(), moment)),
             speaks_legacy: settings.legacy(),
             was_remembered: settings.era.is_none() && settings.no_sessions,
             speaks_modern: settings.modern(),
@@ -155,7 +159,7 @@ impl Bridge {
             self.client.failed(parked.number, upstream::overdue(&self.settings.place, limit));
         }
         self.legacy.alarm(moment);
-        self.modern.alarm(moment);
+        self.upstream(UpstreamKind::Modern).alarm(moment);
         self.sessions.alarm(moment);
         self.settle(moment);
     }
@@ -168,7 +172,7 @@ impl Bridge {
             self.client.failed(parked.number, error.executed(Executed::No));
         }
         self.legacy.close(moment);
-        self.modern.close(moment);
+        self.upstream(UpstreamKind::Modern).close(moment);
         self.sessions.close(moment);
         self.settle(moment);
     }
@@ -197,6 +201,7 @@ impl Bridge {
                     self.client.cancelled(number);
                 }
             }
+            Said::Listens(_) if self.local.is_some() => {}
             Said::Listens(filter) => self.modern.listen(filter, moment),
             Said::Answers(message, generation) => self.legacy.answer(message, generation, moment),
         }
@@ -205,7 +210,10 @@ impl Bridge {
     fn upstream(&mut self, kind: UpstreamKind) -> &mut dyn Upstream {
         match kind {
             UpstreamKind::Legacy => &mut self.legacy,
-            UpstreamKind::Modern => &mut self.modern,
+            UpstreamKind::Modern => match &mut self.local {
+                Some(local) => local,
+                None => &mut self.modern,
+            },
             UpstreamKind::Session(_) => &mut self.sessions,
         }
     }
@@ -218,7 +226,7 @@ impl Bridge {
             (Era::Modern, Spoken::Yes) if self.sessions.have_parked(&outgoing.message) => {
                 self.sessions.request(outgoing, moment);
             }
-            (Era::Modern, Spoken::Yes) => self.modern.request(outgoing, moment),
+            (Era::Modern, Spoken::Yes) => self.upstream(UpstreamKind::Modern).request(outgoing, moment),
             (Era::Modern, Spoken::No) if self.speaks_legacy == Spoken::No => {
                 self.client.speaks_nothing(outgoing.number);
             }
@@ -327,7 +335,8 @@ impl Bridge {
     }
 
     fn room(&self) -> Room {
-        let (legacy, modern, sessions) = (self.legacy.open(), self.modern.open(), self.sessions.open());
+        let modern = self.local.as_ref().map_or_else(|| self.modern.open(), Local::open);
+        let (legacy, sessions) = (self.legacy.open(), self.sessions.open());
         let count = legacy.0 + modern.0 + sessions.0 + self.parked.len();
         let bytes = legacy.1 + modern.1 + sessions.1 + self.parked_bytes;
         let full = count >= MOST_OPEN.0 || bytes >= MOST_OPEN.1;

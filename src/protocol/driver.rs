@@ -258,6 +258,9 @@ impl Driver {
             return;
         }
         self.resumption.message();
+        if self.terms.answers == Answers::AsData {
+            return self.items.push(Item::Record(event.data));
+        }
         let before = self.answered;
         self.read_event(event.data);
         if self.answered && !before {
@@ -296,6 +299,10 @@ impl Driver {
             503 if retry::retry_after(&head.headers, moment.wall).is_some() && self.may_wait_out_503() => {
                 self.refused(head, body, moment)
             }
+            // A status between is the service's word as well as its body.
+            304 if self.terms.answers == Answers::AsData => self.data(&head, body),
+            401 => self.failing(&head, &body, self.key, moment),
+            _ if self.terms.answers == Answers::AsData && body.starts_with(b"{") => self.data(&head, body),
             _ => self.failing(&head, &body, self.key, moment),
         }
     }

@@ -33,6 +33,19 @@ pub struct Head {
     pub headers: HeaderMap,
 }
 
+/// A reply that is no message: what it says is read by the upstream.
+#[derive(Clone, Debug)]
+pub struct Data {
+    /// The status code.
+    pub status: u16,
+    /// The tag that asks whether the same body still holds.
+    pub etag: Option<String>,
+    /// The service's own name for the exchange.
+    pub trace_id: Option<String>,
+    /// The whole body.
+    pub body: Bytes,
+}
+
 /// How the body of a reply is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {

@@ -25,6 +25,16 @@ pub enum WireChoice {
     Only(WireKind),
 }
 
+/// What a service speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// MCP.
+    #[default]
+    Mcp,
+    /// AgentStack's REST calls: MCP is spoken for it.
+    AgentStack,
+}
+
 /// Whether a service speaks an era.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Spoken {
@@ -44,6 +54,8 @@ pub struct Settings {
     pub endpoint: Arc<Url>,
     /// The service as it is named in errors.
     pub place: Arc<str>,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// Which wire to speak.
     pub wire: WireChoice,
     /// The wire that this endpoint was last seen to speak; only [`WireChoice::Auto`] asks.
@@ -111,6 +123,7 @@ impl Settings {
     /// Returns whether the service opens sessions, as far as that is known before it is asked.
     pub(super) fn legacy(&self) -> Spoken {
         match self.era {
+            _ if self.protocol == Protocol::AgentStack => Spoken::No,
             Some(Era::Modern) => Spoken::No,
             Some(Era::Legacy) => Spoken::Yes,
             None if self.no_sessions => Spoken::No,
@@ -122,6 +135,7 @@ impl Settings {
     pub(super) fn modern(&self) -> Spoken {
         let sse = self.wire == WireChoice::Only(WireKind::HttpSse) || self.is_remembered_as_sse();
         match self.era {
+            _ if self.protocol == Protocol::AgentStack => Spoken::Yes,
             Some(Era::Modern) => Spoken::Yes,
             Some(Era::Legacy) => Spoken::No,
             // Only legacy services speak HTTP+SSE (section 7).

@@ -129,7 +129,7 @@ impl Conversation {
     }
 
     fn with(in_use: ProfileInUse, asker: Asker, deadline: Option<Instant>) -> Result<Self> {
-        let mut settings = in_use.settings();
+        let mut settings = in_use.fresh_settings()?;
         let max_time = in_use.options.max_time;
         // A short conversation needs no notifications beside its answers.
         settings.pushes = false;

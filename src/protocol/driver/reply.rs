@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Answers, Cause, Driver, Failure, Fallback, Item, Loss, Next, Outcome, Purpose, Standing, State};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::Moment;
-use crate::protocol::http::{self, ErrorFields, Head};
+use crate::protocol::http::{self, Data, ErrorFields, Head};
 use crate::protocol::message::{self, Frame, Malformed, Message, UNSUPPORTED_VERSION};
 use crate::protocol::revision::FIRST_MODERN;
 
@@ -22,8 +22,20 @@ impl Driver {
         }
     }
 
+    /// Hands out a reply that is no message.
+    pub(super) fn data(&mut self, head: &Head, body: Bytes) -> Next {
+        let trace_id = http::trace_id(head, &body);
+        let etag = head.header("etag").map(str::to_owned);
+        self.items.push(Item::Data(Data { status: head.status, etag, trace_id, body }));
+        self.answered = true;
+        Next::Over(Outcome::Done)
+    }
+
     /// Takes the body of a reply with a status of 2xx.
     pub(super) fn success(&mut self, head: &Head, body: Bytes, now: Instant) -> Next {
+        if self.terms.answers == Answers::AsData {
+            return self.data(head, body);
+        }
         match self.purpose {
             Purpose::Notice => return Next::Over(Outcome::Done),
             Purpose::Request(_) if self.terms.answers == Answers::OnTheStream => {

@@ -5,9 +5,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::{Failure, Key};
 use crate::error::Error;
-use crate::protocol::http::{Head, HttpCall};
+use crate::protocol::http::{Data, Head, HttpCall};
 use crate::protocol::message::{Id, Malformed, Message};
 use crate::protocol::request::Repeat;
 use crate::protocol::retry::RetryPolicy;
@@ -52,6 +54,8 @@ pub enum Answers {
     Here,
     /// On the service's own stream (HTTP+SSE).
     OnTheStream,
+    /// In the reply, which holds no message: the upstream reads it, whatever its status.
+    AsData,
 }
 
 /// Whether the stream of a reply may be silent for any time.
@@ -140,6 +144,10 @@ pub enum Item {
     Accepted,
     /// An event, or a message in one, that cannot be read.
     Malformed(Malformed),
+    /// A reply that is no message.
+    Data(Data),
+    /// An event of such a reply: the text of its `data`.
+    Record(Bytes),
 }
 
 /// How the body of a reply is to be read.

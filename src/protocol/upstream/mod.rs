@@ -5,6 +5,7 @@
 //! service said ([`Heard`]). Refuses to know the client: a request is known by its number.
 
 pub mod legacy;
+pub mod local;
 pub mod modern;
 pub mod probe;
 pub mod sessions;

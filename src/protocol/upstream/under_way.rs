@@ -39,6 +39,9 @@ pub enum Own {
     Listen,
     /// `server/discover`, for the era of the service.
     Probe,
+    /// The catalogue of a service without MCP; its schemas.
+    Actions,
+    Schemas,
     /// Whether the session still exists.
     Ping,
     /// `logging/setLevel` and subscriptions after a session was opened anew.

@@ -2,6 +2,7 @@
 //!
 //! Refuses to read messages beyond what a header repeats: `upstream` knows what they mean.
 
+mod agentstack;
 mod http_sse;
 mod stateless;
 mod streamable_http;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub use agentstack::{AgentStack, Reply};
 pub use http_sse::HttpSse;
 pub use stateless::Stateless;
 pub use streamable_http::StreamableHttp;

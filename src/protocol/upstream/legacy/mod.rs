@@ -178,8 +178,8 @@ impl Upstream for Legacy {
                 }
             }
             Item::Endpoint(text) if self.session.stream == Some(number) => self.endpoint_named(&text),
-            // A last report of a driver that was given up.
-            Item::Endpoint(_) => {}
+            // A last report of a driver that was given up; what no driver of this room hands out.
+            Item::Endpoint(_) | Item::Data(_) | Item::Record(_) => {}
             Item::Accepted => {
                 self.notice_ended(number, Outcome::Done);
                 self.settle_retired();
