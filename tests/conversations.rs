@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use asistry::protocol::retry::RetryPolicy;
 use asistry::protocol::revision::Era;
-use asistry::protocol::settings::{Settings, WireChoice};
+use asistry::protocol::settings::{Protocol, Settings, WireChoice};
 use asistry::protocol::tool_rules::ToolRules;
 use asistry::protocol::wire::WireKind;
 
@@ -76,6 +76,7 @@ pub fn settings(options: &[String]) -> Settings {
     let mut settings = Settings {
         endpoint: Arc::new("http://127.0.0.1:1/mcp".parse().expect("a URL")),
         place: "http://127.0.0.1:1/mcp".into(),
+        protocol: Protocol::Mcp,
         wire: WireChoice::Auto,
         remembered: None,
         no_sessions: false,

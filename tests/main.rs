@@ -1,5 +1,6 @@
 //! The one test binary: a file for each behaviour.
 
+mod agentstack;
 mod call;
 mod commands;
 mod completions;

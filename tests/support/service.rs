@@ -28,6 +28,7 @@ pub const SESSION: &str = "session-of-the-stand-in";
 pub struct Received {
     /// POST, GET or DELETE.
     pub verb: String,
+    pub path: String,
     pub headers: HeaderMap,
     pub body: Bytes,
     /// The JSON-RPC method, or nothing.
@@ -37,7 +38,7 @@ pub struct Received {
 }
 
 impl Received {
-    fn new(verb: String, headers: HeaderMap, body: Bytes) -> Self {
+    fn new(head: hyper::http::request::Parts, body: Bytes) -> Self {
         #[derive(Default, serde::Deserialize)]
         struct Shape<'a> {
             #[serde(borrow)]
@@ -46,7 +47,14 @@ impl Received {
         }
         let shape: Shape = serde_json::from_slice(&body).unwrap_or_default();
         let id = shape.id.map(|raw| raw.get().to_owned()).unwrap_or_default();
-        Self { verb, method: shape.method.unwrap_or_default(), id, headers, body: body.clone() }
+        Self {
+            verb: head.method.to_string(),
+            path: head.uri.path().to_owned(),
+            method: shape.method.unwrap_or_default(),
+            id,
+            headers: head.headers,
+            body: body.clone(),
+        }
     }
 
     /// The whole message.
@@ -339,7 +347,7 @@ async fn reply(
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, hyper::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    let received = Received::new(head.method.to_string(), head.headers, body);
+    let received = Received::new(head, body);
     let reply = answer(&received).unwrap_or_else(|| mcp(&received));
     seen.all.lock().unwrap().push(received);
     seen.more.notify_all();
