@@ -14,6 +14,7 @@ use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{Options, Profile, ToolNames};
 use crate::protocol::http::origin_and_path;
 use crate::protocol::retry::RetryPolicy;
+use crate::protocol::secrets::NewKeys;
 use crate::protocol::settings::{Protocol, Settings};
 use crate::protocol::tool_rules::ToolRules;
 use crate::remote::Remote;
@@ -87,6 +88,9 @@ impl Connection {
                 ServiceWire::Mcp => Protocol::Mcp,
                 ServiceWire::AgentStack => Protocol::AgentStack,
             },
+            secrets: Arc::new(service.secrets.clone()),
+            new_keys: NewKeys::default(),
+            hints: service.hints.iter().map(|hint| (hint.status, hint.text.clone())).collect(),
             wire: options.transport.unwrap_or_default(),
             remembered: self.state.as_ref().and_then(|state| state.wire_of(&self.endpoint)),
             no_sessions: self.state.as_ref().is_some_and(|state| state.opens_no_sessions(&self.endpoint)),

@@ -49,6 +49,8 @@
 //! * A session that the client leaves during running calls is kept until they end (LEG-10).
 //! * Each `Remote` has one gate; a key that was rotated inherits it.
 //! * `trace` is a module because both sides of the relay write to it.
+//! * Secrets in a service's results (`[secrets]` in its data) are masked by `auth/vault.rs` as the bytes arrive, before the
+//!   driver, trace or log sees them, and opened while a call is signed, where its wire says so.
 //! * The key list in the state directory (`state/keys.rs`, changed by `auth/keys`) decides which store item is current.
 //!   A new key is stored beside the old one and one atomic file replacement makes it current, so an interrupted change
 //!   leaves the old key or the new one.
@@ -59,7 +61,8 @@
 //! | a service that speaks MCP | one `service/NAME.toml` and its row in `service/mod.rs` |
 //! | an option | a row in `profile/options.rs` |
 //! | an example, a help topic, an exit code | a row in `commands/examples.rs`, `commands/help.rs`, `error.rs` |
-//! | a service with its own wire | that, and `protocol/wire/NAME.rs` |
+//! | a service with its own wire | that, and `protocol/wire/NAME.rs`, with its actions as tools in `protocol/upstream/local` |
+//! | an action that makes keys, a field that holds a secret | `[secrets]` of the service's `.toml` |
 //! | a protocol revision with a handshake | `protocol/revision/vDATE.rs`, and its row in `revision::ALL` |
 //! | a subcommand | `commands/NAME.rs`, and its rows in `commands/mod.rs` and `commands/quick.rs` |
 //! | a name that completion offers | a row of `NAMES` in `commands/complete/place.rs` |

@@ -21,6 +21,7 @@ use crate::protocol::bridge::Bridge;
 use crate::protocol::driver::Driver;
 use crate::protocol::effect::{Delivery, Effect, Ended, Lesson, Tag, Ticket};
 use crate::protocol::http::HttpCall;
+use crate::protocol::secrets::{KeyWork, StoredKey};
 use crate::protocol::settings::Settings;
 use crate::remote::{Remote, Report, moment};
 use crate::state::State;
@@ -35,6 +36,8 @@ const TURN: usize = 256;
 const FAREWELL: Duration = Duration::from_millis(300);
 /// Drain by default, and at most after a signal: the end takes 1.1 s of the 1.5 s of STD-7.
 pub const DRAIN: Duration = Duration::from_millis(800);
+/// Time limit for storing new keys at the end.
+const KEY_WORK: Duration = Duration::from_secs(10);
 /// Minimum time for ending the service's session.
 const SHORTEST_FAREWELL: Duration = Duration::from_millis(50);
 
@@ -65,6 +68,8 @@ pub struct Relay<P> {
     /// Calls that end sessions of the service, not sent yet.
     leaving: Vec<HttpCall>,
     farewells: tokio::task::JoinSet<()>,
+    /// Work with the key store, by the number of its request.
+    key_work: tokio::task::JoinSet<(u64, Result<Option<StoredKey>>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +104,7 @@ impl<P: Port> Relay<P> {
             spills: Spills::default(),
             leaving: Vec::new(),
             farewells: tokio::task::JoinSet::new(),
+            key_work: tokio::task::JoinSet::new(),
         }
     }
 
@@ -163,6 +169,7 @@ impl<P: Port> Relay<P> {
                 self.bridge.alarm(moment());
             }
             Some((to, text)) = self.spills.next() => self.bridge.spilled(to, text, moment()),
+            Some(Ok((number, came))) = self.key_work.join_next(), if !self.key_work.is_empty() => self.bridge.keys_done(number, came, moment()),
             incoming = self.port.next(intake) => match incoming {
                 Incoming::Line(line) => {
                     if let Some(trace) = &self.trace {
@@ -237,6 +244,7 @@ impl<P: Port> Relay<P> {
                 }
                 Effect::Farewell(call) => self.leaving.push(call),
                 Effect::Learned(lesson) => self.remember(lesson),
+                Effect::Keys(number, work) => self.work_with_keys(number, work),
                 Effect::Note(note) => tracing::warn!("{}", self.remote.without_secrets_in_text(&note)),
             }
         }
@@ -259,6 +267,13 @@ impl<P: Port> Relay<P> {
                 Lesson::Sessions => state.remember_sessions(&endpoint),
             });
         }
+    }
+
+    fn work_with_keys(&mut self, number: u64, work: KeyWork) {
+        let remote = self.remote.clone();
+        let work = tokio::spawn(async move { remote.key_work(work).await });
+        let failed = |e: tokio::task::JoinError| Err(Error::new(Kind::Bug, format!("the key store: {e}")));
+        self.key_work.spawn(async move { (number, work.await.unwrap_or_else(failed)) });
     }
 
     fn deliver(&mut self, delivery: Delivery) {
@@ -299,6 +314,9 @@ impl<P: Port> Relay<P> {
         let last = (until + FAREWELL).max(Instant::now() + SHORTEST_FAREWELL).min(Instant::now() + FAREWELL);
         let is_gone = turn == Turn::Breaks;
         let broken = self.part(is_gone || stuck, last).await || is_gone;
+        // The service has made these keys: they would be lost.
+        let _ = tokio::time::timeout(KEY_WORK, async { while self.key_work.join_next().await.is_some() {} })
+            .await;
         match (self.port.undelivered(), self.spills.len()) {
             _ if broken => Ok(()),
             (0, 0) => Ok(()),

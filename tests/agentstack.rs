@@ -1,5 +1,7 @@
 //! AgentStack's REST calls behind the shell and the bridge, with the real binary.
 
+mod new_keys;
+
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};

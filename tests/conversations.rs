@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use asistry::protocol::retry::RetryPolicy;
 use asistry::protocol::revision::Era;
+use asistry::protocol::secrets::NewKeys;
 use asistry::protocol::settings::{Protocol, Settings, WireChoice};
 use asistry::protocol::tool_rules::ToolRules;
 use asistry::protocol::wire::WireKind;
@@ -77,6 +78,9 @@ pub fn settings(options: &[String]) -> Settings {
         endpoint: Arc::new("http://127.0.0.1:1/mcp".parse().expect("a URL")),
         place: "http://127.0.0.1:1/mcp".into(),
         protocol: Protocol::Mcp,
+        secrets: Arc::default(),
+        new_keys: NewKeys::default(),
+        hints: Vec::new(),
         wire: WireChoice::Auto,
         remembered: None,
         no_sessions: false,

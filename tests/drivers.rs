@@ -23,7 +23,8 @@ fn at(now: Instant) -> Moment {
 /// The driver of a `tools/call`, which may wait for a minute.
 fn driver(promise: Promise) -> Driver {
     let url = Arc::new(url::Url::parse("http://h/mcp").unwrap());
-    let call = HttpCall { method: http::Method::POST, url, headers: Default::default(), body: Bytes::new() };
+    let (method, headers) = (http::Method::POST, Default::default());
+    let call = HttpCall { method, url, headers, body: Bytes::new(), signing: Default::default() };
     let retry =
         RetryPolicy { max_wait: Duration::from_secs(60), unhinted_is_final: false, repeats_503: false };
     let terms = Terms {

@@ -21,7 +21,7 @@ const MASKED: &[u8] = b"MASKED";
 /// Replaces every non-ASCII character; header values cannot contain this byte.
 const OTHER: u8 = 0xff;
 
-/// The secrets to mask.
+/// The secrets to mask, and what stands for each.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mask {
     needles: Vec<Needle>,
@@ -36,27 +36,39 @@ impl Mask {
             if secret.len() >= SHORTEST_SECRET
                 && !self.needles.iter().any(|needle| needle.text.as_slice() == secret)
             {
-                let mut needle = Needle::new(secret.to_vec());
-                if behind_scheme.is_none_or(|behind| behind == from) {
-                    needle.encoded = encodings(secret).into_iter().map(Needle::new).collect();
-                }
-                self.needles.push(needle);
+                let is_whole = behind_scheme.is_none_or(|behind| behind == from);
+                self.push(if is_whole {
+                    Needle::with_encodings(secret)
+                } else {
+                    Needle::new(secret.to_vec())
+                });
             }
         }
+    }
+
+    /// Adds a secret of at least [`SHORTEST_SECRET`] bytes, for which another text stands.
+    pub fn add_as(&mut self, secret: &str, shown: &str) {
+        if secret.len() >= SHORTEST_SECRET {
+            self.push(Needle { shown: shown.as_bytes().into(), ..Needle::with_encodings(secret.as_bytes()) });
+        }
+    }
+
+    fn push(&mut self, needle: Needle) {
+        self.needles.push(needle);
         let too_many = self.needles.len().saturating_sub(MOST);
         self.needles.drain(..too_many);
     }
 
-    /// Replaces each secret in the text by `MASKED`.
+    /// Replaces each secret in the text by what stands for it.
     pub fn masked(&self, text: Bytes) -> Bytes {
         let found = self.found(&text);
         if found.is_empty() {
             return text;
         }
         let (mut out, mut done) = (Vec::with_capacity(text.len()), 0);
-        for at in found {
+        for (at, shown) in found {
             out.extend_from_slice(&text[done..at.start]);
-            out.extend_from_slice(MASKED);
+            out.extend_from_slice(shown);
             done = at.end;
         }
         out.extend_from_slice(&text[done..]);
@@ -75,16 +87,20 @@ impl Mask {
         forms.into_iter().map(|form| String::from_utf8_lossy(form).into_owned()).collect()
     }
 
-    /// Returns the ranges of secrets in order, overlapping ones merged.
-    fn found(&self, text: &[u8]) -> Vec<Range<usize>> {
+    /// Returns the ranges of secrets in order and what stands for each, overlapping ones merged.
+    fn found(&self, text: &[u8]) -> Vec<(Range<usize>, &[u8])> {
         let (mut all, unescaped) = (Vec::new(), unescaped(text));
-        self.needles.iter().for_each(|needle| needle.find(text, unescaped.as_deref(), &mut all));
-        all.sort_by_key(|at| (at.start, at.end));
-        let mut joined: Vec<Range<usize>> = Vec::new();
-        for at in all {
-            match joined.last_mut().filter(|last| at.start < last.end) {
-                Some(last) => last.end = last.end.max(at.end),
-                None => joined.push(at),
+        for needle in &self.needles {
+            let mut own = Vec::new();
+            needle.find(text, unescaped.as_deref(), &mut own);
+            all.extend(own.into_iter().map(|at| (at, &*needle.shown)));
+        }
+        all.sort_by_key(|(at, _)| (at.start, at.end));
+        let mut joined: Vec<(Range<usize>, &[u8])> = Vec::new();
+        for (at, shown) in all {
+            match joined.last_mut().filter(|(last, _)| at.start < last.end) {
+                Some((last, _)) => last.end = last.end.max(at.end),
+                None => joined.push((at, shown)),
             }
         }
         joined
@@ -100,6 +116,8 @@ fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
 #[derive(Clone)]
 struct Needle {
     text: Zeroizing<Vec<u8>>,
+    /// What stands for it.
+    shown: Box<[u8]>,
     unescaped: Option<Zeroizing<Vec<u8>>>,
     /// KMP failure function.
     fallback: Vec<u32>,
@@ -134,8 +152,13 @@ impl std::fmt::Debug for Needle {
 impl Needle {
     fn new(text: Vec<u8>) -> Self {
         let unescaped = unescaped(&text).map(Zeroizing::new);
-        let mut needle =
-            Self { text: Zeroizing::new(text), unescaped, fallback: vec![0], encoded: Vec::new() };
+        let mut needle = Self {
+            text: Zeroizing::new(text),
+            shown: MASKED.into(),
+            unescaped,
+            fallback: vec![0],
+            encoded: Vec::new(),
+        };
         let (mut matched, mut at) = (0, 1);
         while at < needle.units().len() {
             let step = needle.step(matched, needle.units()[at]);
@@ -143,6 +166,11 @@ impl Needle {
             (matched, at) = (step, at + 1);
         }
         needle
+    }
+
+    fn with_encodings(secret: &[u8]) -> Self {
+        let encoded = encodings(secret).into_iter().map(Self::new).collect();
+        Self { encoded, ..Self::new(secret.to_vec()) }
     }
 
     fn units(&self) -> &[u8] {

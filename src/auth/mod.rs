@@ -8,10 +8,12 @@ mod headers;
 mod key;
 pub mod keys;
 mod mask;
+mod new_keys;
 mod route;
 mod store;
+mod vault;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,11 +28,15 @@ pub use store::{Passphrase, PassphraseFor};
 
 use crate::error::{Error, Kind, Remedy, Result, UsableStores};
 use crate::profile::Profile;
-use crate::protocol::http::{Challenge, HttpCall, origin_and_path};
+use crate::protocol::http::{Challenge, CredentialUse, HttpCall, origin_and_path};
+use crate::protocol::object::string;
+use crate::protocol::secrets::{StoredKey, is_masked};
+use crate::secret::Secret;
 use crate::state::keys::Stamp;
 use key::{header_of, no_key};
 use keys::{Found, KeySource, Keys, Lookup};
 use mask::Mask;
+use vault::Vault;
 
 /// How long a missing key is remembered, unless the key list changes.
 const MISSING: Duration = Duration::from_secs(60);
@@ -58,6 +64,9 @@ pub struct Authorizer {
     cleartext_error: Option<Error>,
     state: RwLock<KeyState>,
     reading: tokio::sync::Mutex<()>,
+    vault: Vault,
+    /// New keys that were stored, or could not be.
+    stored: Mutex<Vec<Result<StoredKey>>>,
 }
 
 #[derive(Debug)]
@@ -71,6 +80,11 @@ enum Source {
 /// Identifies the credential that signed a request, by a counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signed(u64);
+
+impl Signed {
+    /// No credential went along.
+    const BARE: Self = Self(u64::MAX);
+}
 
 /// The rejected request may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +147,8 @@ impl Authorizer {
         let state = KeyState { asked, credential: given, came_from, mask, ..KeyState::default() };
         let authorizer = Self {
             origin: endpoint.origin(),
+            vault: Vault::new(&profile.service, &shown_origin),
+            stored: Mutex::default(),
             shown_origin,
             extra: extra.headers,
             profile: profile.clone(),
@@ -193,13 +209,26 @@ impl Authorizer {
     /// # Errors
     /// [`Kind::OriginMismatch`] for another origin, and the errors of [`Self::ready`].
     pub async fn sign(&self, call: &mut HttpCall) -> Result<Signed> {
-        self.ready().await?;
+        let is_bare = call.signing.credential == CredentialUse::Never;
+        match call.signing.credential {
+            CredentialUse::Required => self.ready().await?,
+            CredentialUse::Optional => self.ready_or_keyless().await?,
+            CredentialUse::Never => {}
+        }
         if call.url.origin() != self.origin {
             return Err(self.elsewhere(&call.url));
         }
+        if !call.signing.opened.is_empty() {
+            self.open_masked(call).await?;
+        }
         let headers = Arc::make_mut(&mut call.headers);
         for (name, value) in &self.extra {
-            headers.insert(name.clone(), value.clone());
+            if !is_bare || !self.profile.is_credential(name.as_str()) {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+        if is_bare {
+            return Ok(Signed::BARE);
         }
         let state = self.key_state();
         if let Some((name, value)) = state.credential.clone() {
@@ -208,12 +237,71 @@ impl Authorizer {
         Ok(state.which)
     }
 
+    /// As [`Self::ready`], but a key that is missing, or cannot be read, is none.
+    async fn ready_or_keyless(&self) -> Result<()> {
+        match self.ready().await {
+            Err(error) if matches!(error.kind(), Kind::AuthRequired | Kind::KeyStore) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// As [`Self::ready`], for a service that makes keys itself: there a key may be missing.
+    ///
+    /// # Errors
+    /// As [`Self::ready`].
+    pub async fn ready_to_begin(&self) -> Result<()> {
+        match self.profile.service.secrets.new_keys.is_empty() {
+            true => self.ready().await,
+            false => self.ready_or_keyless().await,
+        }
+    }
+
+    /// Opens the masked values of a call where its signing allows it.
+    async fn open_masked(&self, call: &mut HttpCall) -> Result<()> {
+        let Ok(text) = std::str::from_utf8(&call.body) else { return Ok(()) };
+        let (mut body, mut done) = (String::with_capacity(text.len()), 0);
+        for at in call.signing.opened.clone() {
+            let Some(masked) = text.get(at.clone()).and_then(string).filter(|word| is_masked(word)) else {
+                continue;
+            };
+            let secret = self.opened(&masked).await?;
+            body.push_str(&text[done..at.start]);
+            body.push_str(&serde_json::Value::from(secret.expose()).to_string());
+            done = at.end;
+        }
+        if done == 0 {
+            return Ok(());
+        }
+        if let Some(error) = &self.cleartext_error {
+            return Err(error.clone());
+        }
+        body.push_str(&text[done..]);
+        call.body = body.into();
+        call.signing.opened.clear();
+        Ok(())
+    }
+
+    /// Returns the secret that a masked value stands for: one that was seen in this process, or a stored key.
+    async fn opened(&self, masked: &str) -> Result<Secret> {
+        if let Some(secret) = self.vault.open(masked) {
+            return Ok(secret);
+        }
+        let stored = match &self.source {
+            Source::Stored(keys) => self.stored_as(keys, masked).await?,
+            Source::Given => None,
+        };
+        stored.map(|(_, secret)| secret).ok_or_else(|| {
+            Error::new(Kind::Usage, format!("{masked} stands for a secret that is not known here"))
+                .hint("give the secret itself, or use the key store in which it was saved")
+        })
+    }
+
     /// Returns a hash that identifies the credential and the extra headers.
     ///
     /// # Errors
     /// As [`Self::ready`].
     pub async fn identity(&self) -> Result<Identity> {
-        self.ready().await?;
+        self.ready_to_begin().await?;
         let mut hash = Sha256::new_with_prefix(b"asistry credential v1\n");
         let credential = self.credential();
         let drawn = credential.iter().map(|(name, value)| (name, value));
@@ -244,7 +332,7 @@ impl Authorizer {
     pub async fn rejected(&self, signed: Signed, challenge: &Challenge) -> Result<Again> {
         let denied =
             || Error::new(Kind::AuthDenied, "the service rejected the key").http_status(challenge.status);
-        if challenge.status != 401 {
+        if challenge.status != 401 || signed == Signed::BARE {
             return Err(denied());
         }
         let Source::Stored(keys) = &self.source else { return Err(denied()) };
@@ -326,12 +414,25 @@ impl Authorizer {
     /// Masks the credential, former ones and extra headers in text that is shown or stored: some services repeat the
     /// key that they reject.
     pub fn without_secrets(&self, text: Bytes) -> Bytes {
+        let text = self.vault.sealed(text);
         self.key_state().mask.masked(text)
+    }
+
+    /// Puts masked values in the place of the secrets that the service hands out.
+    pub fn sealed(&self, text: Bytes) -> Bytes {
+        self.vault.sealed(text)
+    }
+
+    /// Puts the secrets that the service has handed out back in the place of their masked values, in JSON.
+    pub fn unsealed(&self, text: Bytes) -> Bytes {
+        self.vault.unsealed(text)
     }
 
     /// Returns the secrets that occur in a text, as written there and unescaped.
     pub fn repeated_in(&self, text: &[u8]) -> Vec<String> {
-        self.key_state().mask.repeated_in(text)
+        let mut all = self.key_state().mask.repeated_in(text);
+        all.extend(self.vault.repeated_in(text));
+        all
     }
 
     /// As [`Self::without_secrets`], for response headers.
@@ -349,7 +450,6 @@ impl Authorizer {
 mod tests {
     use super::*;
     use crate::profile::Config;
-    use crate::secret::Secret;
 
     fn given(key: &str) -> Credential {
         let secret = Secret::new(key.into());

@@ -14,6 +14,7 @@ use super::remedy::Target;
 use crate::error::{Error, Kind};
 use crate::local::stdio::Stdio;
 use crate::profile::{self, Config, Options, Takers, ToolNames};
+use crate::protocol::secrets::NewKeys;
 use crate::protocol::settings::Settings;
 use crate::relay::{DRAIN, Ending, Relay};
 
@@ -103,6 +104,7 @@ fn settings(prepared: &ProfileInUse) -> Result<Settings> {
         None => prepared.profile.service.safe_tool_names,
     };
     settings.max_result = options.max_result;
+    settings.new_keys = NewKeys::Stored;
     Ok(settings)
 }
 

@@ -133,11 +133,8 @@ impl Target {
             Remedy::AddKeysAgain { path } => {
                 format!("move {path} away and add the keys again: asistry keys add{options}")
             }
-            Remedy::AddProfile { name, url: None } => {
+            Remedy::AddProfile { name } => {
                 format!("make a profile of it, which asks for them: asistry profiles add {name}")
-            }
-            Remedy::AddProfile { name, url: Some(url) } => {
-                format!("use its MCP endpoint: asistry profiles add {name} --url {}", shell_quoted(url))
             }
             Remedy::SetFields { profile, settings } => {
                 format!("for example: asistry profiles set {profile}{}", words(settings))

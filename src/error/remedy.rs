@@ -128,8 +128,6 @@ pub enum Remedy {
     AddProfile {
         /// Its name.
         name: String,
-        /// Its URL, where that is known.
-        url: Option<String>,
     },
     /// Set fields of a profile, for example to these values.
     SetFields {

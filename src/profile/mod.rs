@@ -214,7 +214,7 @@ impl Profile {
                 return error;
             }
             if !self.is_configured {
-                return error.remedy(Remedy::AddProfile { name: self.name.clone(), url: None });
+                return error.remedy(Remedy::AddProfile { name: self.name.clone() });
             }
             let settings = missing
                 .iter()

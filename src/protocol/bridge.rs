@@ -35,13 +35,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::error::{Error, Executed, Kind};
+use crate::error::{Error, Executed, Kind, Result};
 use crate::protocol::Moment;
 use crate::protocol::client::{Client, Room, Said, ToolsPage};
 use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Lesson, Spilled, Tag, UpstreamKind};
 use crate::protocol::request::{Outgoing, Wait};
 use crate::protocol::revision::Era;
+use crate::protocol::secrets::StoredKey;
 use crate::protocol::settings::{Protocol, Settings, Spoken};
 use crate::protocol::upstream::legacy::Legacy;
 use crate::protocol::upstream::local::Local;
@@ -148,6 +149,14 @@ impl Bridge {
     /// Takes the shortened response of a result that went into a file.
     pub fn spilled(&mut self, to: Spilled, text: Bytes, moment: Moment) {
         self.client.spilled(text, to);
+        self.settle(moment);
+    }
+
+    /// Takes what came of work with the key store ([`Effect::Keys`]).
+    pub fn keys_done(&mut self, number: u64, came: Result<Option<StoredKey>>, moment: Moment) {
+        if let Some(local) = &mut self.local {
+            local.keys_done(number, came, moment);
+        }
         self.settle(moment);
     }
 

@@ -523,7 +523,13 @@ mod tests {
     #[test]
     fn a_notification_that_is_answered_by_an_endless_stream_lets_its_connection_go() {
         let url = Arc::new(url::Url::parse("http://h/mcp").unwrap());
-        let call = HttpCall { method: http::Method::POST, url, headers: Arc::default(), body: Bytes::new() };
+        let call = HttpCall {
+            method: http::Method::POST,
+            url,
+            headers: Arc::default(),
+            body: Bytes::new(),
+            signing: crate::protocol::http::Signing::default(),
+        };
         let now = Instant::now();
         let terms = Terms {
             retry: RetryPolicy { max_wait: Duration::ZERO, unhinted_is_final: false, repeats_503: false },

@@ -13,6 +13,7 @@ use crate::protocol::http::HttpCall;
 use crate::protocol::message::{Id, Message};
 use crate::protocol::request::Promise;
 use crate::protocol::revision::Era;
+use crate::protocol::secrets::KeyWork;
 use crate::protocol::wire::WireKind;
 
 /// An effect for `relay` to perform.
@@ -33,6 +34,9 @@ pub enum Effect {
     Farewell(HttpCall),
     /// Remember this of the endpoint.
     Learned(Lesson),
+    /// Do this with the key store for the request of this number, and give what came of it back with
+    /// [`super::bridge::Bridge::keys_done`].
+    Keys(u64, KeyWork),
     /// Write this into the log.
     Note(String),
 }

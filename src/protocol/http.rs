@@ -2,6 +2,7 @@
 //!
 //! Refuses to know sockets and credentials: `remote` performs a call, `auth` signs it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +23,29 @@ pub struct HttpCall {
     pub headers: Arc<HeaderMap>,
     /// The body of a POST.
     pub body: Bytes,
+    /// What signing adds.
+    pub signing: Signing,
+}
+
+/// What signing adds to a call.
+#[derive(Clone, Debug, Default)]
+pub struct Signing {
+    /// Whether the credential goes along.
+    pub credential: CredentialUse,
+    /// Where in the body a masked value is opened: JSON strings, with their quotes.
+    pub opened: Vec<Range<usize>>,
+}
+
+/// Whether the credential goes along with a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CredentialUse {
+    /// It does; without one nothing is sent.
+    #[default]
+    Required,
+    /// It does where there is one.
+    Optional,
+    /// It does not.
+    Never,
 }
 
 /// The head of a reply.

@@ -9,7 +9,6 @@
 //! # What comes next, and where it goes
 //! | part | files added | signatures that stay | what changes |
 //! |---|---|---|---|
-//! | AgentStack | `upstream/local.rs` (answers without a request), `wire/agentstack.rs` (a message as REST calls) | `Upstream`, `Driver::{start, tick, head, body}` | `Driver::new` takes the calls of a message in order and a reader of their bodies instead of one call; `Class` comes from the tool; `Origin` can say that an answer was made here; `connection::check_wire` lets it through |
 //! | OAuth | `auth/oauth/` | `Driver::challenge`, `Authorizer::rejected` | `Challenge` gains a scope, and 403 `insufficient_scope` becomes one |
 //! | `serve` | `local/http.rs`: a `Port` for each POST or session | `Delivery::about` says which stream a line belongs to (a batch: to its POST) | nothing here |
 //! | warm start | `client/legacy.rs` answers `initialize` from what `state/` remembers | `Bridge::new` | `Settings` gains the record, `Heard::Opened` corrects it |
@@ -30,6 +29,8 @@ pub mod revision;
 pub mod envelope;
 
 pub mod retry;
+
+pub mod secrets;
 
 pub mod request;
 

@@ -12,6 +12,7 @@ use crate::protocol::driver::Fallback;
 use crate::protocol::request::Promise;
 use crate::protocol::retry::RetryPolicy;
 use crate::protocol::revision::Era;
+use crate::protocol::secrets::{NewKeys, SecretRules};
 use crate::protocol::tool_rules::ToolRules;
 use crate::protocol::wire::{Wire, WireKind};
 
@@ -56,6 +57,12 @@ pub struct Settings {
     pub place: Arc<str>,
     /// What it speaks.
     pub protocol: Protocol,
+    /// Where its results hold secrets, and which actions make keys.
+    pub secrets: Arc<SecretRules>,
+    /// What the client wants of new keys.
+    pub new_keys: NewKeys,
+    /// What to add to a refusal of this HTTP status.
+    pub hints: Vec<(u16, String)>,
     /// Which wire to speak.
     pub wire: WireChoice,
     /// The wire that this endpoint was last seen to speak; only [`WireChoice::Auto`] asks.

@@ -30,6 +30,7 @@ use crate::protocol::effect::{Ended, Tag};
 use crate::protocol::http::{Head, HttpCall};
 use crate::protocol::request::Wait;
 use crate::protocol::retry::Admission;
+use crate::protocol::secrets::{KeyWork, StoredKey};
 use crate::trace::Trace;
 
 use budget::{Budget, Lease};
@@ -122,7 +123,7 @@ impl Remote {
     /// Those of [`Authorizer::ready`].
     pub async fn warm_up(&self) -> Result<()> {
         let client = async { drop(self.net.client().await) };
-        let (ready, ()) = tokio::join!(self.authorizer.ready(), client);
+        let (ready, ()) = tokio::join!(self.authorizer.ready_to_begin(), client);
         ready
     }
 
@@ -148,6 +149,24 @@ impl Remote {
     pub fn without_secrets_in_text(&self, text: &str) -> String {
         let clean = self.authorizer.without_secrets(Bytes::copy_from_slice(text.as_bytes()));
         String::from_utf8_lossy(&clean).into_owned()
+    }
+
+    /// Puts the secrets that the service has handed out back in the place of their masked values, in JSON.
+    pub fn unsealed(&self, text: Bytes) -> Bytes {
+        self.authorizer.unsealed(text)
+    }
+
+    /// Does one piece of work with the key store.
+    ///
+    /// # Errors
+    /// As [`Authorizer::key_work`].
+    pub async fn key_work(&self, work: KeyWork) -> Result<Option<StoredKey>> {
+        self.authorizer.key_work(work).await
+    }
+
+    /// Returns the new keys that were stored, or could not be, since the last look.
+    pub fn take_stored(&self) -> Vec<Result<StoredKey>> {
+        self.authorizer.take_stored()
     }
 
     /// Returns the secrets that occur in a text.
@@ -332,6 +351,7 @@ impl Remote {
                     Ok(None) => break,
                     Err(_) => return flight.driver.too_long(),
                 };
+                event.data = self.authorizer.sealed(event.data);
                 self.trace_event(flight.tag, &event);
                 event.data = lease.take(event.data);
                 flight.driver.event(event, Instant::now());
@@ -437,7 +457,7 @@ impl Remote {
         let body = if body.is_empty() { whole } else { lease.take(Bytes::from(body)) };
         // Text that is not a message may be quoted in an error.
         let quoted = failing || !matches!(body.first(), Some(b'{' | b'['));
-        let body = if quoted { self.authorizer.without_secrets(body) } else { body };
+        let body = if quoted { self.authorizer.without_secrets(body) } else { self.authorizer.sealed(body) };
         self.trace_body(flight.tag, &body);
         flight.driver.body(body, moment())
     }

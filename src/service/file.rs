@@ -85,14 +85,14 @@ mod tests {
 
     #[test]
     fn an_error_names_file_line_and_nearest_and_quotes_nothing() {
-        let text = "\u{feff}title = 'ask_secret'\r\n\r\nendpiont = 'ask_secret'\r\n";
+        let text = "\u{feff}title = 'ask_marked'\r\n\r\nendpiont = 'ask_marked'\r\n";
         let error = parse::<Service>(text, Path::new("services/x.toml")).unwrap_err();
         assert!(error.message().starts_with("services/x.toml is not valid: line 3: "), "{error}");
-        assert!(!error.message().contains("secret"), "{error}");
+        assert!(!error.message().contains("marked"), "{error}");
         assert_eq!(error.advice(), Some("did you mean endpoint?"));
-        for text in ["title = ['ask_secret']", "title = 't'\nendpoint = 'e'\nwire = 'ask_secret'"] {
+        for text in ["title = ['ask_marked']", "title = 't'\nendpoint = 'e'\nwire = 'ask_marked'"] {
             let error = parse::<Service>(text, Path::new("x")).unwrap_err();
-            assert!(error.message().contains("expected") && !error.message().contains("secret"), "{error}");
+            assert!(error.message().contains("expected") && !error.message().contains("marked"), "{error}");
         }
         let error = parse::<Service>("title = \n", Path::new("x")).unwrap_err();
         assert!(error.message().contains("line 1"), "{error}");

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
+use crate::protocol::secrets::SecretRules;
 
 pub use catalog::{Catalog, check_name};
 pub use file::{line_of, nearest, parse, unknown};
@@ -61,12 +62,28 @@ pub struct Service {
     /// Whether tool names are converted to characters that all clients accept.
     #[serde(default)]
     pub safe_tool_names: bool,
+    /// Where its results hold secrets, and which actions make keys.
+    #[serde(default)]
+    pub secrets: SecretRules,
+    /// What to add to its refusals.
+    #[serde(default)]
+    pub hints: Vec<Hint>,
     /// Whether it runs inside this process.
     #[serde(default)]
     pub embedded: bool,
     /// The variables of its endpoint.
     #[serde(default)]
     pub variables: BTreeMap<String, Variable>,
+}
+
+/// What to add to a refusal.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hint {
+    /// The HTTP status of the refusal.
+    pub status: u16,
+    /// A sentence for the reader.
+    pub text: String,
 }
 
 /// The wire of a service, as its data names it.
@@ -92,6 +109,9 @@ pub struct Auth {
     /// Prefixes of valid keys.
     #[serde(default)]
     pub key_prefixes: Vec<String>,
+    /// Further headers that carry a credential.
+    #[serde(default)]
+    pub other_headers: Vec<String>,
     /// URL of the page where users create keys.
     #[serde(default)]
     pub key_page: String,

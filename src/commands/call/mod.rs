@@ -23,6 +23,7 @@ use super::tools;
 use crate::error::{Error, Executed, Kind, Result};
 use crate::protocol::client::RETRY_AFTER;
 use crate::protocol::message::{INVALID_PARAMS, METHOD_NOT_FOUND, Message};
+use crate::protocol::secrets::{NewKeys, StoredKey};
 use crate::ui::{self, json::Json};
 
 /// The beginning of the help.
@@ -63,6 +64,9 @@ pub struct Arguments {
     /// Show secrets in the result instead of MASKED
     #[arg(long)]
     reveal: bool,
+    /// Store new keys of the result in the key store
+    #[arg(long)]
+    save_key: bool,
     /// Save images, audio and binary resources to this directory
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
@@ -101,18 +105,33 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         arguments.output.check_whole()?;
     }
     check_save(arguments.save.as_deref())?;
-    let conversation = Conversation::begin(common, environment).await?;
+    let conversation = Conversation::begin_to_call(common, environment, arguments.new_keys()).await?;
+    conversation.check_new_keys(arguments.tool.as_deref(), arguments.new_keys()).await?;
     let mut conversation = conversation.revealing(arguments.reveals(environment));
     let result = match conversation.open_for_questions().await {
         Ok(()) => call(&mut conversation, &arguments).await,
         Err(error) => Err(not_made(error)),
     };
-    let shown = move |result: Option<Json>| result.map_or(Ok(0), |result| show(result, &arguments));
+    let stored = conversation.take_stored();
+    let shown = move |result: Option<Json>| {
+        let code = result.map_or(Ok(0), |result| show(result, &arguments))?;
+        stored.into_iter().try_for_each(say_stored).map(|()| code)
+    };
     Ok(conversation.end_with(result, shown).await.map_err(|error| match error.kind() {
         // Printing took too long.
         Kind::Timeout if error.details().executed.is_none() => made(error),
         _ => error,
     })?)
+}
+
+/// Says where a new key is stored.
+fn say_stored(stored: Result<StoredKey>) -> Result<()> {
+    let StoredKey { id, store, shown, origin, still_current } = stored.map_err(made)?;
+    ui::say(&format!("stored {id} ({shown}) in {store}, for {origin} only"));
+    if let Some(current) = still_current {
+        ui::say(&format!("{current} is still the key in use"));
+    }
+    Ok(())
 }
 
 fn show(result: Json, arguments: &Arguments) -> Result<u8> {
@@ -187,6 +206,14 @@ async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<
 }
 
 impl Arguments {
+    fn new_keys(&self) -> NewKeys {
+        match (self.save_key, self.reveal) {
+            (true, _) => NewKeys::Stored,
+            (false, true) => NewKeys::Shown,
+            (false, false) => NewKeys::Refused,
+        }
+    }
+
     fn reveals(&self, environment: &Environment) -> Reveals {
         match (self.reveal, environment.is_github_action()) {
             (false, _) => Reveals::Nothing,

@@ -34,6 +34,7 @@ use crate::protocol::effect::Origin;
 use crate::protocol::http::origin_and_path;
 use crate::protocol::message::{Id, Kind as MessageKind, Message};
 use crate::protocol::revision::{Era, NEWEST_LEGACY};
+use crate::protocol::secrets::{KeyWork, NewKeys, Purpose, StoredKey};
 use crate::relay::{Ending, Relay};
 use crate::ui;
 
@@ -101,10 +102,22 @@ impl Conversation {
     /// # Errors
     /// Errors of the command line, the configuration or the key.
     pub async fn begin(common: &Common, environment: &Environment) -> Result<Self> {
+        Self::begin_to_call(common, environment, NewKeys::Refused).await
+    }
+
+    /// As [`Self::begin`], and says what is to become of new keys.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub async fn begin_to_call(
+        common: &Common,
+        environment: &Environment,
+        new_keys: NewKeys,
+    ) -> Result<Self> {
         let asker = environment.asker(common.no_input);
         let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
         let deadline = within_max_time(&in_use);
-        Ok(Self { quiet: common.quiet, ..Self::with(in_use, asker, deadline)? })
+        Ok(Self { quiet: common.quiet, ..Self::with(in_use, (asker, new_keys), deadline)? })
     }
 
     /// As [`Self::begin`], with this key instead of any other.
@@ -116,20 +129,29 @@ impl Conversation {
         let asker = environment.asker(common.no_input);
         let in_use = ProfileInUse::prepare_with(common, options, environment, Some(key)).await?;
         let deadline = within_max_time(&in_use);
-        Self::with(in_use, asker, deadline)
+        Self::with(in_use, (asker, NewKeys::Refused), deadline)
     }
 
     /// As [`Self::begin`], but never asks: calls run side by side.
     ///
     /// # Errors
     /// Errors of the command line, the configuration or the key.
-    pub async fn begin_unasked(common: &Common, environment: &Environment) -> Result<Self> {
+    pub async fn begin_unasked(
+        common: &Common,
+        environment: &Environment,
+        new_keys: NewKeys,
+    ) -> Result<Self> {
         let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
-        Ok(Self { quiet: common.quiet, ..Self::with(in_use, Asker::never(), None)? })
+        Ok(Self { quiet: common.quiet, ..Self::with(in_use, (Asker::never(), new_keys), None)? })
     }
 
-    fn with(in_use: ProfileInUse, asker: Asker, deadline: Option<Instant>) -> Result<Self> {
+    fn with(
+        in_use: ProfileInUse,
+        (asker, new_keys): (Asker, NewKeys),
+        deadline: Option<Instant>,
+    ) -> Result<Self> {
         let mut settings = in_use.fresh_settings()?;
+        settings.new_keys = new_keys;
         let max_time = in_use.options.max_time;
         // A short conversation needs no notifications beside its answers.
         settings.pushes = false;
@@ -366,12 +388,44 @@ impl Conversation {
 
     fn revealed(&self, line: Bytes) -> Bytes {
         let remote = &self.in_use.remote;
-        match self.reveals {
-            Reveals::Nothing => return remote.without_secrets(line),
-            Reveals::All => {}
-            Reveals::AllButInTheLog => remote.repeated_in(&line).iter().for_each(|secret| ui::mask(secret)),
+        if self.reveals == Reveals::Nothing {
+            return remote.without_secrets(line);
+        }
+        let line = remote.unsealed(line);
+        if self.reveals == Reveals::AllButInTheLog {
+            remote.repeated_in(&line).iter().for_each(|secret| ui::mask(secret));
         }
         line
+    }
+
+    /// Checks, before anything is sent, that no new key of a tool would be lost.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] where nothing is to become of it; [`Kind::KeyStore`] where it cannot be stored.
+    pub async fn check_new_keys(&self, tool: Option<&str>, wanted: NewKeys) -> Result<()> {
+        let service = &self.in_use.profile.service;
+        let rule = tool.and_then(|tool| service.secrets.new_key(tool));
+        match (wanted, rule.map(|rule| rule.purpose)) {
+            (NewKeys::Refused, Some(Purpose::Added)) => {
+                let why = format!("{} makes a key, which would be lost", tool.unwrap_or_default());
+                Err(Error::new(Kind::Usage, why)
+                    .hint("add --save-key to store the key, or --reveal to see it"))
+            }
+            (NewKeys::Stored, _) if service.secrets.new_keys.is_empty() => {
+                let why = format!("--save-key: {} is not known to make keys", service.title);
+                Err(Error::new(Kind::Usage, why).hint("leave --save-key out"))
+            }
+            (NewKeys::Stored, _) | (NewKeys::Refused, Some(Purpose::Switched)) => {
+                self.in_use.remote.key_work(KeyWork::Check).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+        .map_err(|error| error.executed(Executed::No).with_hint_text(&self.in_use.advise()))
+    }
+
+    /// Returns the new keys that were stored, or could not be.
+    pub fn take_stored(&self) -> Vec<Result<StoredKey>> {
+        self.in_use.remote.take_stored()
     }
 
     async fn take(

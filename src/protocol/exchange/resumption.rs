@@ -137,6 +137,7 @@ impl Resumption {
         let mut call = original.clone();
         call.method = ::http::Method::GET;
         call.body = Bytes::new();
+        call.signing.opened.clear();
         let headers = Arc::make_mut(&mut call.headers);
         headers.remove(CONTENT_TYPE);
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));

@@ -2,15 +2,17 @@
 //!
 //! Refuses an action whose name could lead to another path.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use serde_json::value::RawValue;
 use url::Url;
 
-use crate::protocol::http::HttpCall;
+use crate::protocol::http::{CredentialUse, HttpCall, Signing};
 use crate::protocol::message::quote;
-use crate::protocol::object::object;
+use crate::protocol::object::{fields, object, value};
 
 /// The longest name of an action, in bytes.
 const LONGEST_NAME: usize = 256;
@@ -77,10 +79,30 @@ impl AgentStack {
         self.get(&["jobs", id])
     }
 
+    /// Returns where in a body these arguments of an action, or of its steps, hold a string.
+    pub fn arguments_in(body: &str, names: &[String]) -> Vec<Range<usize>> {
+        let whole = fields(body);
+        let steps: Vec<&RawValue> =
+            value(&whole, "steps").and_then(|steps| serde_json::from_str(steps).ok()).unwrap_or_default();
+        let of_steps = steps.iter().filter_map(|step| value(&fields(step.get()), "params"));
+        let params = value(&whole, "params").into_iter().chain(of_steps).map(fields);
+        let named = |name: &str| names.iter().any(|known| known == name);
+        let strings = params.flatten().filter(|(name, raw)| named(name) && raw.get().starts_with('"'));
+        strings
+            .map(|(_, raw)| {
+                // A part of the body: no JSON text is copied.
+                let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
+                start..start + raw.get().len()
+            })
+            .collect()
+    }
+
     fn get(&self, path: &[&str]) -> HttpCall {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         let (method, body) = (http::Method::GET, Bytes::new());
-        HttpCall { method, url: self.at(path), headers: headers.into(), body }
+        // The catalogue is read without a key, too.
+        let signing = Signing { credential: CredentialUse::Optional, ..Signing::default() };
+        HttpCall { method, url: self.at(path), headers: headers.into(), body, signing }
     }
 
     fn post(&self, path: &[&str], body: String, accept: &'static str) -> HttpCall {
@@ -89,7 +111,7 @@ impl AgentStack {
             (ACCEPT, HeaderValue::from_static(accept)),
         ]);
         let (method, body) = (http::Method::POST, Bytes::from(body));
-        HttpCall { method, url: self.at(path), headers: headers.into(), body }
+        HttpCall { method, url: self.at(path), headers: headers.into(), body, signing: Signing::default() }
     }
 
     fn at(&self, path: &[&str]) -> Arc<Url> {
@@ -118,6 +140,23 @@ mod tests {
             assert_eq!(call.url.as_str(), "https://h/mcp/tools/projects.get/stream");
             assert_eq!(call.body, r#"{"tool":"projects.get","params":{"n":1.0}}"#);
             assert_eq!(wire.batch(String::new()).url.as_str(), base);
+        }
+    }
+
+    #[test]
+    fn an_argument_is_found_in_params_and_in_steps_but_not_deeper() {
+        let names = ["auth_key".to_owned()];
+        for (body, found) in [
+            (r#"{"tool":"t","params":{"auth_key":"x","n":{"auth_key":"y"}},"auth_key":"z"}"#, &["\"x\""][..]),
+            (
+                r#"{"steps":[{"params":{"auth_key":"a"}},{"params":{"auth_key":7}},{"auth_key":"b"}]}"#,
+                &["\"a\""],
+            ),
+            ("{}", &[]),
+        ] {
+            let ranges = AgentStack::arguments_in(body, &names);
+            let there: Vec<&str> = ranges.into_iter().map(|range| &body[range]).collect();
+            assert_eq!(there, found, "{body}");
         }
     }
 

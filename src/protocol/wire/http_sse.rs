@@ -10,7 +10,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use crate::error::{Error, Kind};
-use crate::protocol::http::HttpCall;
+use crate::protocol::http::{HttpCall, Signing};
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
@@ -56,7 +56,13 @@ impl HttpSse {
             headers.insert(VERSION, version.clone());
         }
         let url = self.endpoint.clone().unwrap_or_else(|| self.stream.clone());
-        HttpCall { method: http::Method::POST, url, headers: headers.into(), body }
+        HttpCall {
+            method: http::Method::POST,
+            url,
+            headers: headers.into(),
+            body,
+            signing: Signing::default(),
+        }
     }
 
     pub(super) fn stream(&self) -> HttpCall {
@@ -67,6 +73,7 @@ impl HttpSse {
             url: self.stream.clone(),
             headers: headers.into(),
             body: Bytes::new(),
+            signing: Signing::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::ToolHeaders;
-use crate::protocol::http::HttpCall;
+use crate::protocol::http::{HttpCall, Signing};
 use crate::protocol::message::Message;
 use crate::protocol::object::string;
 
@@ -87,7 +87,13 @@ impl Stateless {
                 headers.insert(header, value);
             }
         }
-        HttpCall { method: http::Method::POST, url: self.url.clone(), headers: headers.into(), body }
+        HttpCall {
+            method: http::Method::POST,
+            url: self.url.clone(),
+            headers: headers.into(),
+            body,
+            signing: Signing::default(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use crate::protocol::http::{Head, HttpCall};
+use crate::protocol::http::{Head, HttpCall, Signing};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -31,7 +31,13 @@ impl StreamableHttp {
     }
 
     pub(super) fn post(&self, body: Bytes) -> HttpCall {
-        HttpCall { method: http::Method::POST, url: self.url.clone(), headers: self.post.clone(), body }
+        HttpCall {
+            method: http::Method::POST,
+            url: self.url.clone(),
+            headers: self.post.clone(),
+            body,
+            signing: Signing::default(),
+        }
     }
 
     pub(super) fn open(&self, body: Bytes) -> HttpCall {
@@ -51,6 +57,7 @@ impl StreamableHttp {
             url: self.url.clone(),
             headers: headers.into(),
             body: Bytes::new(),
+            signing: Signing::default(),
         }
     }
 
@@ -63,6 +70,7 @@ impl StreamableHttp {
                 url: self.url.clone(),
                 headers: headers.into(),
                 body: Bytes::new(),
+                signing: Signing::default(),
             }
         })
     }

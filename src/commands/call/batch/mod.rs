@@ -53,7 +53,8 @@ pub async fn run(
     arguments.output.check_for_lines()?;
     check_save(arguments.save.as_deref())?;
     let (lines, total) = Lines::open(path)?;
-    let conversation = Conversation::begin_unasked(common, environment).await?;
+    let conversation = Conversation::begin_unasked(common, environment, arguments.new_keys()).await?;
+    conversation.check_new_keys(None, arguments.new_keys()).await?;
     let conversation = conversation.revealing(arguments.reveals(environment));
     let run = if arguments.resume.is_some() { Run::Resumed } else { Run::New };
     let record = Record::begin(environment.state(), &conversation.service(), run)?;
@@ -82,7 +83,11 @@ pub async fn run(
     };
     batch.begin()?;
     let worked = batch.work(lines).await;
-    let tally = batch.end(worked).await?;
+    let stored = batch.conversation.take_stored();
+    let ended = batch.end(worked).await;
+    let said = stored.into_iter().try_for_each(super::say_stored);
+    let tally = ended?;
+    said?;
     if !common.quiet {
         ui::say(&tally.said());
     }

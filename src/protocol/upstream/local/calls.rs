@@ -13,7 +13,7 @@ use super::records::{Came, Records};
 use super::{Call, Form, Local, results, ticket};
 use crate::error::{Error, Executed};
 use crate::protocol::effect::Effect;
-use crate::protocol::http::Data;
+use crate::protocol::http::{Data, HttpCall};
 use crate::protocol::message::INVALID_PARAMS;
 use crate::protocol::object::{fields, object, string, value};
 use crate::protocol::request::Class;
@@ -61,9 +61,23 @@ impl Local {
                 "Invalid params: this is no name of an action",
             );
         }
-        let http = self.wire.action(&action, params, reply);
-        self.calls.insert(number, Call { http, form: Form::Action, records });
-        self.carry(number, Duration::ZERO);
+        let mut http = self.wire.action(&action, params, reply);
+        self.open_arguments(&mut http);
+        let rule = self.settings.secrets.new_key(&action).cloned();
+        let call = Call { http, form: Form::Action, records, new_key: None };
+        self.calls.insert(number, call);
+        match rule {
+            Some(rule) => self.make_key(number, rule, params),
+            None => self.carry(number, Duration::ZERO),
+        }
+    }
+
+    /// Masked values of the body are opened where its data allows it.
+    fn open_arguments(&self, http: &mut HttpCall) {
+        let names = &self.settings.secrets.arguments;
+        if let Ok(body) = std::str::from_utf8(&http.body) {
+            http.signing.opened = AgentStack::arguments_in(body, names);
+        }
     }
 
     /// The rules about tools bind the actions that another tool runs by name.
@@ -81,6 +95,10 @@ impl Local {
             if let Err(error) = self.permits(&action) {
                 return self.give_up(number, error);
             }
+            if self.settings.secrets.new_key(&action).is_some() {
+                let why = format!("Invalid params: {action} makes a key; call it by itself, not as a step");
+                return self.refuse_request(number, INVALID_PARAMS, &why);
+            }
         }
         let given = fields(arguments);
         let options = fields(value(&given, "options").unwrap_or_default());
@@ -93,8 +111,10 @@ impl Local {
         if let Some(request) = self.table.request(number) {
             request.class = Class::A;
         }
-        let records = Records::default();
-        self.calls.insert(number, Call { http: self.wire.batch(body), form: Form::Steps, records });
+        let mut http = self.wire.batch(body);
+        self.open_arguments(&mut http);
+        self.calls
+            .insert(number, Call { http, form: Form::Steps, records: Records::default(), new_key: None });
         self.carry(number, Duration::ZERO);
     }
 
@@ -119,8 +139,10 @@ impl Local {
             (Asker::Client, Some(Form::Job { pause })) => self.looked(number, pause, &data),
             (Asker::Client, form) => match results::job_in(&data) {
                 Some(id) => self.follow_job(number, id),
-                None if form == Some(Form::Steps) => self.answer(number, &results::of_batch(&data)),
-                None => self.answer(number, &results::of_action(&data)),
+                None if form == Some(Form::Steps) => {
+                    self.answer(number, &results::of_batch(&data, &self.settings.hints))
+                }
+                None => self.finish(number, &data),
             },
         }
     }
@@ -135,9 +157,8 @@ impl Local {
                 self.out.push(Out::Heard(Heard::Told { during, message, generation: None }));
             }
             Came::End(data) => {
-                let result = results::of_action(&data);
                 self.out.push(Out::Do(Effect::Abort(ticket(number))));
-                self.answer(number, &result);
+                self.finish(number, &data);
             }
         }
     }
@@ -145,7 +166,9 @@ impl Local {
     /// A job goes on at the service: it is looked at until it has ended.
     fn follow_job(&mut self, number: u64, id: String) {
         let Some(call) = self.calls.get_mut(&number) else { return };
+        let credential = call.http.signing.credential;
         call.http = self.wire.job(&id);
+        call.http.signing.credential = credential;
         call.form = Form::Job { pause: JOB_PAUSES.0 };
         if let Some(request) = self.table.request(number) {
             // The action has begun, whatever becomes of the looks at it.
@@ -159,10 +182,10 @@ impl Local {
     fn looked(&mut self, number: u64, pause: Duration, data: &Data) {
         let Some(call) = self.calls.get_mut(&number) else { return };
         if data.status >= 400 {
-            return self.answer(number, &results::of_action(data));
+            return self.finish(number, data);
         }
         match call.records.take(&results::state_of_job(&data.body)) {
-            Came::End(end) => return self.answer(number, &results::of_action(&end)),
+            Came::End(end) => return self.finish(number, &end),
             Came::Progress(message) => {
                 let during = Some(number);
                 self.out.push(Out::Heard(Heard::Told { during, message, generation: None }));

@@ -6,6 +6,7 @@
 
 mod calls;
 mod catalogue;
+mod keys;
 mod listing;
 mod records;
 mod results;
@@ -31,6 +32,7 @@ use crate::protocol::settings::Settings;
 use crate::protocol::wire::AgentStack;
 use crate::protocol::{FastMap, Moment};
 use catalogue::{Catalogue, KEEP_MS};
+use keys::MadeKey;
 use records::Records;
 
 /// The conversation with a service that is called action by action.
@@ -72,6 +74,8 @@ struct Call {
     http: HttpCall,
     form: Form,
     records: Records,
+    /// It makes a key.
+    new_key: Option<MadeKey>,
 }
 
 /// What a call asks for.
@@ -161,6 +165,9 @@ impl Upstream for Local {
             return;
         };
         request.promise = ended.promise;
+        if self.calls.get(&number).is_some_and(Call::has_its_key) {
+            return;
+        }
         match ended.outcome {
             Outcome::Failed(failure) => self.failed(number, *failure),
             _ => {
@@ -186,6 +193,11 @@ impl Upstream for Local {
         self.moment = moment;
         for number in self.table.requests() {
             let Some(request) = self.table.request(number) else { continue };
+            if self.calls.get(&number).is_some_and(Call::has_its_key) {
+                // The call was made, and its key is being stored.
+                self.answer_without_note(number);
+                continue;
+            }
             let unsent = request.sending == Sending::Waiting || request.is_held(moment.now);
             self.out.push(Out::Do(Effect::Abort(ticket(number))));
             let error = Error::new(ErrorKind::Interrupted, "asistry ended before the answer came")

@@ -124,7 +124,7 @@ mod tests {
         let Came::End(data) = take(&mut records, r#"{"status":"completed","result":{"n":1.0}}"#) else {
             panic!("no end");
         };
-        let result = of_action(&data);
+        let result = of_action(&data, &[]);
         assert!(
             result.contains(r#""structuredContent":{"n":1.0},"_meta":{"asistry/traceId":"t"}"#),
             "{result}"
@@ -135,7 +135,7 @@ mod tests {
     fn a_record_of_an_error_is_the_end() {
         for record in [r#"{"status":"error","error":"no"}"#, r#"{"status":"failed","message":"no"}"#] {
             let Came::End(data) = take(&mut Records::default(), record) else { panic!("{record}") };
-            let result = of_action(&data);
+            let result = of_action(&data, &[]);
             assert!(result.contains(r#""text":"no""#) && result.contains(r#""isError":true"#), "{result}");
         }
     }

@@ -19,13 +19,18 @@ const TRACE: &str = "asistry/traceId";
 /// The fields of a reply that need not be shown with its data.
 const KNOWN: [&str; 4] = ["success", "data", "trace_id", "error"];
 
+/// What to add to a refusal of each HTTP status.
+type Hints = [(u16, String)];
+
 /// Returns the result of a `tools/call` for the reply to one action.
-pub fn of_action(reply: &Data) -> String {
+pub fn of_action(reply: &Data, hints: &Hints) -> String {
     let body = std::str::from_utf8(&reply.body).unwrap_or_default().trim();
     let came = fields(body);
     let trace = trace_of(&came, reply);
     if has_failed(&came, reply.status) {
-        return failed(&said(&came, body), &[], trace.as_deref());
+        let why = said(&came, body);
+        let hint = hint_of(status_in(&why).unwrap_or(reply.status), hints);
+        return failed(&why, hint.as_deref(), trace.as_deref());
     }
     let is_whole = came.iter().all(|(name, _)| KNOWN.contains(&&**name));
     let data = value(&came, "data").filter(|_| is_whole).unwrap_or(body);
@@ -33,7 +38,7 @@ pub fn of_action(reply: &Data) -> String {
 }
 
 /// Returns the result of a `tools/call` for the reply to several steps.
-pub fn of_batch(reply: &Data) -> String {
+pub fn of_batch(reply: &Data, hints: &Hints) -> String {
     let body = std::str::from_utf8(&reply.body).unwrap_or_default().trim();
     let came = fields(body);
     let trace = trace_of(&came, reply);
@@ -44,7 +49,24 @@ pub fn of_batch(reply: &Data) -> String {
         return succeeded(body, trace.as_deref());
     }
     let why = if failed_steps.is_empty() { said(&came, body) } else { failed_steps.join("\n") };
-    failed(&why, if steps.is_empty() { &[] } else { std::slice::from_ref(&body) }, trace.as_deref())
+    let hint = hint_of(reply.status, hints);
+    let more = if steps.is_empty() { hint.as_deref() } else { Some(body) };
+    failed(&why, more, trace.as_deref())
+}
+
+/// Says whether a reply to an action says that it failed.
+pub fn is_failure(reply: &Data) -> bool {
+    has_failed(&fields(std::str::from_utf8(&reply.body).unwrap_or_default().trim()), reply.status)
+}
+
+/// Adds a text of ours to a result.
+pub fn with_note(result: &str, note: &str) -> String {
+    let parts = fields(result);
+    let with = |raw: &str| format!("{},{}]", raw.trim_end_matches(']'), block(note));
+    object(parts.iter().map(|(name, raw)| match &**name {
+        "content" => (&**name, Cow::Owned(with(raw.get()))),
+        _ => (&**name, Cow::Borrowed(raw.get())),
+    }))
 }
 
 /// Returns the id of the job that a reply says has begun.
@@ -99,6 +121,16 @@ fn has_failed(came: &Fields<'_>, status: u16) -> bool {
     }
 }
 
+/// The service puts the status of what it has called itself before its text: `HTTP 403: …`.
+fn status_in(why: &str) -> Option<u16> {
+    why.strip_prefix("HTTP ")?.split(':').next()?.parse().ok()
+}
+
+fn hint_of(status: u16, hints: &Hints) -> Option<String> {
+    let hint = hints.iter().find(|(of, _)| *of == status);
+    hint.map(|(_, text)| format!("asistry: {text}"))
+}
+
 fn trace_of<'a>(came: &Fields<'a>, reply: &'a Data) -> Option<Cow<'a, str>> {
     value(came, "trace_id").and_then(string).or_else(|| reply.trace_id.as_deref().map(Cow::Borrowed))
 }
@@ -122,10 +154,10 @@ fn succeeded(data: &str, trace: Option<&str>) -> String {
 }
 
 /// The trace id stands in the text, too: a model reads nothing else.
-fn failed(why: &str, more: &[&str], trace: Option<&str>) -> String {
+fn failed(why: &str, more: Option<&str>, trace: Option<&str>) -> String {
     let named = trace.filter(|trace| !why.contains(trace)).map(|trace| format!("\ntrace id: {trace}"));
     let first = block(&format!("{why}{}", named.unwrap_or_default()));
-    let blocks: Vec<String> = std::iter::once(first).chain(more.iter().map(|text| block(text))).collect();
+    let blocks: Vec<String> = std::iter::once(first).chain(more.map(block)).collect();
     let content = format!("[{}]", blocks.join(","));
     finished(vec![("content", &*content), ("isError", "true")], trace)
 }
@@ -144,20 +176,27 @@ fn block(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn action(reply: &Data) -> String {
+        of_action(reply, &[(403, "see the plan".to_owned())])
+    }
+
+    fn batch(reply: &Data) -> String {
+        of_batch(reply, &[])
+    }
+
     fn reply(status: u16, body: &'static str) -> Data {
         Data { status, etag: None, trace_id: Some("head".to_owned()), body: body.into() }
     }
 
     #[test]
     fn data_stays_as_it_came() {
-        let result =
-            of_action(&reply(200, r#"{"success":true,"data":{"id":1.50,"x":[1e2]},"trace_id":"t"}"#));
+        let result = action(&reply(200, r#"{"success":true,"data":{"id":1.50,"x":[1e2]},"trace_id":"t"}"#));
         assert_eq!(
             result,
             r#"{"resultType":"complete","content":[{"type":"text","text":"{\"id\":1.50,\"x\":[1e2]}"}],"structuredContent":{"id":1.50,"x":[1e2]},"_meta":{"asistry/traceId":"t"}}"#
         );
         // What is not known is shown.
-        let result = of_action(&reply(200, r#"{"success":true,"data":1,"warnings":["w"]}"#));
+        let result = action(&reply(200, r#"{"success":true,"data":1,"warnings":["w"]}"#));
         assert!(
             result.contains(r#""structuredContent":{"success":true,"data":1,"warnings":["w"]}"#),
             "{result}"
@@ -182,7 +221,7 @@ mod tests {
             (422, r#"{"detail":"wrong"}"#, r#""text":"wrong\ntrace id: head""#),
             (200, r#"{"error":"late"}"#, r#""text":"late\ntrace id: head""#),
         ] {
-            let result = of_action(&reply(status, body));
+            let result = action(&reply(status, body));
             assert!(result.contains(text) && result.contains(r#""isError":true"#), "{result}");
         }
     }
@@ -193,11 +232,33 @@ mod tests {
             r#"{"success":false,"steps":[{"status":"completed","result":1},{"status":"error","error":"no"}]}"#,
             r#"{"results":[{"id":"1","ok":true,"result":1},{"id":"2","ok":false,"error":"no"}],"partial_success":true}"#,
         ] {
-            let result = of_batch(&reply(200, body));
+            let result = batch(&reply(200, body));
             assert!(result.contains(r#""text":"step 2: no\ntrace id: head""#), "{result}");
             assert!(result.contains(&*quote(body)) && result.contains(r#""isError":true"#), "{result}");
         }
-        let good = of_batch(&reply(200, r#"{"success":true,"steps":[{"status":"completed","result":1}]}"#));
+        let good = batch(&reply(200, r#"{"success":true,"steps":[{"status":"completed","result":1}]}"#));
         assert!(!good.contains("isError"), "{good}");
+    }
+
+    #[test]
+    fn a_refusal_has_the_hint_of_its_status() {
+        for (status, error, hinted) in
+            [(403, "no", true), (200, "HTTP 403: no", true), (400, "no", false), (403, "HTTP 402: no", false)]
+        {
+            let body = format!(r#"{{"success":false,"error":"{error}"}}"#);
+            let result = action(&Data { status, etag: None, trace_id: None, body: body.into() });
+            assert_eq!(
+                result.contains(r#"{"type":"text","text":"asistry: see the plan"}"#),
+                hinted,
+                "{result}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_note_is_one_more_block() {
+        let result = with_note(&action(&reply(200, r#"{"success":true,"data":{"a":[1.0]}}"#)), "n]");
+        let wanted = r#"{"resultType":"complete","content":[{"type":"text","text":"{\"a\":[1.0]}"},{"type":"text","text":"n]"}],"structuredContent":{"a":[1.0]},"_meta":{"asistry/traceId":"head"}}"#;
+        assert_eq!(result, wanted);
     }
 }

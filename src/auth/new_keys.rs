@@ -1,0 +1,149 @@
+//! New keys of a service's own making: stored before the caller learns of them.
+//!
+//! Refuses to store one where a key was passed in: it would not be used. Never replaces a key that the new one was not
+//! made for.
+
+use std::sync::PoisonError;
+
+use super::keys::{Change, DEFAULT, KeyId, Keys, LONGEST_NAME, NewKey as KeyToStore, Staging, current_name};
+use super::{Authorizer, Source, form};
+use crate::error::{Error, Kind, Result};
+use crate::profile::StoreKind;
+use crate::protocol::secrets::{KeyWork, NewKey, Replaced, StoredKey, is_masked};
+use crate::secret::Secret;
+use crate::state::keys::KeyList;
+
+impl Authorizer {
+    /// Does one piece of work with the key store.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] if no key can be stored here.
+    pub async fn key_work(&self, work: KeyWork) -> Result<Option<StoredKey>> {
+        match work {
+            KeyWork::Check => self.store_for_new_key().await.map(|_| None),
+            KeyWork::Store(new) => {
+                let stored = self.store_new_key(new).await;
+                let mut log = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+                log.push(stored.clone());
+                stored.map(Some)
+            }
+        }
+    }
+
+    /// Returns the keys that were stored, or could not be, since the last look.
+    pub fn take_stored(&self) -> Vec<Result<StoredKey>> {
+        std::mem::take(&mut *self.stored.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn store_for_new_key(&self) -> Result<(&Keys, StoreKind)> {
+        let Source::Stored(keys) = &self.source else {
+            let why = "a new key cannot be stored: the key in use was passed in, and no key store is used";
+            return Err(Error::new(Kind::KeyStore, why)
+                .hint("unset ASISTRY_API_KEY, and leave out headers that hold a key"));
+        };
+        Ok((keys, keys.store_for_new(None).await?))
+    }
+
+    async fn store_new_key(&self, new: NewKey) -> Result<StoredKey> {
+        let unseen = || Error::new(Kind::Bug, "the new key was not seen in the result");
+        let secret = self.vault.open(&new.key).ok_or_else(unseen)?;
+        let (keys, store) = self.store_for_new_key().await?;
+        let replaced = self.replaced(keys, &new.replaced).await?;
+        let mut change = keys.change().await?;
+        let name = self.name_of(change.list(), replaced.as_ref(), &new);
+        let id = KeyId { profile: self.profile.name.clone(), name };
+        let shown = form::masked(&self.profile.service, &secret);
+        self.put(&mut change, &id, (secret, store)).await?;
+        for (field, masked) in &new.others {
+            let name: String = format!("{}.{field}", id.name).chars().take(LONGEST_NAME).collect();
+            if let Some(secret) = self.vault.open(masked) {
+                self.put(&mut change, &KeyId { name, ..id.clone() }, (secret, store)).await?;
+            }
+        }
+        let is_new = |name: &str| new.others.iter().any(|(field, _)| name == format!("{}.{field}", id.name));
+        if let Some(used) = replaced.filter(|used| used.name != id.name && !is_new(&used.name)) {
+            // What was replaced is no longer good for anything.
+            change.remove(&used).await?;
+        }
+        let current = change.list().current.get(&id.profile).filter(|current| **current != id.name);
+        let still_current = current.map(|name| format!("{}/{name}", id.profile));
+        drop(change);
+        self.read_again(keys).await;
+        let (id, store, origin) = (id.to_string(), store.about().to_owned(), self.shown_origin.clone());
+        Ok(StoredKey { id, store, shown, origin, still_current })
+    }
+
+    async fn put(
+        &self,
+        change: &mut Change<'_>,
+        id: &KeyId,
+        (secret, store): (Secret, StoreKind),
+    ) -> Result<()> {
+        let shown = form::masked(&self.profile.service, &secret);
+        // The service made it: whatever its form is, it is good.
+        let new = KeyToStore { secret, origin: self.shown_origin.clone(), store, shown, forced: true };
+        change.stage(id, new, Staging::Addition).await?;
+        change.commit(id).await
+    }
+
+    /// Finds the stored key that the new one is made for.
+    async fn replaced(&self, keys: &Keys, replaced: &Replaced) -> Result<Option<KeyId>> {
+        let list = keys.list()?;
+        match replaced {
+            Replaced::Nothing => Ok(None),
+            Replaced::Current => {
+                let name = current_name(&list, &self.profile, &self.shown_origin);
+                let found = list.find(&self.profile.name, &name);
+                Ok(found.map(|_| KeyId { profile: self.profile.name.clone(), name }))
+            }
+            Replaced::This(secret) => {
+                let text = secret.expose();
+                let masked = if is_masked(text) { text.to_owned() } else { self.vault.masked(text) };
+                self.stored_as(keys, &masked).await.map(|found| found.map(|(id, _)| id))
+            }
+        }
+    }
+
+    /// Finds the stored key of this profile and origin that a masked value stands for.
+    pub(super) async fn stored_as(&self, keys: &Keys, masked: &str) -> Result<Option<(KeyId, Secret)>> {
+        let list = keys.list()?;
+        for record in list.of_profile(&self.profile.name) {
+            if !record.may_go_to(&self.shown_origin)
+                || keys.check_origin(record, &self.shown_origin).await.is_err()
+            {
+                continue;
+            }
+            let id = KeyId { profile: record.profile.clone(), name: record.name.clone() };
+            let secret = keys.secret(&id).await?;
+            if self.vault.masked(secret.expose()) == masked {
+                return Ok(Some((id, secret)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the name for a new key.
+    fn name_of(&self, list: &KeyList, replaced: Option<&KeyId>, new: &NewKey) -> String {
+        let profile = &self.profile.name;
+        let is_key = |name: &str| list.find(profile, name).is_some_and(|record| record.deposit.is_some());
+        if let Some(replaced) = replaced {
+            // The key of which this is a further secret, `NAME.FIELD`.
+            let base = replaced.name.rsplit_once('.').map(|(base, _)| base).filter(|base| is_key(base));
+            return base.unwrap_or(&replaced.name).to_owned();
+        }
+        if list.of_profile(profile).next().is_none() {
+            return DEFAULT.to_owned();
+        }
+        let numbered = (2..).map(|number| format!("{}-{number}", new.name));
+        let mut names = std::iter::once(new.name.clone()).chain(numbered);
+        names.find(|name| !is_key(name)).unwrap_or_else(|| new.name.clone())
+    }
+
+    /// Signs with the key in use from now on.
+    async fn read_again(&self, keys: &Keys) {
+        let _one_reader = self.reading.lock().await;
+        if let Err(error) = self.read_key(keys).await {
+            tracing::warn!("the new key is stored, but cannot be read back: {error}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Secrets that a service hands out in its results, as its data names them, and the keys among them.
+//!
+//! Holds no secret: `auth` puts a masked value in the place of each before anything here sees it.
+
+use serde::Deserialize;
+
+use super::message::quote;
+use crate::secret::Secret;
+
+/// How a masked value begins; 12 hexadecimal digits follow.
+pub const MASKED: &str = "MASKED_";
+/// The length of a masked value.
+pub const MASKED_LENGTH: usize = MASKED.len() + 12;
+
+/// Where a service's results hold secrets, and which actions make keys.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretRules {
+    /// Fields of results whose values are secrets, at any depth.
+    #[serde(default)]
+    pub fields: Vec<String>,
+    /// Arguments in which a masked value is opened again.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// Actions whose result holds a new key.
+    #[serde(default)]
+    pub new_keys: Vec<NewKeyRule>,
+}
+
+/// An action whose result holds a new key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewKeyRule {
+    /// The action.
+    pub action: String,
+    /// What it does, where the service does not say.
+    pub about: String,
+    /// Fields of its result, the first of which that is there is the key.
+    pub fields: Vec<String>,
+    /// What becomes of the stored key.
+    pub purpose: Purpose,
+    /// The argument that holds the key to replace [default: the key in use].
+    #[serde(default)]
+    pub replaces: Option<String>,
+    /// The field of its result, or the argument, that names what the key belongs to.
+    pub subject: String,
+    /// What stands before the subject in the name of a key that is stored beside another one.
+    pub prefix: String,
+}
+
+/// What becomes of the stored key when a new one comes.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Nothing: the new one is added. The action is sent without a credential.
+    Added,
+    /// The new one replaces it.
+    Switched,
+}
+
+/// What a client wants of new keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NewKeys {
+    /// Nothing: an action that adds one is refused before it is sent.
+    #[default]
+    Refused,
+    /// They are stored.
+    Stored,
+    /// They are shown, and nowhere stored.
+    Shown,
+}
+
+/// A key to be stored.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// The masked value of the key.
+    pub key: String,
+    /// Field and masked value of each other secret of the result.
+    pub others: Vec<(String, String)>,
+    /// Its name, where it is stored beside another key.
+    pub name: String,
+    /// The key that it replaces.
+    pub replaced: Replaced,
+}
+
+/// The key that a new one replaces.
+#[derive(Clone, Debug)]
+pub enum Replaced {
+    /// None: it is added.
+    Nothing,
+    /// The key in use.
+    Current,
+    /// This one, as it is or masked.
+    This(Secret),
+}
+
+/// Work with the key store, for one request.
+#[derive(Clone, Debug)]
+pub enum KeyWork {
+    /// Check that a key could be stored.
+    Check,
+    /// Store a key.
+    Store(NewKey),
+}
+
+/// Says where a new key is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredKey {
+    /// `PROFILE/NAME`.
+    pub id: String,
+    /// The store, as a person calls it.
+    pub store: String,
+    /// The key's masked form.
+    pub shown: String,
+    /// The origin that it is bound to.
+    pub origin: String,
+    /// The name of the key that stays in use, if it is another one.
+    pub still_current: Option<String>,
+}
+
+impl SecretRules {
+    /// Finds the rule of an action that makes keys, under its own name or with `_` for other characters.
+    pub fn new_key(&self, action: &str) -> Option<&NewKeyRule> {
+        let safe = |name: &str| -> String {
+            name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+        };
+        let own = self.new_keys.iter().find(|rule| rule.action == action);
+        own.or_else(|| self.new_keys.iter().find(|rule| safe(&rule.action) == action))
+    }
+
+    /// Returns the JSON text of a tool for each action that needs no credential.
+    pub fn keyless_tools(&self) -> impl Iterator<Item = (&str, String)> {
+        let keyless = self.new_keys.iter().filter(|rule| rule.purpose == Purpose::Added);
+        keyless.map(|rule| {
+            let (name, about) = (quote(&rule.action), quote(&rule.about));
+            let tool =
+                format!(r#"{{"name":{name},"description":{about},"inputSchema":{{"type":"object"}}}}"#);
+            (rule.action.as_str(), tool)
+        })
+    }
+}
+
+/// Says whether a text is a masked value.
+pub fn is_masked(text: &str) -> bool {
+    let digits = text.strip_prefix(MASKED).unwrap_or_default();
+    digits.len() + MASKED.len() == MASKED_LENGTH && digits.bytes().all(|c| c.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_masked_value_has_one_form() {
+        assert!(is_masked("MASKED_0123456789ab"));
+        for other in
+            ["MASKED", "MASKED_", "MASKED_0123456789a", "MASKED_0123456789abc", "MASKED_0123456789xy"]
+        {
+            assert!(!is_masked(other), "{other}");
+        }
+    }
+}

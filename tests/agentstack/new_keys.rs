@@ -1,0 +1,293 @@
+//! Keys that the service makes: stored before anyone is told, shown masked, and opened only where they may go back.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::call::text;
+use crate::support::bridge::{Start, asistry, request};
+use crate::support::service::{Received, Reply, Service};
+
+const CREATE: &str = "projects.create_project_anonymous";
+/// What the stand-in hands out; none of it may be seen anywhere.
+const SECRETS: [&str; 6] = [
+    "anon_ask_u1025xMARKED",
+    "anon_ask_u1026xMARKED",
+    "ask_p1025-MARKED",
+    "auth+1025/MARKED",
+    "sess=1025MARKED",
+    "ask_new1025MARKED",
+];
+const PASSPHRASE: &str = "correct horse";
+
+/// Makes a project at each creation, numbered from 1025.
+fn service() -> Service {
+    let count = Arc::new(AtomicU64::new(1025));
+    Service::start(move |received| Some(answer(received, &count)))
+}
+
+fn answer(received: &Received, count: &AtomicU64) -> Reply {
+    let tool = received.path.rsplit('/').next().unwrap_or_default();
+    Reply::json(match tool {
+        "actions" => {
+            json!({"actions": {"projects": ["create_project_anonymous", "attach_to_user", "get_projects"]}})
+        }
+        "tools" => json!({"tools": []}),
+        CREATE => {
+            let id = count.fetch_add(1, Ordering::SeqCst);
+            let key = format!("anon_ask_u{id}xMARKED");
+            json!({"success": true, "trace_id": "t-1", "data": {
+                "project_id": id, "user_api_key": key, "project_api_key": "ask_p1025-MARKED", "auth_key": "auth+1025/MARKED",
+                "session_token": "sess=1025MARKED", "user_id": 7, "n": 1.50,
+                "message": format!("Your key is {key}, keep it"),
+            }})
+        }
+        "projects.attach_to_user" => {
+            json!({"success": true, "data": {"project_id": 1025, "new_api_key": "ask_new1025MARKED"}})
+        }
+        "auth.convert_anonymous_user" => json!({"success": true, "data": {"message": "converted"}}),
+        _ => {
+            json!({"success": true, "data": {"sent": received.message(), "key": received.header("authorization")}})
+        }
+    })
+}
+
+struct Home {
+    home: TempDir,
+    service: Service,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self { home: tempfile::tempdir().expect("a directory"), service: service() }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_asistry"));
+        command.env_clear().env("HOME", self.home.path()).env("ASISTRY_KEY_STORE", "file");
+        command.env("ASISTRY_KEY_PASSPHRASE", PASSPHRASE).stdin(Stdio::null());
+        command.args(["-p", "agentstack", "--url", &self.service.url()]);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let trace = self.home.path().join("trace-%p").display().to_string();
+        self.command().args(arguments).args(["--trace", &trace, "-vv"]).output().expect("the binary")
+    }
+
+    fn gives(&self, arguments: &[&str]) -> (Value, String) {
+        let output = self.run(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+        for secret in SECRETS {
+            assert!(!said.contains(secret) && !text(&output.stdout).contains(secret), "{said}");
+        }
+        (serde_json::from_slice(&output.stdout).expect("JSON"), said)
+    }
+
+    fn bridge(&self) -> Start {
+        let trace = self.home.path().join("trace-%p").display().to_string();
+        asistry(
+            ["-p", "agentstack", "--url", &self.service.url(), "--trace", &trace, "bridge"]
+                .map(str::to_owned),
+        )
+        .env("HOME", &self.home.path().display().to_string())
+        .env("ASISTRY_KEY_STORE", "file")
+        .env("ASISTRY_KEY_PASSPHRASE", PASSPHRASE)
+    }
+
+    /// The requests for an action, so far.
+    fn calls(&self, action: &str) -> Vec<Received> {
+        self.service.received().into_iter().filter(|r| r.path.ends_with(action)).collect()
+    }
+
+    /// No file holds a secret, in any form that is easily read.
+    fn holds_no_secret(&self) {
+        for file in files(self.home.path()) {
+            let content = std::fs::read(&file).expect("a file");
+            for secret in SECRETS {
+                let found = memchr::memmem::find(&content, secret.as_bytes()).is_some();
+                assert!(!found, "{} holds {secret}", file.display());
+            }
+        }
+    }
+}
+
+fn files(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries =
+        std::fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+fn key_sent(received: &Received) -> Option<&str> {
+    received.header("authorization").and_then(|value| value.strip_prefix("Bearer "))
+}
+
+#[test]
+fn a_new_key_that_would_be_lost_is_not_made() {
+    let home = Home::new();
+    let said = |output: &Output| text(&output.stderr);
+    for arguments in
+        [vec!["call", CREATE, "name=x"], vec!["call", "projects_create_project_anonymous", "name=x"]]
+    {
+        let output = home.run(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(
+            said(&output).contains("add --save-key to store the key, or --reveal to see it"),
+            "{}",
+            said(&output)
+        );
+    }
+    let no_store = |name: &str, value: &str| {
+        let mut command = home.command();
+        command.env(name, value).args(["call", CREATE, "name=x", "--save-key"]);
+        command.output().expect("the binary")
+    };
+    for (name, value) in [("ASISTRY_KEY_STORE", "env"), ("ASISTRY_API_KEY", "ask_0123456789abcdef")] {
+        let output = no_store(name, value);
+        assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    }
+    assert_eq!(home.service.received().len(), 0, "nothing is sent before");
+    // By way of `execute` the catalogue is read first.
+    let output = home.run(&["call", "agentstack.execute", &format!("action={CREATE}")]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert_eq!(home.calls(CREATE).len(), 0);
+}
+
+#[test]
+fn an_anonymous_start_from_an_empty_home() {
+    let home = Home::new();
+    let (made, said) = home.gives(&["call", CREATE, "name=Mine", "--save-key", "--json"]);
+    let masked = made["user_api_key"].as_str().expect("a text").to_owned();
+    assert!(
+        masked.starts_with("MASKED_") && made["message"] == format!("Your key is {masked}, keep it"),
+        "{made}"
+    );
+    assert_eq!((&made["project_id"], made["n"].to_string()), (&json!(1025), "1.5".to_owned()));
+    assert!(
+        said.contains("stored agentstack/default (anon_ask_…") && said.contains("in the encrypted file"),
+        "{said}"
+    );
+    let calls = home.calls(CREATE);
+    assert_eq!(calls.len(), 1);
+    assert!(calls[0].header("authorization").is_none() && calls[0].header("x-api-key").is_none());
+    assert_eq!(calls[0].message(), json!({"tool": CREATE, "params": {"name": "Mine"}}));
+    home.gives(&["call", "projects.get_projects", "--json"]);
+    assert_eq!(key_sent(&home.calls("get_projects")[0]), Some(SECRETS[0]));
+    // A masked value is opened in another process, in an argument for secrets and nowhere else.
+    let auth_key = made["auth_key"].as_str().expect("a text");
+    let (told, _) = home.gives(&["call", "projects.get_projects", &format!("name={auth_key}"), "--json"]);
+    assert_eq!(told["sent"]["params"]["name"], auth_key);
+    let argument = format!("auth_key={auth_key}");
+    home.gives(&["call", "projects.attach_to_user", "project_id:=1025", "user_id:=5", &argument, "--json"]);
+    let attached = home.calls("attach_to_user")[0].message();
+    assert_eq!(attached["params"], json!({"project_id": 1025, "user_id": 5, "auth_key": SECRETS[3]}));
+    home.gives(&["call", "projects.get_projects", "--json"]);
+    assert_eq!(key_sent(&home.calls("get_projects")[2]), Some(SECRETS[5]), "the key is switched");
+    let keys = text(&home.run(&["keys", "list"]).stdout);
+    assert!(!keys.contains("default.auth_key") && keys.contains("default.session_token"), "{keys}");
+    home.holds_no_secret();
+}
+
+#[test]
+fn a_second_project_leaves_the_key_in_use_alone() {
+    let home = Home::new();
+    home.gives(&["call", CREATE, "--save-key", "--json"]);
+    let (_, said) = home.gives(&["call", CREATE, "--save-key", "--json"]);
+    assert!(
+        said.contains("stored agentstack/anon-1026 (")
+            && said.contains("agentstack/default is still the key in use"),
+        "{said}"
+    );
+    assert!(home.calls(CREATE).iter().all(|call| call.header("authorization").is_none()));
+    home.gives(&["call", "projects.get_projects", "--json"]);
+    assert_eq!(key_sent(&home.calls("get_projects")[0]), Some(SECRETS[0]));
+    // None in the answer leaves the stored one.
+    home.gives(&["call", "agentstack.execute", "action=auth.convert_anonymous_user", "--json"]);
+    home.gives(&["call", "projects.get_projects", "--json"]);
+    assert_eq!(key_sent(&home.calls("get_projects")[1]), Some(SECRETS[0]));
+    home.holds_no_secret();
+}
+
+#[test]
+fn a_person_may_see_the_key() {
+    let home = Home::new();
+    let output = home.command().args(["call", CREATE, "--reveal", "--json"]).output().expect("the binary");
+    let made: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&made["user_api_key"], &made["auth_key"]), (&json!(SECRETS[0]), &json!(SECRETS[3])));
+    assert!(text(&home.run(&["keys", "list"]).stdout).is_empty(), "it is nowhere stored");
+    let output =
+        home.command().args(["call", CREATE, "--reveal", "--save-key"]).output().expect("the binary");
+    assert!(
+        text(&output.stdout).contains(SECRETS[1])
+            && text(&output.stderr).contains("stored agentstack/default")
+    );
+}
+
+#[test]
+fn a_model_starts_without_a_key_and_goes_on_with_masked_values() {
+    let home = Home::new();
+    let mut bridge = home.bridge().spawn();
+    let mut heard = vec![bridge.open("2025-11-25")];
+    let mut call = |id: u64, tool: &str, arguments: Value| {
+        let params = json!({"name": tool, "arguments": arguments}).to_string();
+        bridge.say(request(&id.to_string(), "tools/call", &params));
+        let answer = bridge.answer(id);
+        heard.push(answer.clone());
+        answer["result"].clone()
+    };
+    let made = call(1, "projects_create_project_anonymous", json!({"name": "Mine"}));
+    let note = made["content"][1]["text"].as_str().expect("a note").to_owned();
+    assert!(note.contains("stored the new key as agentstack/default (anon_ask_…"), "{note}");
+    let data = &made["structuredContent"];
+    let masked = |name: &str| data[name].as_str().filter(|text| text.starts_with("MASKED_")).expect("masked");
+    assert!(data["message"].as_str().expect("a text").contains(masked("user_api_key")));
+    call(2, "projects.get_projects", json!({}));
+    assert_eq!(key_sent(&home.calls("get_projects")[0]), Some(SECRETS[0]), "without a restart");
+    // Not in another argument, nor deeper, nor as a part of a text.
+    for arguments in [
+        json!({"note": masked("auth_key")}),
+        json!({"x": {"auth_key": masked("auth_key")}}),
+        json!({"auth_key": format!("is {}", masked("auth_key"))}),
+    ] {
+        call(3, "projects_get_projects", arguments.clone());
+        assert_eq!(home.calls("get_projects").last().expect("a call").message()["params"], arguments);
+    }
+    let steps = json!({"steps": [{"action": CREATE}]});
+    assert!(call(4, "agentstack.execute", steps).is_null());
+    call(
+        5,
+        "projects_attach_to_user",
+        json!({"project_id": 1025, "user_id": 5, "auth_key": masked("auth_key")}),
+    );
+    assert_eq!(home.calls("attach_to_user")[0].message()["params"]["auth_key"], SECRETS[3]);
+    call(6, "projects_get_projects", json!({}));
+    assert_eq!(key_sent(home.calls("get_projects").last().expect("a call")), Some(SECRETS[5]));
+    let unknown = call(7, "projects_attach_to_user", json!({"auth_key": "MASKED_0123456789ab"}));
+    assert!(unknown.is_null() && home.calls("attach_to_user").len() == 1);
+    bridge.close();
+    assert!(bridge.exit().success());
+    let all = format!("{heard:?} {}", bridge.stderr());
+    assert!(!SECRETS.iter().any(|secret| all.contains(secret)), "{all}");
+    assert_eq!(home.calls(CREATE).len(), 1);
+    home.holds_no_secret();
+}
+
+#[test]
+fn a_bridge_makes_no_key_that_it_cannot_store() {
+    let home = Home::new();
+    let mut bridge = home.bridge().env("ASISTRY_KEY_STORE", "env").spawn();
+    bridge.open("2025-11-25");
+    bridge.say(request("1", "tools/call", &format!(r#"{{"name":"{CREATE}","arguments":{{}}}}"#)));
+    let error = &bridge.answer(1)["error"];
+    assert_eq!(
+        (&error["data"]["kind"], &error["data"]["mayHaveExecuted"]),
+        (&json!("key_store"), &json!(false)),
+        "{error}"
+    );
+    assert_eq!(home.calls(CREATE).len(), 0);
+}
