@@ -18,7 +18,7 @@ use crate::protocol::secrets::NewKeys;
 use crate::protocol::settings::{Protocol, Settings};
 use crate::protocol::tool_rules::ToolRules;
 use crate::remote::Remote;
-use crate::service::ServiceWire;
+use crate::service::{Service, ServiceWire};
 use crate::state::State;
 use crate::trace::Trace;
 
@@ -106,19 +106,25 @@ impl Connection {
             },
             call_silence: silence,
             silence,
-            tools: ToolRules {
-                allow: options.allow_tools.clone().unwrap_or_default(),
-                deny: options.deny_tools.clone().unwrap_or_default(),
-                hidden: options.hidden_tools.clone().unwrap_or_else(|| service.hidden_tools.clone()),
-                read_only: options.read_only == Some(true),
-                safe_names: options.tool_names == Some(ToolNames::Safe),
-            },
+            tools: tool_rules(service, options),
+            client_filters: false,
             max_result: None,
             seed: [0; 16],
             advise,
             client_info: concat!(r#"{"name":"asistry","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#)
                 .into(),
         }
+    }
+}
+
+/// Returns the rules about the tools of a service under these options.
+pub fn tool_rules(service: &Service, options: &Options) -> ToolRules {
+    ToolRules {
+        allow: options.allow_tools.clone().unwrap_or_default(),
+        deny: options.deny_tools.clone().unwrap_or_default(),
+        hidden: options.hidden_tools.clone().unwrap_or_else(|| service.hidden_tools.clone()),
+        read_only: options.read_only == Some(true),
+        safe_names: options.tool_names.map_or(service.safe_tool_names, |names| names == ToolNames::Safe),
     }
 }
 

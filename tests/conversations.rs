@@ -97,6 +97,7 @@ pub fn settings(options: &[String]) -> Settings {
         call_silence: Duration::from_secs(600),
         silence: Duration::from_secs(60),
         tools: ToolRules::default(),
+        client_filters: false,
         max_result: None,
         seed: [0; 16],
         client_info: r#"{"name":"asistry","version":"0"}"#.into(),

@@ -2,6 +2,7 @@
 
 mod agentstack;
 mod call;
+mod catalogue;
 mod commands;
 mod completions;
 mod conversations;

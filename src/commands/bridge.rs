@@ -13,7 +13,7 @@ use super::profile_in_use::ProfileInUse;
 use super::remedy::Target;
 use crate::error::{Error, Kind};
 use crate::local::stdio::Stdio;
-use crate::profile::{self, Config, Options, Takers, ToolNames};
+use crate::profile::{self, Config, Options, Takers};
 use crate::protocol::secrets::NewKeys;
 use crate::protocol::settings::Settings;
 use crate::relay::{DRAIN, Ending, Relay};
@@ -99,10 +99,6 @@ fn settings(prepared: &ProfileInUse) -> Result<Settings> {
     let mut settings = prepared.fresh_settings()?;
     let options = &prepared.options;
     settings.call_silence = options.timeout.unwrap_or(CALL_SILENCE);
-    settings.tools.safe_names = match options.tool_names {
-        Some(names) => names == ToolNames::Safe,
-        None => prepared.profile.service.safe_tool_names,
-    };
     settings.max_result = options.max_result;
     settings.new_keys = NewKeys::Stored;
     Ok(settings)

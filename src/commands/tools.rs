@@ -60,9 +60,15 @@ fn show(tools: &[Tool], filters: &Filters, options: &str, arguments: &Arguments)
         None | Some(Action::List) => {
             let text = arguments.grep.as_deref().unwrap_or_default().to_lowercase();
             let has = |tool: &&Tool| {
-                [&tool.name, &tool.description].iter().any(|words| words.to_lowercase().contains(&text))
+                [&tool.name, &tool.safe_name, &tool.description]
+                    .iter()
+                    .any(|words| words.to_lowercase().contains(&text))
             };
             let found: Vec<&Tool> = tools.iter().filter(has).collect();
+            if found.is_empty() && !text.is_empty() && !output.wants_value() {
+                ui::say(&format!("no tool has {text} in its name or description"));
+                return Ok(0);
+            }
             let whole: Vec<Json> = found.iter().map(|tool| parsed(tool)).collect();
             output.print_list(&whole, &found.into_iter().map(summary).collect())?;
         }
@@ -106,7 +112,7 @@ pub fn described(tool: &Tool, options: &str) -> String {
         let _ = writeln!(text, "{}\n", marks.join(", "));
     }
     let work = Work::default();
-    let schema = Schema::new(&tool.input_schema, &work);
+    let schema = Schema::new(tool.input_schema(), &work);
     describe(schema, &mut text);
     let whole: Value = serde_json::from_str(&tool.raw).unwrap_or_default();
     let result = Schema::new(&whole["outputSchema"], &work);

@@ -87,6 +87,8 @@ pub struct Settings {
     pub silence: Duration,
     /// Which tools a client may see and call.
     pub tools: ToolRules,
+    /// The client applies these rules itself ([`super::client::tools::let_through`]): lists and calls pass unchanged.
+    pub client_filters: bool,
     /// A larger result of a tool is handed out in a file (bytes).
     pub max_result: Option<usize>,
     /// Writes the remedies of errors for this client.

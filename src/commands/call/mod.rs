@@ -175,7 +175,7 @@ async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<
     let mut sources = Sources::default();
     let filters = conversation.filters();
     let remembered = conversation.remembered_tools().await?;
-    let known = |tools: &Vec<Tool>| tools.iter().any(|tool| tool.name == name);
+    let known = |tools: &Vec<Tool>| tools.iter().any(|tool| tool.is_named(name));
     if let Some(tools) = remembered.filter(known).filter(|_| !arguments.tool_help) {
         let tool = filters.find(&tools, name)?;
         // What does not fit an older list may fit the present one.
@@ -226,7 +226,7 @@ impl Arguments {
         let work = Work::default();
         let reader = Reader {
             tool: &tool.name,
-            schema: Schema::new(&tool.input_schema, &work),
+            schema: Schema::new(tool.input_schema(), &work),
             checked: !self.no_check,
             options: our_options,
         };

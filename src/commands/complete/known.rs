@@ -7,6 +7,7 @@ use super::place::{Place, Want};
 use crate::commands::conversation::Tool;
 use crate::commands::environment::{Environment, variable};
 use crate::commands::profile_in_use::find_named;
+use crate::connection::tool_rules;
 use crate::profile::{DEFAULT, Profile};
 use crate::protocol::http::origin_and_path;
 use crate::state::keys::KeyRecord;
@@ -63,14 +64,15 @@ fn services(environment: &Environment) -> Vec<Candidate> {
 /// would have to be opened.
 fn tools(name: Option<&str>, url: Option<&str>, environment: &Environment) -> Option<Vec<Tool>> {
     let profile = find_named(name, url, &environment.config().unwrap_or_default()).ok()?;
+    let rules = tool_rules(&profile.service, &profile.options);
     #[cfg(feature = "sandbox")]
     if profile.service.embedded {
         let listed = crate::sandbox::embedded_tools();
-        let raw = listed.iter().filter_map(|tool| serde_json::value::to_raw_value(tool).ok());
-        return Some(raw.filter_map(|raw| Tool::read(&raw).ok()).collect());
+        let raws = listed.iter().filter_map(|tool| serde_json::value::to_raw_value(tool).ok());
+        return Some(Tool::read_all(&raws.collect::<Vec<_>>(), rules, |_| {}));
     }
     let listed = environment.cache()?.last_tools(&profile.endpoint().ok()?)?;
-    Some(listed.iter().filter_map(|raw| Tool::read(raw).ok()).collect())
+    Some(Tool::read_all(&listed, rules, |_| {}))
 }
 
 fn keys(name: Option<&str>, url: Option<&str>, environment: &Environment) -> Vec<Candidate> {

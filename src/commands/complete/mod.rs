@@ -20,6 +20,7 @@ use clap::Command;
 
 use self::known::Known;
 use self::place::{Place, Want};
+use super::conversation::Tool;
 use super::environment::Environment;
 use crate::ui;
 
@@ -105,11 +106,12 @@ fn offered(place: &Place<'_>, typed: &str, known: &Known) -> Answer {
             Want::Keys => answer.candidates.extend(known.keys.iter().cloned()),
             Want::Services => answer.candidates.extend(known.services.iter().cloned()),
             Want::Tools => {
-                let about = |tool: &super::conversation::Tool| Candidate::new(&tool.name, &tool.description);
-                answer.candidates.extend(known.tools.iter().map(about));
+                let spelling = Spelling::of(&known.tools, typed);
+                let named = |tool: &Tool| Candidate::new(spelling.name(tool), &tool.description);
+                answer.candidates.extend(known.tools.iter().map(named));
             }
             Want::ToolArgument { tool, words, own_options } => {
-                if let Some(tool) = known.tools.iter().find(|known| known.name == *tool) {
+                if let Some(tool) = known.tools.iter().find(|known| known.is_named(tool)) {
                     let more = tool::words(tool, words, typed, own_options);
                     answer.prefix_len = answer.prefix_len.max(more.prefix_len);
                     answer.files |= more.files;
@@ -121,6 +123,31 @@ fn offered(place: &Place<'_>, typed: &str, known: &Known) -> Answer {
     }
     answer.candidates = answer.candidates.into_iter().filter_map(Candidate::cleaned).collect();
     answer
+}
+
+/// The spelling of tool names that the typed word has begun.
+#[derive(Clone, Copy, Debug)]
+enum Spelling {
+    /// The service's own.
+    Original,
+    /// That of `--tool-names safe`.
+    Safe,
+}
+
+impl Spelling {
+    fn of(tools: &[Tool], typed: &str) -> Self {
+        let fits = |name: &str| name.starts_with(typed);
+        let safe =
+            !tools.iter().any(|tool| fits(&tool.name)) && tools.iter().any(|tool| fits(&tool.safe_name));
+        if safe { Self::Safe } else { Self::Original }
+    }
+
+    fn name(self, tool: &Tool) -> &str {
+        match self {
+            Self::Original => &tool.name,
+            Self::Safe => &tool.safe_name,
+        }
+    }
 }
 
 fn subcommands(command: &Command) -> impl Iterator<Item = Candidate> {
@@ -152,13 +179,14 @@ fn values(argument: &clap::Arg) -> Vec<Candidate> {
 mod tests {
     use serde_json::json;
 
-    use super::super::conversation::Tool;
+    use crate::protocol::tool_rules::ToolRules;
+
     use super::*;
 
     fn known() -> Known {
         let tool = |name: &str, schema: serde_json::Value| {
             let raw = json!({"name": name, "description": "What it does.\nMore.", "inputSchema": schema});
-            Tool::read(&serde_json::value::to_raw_value(&raw).unwrap()).unwrap()
+            serde_json::value::to_raw_value(&raw).unwrap()
         };
         let list = json!({"properties": {
             "status": {"type": "string", "enum": ["todo", "in progress", "@home"]},
@@ -169,7 +197,11 @@ mod tests {
         }});
         Known {
             profiles: vec![Candidate::new("work", ""), Candidate::new("asistry", "Asistry")],
-            tools: vec![tool("list_tasks", list), tool("re\u{1b}set", json!({}))],
+            tools: Tool::read_all(
+                &[tool("list_tasks", list), tool("re\u{1b}set", json!({})), tool("a.b", json!({}))],
+                ToolRules::default(),
+                |_| {},
+            ),
             keys: vec![Candidate::new("default", ""), Candidate::new("second", "")],
             services: vec![Candidate::new("zuko", "Zuko")],
         }
@@ -207,8 +239,8 @@ mod tests {
             ("--ca-file=", "--ca-file=FILE"),
             ("--timeout ", ""),
             ("tools s", "show"),
-            ("tools -p work show ", "list_tasks"),
-            ("bridge --deny-tool ", "list_tasks"),
+            ("tools -p work show ", "list_tasks a.b"),
+            ("bridge --deny-tool ", "list_tasks a.b"),
             ("keys use ", "default second"),
             ("keys remove --name s", "second"),
             ("keys add --name ", ""),
@@ -220,8 +252,10 @@ mod tests {
             ("completions ", "bash elvish fish powershell zsh"),
             ("nonsense ", ""),
             ("__complete ", ""),
-            ("call ", "list_tasks"),
-            ("call --json ", "list_tasks"),
+            ("call ", "list_tasks a.b"),
+            ("call a", "a.b"),
+            ("call a_", "a_b"),
+            ("call --json ", "list_tasks a.b"),
             ("call list_tasks ", "status= due_before= urgent= url= labels="),
             ("-p work call list_tasks --json st", "status="),
             ("call list_tasks status=", "status=todo status=in progress status=@@home"),

@@ -10,7 +10,7 @@ use crate::commands::conversation::Tool;
 /// Returns completions after these words; `own_options` are asistry's long options, which take precedence.
 pub fn words(tool: &Tool, before: &[String], typed: &str, own_options: &[&str]) -> Answer {
     let work = Work::default();
-    let schema = Schema::new(&tool.input_schema, &work);
+    let schema = Schema::new(tool.input_schema(), &work);
     let mut parser = Parser { schema, given: Vec::new(), pending: None };
     before.iter().for_each(|word| parser.read_word(word));
     if let Some(name) = parser.pending {

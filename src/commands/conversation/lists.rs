@@ -29,7 +29,7 @@ impl Conversation {
     pub async fn remembered_tools(&mut self) -> Result<Option<Vec<Tool>>> {
         let Some((cache, of)) = self.cache().await? else { return Ok(None) };
         let Some(kept) = cache.fresh_tools(&of) else { return Ok(None) };
-        Ok(Some(kept.into_iter().filter_map(|raw| Tool::read(&raw).ok()).collect()))
+        Ok(Some(Tool::read_all(&kept, self.in_use.settings().tools, |_| {})))
     }
 
     /// Lists all tools, page by page, and remembers them.
@@ -43,24 +43,16 @@ impl Conversation {
             ttl: Option<Value>,
             tools: Vec<Box<RawValue>>,
         }
-        let (mut tools, mut raws, mut ttl) = (Vec::new(), Vec::new(), None);
+        let (mut raws, mut ttl) = (Vec::new(), None);
         for page in self.pages("tools/list").await? {
             let page: Page = serde_json::from_str(&page).map_err(|e| nonsense("tools/list", &e))?;
             // The list is as old as its oldest page (T-25).
             let of_page = page.ttl.as_ref().and_then(Value::as_f64).map(|ttl| ttl.max(0.0) as u64);
             ttl = of_page.into_iter().chain(ttl).min();
-            for raw in page.tools {
-                // An entry that is no tool hides none of the others.
-                match Tool::read(&raw) {
-                    Ok(tool) => tools.push(tool),
-                    Err(e) => {
-                        let why = self.in_use.remote.without_secrets_in_text(e.message());
-                        tracing::warn!("an entry of the list of tools is left out: {why}");
-                    }
-                }
-                raws.push(raw);
-            }
+            raws.extend(page.tools);
         }
+        let report = |why: &str| tracing::warn!("{}", self.in_use.remote.without_secrets_in_text(why));
+        let tools = Tool::read_all(&raws, self.in_use.settings().tools, report);
         if let Some((cache, of)) = self.cache().await? {
             cache.remember_tools(&of, self.masked(raws), ttl.map(Duration::from_millis));
         }

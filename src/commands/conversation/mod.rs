@@ -156,6 +156,7 @@ impl Conversation {
         // A short conversation needs no notifications beside its answers.
         settings.pushes = false;
         settings.keeps_lists = true;
+        settings.client_filters = true;
         settings.until = deadline.map(Instant::into_std);
         let (port, client) = inside::pair();
         let ending = Ending { drain: Duration::ZERO };

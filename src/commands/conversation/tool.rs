@@ -2,27 +2,31 @@
 //!
 //! Refuses a name that no tool has, with the nearest one.
 
+use std::sync::OnceLock;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::{nonsense, read};
 use crate::error::{Error, Filter, Kind, Remedy, RemedyWriter, Result};
 use crate::profile::nearest;
+use crate::protocol::client::tools::{Passed, let_through};
 use crate::protocol::tool_rules::ToolRules;
 
 /// A tool as the service lists it.
 #[derive(Debug)]
 pub struct Tool {
-    /// Its name.
+    /// Its name, as the service writes it.
     pub name: String,
+    /// Its name as a bridge shows it under `--tool-names safe`.
+    pub safe_name: String,
     /// Its description.
     pub description: String,
-    /// The JSON Schema of its arguments; null where there is none, or one that is nested too deeply to be read.
-    pub input_schema: Value,
     /// How it is called.
     pub runs: Runs,
     /// The entry as it came.
     pub raw: String,
+    input_schema: OnceLock<Value>,
 }
 
 #[derive(serde::Deserialize)]
@@ -53,14 +57,41 @@ struct Execution {
 }
 
 impl Tool {
+    /// Reads a whole list; returns the tools that the rules let through, and reports what cannot be read.
+    pub fn read_all(raws: &[Box<RawValue>], rules: ToolRules, mut report: impl FnMut(&str)) -> Vec<Self> {
+        let (passed, warnings) = let_through(rules, raws);
+        warnings.iter().for_each(|warning| report(warning));
+        let read = |passed: Passed<'_>| {
+            let tool = Self::read(passed.raw);
+            let tool = tool
+                .map_err(|e| report(&format!("an entry of the list of tools is left out: {}", e.message())));
+            let tool = tool.ok()?;
+            Some(Self { safe_name: passed.safe_name.unwrap_or_else(|| tool.name.clone()), ..tool })
+        };
+        passed.into_iter().filter_map(read).collect()
+    }
+
+    /// Returns the JSON Schema of its arguments; null where there is none, or one that is nested too deeply to be read.
+    pub fn input_schema(&self) -> &Value {
+        // Only when it is needed: a list of 700 tools is read for one of them.
+        self.input_schema.get_or_init(|| {
+            let entry = serde_json::from_str::<Entry<'_>>(&self.raw).ok();
+            entry.and_then(|entry| read(entry.input_schema?.get()).ok()).unwrap_or_default()
+        })
+    }
+
+    /// Says whether a name in either spelling means this tool.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.safe_name == name || self.name == name
+    }
+
     /// Reads an entry of the list.
     ///
     /// # Errors
     /// [`Kind::ProtocolViolation`] for what is no tool.
-    pub fn read(raw: &RawValue) -> Result<Self> {
+    fn read(raw: &RawValue) -> Result<Self> {
         let entry: Entry<'_> = serde_json::from_str(raw.get()).map_err(|e| nonsense("tools/list", &e))?;
         let description = entry.description.and_then(|raw| read(raw.get()).ok());
-        let input_schema = entry.input_schema.and_then(|raw| read(raw.get()).ok());
         let execution = entry.execution.and_then(|raw| read::<Execution>(raw.get()).ok());
         Ok(Self {
             runs: if execution.unwrap_or_default().task_support == "required" {
@@ -68,10 +99,11 @@ impl Tool {
             } else {
                 Runs::AtOnce
             },
+            safe_name: entry.name.clone(),
             name: entry.name,
             description: description.unwrap_or_default(),
-            input_schema: input_schema.unwrap_or_default(),
             raw: raw.get().to_owned(),
+            input_schema: OnceLock::new(),
         })
     }
 }
@@ -87,12 +119,12 @@ impl Filters {
         Self { rules, advise }
     }
 
-    /// Finds a tool by its name.
+    /// Finds a tool by its name, in either spelling.
     ///
     /// # Errors
     /// [`Kind::ToolDenied`] with the filter that keeps it back, [`Kind::Usage`] with the nearest name.
     pub fn find<'a>(&self, tools: &'a [Tool], name: &str) -> Result<&'a Tool> {
-        let found = tools.iter().find(|tool| tool.name == name);
+        let found = tools.iter().find(|tool| tool.is_named(name));
         found.ok_or_else(|| self.missing(tools, name).with_hint_text(&self.advise))
     }
 

@@ -36,6 +36,7 @@ use crate::protocol::object::fields;
 use crate::protocol::request::{Class, Leaves, Outgoing, Promise};
 use crate::protocol::revision::{Era, Revision};
 use crate::protocol::settings::Settings;
+use crate::protocol::tool_rules::ToolRules;
 use crate::protocol::{FastMap, Instant, MAX_MESSAGE};
 use batches::Batch;
 use door::Door;
@@ -152,7 +153,11 @@ impl Client {
             door: Door::of(&Message::notification("none", None), &settings.client_info),
             opening: None,
             waiting: Waiting::default(),
-            tools: Tools::new(settings.tools.clone()),
+            tools: Tools::new(if settings.client_filters {
+                ToolRules::default()
+            } else {
+                settings.tools.clone()
+            }),
             held: Vec::new(),
             said: Vec::new(),
             effects: Vec::new(),

@@ -256,12 +256,11 @@ impl Tools {
             return (!self.rules.change_lists()).then_some(Cow::Borrowed(raw));
         };
         let name = tool.name()?;
-        let reads = listed.hints(&name).is_some_and(|hints| hints.read_only_hint);
         if self.rules.safe_names && self.names.shown(&name).is_none() {
             return None;
         }
         let safe = self.shown(&name);
-        if self.rules.refusal(&name, safe).is_some() || (self.rules.read_only && !reads) {
+        if !self.passes(&name, safe, listed) {
             return None;
         }
         if safe == name {
@@ -270,6 +269,11 @@ impl Tools {
         let start = tool.name.get().as_ptr() as usize - raw.as_ptr() as usize;
         let end = start + tool.name.get().len();
         Some(Cow::Owned(format!("{}{}{}", &raw[..start], quote(safe), &raw[end..])))
+    }
+
+    fn passes(&self, name: &str, shown: &str, listed: &Known) -> bool {
+        let reads = listed.hints(name).is_some_and(|hints| hints.read_only_hint);
+        self.rules.refusal(name, shown).is_none() && (reads || !self.rules.read_only)
     }
 
     /// Returns the name under which the client sees a tool.
@@ -287,6 +291,38 @@ impl Tools {
             .map(|(what, glob)| format!("the pattern {glob} of {what} tools matches no tool of the service"))
             .collect()
     }
+}
+
+/// A tool that the rules let through.
+#[derive(Debug)]
+pub struct Passed<'a> {
+    /// The entry as the service wrote it.
+    pub raw: &'a RawValue,
+    /// Its name under `--tool-names safe`, made from the whole list; `None` if the entry has no readable name.
+    pub safe_name: Option<String>,
+}
+
+/// Applies the rules to a whole list, for a client that shows the service's own names and accepts both spellings.
+/// Returns the tools that pass, and warnings for the person. An unreadable entry passes unless a rule depends on it.
+pub fn let_through<'a>(rules: ToolRules, entries: &'a [Box<RawValue>]) -> (Vec<Passed<'a>>, Vec<String>) {
+    let entries: Vec<&RawValue> = entries.iter().map(|entry| &**entry).collect();
+    let listed = Known::of(&entries);
+    let names = Names::of(listed.names());
+    let mut tools = Tools::new(rules);
+    let pass = |raw: &'a RawValue| {
+        let Some(name) = Tool::read(raw.get()).and_then(|tool| tool.name()) else {
+            return (!tools.rules.change_lists()).then_some(Passed { raw, safe_name: None });
+        };
+        let safe_name = names.shown(&name)?;
+        let shown = if tools.rules.safe_names { safe_name } else { &name };
+        tools.passes(&name, shown, &listed).then(|| Passed { raw, safe_name: Some(safe_name.to_owned()) })
+    };
+    let passed = entries.into_iter().filter_map(pass).collect();
+    if tools.rules.safe_names {
+        tools.names = names;
+    }
+    tools.seen = listed;
+    (passed, tools.idle_patterns())
 }
 
 /// Returns why a tool is not let through that does not say that it only reads.

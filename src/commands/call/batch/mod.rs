@@ -130,9 +130,11 @@ enum Tools {
 }
 
 impl Tools {
-    fn runs(&self, name: &str) -> Runs {
-        let (Self::Remembered(known) | Self::Listed(known)) = self else { return Runs::default() };
-        known.iter().find(|tool| tool.name == name).map(|tool| tool.runs).unwrap_or_default()
+    /// Returns the service's name of a tool, and how it runs.
+    fn meant<'a>(&'a self, name: &'a str) -> (&'a str, Runs) {
+        let unknown = (name, Runs::default());
+        let (Self::Remembered(known) | Self::Listed(known)) = self else { return unknown };
+        known.iter().find(|tool| tool.is_named(name)).map_or(unknown, |tool| (&tool.name, tool.runs))
     }
 }
 
@@ -278,7 +280,7 @@ impl Batch<'_> {
     fn send(&mut self, place: Place) {
         let Some(wanted) = &place.wanted else { return };
         let token = self.bar.is_shown().then(|| place.turn.to_string());
-        let tool = (&*wanted.tool, self.tools.runs(&wanted.tool));
+        let tool = self.tools.meant(&wanted.tool);
         let id = self.conversation.say_call(tool, &wanted.arguments, token.as_deref());
         self.under_way.insert(id, place);
     }
@@ -449,7 +451,7 @@ impl Batch<'_> {
 fn fits(tools: &[Tool], filters: &Filters, wanted: &Wanted, checked: bool) -> Result<()> {
     let tool = filters.find(tools, &wanted.tool)?;
     let work = Work::default();
-    let schema = Schema::new(&tool.input_schema, &work);
+    let schema = Schema::new(tool.input_schema(), &work);
     Reader { tool: &tool.name, schema, checked, options: Vec::new }.check(wanted.given.clone())
 }
 
