@@ -108,6 +108,7 @@ impl Connection {
             silence,
             tools: tool_rules(service, options),
             client_filters: false,
+            known_tools: None,
             max_result: None,
             seed: [0; 16],
             advise,

@@ -50,7 +50,23 @@ struct Shell {
 
 impl Shell {
     fn new() -> Self {
+        Self::of(answer)
+    }
+
+    fn of(answer: impl Fn(&Received) -> Option<Reply> + Send + Sync + 'static) -> Self {
         Self { home: tempfile::tempdir().expect("a directory"), service: Service::start(answer) }
+    }
+
+    /// Makes the kept list older than ten minutes.
+    fn age(&self) {
+        let files = std::fs::read_dir(self.home.path().join("cache")).expect("a directory");
+        let lists = files.map(|file| file.expect("a file").path());
+        for list in lists.filter(|path| path.extension().is_some_and(|end| end == "json")) {
+            let mut kept: Value =
+                serde_json::from_slice(&std::fs::read(&list).expect("a file")).expect("JSON");
+            kept["at"] = (kept["at"].as_u64().expect("seconds") - 601).into();
+            std::fs::write(&list, kept.to_string()).expect("a file");
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -217,4 +233,62 @@ fn tab_knows_seven_hundred_actions_from_the_last_list() {
     // Usually 50 ms at most.
     assert!(took < Duration::from_millis(500), "{took:?}");
     assert_eq!(shell.asked("/mcp/actions"), 1, "TAB asks no service");
+}
+
+#[test]
+fn a_catalogue_without_a_tag_is_kept_for_ten_minutes() {
+    let shell = Shell::new();
+    for _ in 0..2 {
+        shell.prints(&["tools"]);
+        assert_eq!(shell.ran("projects.get_projects"), "projects.get_projects");
+    }
+    assert_eq!((shell.asked("/mcp/actions"), shell.asked("/mcp/tools")), (1, 1));
+    shell.age();
+    assert_eq!(shell.ran("projects.get_projects"), "projects.get_projects");
+    assert_eq!((shell.asked("/mcp/actions"), shell.asked("/mcp/tools")), (2, 2));
+}
+
+#[test]
+fn an_old_catalogue_with_a_tag_is_asked_for_only_if_it_has_changed() {
+    // In the header, and in the body.
+    for body in [json!({"actions": names()}), json!({"catalog_etag": "\"v1\"", "actions": names()})] {
+        let has_tag = body.get("catalog_etag").is_some();
+        let shell = Shell::of(move |received| {
+            if received.path != "/mcp/actions" {
+                return answer(received);
+            }
+            Some(match received.header("if-none-match") {
+                Some("\"v1\"") => Reply::empty(304),
+                _ if has_tag => Reply::json(&body),
+                _ => Reply::json(&body).header("etag", "\"v1\""),
+            })
+        });
+        let listed = shell.prints(&["tools"]);
+        for _ in 0..2 {
+            shell.age();
+            assert_eq!(shell.prints(&["tools"]), listed);
+        }
+        assert_eq!((shell.asked("/mcp/actions"), shell.asked("/mcp/tools")), (3, 1));
+        let asked = shell.service.received().into_iter().filter(|r| r.header("if-none-match").is_some());
+        assert_eq!(asked.count(), 2);
+        // It is fresh again.
+        assert_eq!(shell.ran("projects_get_projects"), "projects.get_projects");
+        assert_eq!(shell.asked("/mcp/actions"), 3);
+    }
+}
+
+#[test]
+fn a_catalogue_that_has_changed_replaces_the_kept_one() {
+    let shell = Shell::of(|received| match received.path.as_str() {
+        "/mcp/actions" if received.header("if-none-match").is_some() => {
+            Some(Reply::json(json!({"actions": ["new.one"]})))
+        }
+        "/mcp/actions" => Some(Reply::json(json!({"actions": names()})).header("etag", "W/\"1\"")),
+        _ => answer(received),
+    });
+    shell.prints(&["tools"]);
+    shell.age();
+    let listed = shell.prints(&["tools"]);
+    assert!(listed.contains("new.one\t") && listed.lines().count() == 2, "{listed}");
+    assert_eq!(shell.asked("/mcp/tools"), 2);
 }

@@ -98,6 +98,7 @@ pub fn settings(options: &[String]) -> Settings {
         silence: Duration::from_secs(60),
         tools: ToolRules::default(),
         client_filters: false,
+        known_tools: None,
         max_result: None,
         seed: [0; 16],
         client_info: r#"{"name":"asistry","version":"0"}"#.into(),

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::value::RawValue;
 use url::Url;
 
 use crate::error::RemedyWriter;
@@ -48,6 +49,20 @@ pub enum Spoken {
     No,
 }
 
+/// The field of the `_meta` of a page of tools with [`KnownTools::etag`].
+pub const ETAG: &str = "asistry/etag";
+
+/// A list of tools that an earlier conversation kept.
+#[derive(Debug)]
+pub struct KnownTools {
+    /// The whole list.
+    pub tools: Vec<Box<RawValue>>,
+    /// The service's tag of it (RFC 9110 section 8.8.3).
+    pub etag: Option<String>,
+    /// How long it may still be used without asking.
+    pub fresh: Duration,
+}
+
 /// The settings and limits of a conversation.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -89,6 +104,8 @@ pub struct Settings {
     pub tools: ToolRules,
     /// The client applies these rules itself ([`super::client::tools::let_through`]): lists and calls pass unchanged.
     pub client_filters: bool,
+    /// The list of tools that an earlier conversation kept; only an upstream that makes the list itself asks.
+    pub known_tools: Option<Arc<KnownTools>>,
     /// A larger result of a tool is handed out in a file (bytes).
     pub max_result: Option<usize>,
     /// Writes the remedies of errors for this client.

@@ -16,6 +16,7 @@ use url::Url;
 
 use super::{Durability, State, now, private_directory, short_hash};
 use crate::protocol::http::origin_and_path;
+use crate::protocol::settings::KnownTools;
 
 const VERSION: u32 = 1;
 const PREFIX: &str = "tools-";
@@ -43,14 +44,24 @@ struct Kept {
     at: u64,
     /// Lifetime in seconds.
     fresh: u64,
+    /// The service's tag of the list.
+    #[serde(default)]
+    etag: Option<String>,
     tools: Vec<Box<RawValue>>,
 }
 
 impl State {
     /// Returns the cached tools if they are fresh.
     pub fn fresh_tools(&self, of: &ToolListKey) -> Option<Vec<Box<RawValue>>> {
-        let kept = self.kept(&file_name(of))?;
-        (now().saturating_sub(kept.at) < kept.fresh).then_some(kept.tools)
+        self.known_tools(of).filter(|known| !known.fresh.is_zero()).map(|known| known.tools)
+    }
+
+    /// Returns the cached tools, however old.
+    pub fn known_tools(&self, of: &ToolListKey) -> Option<KnownTools> {
+        let Kept { at, fresh, etag, tools, .. } = self.kept(&file_name(of))?;
+        // A clock that was set back makes no list younger.
+        let age = now().checked_sub(at).unwrap_or(fresh);
+        Some(KnownTools { tools, etag, fresh: Duration::from_secs(fresh.saturating_sub(age)) })
     }
 
     /// Returns the tools last listed at an endpoint with any credential, however old.
@@ -64,11 +75,16 @@ impl State {
         kept.filter(|kept| kept.endpoint == wanted).map(|kept| kept.tools).next()
     }
 
-    /// Caches a list of tools; `ttl` is the lifetime given by the service. Ignores errors.
-    pub fn remember_tools(&self, of: &ToolListKey, tools: Vec<Box<RawValue>>, ttl: Option<Duration>) {
+    /// Caches a list of tools; `ttl` is the lifetime given by the service, `etag` its tag of the list. Ignores errors.
+    pub fn remember_tools(
+        &self,
+        of: &ToolListKey,
+        tools: Vec<Box<RawValue>>,
+        (ttl, etag): (Option<Duration>, Option<String>),
+    ) {
         let fresh = ttl.unwrap_or(FRESH).min(LONGEST).as_secs();
         let endpoint = origin_and_path(&of.endpoint);
-        let kept = Kept { version: VERSION, endpoint, at: now(), fresh, tools };
+        let kept = Kept { version: VERSION, endpoint, at: now(), fresh, etag, tools };
         let _ = private_directory(self.directory());
         let mut files = self.kept_files();
         files.sort();
@@ -119,7 +135,7 @@ mod tests {
         let state = State::new(home.path().join("cache"));
         let mine = of("https://h/mcp?key=ask_secret", "a");
         assert!(state.fresh_tools(&mine).is_none());
-        state.remember_tools(&mine, tools(r#"[{"name":"x", "n":1.0}]"#), None);
+        state.remember_tools(&mine, tools(r#"[{"name":"x", "n":1.0}]"#), (None, None));
         assert_eq!(state.fresh_tools(&mine).unwrap()[0].get(), r#"{"name":"x", "n":1.0}"#);
         assert!(state.fresh_tools(&of("https://h/mcp?key=ask_secret", "b")).is_none());
         assert!(state.fresh_tools(&of("https://h/other", "a")).is_none());
@@ -135,11 +151,12 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let state = State::new(home.path().to_owned());
         let mine = of("https://h/mcp", "a");
-        state.remember_tools(&mine, tools("[1]"), Some(Duration::ZERO));
+        state.remember_tools(&mine, tools("[1]"), (Some(Duration::ZERO), Some("e".into())));
+        assert_eq!(state.known_tools(&mine).unwrap().etag.as_deref(), Some("e"));
         assert!(state.fresh_tools(&mine).is_none());
         assert!(state.last_tools(&mine.endpoint).is_some());
         for n in 0..MOST + 5 {
-            state.remember_tools(&of("https://h/mcp", &n.to_string()), tools("[2]"), None);
+            state.remember_tools(&of("https://h/mcp", &n.to_string()), tools("[2]"), (None, None));
         }
         assert!(fs::read_dir(home.path()).unwrap().count() <= MOST);
     }

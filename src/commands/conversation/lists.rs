@@ -3,6 +3,7 @@
 //! Refuses a list without an end.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +12,10 @@ use tokio::time::Instant;
 
 use super::answer::{self, nonsense, parsed_json};
 use super::{Conversation, LAST_WORD, Tool};
+use crate::commands::profile_in_use::ProfileInUse;
 use crate::error::{Error, Kind, Result};
 use crate::protocol::message::{METHOD_NOT_FOUND, quote};
+use crate::protocol::settings::{ETAG, KnownTools, Protocol};
 use crate::state::State;
 use crate::state::tools::ToolListKey;
 use crate::ui::json::Json;
@@ -27,7 +30,7 @@ impl Conversation {
     /// # Errors
     /// The credential's.
     pub async fn remembered_tools(&mut self) -> Result<Option<Vec<Tool>>> {
-        let Some((cache, of)) = self.cache().await? else { return Ok(None) };
+        let Some((cache, of)) = cache(&self.in_use).await? else { return Ok(None) };
         let Some(kept) = cache.fresh_tools(&of) else { return Ok(None) };
         Ok(Some(Tool::read_all(&kept, self.in_use.settings().tools, |_| {})))
     }
@@ -41,20 +44,23 @@ impl Conversation {
         struct Page {
             #[serde(default, rename = "ttlMs")]
             ttl: Option<Value>,
+            #[serde(default, rename = "_meta")]
+            meta: Value,
             tools: Vec<Box<RawValue>>,
         }
-        let (mut raws, mut ttl) = (Vec::new(), None);
+        let (mut raws, mut ttl, mut etag) = (Vec::new(), None, None);
         for page in self.pages("tools/list").await? {
             let page: Page = serde_json::from_str(&page).map_err(|e| nonsense("tools/list", &e))?;
             // The list is as old as its oldest page (T-25).
             let of_page = page.ttl.as_ref().and_then(Value::as_f64).map(|ttl| ttl.max(0.0) as u64);
             ttl = of_page.into_iter().chain(ttl).min();
+            etag = page.meta[ETAG].as_str().map(str::to_owned);
             raws.extend(page.tools);
         }
         let report = |why: &str| tracing::warn!("{}", self.in_use.remote.without_secrets_in_text(why));
         let tools = Tool::read_all(&raws, self.in_use.settings().tools, report);
-        if let Some((cache, of)) = self.cache().await? {
-            cache.remember_tools(&of, self.masked(raws), ttl.map(Duration::from_millis));
+        if let Some((cache, of)) = cache(&self.in_use).await? {
+            cache.remember_tools(&of, self.masked(raws), (ttl.map(Duration::from_millis), etag));
         }
         Ok(tools)
     }
@@ -132,12 +138,22 @@ impl Conversation {
             return Err(Error::new(Kind::ProtocolViolation, why).hint("report this to the service"));
         }
     }
+}
 
-    async fn cache(&self) -> Result<Option<(State, ToolListKey)>> {
-        let Some(cache) = self.in_use.cache.clone() else { return Ok(None) };
-        let fingerprint = self.in_use.remote.identity().await?.as_str().to_owned();
-        Ok(Some((cache, ToolListKey { endpoint: self.in_use.endpoint.clone(), fingerprint })))
+/// Returns the list that an earlier command kept, for a service whose list is made here.
+pub(super) async fn known_tools(in_use: &ProfileInUse) -> Option<Arc<KnownTools>> {
+    if in_use.settings().protocol == Protocol::Mcp {
+        return None;
     }
+    // A credential that cannot be had is reported where it is needed.
+    let (cache, of) = cache(in_use).await.ok()??;
+    cache.known_tools(&of).map(Arc::new)
+}
+
+async fn cache(in_use: &ProfileInUse) -> Result<Option<(State, ToolListKey)>> {
+    let Some(cache) = in_use.cache.clone() else { return Ok(None) };
+    let fingerprint = in_use.remote.identity().await?.as_str().to_owned();
+    Ok(Some((cache, ToolListKey { endpoint: in_use.endpoint.clone(), fingerprint })))
 }
 
 /// Adds a remedy to the error of a service that does not have the method; `options` choose the service.

@@ -117,7 +117,7 @@ impl Conversation {
         let asker = environment.asker(common.no_input);
         let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
         let deadline = within_max_time(&in_use);
-        Ok(Self { quiet: common.quiet, ..Self::with(in_use, (asker, new_keys), deadline)? })
+        Ok(Self { quiet: common.quiet, ..Self::with(in_use, (asker, new_keys), deadline).await? })
     }
 
     /// As [`Self::begin`], with this key instead of any other.
@@ -129,7 +129,7 @@ impl Conversation {
         let asker = environment.asker(common.no_input);
         let in_use = ProfileInUse::prepare_with(common, options, environment, Some(key)).await?;
         let deadline = within_max_time(&in_use);
-        Self::with(in_use, (asker, NewKeys::Refused), deadline)
+        Self::with(in_use, (asker, NewKeys::Refused), deadline).await
     }
 
     /// As [`Self::begin`], but never asks: calls run side by side.
@@ -142,10 +142,10 @@ impl Conversation {
         new_keys: NewKeys,
     ) -> Result<Self> {
         let in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
-        Ok(Self { quiet: common.quiet, ..Self::with(in_use, (Asker::never(), new_keys), None)? })
+        Ok(Self { quiet: common.quiet, ..Self::with(in_use, (Asker::never(), new_keys), None).await? })
     }
 
-    fn with(
+    async fn with(
         in_use: ProfileInUse,
         (asker, new_keys): (Asker, NewKeys),
         deadline: Option<Instant>,
@@ -157,6 +157,7 @@ impl Conversation {
         settings.pushes = false;
         settings.keeps_lists = true;
         settings.client_filters = true;
+        settings.known_tools = lists::known_tools(&in_use).await;
         settings.until = deadline.map(Instant::into_std);
         let (port, client) = inside::pair();
         let ending = Ending { drain: Duration::ZERO };

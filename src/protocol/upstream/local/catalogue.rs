@@ -2,12 +2,15 @@
 //!
 //! Refuses to call a reply a catalogue that names no action.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::protocol::message::quote;
-use crate::protocol::object::object;
+use crate::protocol::object::{fields, object, string, value};
+use crate::protocol::settings::ETAG;
 use crate::protocol::wire::AgentStack;
 
 /// The tool that runs any action by its name.
@@ -24,6 +27,17 @@ const WRAPPERS: [&str; 4] = ["data", "actions", "domains", "tools"];
 pub struct Catalogue {
     /// JSON text of each.
     tools: Vec<String>,
+    /// The service's tag of it, from the reply's body.
+    pub etag: Option<String>,
+}
+
+/// How long a page may be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Term<'a> {
+    /// Milliseconds.
+    pub keep_ms: u64,
+    /// With this tag the service says later whether the list has changed; for a client that keeps lists.
+    pub etag: Option<&'a str>,
 }
 
 /// An action, as one of the shapes names it.
@@ -47,8 +61,8 @@ impl Catalogue {
         let described = schemas.map(entries_of).unwrap_or_default();
         let mut described: HashMap<String, Entry> =
             described.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
-        let mut catalogue = Self::without_actions();
-        let mut seen = std::collections::HashSet::from([EXECUTE.to_owned()]);
+        let mut catalogue = Self { etag: etag_in(actions), ..Self::without_actions() };
+        let mut seen = HashSet::from([EXECUTE.to_owned()]);
         for mut entry in listed {
             if !AgentStack::is_action(&entry.name) || !seen.insert(entry.name.clone()) {
                 continue;
@@ -64,21 +78,34 @@ impl Catalogue {
 
     /// What can be called where there is no catalogue.
     pub fn without_actions() -> Self {
-        Self { tools: vec![execute()] }
+        Self { tools: vec![execute()], etag: None }
     }
 
-    /// Returns the result of a `tools/list` of this cursor; `None` for one that was not given here.
-    pub fn page(&self, cursor: Option<&str>) -> Option<String> {
+    /// Returns the catalogue that an earlier conversation kept; its own tools are the ones of this version.
+    pub fn kept(tools: &[Box<RawValue>]) -> Self {
+        let name = |tool: &str| value(&fields(tool), "name").and_then(string).map(Cow::into_owned);
+        let mut catalogue = Self::without_actions();
+        let own: HashSet<_> = catalogue.tools.iter().map(|tool| name(tool)).collect();
+        let actions = tools.iter().map(|tool| tool.get()).filter(|tool| !own.contains(&name(tool)));
+        catalogue.tools.extend(actions.map(str::to_owned));
+        catalogue
+    }
+
+    /// Returns the result of a `tools/list` of this cursor, which may be kept as long as the term says; `None` for a
+    /// cursor that was not given here.
+    pub fn page(&self, cursor: Option<&str>, term: Term<'_>) -> Option<String> {
         let start = cursor.map_or(Some(0), |cursor| cursor.parse().ok())?;
         let page = self.tools.get(start..).filter(|rest| !rest.is_empty())?;
         let page = &page[..page.len().min(PAGE)];
         let next = start + page.len();
-        let (list, keep) = (format!("[{}]", page.join(",")), KEEP_MS.to_string());
+        let (list, keep) = (format!("[{}]", page.join(",")), term.keep_ms.to_string());
         let cursor = quote(&next.to_string());
         let cursor = (next < self.tools.len()).then_some(("nextCursor", &*cursor));
         let head = [("resultType", r#""complete""#), ("tools", &*list)];
         let tail = [("ttlMs", &*keep), ("cacheScope", r#""private""#)];
-        Some(object(head.into_iter().chain(cursor).chain(tail)))
+        let meta = term.etag.map(|etag| object([(ETAG, quote(etag))]));
+        let meta = meta.as_deref().map(|meta| ("_meta", meta));
+        Some(object(head.into_iter().chain(cursor).chain(tail).chain(meta)))
     }
 }
 
@@ -117,6 +144,13 @@ fn execute() -> String {
         },
     })
     .to_string()
+}
+
+fn etag_in(reply: &[u8]) -> Option<String> {
+    let reply = fields(std::str::from_utf8(reply).unwrap_or_default());
+    let data = fields(value(&reply, "data").unwrap_or_default());
+    let etag = [&reply, &data].into_iter().find_map(|of| value(of, "catalog_etag"));
+    etag.and_then(string).map(Cow::into_owned)
 }
 
 fn entries_of(reply: &[u8]) -> Vec<Entry> {
@@ -238,9 +272,11 @@ mod tests {
     fn seven_hundred_actions_come_in_pages() {
         let actions: Vec<String> = (0..700).map(|n| format!("\"d.a{n}\"")).collect();
         let catalogue = Catalogue::read(format!("[{}]", actions.join(",")).as_bytes(), None).unwrap();
+        let term = Term { keep_ms: KEEP_MS, etag: None };
         let (mut cursor, mut names, mut pages) = (None, 0, 0);
         loop {
-            let page: Value = serde_json::from_str(&catalogue.page(cursor.as_deref()).unwrap()).unwrap();
+            let page: Value =
+                serde_json::from_str(&catalogue.page(cursor.as_deref(), term).unwrap()).unwrap();
             names += page["tools"].as_array().unwrap().len();
             pages += 1;
             cursor = page["nextCursor"].as_str().map(str::to_owned);
@@ -249,6 +285,6 @@ mod tests {
             }
         }
         assert_eq!((names, pages), (701, 4));
-        assert!(catalogue.page(Some("x")).is_none() && catalogue.page(Some("9999")).is_none());
+        assert!(catalogue.page(Some("x"), term).is_none() && catalogue.page(Some("9999"), term).is_none());
     }
 }

@@ -2,17 +2,26 @@
 //!
 //! Refuses to fetch it twice at once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::under_way::{Asker, Entry, Own, Request};
-use super::catalogue::{Catalogue, EXECUTE, KEEP_MS};
+use super::catalogue::{Catalogue, EXECUTE, KEEP_MS, Term};
 use super::{Fetched, Known, Local, empty, results};
 use crate::error::{Error, Executed, Kind as ErrorKind};
 use crate::protocol::message::{INVALID_PARAMS, Message};
 use crate::protocol::object::string;
 use crate::protocol::request::Class;
+use crate::protocol::settings::KnownTools;
 use crate::protocol::tool_rules::cursor_of;
 use crate::protocol::upstream::{Heard, Out};
+
+impl Known {
+    /// Takes up a list that an earlier conversation kept.
+    pub(super) fn kept(known: &KnownTools, now: Instant) -> Self {
+        let tools = Catalogue::kept(&known.tools);
+        Self { tools, until: now + known.fresh, etag: known.etag.clone() }
+    }
+}
 
 impl Local {
     /// Answers what waits for the catalogue, or fetches it.
@@ -21,24 +30,32 @@ impl Local {
         if self.catalogue.as_ref().is_some_and(|known| now < known.until) {
             return self.answer_lists();
         }
-        for own in [Own::Actions, Own::Schemas] {
-            if !self.table.asks(own) {
-                let number = self.ask(own);
-                self.carry(number, Duration::ZERO);
-            }
+        self.fetch(Own::Actions);
+        // Where the list may be unchanged, that is asked first.
+        if self.catalogue.as_ref().is_none_or(|known| known.etag.is_none()) {
+            self.fetch(Own::Schemas);
         }
     }
 
-    fn ask(&mut self, own: Own) -> u64 {
+    fn fetch(&mut self, own: Own) {
+        if self.table.asks(own) {
+            return;
+        }
         let id = self.table.own_id();
         let message = Message::request(&id, "tools/list", None);
         let promise = self.settings.promise(self.moment.now);
-        self.table.insert(Entry::Request(Request::new(message, id, Asker::Own(own), (Class::A, promise))))
+        let request = Request::new(message, id, Asker::Own(own), (Class::A, promise));
+        let number = self.table.insert(Entry::Request(request));
+        self.carry(number, Duration::ZERO);
     }
 
     /// A part of the catalogue came, or cannot be had.
     pub(super) fn catalogue_came(&mut self) {
-        let Fetched { actions: Some(_), schemas: Some(_) } = &self.fetched else { return };
+        let Fetched { actions: Some(actions), schemas } = &self.fetched else { return };
+        let is_list = matches!(actions, Ok(data) if data.status < 300);
+        if schemas.is_none() && (is_list || self.table.asks(Own::Schemas)) {
+            return self.fetch(Own::Schemas);
+        }
         let Fetched { actions: Some(actions), schemas } = std::mem::take(&mut self.fetched) else { return };
         let until = self.moment.now + Duration::from_millis(KEEP_MS);
         let read = match actions {
@@ -51,12 +68,13 @@ impl Local {
             Ok(data) if data.status >= 400 => Err(results::sentence_of(&data)),
             Ok(data) => {
                 let tools = Catalogue::read(&data.body, schemas.flatten().as_deref());
-                tools.map(|tools| (tools, data.etag)).map_err(str::to_owned)
+                let tagged = |tools: Catalogue| (data.etag.or_else(|| tools.etag.clone()), tools);
+                tools.map(tagged).map_err(str::to_owned)
             }
             Err(error) => return self.no_catalogue(error),
         };
         match read {
-            Ok((tools, etag)) => {
+            Ok((etag, tools)) => {
                 self.catalogue = Some(Known { tools, until, etag });
                 self.answer_lists();
             }
@@ -81,10 +99,13 @@ impl Local {
 
     fn answer_lists(&mut self) {
         let Some(known) = self.catalogue.take() else { return };
+        let rest = known.until.saturating_duration_since(self.moment.now);
+        let keep_ms = u64::try_from(rest.as_millis()).unwrap_or(KEEP_MS);
+        let term = Term { keep_ms, etag: known.etag.as_deref().filter(|_| self.settings.keeps_lists) };
         for number in std::mem::take(&mut self.lists) {
             let Some(request) = self.table.request(number) else { continue };
             let cursor = cursor_of(&request.message).and_then(string);
-            match known.tools.page(cursor.as_deref()) {
+            match known.tools.page(cursor.as_deref(), term) {
                 Some(page) => self.answer(number, &page),
                 None => self.refuse_request(number, INVALID_PARAMS, "Invalid params: unknown cursor"),
             }
@@ -97,7 +118,8 @@ impl Local {
     }
 
     fn page_for_us(&mut self, tools: &Catalogue, cursor: Option<&str>) {
-        let page = tools.page(cursor).unwrap_or_else(|| empty("tools"));
+        let term = Term { keep_ms: KEEP_MS, etag: None };
+        let page = tools.page(cursor, term).unwrap_or_else(|| empty("tools"));
         let message = Message::result(&self.table.own_id(), &page);
         self.out.push(Out::Heard(Heard::Tools(Ok(message))));
     }

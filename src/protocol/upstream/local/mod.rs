@@ -97,7 +97,7 @@ impl Local {
             wire: AgentStack::new(settings.endpoint.clone()),
             table: UnderWay::default(),
             calls: FastMap::default(),
-            catalogue: None,
+            catalogue: settings.known_tools.as_ref().map(|known| Known::kept(known, moment.now)),
             fetched: Fetched::default(),
             lists: Vec::new(),
             own_list: None,
