@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::auth::{Authorizer, Credential, ExtraHeaders, Route, is_loopback};
 use crate::error::{RemedyWriter, Result};
+use crate::gate::Gate;
 use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{Options, Profile, ToolNames};
 use crate::protocol::http::origin_and_path;
@@ -73,7 +74,7 @@ impl Connection {
         let route = Route { endpoint: &endpoint, proxy: proxy.as_ref(), allow_http };
         let authorizer = Authorizer::new(&profile, &route, credential, extra)?;
         let net = Net::new(endpoint.clone(), tls_of(&options, ca_file), proxies_of(&endpoint, proxy));
-        let remote = Arc::new(Remote::new(net, authorizer, trace.clone()));
+        let remote = Arc::new(Remote::new(net, authorizer, Gate::new(profile.service.rate), trace.clone()));
         Ok(Self { profile, options, endpoint, remote, trace, state })
     }
 
@@ -99,11 +100,7 @@ impl Connection {
             until: None,
             pushes: service.pushes,
             keeps_lists: false,
-            retry: RetryPolicy {
-                max_wait: options.max_wait.unwrap_or(MAX_WAIT),
-                unhinted_is_final: service.unhinted_429_is_final,
-                repeats_503: options.retry_503 == Some(true),
-            },
+            retry: self.retry_policy().into(),
             call_silence: silence,
             silence,
             tools: tool_rules(service, options),
@@ -114,6 +111,20 @@ impl Connection {
             advise,
             client_info: concat!(r#"{"name":"asistry","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#)
                 .into(),
+        }
+    }
+
+    fn retry_policy(&self) -> RetryPolicy {
+        let (service, options) = (&self.profile.service, &self.options);
+        let mut busy = service.busy.clone();
+        if options.retry_503 == Some(false) {
+            busy.statuses.retain(|status| *status != 503);
+        }
+        RetryPolicy {
+            max_wait: options.max_wait.unwrap_or(MAX_WAIT),
+            unhinted_pauses: service.unhinted_429_pauses.clone(),
+            repeats_503: options.retry_503 == Some(true),
+            busy,
         }
     }
 }

@@ -5,10 +5,14 @@
 //! sent. After a refusal the gate closes for as long as the service asks; then one exchange probes, and the others
 //! follow one by one at the pace the service has allowed. Reads no clock: `now` is passed in.
 
+mod documented;
+
 use std::time::{Duration, Instant};
 
 use crate::protocol::driver::GateNews;
 use crate::protocol::retry::{Admission, Ask};
+use crate::service::Rate;
+use documented::Documented;
 
 /// Longest time for which one response closes the gate.
 const LONGEST_CLOSURE: Duration = Duration::from_secs(24 * 3600);
@@ -41,6 +45,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(60);
 pub struct Gate {
     window: Option<Window>,
     limit: Option<Limit>,
+    documented: Option<Documented>,
 }
 
 /// Counts of the current window.
@@ -79,14 +84,33 @@ enum Probe {
 }
 
 impl Gate {
+    /// Creates the gate of a key whose service may document a rate.
+    pub fn new(rate: Option<Rate>) -> Self {
+        Self { documented: rate.map(Documented::new), ..Self::default() }
+    }
+
     /// Admits one exchange or makes it wait.
     pub fn admit(&mut self, now: Instant, ask: Ask) -> Admission {
         if self.limit.is_some_and(|limit| limit.is_over(now)) {
             self.limit = None;
         }
-        match &mut self.limit {
+        let admission = match &mut self.limit {
             Some(limit) => limit.admit(now, ask),
-            None => self.admit_freely(now, ask),
+            None => {
+                let wait = self.documented.as_mut().and_then(|rate| rate.wait(now, ask));
+                wait.unwrap_or_else(|| self.admit_freely(now, ask))
+            }
+        };
+        if let (Admission::Go, Some(rate)) = (admission, &mut self.documented) {
+            rate.admitted(now);
+        }
+        admission
+    }
+
+    /// The exchange that had this turn does not wait for it any more.
+    pub fn withdraw(&mut self, turn: Instant) {
+        if let Some(rate) = &mut self.documented {
+            rate.withdraw(turn);
         }
     }
 

@@ -13,7 +13,6 @@ use bytes::Bytes;
 use crate::auth::Authorizer;
 use crate::error::{Error, Kind, Result};
 use crate::files;
-use crate::service::key_prefixes;
 
 /// Prefixes of credentials that no built-in service issues; the text after one is masked.
 const OTHER_PREFIXES: &[&str] = &["Bearer ", "sk-"];
@@ -23,14 +22,16 @@ const OTHER_PREFIXES: &[&str] = &["Bearer ", "sk-"];
 pub struct Trace {
     file: Mutex<Option<File>>,
     signs: OnceLock<Arc<Authorizer>>,
+    key_prefixes: Vec<String>,
 }
 
 impl Trace {
-    /// Creates the file with mode 0600; `%p` in the name becomes the process id.
+    /// Creates the file with mode 0600; `%p` in the name becomes the process id. What follows one of the prefixes is
+    /// masked.
     ///
     /// # Errors
     /// [`Kind::Usage`] if it cannot be created.
-    pub fn create(path: &str) -> Result<Self> {
+    pub fn create(path: &str, key_prefixes: Vec<String>) -> Result<Self> {
         let path = path.replace("%p", &std::process::id().to_string());
         let fail = |e: std::io::Error| {
             Error::new(Kind::Usage, format!("--trace {path} cannot be written: {e}")).caused_by(e)
@@ -40,7 +41,7 @@ impl Trace {
             tracing::warn!("{}", files::now_private(Path::new(&path)));
         }
         writeln!(file, "# asistry {}", env!("CARGO_PKG_VERSION")).map_err(fail)?;
-        Ok(Self { file: Mutex::new(Some(file)), signs: OnceLock::new() })
+        Ok(Self { file: Mutex::new(Some(file)), signs: OnceLock::new(), key_prefixes })
     }
 
     /// Masks this authorizer's credentials as well: not every key has a known prefix.
@@ -53,44 +54,50 @@ impl Trace {
         let line = Bytes::from([who.as_bytes(), b" ", text].concat());
         let line = self.signs.get().map_or(line.clone(), |signs| signs.without_secrets(line.clone()));
         let text = String::from_utf8_lossy(&line);
-        let line = format!("{}\n", masked(&text.replace(['\n', '\r'], " ")));
+        let line = format!("{}\n", self.masked(&text.replace(['\n', '\r'], " ")));
         let Ok(mut file) = self.file.lock() else { return };
         if file.as_mut().is_some_and(|file| file.write_all(line.as_bytes()).is_err()) {
             *file = None;
         }
     }
-}
 
-/// Masks the text after each known prefix of a key.
-fn masked(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    'next: while !rest.is_empty() {
-        let starts_word = !out.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-        for prefix in OTHER_PREFIXES.iter().copied().chain(key_prefixes().iter().map(String::as_str)) {
-            let Some(secret) = rest.strip_prefix(prefix).filter(|_| starts_word) else { continue };
-            let length = secret
-                .find(|c: char| {
-                    !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '=' | '+' | '/'))
-                })
-                .unwrap_or(secret.len());
-            if length >= 4 {
-                out.push_str(prefix);
-                out.push_str("MASKED");
-                rest = &secret[length..];
-                continue 'next;
+    /// Masks the text after each known prefix of a key.
+    fn masked(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        'next: while !rest.is_empty() {
+            let starts_word = !out.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            for prefix in OTHER_PREFIXES.iter().copied().chain(self.key_prefixes.iter().map(String::as_str)) {
+                let Some(secret) = rest.strip_prefix(prefix).filter(|_| starts_word) else { continue };
+                let length = secret
+                    .find(|c: char| {
+                        !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '=' | '+' | '/'))
+                    })
+                    .unwrap_or(secret.len());
+                if length >= 4 {
+                    out.push_str(prefix);
+                    out.push_str("MASKED");
+                    rest = &secret[length..];
+                    continue 'next;
+                }
             }
+            let step = rest.chars().next().map_or(1, char::len_utf8);
+            out.push_str(&rest[..step]);
+            rest = &rest[step..];
         }
-        let step = rest.chars().next().map_or(1, char::len_utf8);
-        out.push_str(&rest[..step]);
-        rest = &rest[step..];
+        out
     }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::Catalog;
+
+    fn masked(text: &str) -> String {
+        let (file, signs) = (Mutex::new(None), OnceLock::new());
+        Trace { file, signs, key_prefixes: Catalog::default().key_prefixes() }.masked(text)
+    }
 
     #[test]
     fn a_key_of_every_built_in_service_is_masked() {

@@ -89,11 +89,7 @@ pub fn settings(options: &[String]) -> Settings {
         until: None,
         pushes: true,
         keeps_lists: false,
-        retry: RetryPolicy {
-            max_wait: Duration::from_secs(60),
-            unhinted_is_final: false,
-            repeats_503: false,
-        },
+        retry: RetryPolicy::waiting(Duration::from_secs(60)).into(),
         call_silence: Duration::from_secs(600),
         silence: Duration::from_secs(60),
         tools: ToolRules::default(),
@@ -112,7 +108,7 @@ pub fn settings(options: &[String]) -> Settings {
             "--era" => {
                 settings.era = Some(if value() == "modern" { Era::Modern } else { Era::Legacy });
             }
-            "--max-wait" => settings.retry.max_wait = seconds(&value()),
+            "--max-wait" => Arc::make_mut(&mut settings.retry).max_wait = seconds(&value()),
             "--timeout" => {
                 settings.silence = seconds(&value());
                 settings.call_silence = settings.silence;

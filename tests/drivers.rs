@@ -25,10 +25,8 @@ fn driver(promise: Promise) -> Driver {
     let url = Arc::new(url::Url::parse("http://h/mcp").unwrap());
     let (method, headers) = (http::Method::POST, Default::default());
     let call = HttpCall { method, url, headers, body: Bytes::new(), signing: Default::default() };
-    let retry =
-        RetryPolicy { max_wait: Duration::from_secs(60), unhinted_is_final: false, repeats_503: false };
     let terms = Terms {
-        retry,
+        retry: RetryPolicy::waiting(Duration::from_secs(60)).into(),
         standing: Standing::InSession,
         answers: Answers::Here,
         repeat: Repeat::Never,

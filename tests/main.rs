@@ -15,6 +15,7 @@ mod pasted;
 mod profiles;
 mod rmcp_peer;
 mod sandbox;
+mod services;
 mod sessions;
 mod stdio;
 mod support;

@@ -6,7 +6,7 @@
 use crate::error::{Error, Kind};
 use crate::profile::Profile;
 use crate::secret::Secret;
-use crate::service::Service;
+use crate::service::{Catalog, Service};
 
 /// Maximum length of a key or token, in bytes.
 pub const LONGEST: usize = 8192;
@@ -137,9 +137,11 @@ fn is_preview(text: &str) -> bool {
     text.contains(['…', '•', '*', '●', '·']) || text.contains("...")
 }
 
-/// Returns whether a text has the length and prefix of a key of any service, so that it must not be printed.
-pub fn is_known(text: &str) -> bool {
-    text.len() >= SHORTEST_WITH_END && origin_of(text).is_some()
+/// Returns whether a text has the length and prefix of a key of any service, so that it must not be printed. Reads the
+/// services of the user only for a text of that length.
+pub fn is_known(text: &str, catalog: &Catalog) -> bool {
+    let is_theirs = || catalog.key_prefixes().iter().any(|prefix| text.starts_with(prefix.as_str()));
+    text.len() >= SHORTEST_WITH_END && (origin_of(text).is_some() || is_theirs())
 }
 
 /// Names the owner of a key's prefix; used for messages only.

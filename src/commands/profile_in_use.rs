@@ -82,7 +82,8 @@ impl ProfileInUse {
         if options.insecure == Some(true) {
             crate::ui::warn("--insecure: no certificate is checked; anyone on the way can read the key");
         }
-        let trace = common.trace.as_deref().map(Trace::create).transpose()?.map(Arc::new);
+        let trace = |path| Trace::create(path, config.catalog.key_prefixes());
+        let trace = common.trace.as_deref().map(trace).transpose()?.map(Arc::new);
         let connection = Connection::new(ConnectionParts {
             profile,
             options,
@@ -174,7 +175,12 @@ pub fn find_named(name: Option<&str>, url: Option<&str>, config: &Config) -> Res
         (Some(name), Some(url)) => {
             let mut profile = named(name, config)?;
             let target = Profile::of_url(url)?;
+            let own = profile.endpoint().map(|own| own.origin());
             check_headers(&profile, &target)?;
+            if own.ok() != Some(target.endpoint()?.origin()) {
+                // It is documented for the service's own address.
+                profile.service.rate = None;
+            }
             profile.service.endpoint = target.service.endpoint;
             profile.service.variables = target.service.variables;
             profile.service.embedded = false;

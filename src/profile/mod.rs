@@ -9,7 +9,6 @@ mod file;
 pub mod headers;
 mod options;
 mod proxy;
-pub mod units;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +17,7 @@ use url::Url;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::service::{Service, check_name, unknown};
 
-pub use crate::service::nearest;
+pub use crate::service::{nearest, units};
 pub use change::{Change, apply};
 pub use config::{Config, Place, StoreKind};
 pub use document::Document;

@@ -4,6 +4,7 @@
 //! rest or a decision about a challenge, and is told what came of it; every input carries its `now`. Refuses to
 //! send anything twice that may have run: what is in doubt ends as [`Outcome::Failed`], and `upstream` decides.
 
+mod refusals;
 mod reply;
 mod terms;
 mod waiting;
@@ -22,8 +23,9 @@ pub use crate::protocol::exchange::{Cause, Failure, Key, Reach};
 use crate::protocol::exchange::{redirect, unreachable};
 use crate::protocol::http::{Challenge, Head, HttpCall, Media};
 use crate::protocol::request::Promise;
-use crate::protocol::retry::{self, seconds};
+use crate::protocol::retry::seconds;
 use crate::protocol::sse::Event;
+use refusals::Records;
 use waiting::{Rest, Waits};
 
 pub use terms::{
@@ -86,6 +88,7 @@ pub struct Driver {
     sent: Option<Instant>,
     news: Option<GateNews>,
     waits: Waits,
+    records: Records,
     /// A refusal was waited out that does not prove that nothing ran (503).
     in_doubt: bool,
     items: Vec<Item>,
@@ -110,6 +113,7 @@ impl Driver {
             sent: None,
             news: None,
             waits: Waits::default(),
+            records: Records::default(),
             in_doubt: false,
             items: Vec::new(),
         }
@@ -199,7 +203,9 @@ impl Driver {
                 self.tell_wait(until, moment.now);
                 None
             }
-            State::Lingering { until } if until <= moment.now => Some(Next::Over(Outcome::Done)),
+            State::Lingering { until } if until <= moment.now => {
+                Some(self.refused_by_record(moment).unwrap_or(Next::Over(Outcome::Done)))
+            }
             State::Exchanging { heard } => {
                 let silence = self.silence()?;
                 if heard + silence > moment.now {
@@ -223,7 +229,9 @@ impl Driver {
         let elsewhere = self.terms.answers == Answers::OnTheStream;
         let events = head.is_success() && head.media() == Media::Events && !elsewhere;
         if head.is_success() {
-            self.news = Some(GateNews::Accepted);
+            if !self.is_accepted_by_content() {
+                self.news = Some(GateNews::Accepted);
+            }
             self.promise.accepted();
             if !self.is_limited() {
                 // A stream that was opened has used up nothing.
@@ -259,7 +267,7 @@ impl Driver {
         }
         self.resumption.message();
         if self.terms.answers == Answers::AsData {
-            return self.items.push(Item::Record(event.data));
+            return self.record(event.data, now);
         }
         let before = self.answered;
         self.read_event(event.data);
@@ -270,6 +278,9 @@ impl Driver {
 
     /// The stream ended, cleanly or not.
     pub fn stream_ended(&mut self, moment: Moment) -> Next {
+        if let Some(next) = self.refused_by_record(moment) {
+            return next;
+        }
         match &self.purpose {
             Purpose::Notice => Next::Over(Outcome::Done),
             Purpose::Request(_) if self.answered => Next::Over(Outcome::Done),
@@ -285,6 +296,9 @@ impl Driver {
         if let Some(target) = redirect(&head, &self.at_hand().url) {
             return self.redirected(target);
         }
+        if let Some(refusal) = self.refusal_of(&head, &body, moment) {
+            return self.refused(head, body, refusal, moment);
+        }
         if head.is_success() {
             return self.success(&head, body, moment.now);
         }
@@ -294,10 +308,6 @@ impl Driver {
                 self.sent = None;
                 self.state = State::Challenged { head, body };
                 Next::Challenge
-            }
-            429 => self.refused(head, body, moment),
-            503 if retry::retry_after(&head.headers, moment.wall).is_some() && self.may_wait_out_503() => {
-                self.refused(head, body, moment)
             }
             // A status between is the service's word as well as its body.
             304 if self.terms.answers == Answers::AsData => self.data(&head, body),
@@ -500,8 +510,14 @@ impl Driver {
         }
         let failing = Failing { head, body, wall: moment.wall, place: &self.terms.place, key };
         let mut failure = failure_of(&failing);
-        if let (429, Some(wait)) = (head.status, failure.error.details().retry_after) {
-            let remedy = self.promise.remedy(&self.terms.retry, wait, moment.now);
+        let remedy = match (head.status, failure.error.details().retry_after) {
+            (429, Some(wait)) => Some(self.promise.remedy(&self.terms.retry, wait, moment.now)),
+            (429, None) if self.terms.retry.unhinted_pauses.is_some() => {
+                Some(Remedy::advice("the limit of your plan may be reached; otherwise try again later"))
+            }
+            _ => None,
+        };
+        if let Some(remedy) = remedy {
             failure.error = failure.error.remedy(remedy);
         }
         let is_late = self.sent.is_some_and(|sent| sent + PROMPT < moment.now);
@@ -532,7 +548,7 @@ mod tests {
         };
         let now = Instant::now();
         let terms = Terms {
-            retry: RetryPolicy { max_wait: Duration::ZERO, unhinted_is_final: false, repeats_503: false },
+            retry: RetryPolicy::waiting(Duration::ZERO).into(),
             standing: Standing::InSession,
             answers: Answers::Here,
             repeat: Repeat::Harmless,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Executed, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::message::Message;
-use crate::protocol::retry::{RetryPolicy, Verdict};
+use crate::protocol::retry::{Refusal, RetryPolicy, Verdict, Waited, Why};
 use crate::protocol::revision::Era;
 
 /// How often a request is issued anew on our own account.
@@ -19,8 +19,7 @@ const MOST_REISSUES: u32 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promise {
     deadline: Option<(Instant, Duration)>,
-    waited: Duration,
-    refusals: u32,
+    waited: Waited,
     renewals: u8,
 }
 
@@ -28,7 +27,7 @@ impl Promise {
     /// Makes the promise of a request that came at `now`; `max_time` is `--max-time`.
     pub fn new(now: Instant, max_time: Option<Duration>) -> Self {
         let deadline = max_time.map(|limit| (now + limit, limit));
-        Self { deadline, waited: Duration::ZERO, refusals: 0, renewals: 0 }
+        Self { deadline, waited: Waited::default(), renewals: 0 }
     }
 
     /// Ends it at this instant, if not before.
@@ -48,10 +47,11 @@ impl Promise {
         self.deadline.filter(|(at, _)| *at <= now).map(|(_, limit)| limit)
     }
 
-    /// Decides about a refusal (429, or a 503 that may be waited out) and counts it.
-    pub fn refused(&mut self, policy: &RetryPolicy, hint: Option<Duration>, moment: Moment) -> Verdict {
-        let verdict = policy.after_refusal(hint, self.waited, self.refusals, moment.random);
-        self.refusals += 1;
+    /// Decides about a refusal that may be waited out and counts it.
+    pub fn refused(&mut self, policy: &RetryPolicy, refusal: Refusal, moment: Moment) -> Verdict {
+        let verdict = policy.after_refusal(refusal, self.waited, moment.random);
+        self.waited.refusals += 1;
+        self.waited.unhinted += u32::from(refusal.why == Why::RateLimit && refusal.hint.is_none());
         match verdict {
             Verdict::Wait(wait) if self.outlasts(moment.now, wait) => Verdict::GiveUp,
             verdict => verdict,
@@ -60,12 +60,12 @@ impl Promise {
 
     /// Says whether the request may wait this much longer for a rate limit (`--max-wait`, `--max-time`).
     pub fn allows_wait(&self, policy: &RetryPolicy, wait: Duration, now: Instant) -> bool {
-        self.waited.saturating_add(wait) <= policy.max_wait && !self.outlasts(now, wait)
+        self.waited.spent.saturating_add(wait) <= policy.max_wait && !self.outlasts(now, wait)
     }
 
     /// Returns what would allow a wait that [`Self::allows_wait`] refuses.
     pub fn remedy(&self, policy: &RetryPolicy, wait: Duration, now: Instant) -> Remedy {
-        let total = self.waited.saturating_add(wait);
+        let total = self.waited.spent.saturating_add(wait);
         match self.deadline {
             Some((at, limit)) if total <= policy.max_wait && self.outlasts(now, wait) => {
                 Remedy::AllowTime(limit + (now + wait).saturating_duration_since(at))
@@ -76,12 +76,12 @@ impl Promise {
 
     /// Returns how much longer the request may wait for a rate limit.
     pub fn patience(&self, policy: &RetryPolicy) -> Duration {
-        policy.max_wait.saturating_sub(self.waited)
+        policy.max_wait.saturating_sub(self.waited.spent)
     }
 
     /// Counts a wait for a rate limit.
     pub fn waits(&mut self, wait: Duration) {
-        self.waited += wait;
+        self.waited.spent += wait;
     }
 
     /// Counts a renewal of the credential; false where there was one already (AUTH-14).

@@ -3,9 +3,13 @@
 //! Refuses to look at a clock or to draw random numbers: both are passed in. No hint of a service
 //! is believed beyond its cap, since a hostile header could otherwise stop everything for years.
 
+mod busy;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
+
+pub use busy::{Busy, tells_progress};
 
 /// The first step of the backoff without a hint; it doubles up to [`LONGEST_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
@@ -17,7 +21,38 @@ const MOST_UNHINTED: u32 = 8;
 /// A hinted wait is spread over this much more, so that callers do not come back at one instant.
 const SPREAD: Duration = Duration::from_millis(100);
 
-/// What to do about a 429, or a 503 that proves that nothing was processed.
+/// A reply that refuses a request for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub why: Why,
+    /// How long the service asks to wait.
+    pub hint: Option<Duration>,
+}
+
+/// Why a request was refused for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// 429: nothing was processed.
+    RateLimit,
+    /// The service says that it is busy, in the way that its data declares: nothing was processed.
+    Busy,
+    /// 503 with `Retry-After`, which alone proves nothing.
+    Unavailable,
+}
+
+/// What one request has waited so far, over all its attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waited {
+    /// For how long.
+    pub spent: Duration,
+    /// After how many refusals.
+    pub refusals: u32,
+    /// How many of those were a 429 that named no time.
+    pub unhinted: u32,
+}
+
+/// What to do about a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Try again after this long.
@@ -27,33 +62,47 @@ pub enum Verdict {
 }
 
 /// How long one request may wait for its turn, over all its attempts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RetryPolicy {
     /// `--max-wait`: the only cap on waiting; zero means never wait.
     pub max_wait: Duration,
-    /// A 429 without a hint is final: the plan is exhausted (AgentStack).
-    pub unhinted_is_final: bool,
+    /// The pauses after a 429 without a hint, after which it is final; none: a backoff.
+    pub unhinted_pauses: Option<Vec<Duration>>,
     /// A 503 with `Retry-After` proves that nothing was processed (the profile or the service's data says so).
     pub repeats_503: bool,
+    /// The replies that say that the service is busy.
+    pub busy: Busy,
 }
 
 impl RetryPolicy {
-    /// Decides for one answer: `spent` is what the request has waited so far, `waits` how often, `random`
-    /// lies in 0..1. A wait follows the hint exactly or longer; without a hint it is full jitter.
-    pub fn after_refusal(&self, hint: Option<Duration>, spent: Duration, waits: u32, random: f64) -> Verdict {
-        if waits + 1 >= MOST_ATTEMPTS {
+    /// Waits this long at a service that declares nothing.
+    pub fn waiting(max_wait: Duration) -> Self {
+        Self { max_wait, unhinted_pauses: None, repeats_503: false, busy: Busy::default() }
+    }
+
+    /// Decides about a refusal; `random` lies in 0..1. A wait follows the hint exactly or longer; without a hint it is
+    /// the declared pause, or full jitter.
+    pub fn after_refusal(&self, refusal: Refusal, waited: Waited, random: f64) -> Verdict {
+        if waited.refusals + 1 >= MOST_ATTEMPTS {
             return Verdict::GiveUp;
         }
         // A service that says 0 again and again is not asked ten times a second.
-        let hint = hint.map(|hint| hint.max(backoff(SPREAD, waits, FIRST_BACKOFF)));
-        let wait = match hint {
-            Some(hint) => hint.saturating_add(SPREAD.mul_f64(random)),
-            None if self.unhinted_is_final || waits >= MOST_UNHINTED => return Verdict::GiveUp,
-            None => backoff(FIRST_BACKOFF, waits, LONGEST_BACKOFF).mul_f64(random),
+        let hint = refusal.hint.map(|hint| hint.max(backoff(SPREAD, waited.refusals, FIRST_BACKOFF)));
+        let pauses = self.unhinted_pauses.as_ref().filter(|_| refusal.why == Why::RateLimit);
+        let pause = pauses.map(|pauses| pauses.get(waited.unhinted as usize));
+        let (asked, wait) = match (hint, pause) {
+            (Some(asked), _) | (None, Some(Some(&asked))) => {
+                // The spread is ours, not the service's: it may not make a wait fail that just fits.
+                (asked, asked.saturating_add(SPREAD.mul_f64(random)))
+            }
+            (None, Some(None)) => return Verdict::GiveUp,
+            (None, None) if waited.refusals >= MOST_UNHINTED => return Verdict::GiveUp,
+            (None, None) => {
+                let wait = backoff(FIRST_BACKOFF, waited.refusals, LONGEST_BACKOFF).mul_f64(random);
+                (wait, wait)
+            }
         };
-        // The spread is ours, not the service's: it may not make a wait fail that just fits.
-        let asked = hint.unwrap_or(wait);
-        if asked.saturating_add(spent) > self.max_wait { Verdict::GiveUp } else { Verdict::Wait(wait) }
+        if asked.saturating_add(waited.spent) > self.max_wait { Verdict::GiveUp } else { Verdict::Wait(wait) }
     }
 }
 
@@ -131,8 +180,20 @@ pub enum Admission {
 mod tests {
     use super::*;
 
-    const POLICY: RetryPolicy =
-        RetryPolicy { max_wait: Duration::from_secs(60), unhinted_is_final: false, repeats_503: false };
+    const POLICY: RetryPolicy = RetryPolicy {
+        max_wait: Duration::from_secs(60),
+        unhinted_pauses: None,
+        repeats_503: false,
+        busy: Busy { statuses: Vec::new(), errors: Vec::new(), fields: Vec::new(), seconds: Vec::new() },
+    };
+
+    fn limited(hint: Option<Duration>) -> Refusal {
+        Refusal { why: Why::RateLimit, hint }
+    }
+
+    fn waited(spent: Duration, refusals: u32) -> Waited {
+        Waited { spent, refusals, unhinted: 0 }
+    }
 
     fn hint(name: &'static str, value: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
@@ -163,28 +224,28 @@ mod tests {
     #[test]
     fn ten_years_are_past_every_budget_and_do_not_overflow() {
         for value in ["315360000", "99999999999999999999999999"] {
-            let asked = hint("retry-after", value);
-            assert_eq!(POLICY.after_refusal(asked, Duration::ZERO, 0, 0.5), Verdict::GiveUp);
+            let asked = limited(hint("retry-after", value));
+            assert_eq!(POLICY.after_refusal(asked, Waited::default(), 0.5), Verdict::GiveUp);
         }
     }
 
     #[test]
     fn a_hint_is_never_cut_short_and_the_budget_counts_all_waits() {
-        let ten = Some(Duration::from_secs(10));
-        let Verdict::Wait(wait) = POLICY.after_refusal(ten, Duration::ZERO, 0, 0.9) else { panic!() };
+        let ten = limited(Some(Duration::from_secs(10)));
+        let Verdict::Wait(wait) = POLICY.after_refusal(ten, Waited::default(), 0.9) else { panic!() };
         assert!(wait >= Duration::from_secs(10) && wait < Duration::from_secs(11));
-        assert_eq!(POLICY.after_refusal(ten, Duration::from_secs(51), 5, 0.0), Verdict::GiveUp);
+        let fifty_one = waited(Duration::from_secs(51), 5);
+        assert_eq!(POLICY.after_refusal(ten, fifty_one, 0.0), Verdict::GiveUp);
         let never = RetryPolicy { max_wait: Duration::ZERO, ..POLICY };
-        assert_eq!(
-            never.after_refusal(Some(Duration::from_secs(1)), Duration::ZERO, 0, 0.0),
-            Verdict::GiveUp
-        );
+        let one = limited(Some(Duration::from_secs(1)));
+        assert_eq!(never.after_refusal(one, Waited::default(), 0.0), Verdict::GiveUp);
     }
 
     #[test]
     fn a_hint_of_zero_does_not_hammer_the_service() {
         let (mut spent, mut waits) = (Duration::ZERO, 0);
-        while let Verdict::Wait(wait) = POLICY.after_refusal(Some(Duration::ZERO), spent, waits, 0.0) {
+        let zero = limited(Some(Duration::ZERO));
+        while let Verdict::Wait(wait) = POLICY.after_refusal(zero, waited(spent, waits), 0.0) {
             (spent, waits) = (spent + wait, waits + 1);
             assert!(waits < MOST_ATTEMPTS, "{spent:?}");
         }
@@ -192,12 +253,28 @@ mod tests {
     }
 
     #[test]
-    fn without_a_hint_the_wait_is_full_jitter_or_final() {
-        let wait = |waits, random| POLICY.after_refusal(None, Duration::ZERO, waits, random);
+    fn without_a_hint_the_wait_is_full_jitter() {
+        let wait = |waits, random| {
+            let waited = Waited { unhinted: waits, ..waited(Duration::ZERO, waits) };
+            POLICY.after_refusal(limited(None), waited, random)
+        };
         assert_eq!(wait(0, 0.5), Verdict::Wait(Duration::from_millis(500)));
         assert_eq!(wait(3, 0.5), Verdict::Wait(Duration::from_secs(4)));
         assert_eq!(wait(MOST_UNHINTED, 0.0), Verdict::GiveUp);
-        let exhausted = RetryPolicy { unhinted_is_final: true, ..POLICY };
-        assert_eq!(exhausted.after_refusal(None, Duration::ZERO, 0, 0.5), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn a_429_without_a_hint_is_final_after_the_declared_pauses() {
+        let pauses = [1, 2].map(Duration::from_secs);
+        let policy = RetryPolicy { unhinted_pauses: Some(pauses.to_vec()), ..POLICY };
+        let verdict = |why, hint, unhinted| {
+            let waited = Waited { unhinted, ..waited(Duration::ZERO, unhinted + 1) };
+            policy.after_refusal(Refusal { why, hint }, waited, 0.0)
+        };
+        assert_eq!(verdict(Why::RateLimit, None, 0), Verdict::Wait(pauses[0]), "a hinted one came before");
+        assert_eq!(verdict(Why::RateLimit, None, 1), Verdict::Wait(pauses[1]));
+        assert_eq!(verdict(Why::RateLimit, None, 2), Verdict::GiveUp);
+        assert_eq!(verdict(Why::RateLimit, Some(pauses[1]), 2), Verdict::Wait(pauses[1]));
+        assert!(matches!(verdict(Why::Busy, None, 2), Verdict::Wait(_)), "busy is no limit of a plan");
     }
 }

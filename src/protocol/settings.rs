@@ -91,7 +91,7 @@ pub struct Settings {
     /// The client keeps lists, and must know for how long it may (MOD-14).
     pub keeps_lists: bool,
     /// How long refusals are waited out.
-    pub retry: RetryPolicy,
+    pub retry: Arc<RetryPolicy>,
     /// The longest that one request may take, over all its attempts.
     pub max_time: Option<Duration>,
     /// When the conversation as a whole ends, if that is limited.

@@ -99,7 +99,7 @@ struct Flight<'a> {
 
 impl Remote {
     /// Prepares the remote side of one profile; opens nothing yet.
-    pub fn new(net: Net, authorizer: Authorizer, trace: Option<Arc<Trace>>) -> Self {
+    pub fn new(net: Net, authorizer: Authorizer, gate: Gate, trace: Option<Arc<Trace>>) -> Self {
         let authorizer = Arc::new(authorizer);
         if let Some(trace) = &trace {
             trace.mask_secrets_of(authorizer.clone());
@@ -108,7 +108,7 @@ impl Remote {
         Self {
             net,
             authorizer,
-            gate: Arc::default(),
+            gate: Mutex::new(gate).into(),
             budget: Arc::default(),
             slots: Semaphore::new(slots),
             streams: Semaphore::new(slots - 1),
@@ -176,7 +176,7 @@ impl Remote {
 
     /// Runs one driver to its end and sends its reports.
     pub async fn run(&self, tag: Tag, driver: Box<Driver>, reports: mpsc::Sender<Report>) {
-        let going = Going { remote: self, admitted: None };
+        let going = Going { remote: self, admitted: None, turn: None };
         let signed = Signed::default();
         let alarm = pin!(None);
         let mut flight = Flight { tag, driver, signed, going, alarm, reports: &reports, exchanges: 0 };
@@ -225,7 +225,9 @@ impl Remote {
                     let now = Instant::now();
                     let admission = self.gate().admit(now, flight.driver.ask());
                     flight.going.admitted = (admission == Admission::Go).then_some(now);
-                    flight.driver.admitted(admission, moment())
+                    let next = flight.driver.admitted(admission, moment());
+                    flight.going.turn = flight.driver.ask().turn;
+                    next
                 }
                 Next::Exchange(call) => self.exchange(flight, call).await,
                 Next::Rest => {
@@ -355,6 +357,7 @@ impl Remote {
                 self.trace_event(flight.tag, &event);
                 event.data = lease.take(event.data);
                 flight.driver.event(event, Instant::now());
+                flight.tell_gate();
                 if flight.driver.items() >= MOST_ITEMS {
                     if let Err(next) = self.report_items(flight).await {
                         return next;
@@ -463,10 +466,12 @@ impl Remote {
     }
 }
 
-/// An admitted exchange whose head has not come yet. Reports to the gate if none comes, also when the task is dropped.
+/// An exchange that waits for its turn, or whose head has not come yet. Reports to the gate if it ends so, also when
+/// the task is dropped.
 struct Going<'a> {
     remote: &'a Remote,
     admitted: Option<Instant>,
+    turn: Option<Instant>,
 }
 
 impl Going<'_> {
@@ -485,6 +490,9 @@ impl Going<'_> {
 impl Drop for Going<'_> {
     fn drop(&mut self) {
         self.end();
+        if let Some(turn) = self.turn {
+            self.remote.gate().withdraw(turn);
+        }
     }
 }
 

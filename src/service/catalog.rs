@@ -76,6 +76,12 @@ impl Catalog {
         names
     }
 
+    /// Returns the prefixes of the keys of all services. Reads the directory's files and leaves out broken ones.
+    pub fn key_prefixes(&self) -> Vec<String> {
+        let services = self.names().into_iter().filter_map(|name| self.find(&name).ok().flatten());
+        services.flat_map(|service| service.masked_prefixes().to_vec()).collect()
+    }
+
     /// Returns the names of the directory's services, sorted.
     pub fn own_names(&self) -> Vec<String> {
         let entries = self.directory.as_ref().and_then(|directory| std::fs::read_dir(directory).ok());

@@ -4,15 +4,18 @@
 
 mod catalog;
 mod file;
+pub mod units;
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
+use crate::protocol::retry::{Busy, seconds};
 use crate::protocol::secrets::SecretRules;
 
 pub use catalog::{Catalog, check_name};
@@ -50,12 +53,14 @@ pub struct Service {
     /// Whether it sends messages on the standalone GET stream.
     #[serde(default)]
     pub pushes: bool,
-    /// Its documented limits, for display.
+    /// Its documented rate limit.
+    pub rate: Option<Rate>,
+    /// Pauses after 429 responses without `Retry-After`; the one after them is final. None: a backoff.
+    #[serde(default, deserialize_with = "units::read_limits")]
+    pub unhinted_429_pauses: Option<Vec<Duration>>,
+    /// The replies that say that it is busy.
     #[serde(default)]
-    pub limits: String,
-    /// Whether waiting does not help after a 429 without `Retry-After`.
-    #[serde(default)]
-    pub unhinted_429_is_final: bool,
+    pub busy: Busy,
     /// Tools that always fail with an API key.
     #[serde(default)]
     pub hidden_tools: Vec<String>,
@@ -84,6 +89,17 @@ pub struct Hint {
     pub status: u16,
     /// A sentence for the reader.
     pub text: String,
+}
+
+/// The documented rate limit of one key.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Maximum number of requests.
+    pub requests: NonZeroU32,
+    /// The time in which they count.
+    #[serde(deserialize_with = "units::read_limit")]
+    pub per: Duration,
 }
 
 /// The wire of a service, as its data names it.
@@ -115,6 +131,8 @@ pub struct Auth {
     /// URL of the page where users create keys.
     #[serde(default)]
     pub key_page: String,
+    /// Maximum number of active keys of one account, if documented.
+    pub active_keys: Option<u32>,
     /// Whether the key is optional.
     #[serde(default)]
     pub optional: bool,
@@ -167,16 +185,6 @@ impl VariableKind {
     }
 }
 
-/// Returns the key prefixes of the built-in services, without access tokens: cursors also begin like a JWT.
-pub fn key_prefixes() -> &'static [String] {
-    static ALL: LazyLock<Vec<String>> = LazyLock::new(|| {
-        let services = Service::names().filter_map(Service::built_in);
-        let with_keys = services.filter(|service| service.auth.scheme != AuthScheme::Oauth);
-        with_keys.flat_map(|service| service.auth.key_prefixes).collect()
-    });
-    &ALL
-}
-
 impl Auth {
     /// Returns the name of the credential's header, in lower case.
     pub fn header_name(&self) -> String {
@@ -194,6 +202,11 @@ impl Service {
         // A test parses every built-in file.
         let service: Self = toml::from_str(text).expect("a built-in service file is valid");
         Some(Self { name: (*name).to_owned(), ..service })
+    }
+
+    /// Returns the prefixes by which its keys are masked; not those of access tokens: cursors also begin like a JWT.
+    pub fn masked_prefixes(&self) -> &[String] {
+        if self.auth.scheme == AuthScheme::Oauth { &[] } else { &self.auth.key_prefixes }
     }
 
     /// Returns the ids of all built-in services.
@@ -222,6 +235,14 @@ impl Service {
             "http" | "https" => Ok(url),
             _ => Err(no_url("is neither http nor https")),
         }
+    }
+
+    /// Returns its documented limits, for display; empty if there are none.
+    pub fn limits(&self) -> String {
+        let rate =
+            self.rate.map(|rate| format!("{} requests in {} for a key", rate.requests, seconds(rate.per)));
+        let keys = self.auth.active_keys.map(|keys| format!("{keys} active keys for an account"));
+        rate.into_iter().chain(keys).collect::<Vec<_>>().join(", ")
     }
 
     /// Returns the variables that have no value and no default.

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::input::{Given, Source};
 use super::verify::{Verdict, verify};
-use super::{Desk, Store, Target, check_name};
+use super::{Desk, Store, Target};
 use crate::auth::form;
 use crate::auth::keys::{KeyId, NewKey, Staging, default_name};
 use crate::commands::remedy::shell_quoted;
@@ -60,7 +60,7 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     let (profile, origin) = desk.profile()?;
     let (options, elsewhere) = (arguments.repeated(), arguments.repeated_elsewhere());
     let name = arguments.name.unwrap_or_else(|| default_name(&profile, &origin));
-    check_name(&name)?;
+    desk.check_name(&name)?;
     let id = KeyId { profile: profile.name.clone(), name };
     let there = desk.keys.list()?.find(&id.profile, &id.name).is_some_and(|key| key.deposit.is_some());
     if there && !arguments.replace {

@@ -121,7 +121,7 @@ impl Source {
         }
         if let Some(path) = &self.from_file {
             let place = "in the file".to_owned();
-            let file = File::open(path).map_err(|e| not_opened(path, &e))?;
+            let file = File::open(path).map_err(|e| not_opened(desk, path, &e))?;
             return Ok((read(file, &place)?, place));
         }
         if self.stdin {
@@ -152,13 +152,13 @@ fn read(source: impl Read, place: &str) -> Result<Secret> {
     }
 }
 
-fn not_opened(path: &Path, fault: &std::io::Error) -> Error {
+fn not_opened(desk: &Desk<'_>, path: &Path, fault: &std::io::Error) -> Error {
     let text = path.to_string_lossy();
     // A key may have been typed where its file belongs.
     let is_short = |extension: &std::ffi::OsStr| extension.len() <= 5;
     let is_file = path.components().count() > 1 || path.extension().is_some_and(is_short);
     let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy());
-    let is_a_key = parts.any(|part| form::is_known(&part));
+    let is_a_key = parts.any(|part| desk.is_a_key(&part));
     let place = if is_file && !is_a_key { &text } else { "that --from-file names" };
     let why = match fault.kind() {
         ErrorKind::NotFound => format!("the file {place} does not exist"),

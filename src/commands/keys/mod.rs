@@ -27,6 +27,7 @@ use crate::auth::keys::{DEFAULT, KeyId, Keys, LONGEST_NAME, current_name};
 use crate::error::{Error, Kind, Remedy};
 use crate::profile::{self, Profile, StoreKind};
 use crate::secret::Secret;
+use crate::service::Catalog;
 use crate::state::keys::KeyList;
 
 /// Time limit for undoing an interrupted change.
@@ -88,6 +89,7 @@ struct Desk<'a> {
     environment: Environment,
     asker: Asker,
     keys: Keys,
+    catalog: Catalog,
     output: Output,
 }
 
@@ -101,8 +103,9 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let given = key.is_some();
     let environment = environment.without_key();
     let asker = environment.asker(common.no_input);
-    let keys = environment.keys(&environment.config()?, asker)?;
-    let desk = Desk { common, environment, asker, keys, output: arguments.output };
+    let config = environment.config()?;
+    let keys = environment.keys(&config, asker)?;
+    let desk = Desk { common, environment, asker, keys, catalog: config.catalog, output: arguments.output };
     let mut action = pin!(act(&desk, arguments.action.unwrap_or(Action::List), key));
     // A signal would end the process before the terminal is restored, or what was begun is undone.
     tokio::select! {
@@ -198,7 +201,7 @@ impl Desk<'_> {
             }
             (None, ..) => list.current.get(&profile).cloned().unwrap_or_else(|| DEFAULT.to_owned()),
         };
-        check_name(&name)?;
+        self.check_name(&name)?;
         Ok(KeyId { profile, name })
     }
 }
@@ -212,18 +215,23 @@ impl Desk<'_> {
             None => Ok(()),
         }
     }
-}
 
-/// A name is a part of the names in the store.
-fn check_name(name: &str) -> crate::error::Result<()> {
-    if form::is_known(name) {
-        let why = "a key was given instead of the name of a key";
-        return Err(Error::new(Kind::Usage, why).remedy(Remedy::ListKeys));
+    /// A name is a part of the names in the store.
+    fn check_name(&self, name: &str) -> crate::error::Result<()> {
+        if self.is_a_key(name) {
+            let why = "a key was given instead of the name of a key";
+            return Err(Error::new(Kind::Usage, why).remedy(Remedy::ListKeys));
+        }
+        let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        if fits && (1..=LONGEST_NAME).contains(&name.len()) && !name.starts_with('.') {
+            return Ok(());
+        }
+        let why = format!("a key cannot be named {}", serde_json::Value::from(name));
+        Err(Error::new(Kind::Usage, why).hint("use up to 64 letters, digits, “-”, “_” and “.”"))
     }
-    let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    if fits && (1..=LONGEST_NAME).contains(&name.len()) && !name.starts_with('.') {
-        return Ok(());
+
+    /// Says whether a text that was typed elsewhere is a key.
+    fn is_a_key(&self, text: &str) -> bool {
+        form::is_known(text, &self.catalog)
     }
-    let why = format!("a key cannot be named {}", serde_json::Value::from(name));
-    Err(Error::new(Kind::Usage, why).hint("use up to 64 letters, digits, “-”, “_” and “.”"))
 }

@@ -40,6 +40,9 @@ pub fn show(common: &Common, name: Option<&str>, environment: &Environment, outp
     let mut shown = row.json(&config);
     shown["values"] = values(profile).into_iter().map(sourced).collect::<Map<_, _>>().into();
     let headers = profile.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+    for (name, value) in of_data(profile) {
+        shown[name] = value.into();
+    }
     shown["headers"] = headers.collect::<Map<_, _>>().into();
     shown["options"] = options(&layers).into_iter().map(sourced).collect::<Map<_, _>>().into();
     let mark = if row.name == default_of(&config) { "default" } else { "" };
@@ -48,6 +51,7 @@ pub fn show(common: &Common, name: Option<&str>, environment: &Environment, outp
         vec!["service".to_owned(), row.service(), profile.service.title.clone()],
         vec!["endpoint".to_owned(), row.place(), String::new()],
     ];
+    rows.extend(of_data(profile).into_iter().map(|(name, value)| vec![name.into(), value, "service".into()]));
     let text = |value: &Value| match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -133,9 +137,16 @@ fn default_of(config: &Config) -> &str {
     config.profile.as_deref().unwrap_or(profile::DEFAULT)
 }
 
+/// What the service's data says that no option changes.
+fn of_data(profile: &Profile) -> Vec<(&'static str, String)> {
+    let facts = [("limits", profile.service.limits()), ("scopes", profile.service.auth.scopes.join(" "))];
+    facts.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+}
+
 fn of_service(profile: &Profile) -> Options {
     let hidden = &profile.service.hidden_tools;
     Options {
+        retry_503: profile.service.busy.statuses.contains(&503).then_some(true),
         hidden_tools: (!hidden.is_empty()).then(|| hidden.clone()),
         tool_names: profile.service.safe_tool_names.then_some(ToolNames::Safe),
         ..Options::default()

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Answers, Cause, Driver, Failure, Fallback, Item, Loss, Next, Outcome, Purpose, Standing, State};
+use super::{
+    Answers, Cause, Driver, Failure, Fallback, GateNews, Item, Loss, Next, Outcome, Purpose, Standing, State,
+};
 use crate::error::{Error, Executed, Kind};
 use crate::protocol::Moment;
 use crate::protocol::http::{self, Data, ErrorFields, Head};
@@ -34,6 +36,7 @@ impl Driver {
     /// Takes the body of a reply with a status of 2xx.
     pub(super) fn success(&mut self, head: &Head, body: Bytes, now: Instant) -> Next {
         if self.terms.answers == Answers::AsData {
+            self.news = Some(GateNews::Accepted);
             return self.data(head, body);
         }
         match self.purpose {
@@ -76,7 +79,8 @@ impl Driver {
         failure: Failure,
         moment: Moment,
     ) -> Next {
-        let error_message = http::json_rpc_error(body);
+        let is_message = self.terms.answers != Answers::AsData;
+        let error_message = is_message.then(|| http::json_rpc_error(body)).flatten();
         let gone = match (self.terms.standing, self.terms.answers) {
             (Standing::InSession, _) => {
                 http::is_session_lost(status, body) || left_sessions(status, error_message.as_ref())

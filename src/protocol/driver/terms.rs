@@ -71,7 +71,7 @@ pub enum Rests {
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// How long refusals are waited out.
-    pub retry: RetryPolicy,
+    pub retry: Arc<RetryPolicy>,
     /// How the exchange relates to a session.
     pub standing: Standing,
     /// Where its answer arrives.

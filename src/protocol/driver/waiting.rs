@@ -5,14 +5,11 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use super::{Cause, Driver, GateNews, Next, Purpose, State};
+use super::{Cause, Driver, Next, Purpose, State};
 use crate::protocol::Moment;
-use crate::protocol::exchange::status::{self, Key};
-use crate::protocol::http::Head;
-use crate::protocol::request::{Repeat, Wait};
-use crate::protocol::retry::{self, Admission, Ask, Verdict};
+use crate::protocol::exchange::status;
+use crate::protocol::request::Wait;
+use crate::protocol::retry::{Admission, Ask};
 
 /// The interval between attempts to connect while no descriptor is free.
 const NEXT_DESCRIPTOR: Duration = Duration::from_millis(50);
@@ -156,29 +153,5 @@ impl Driver {
         let remedy = self.promise.remedy(&self.terms.retry, wait, now);
         let error = status::no_turn(&self.terms.place, wait).remedy(remedy);
         self.fail(error, self.unanswered(), Cause::Permanent)
-    }
-
-    /// Section 6.1: gateways say 503 for what may be running; only who declares it says that it is not.
-    pub(super) fn may_wait_out_503(&self) -> bool {
-        self.resuming.is_some() || self.terms.retry.repeats_503 || self.terms.repeat == Repeat::Harmless
-    }
-
-    /// The service refused the message (429, or a 503 that may be waited out).
-    pub(super) fn refused(&mut self, head: Head, body: Bytes, moment: Moment) -> Next {
-        let hint = retry::retry_after(&head.headers, moment.wall);
-        let verdict = self.promise.refused(&self.terms.retry, hint, moment);
-        self.state = State::Between;
-        self.in_doubt |= head.status == 503 && !self.terms.retry.repeats_503;
-        match verdict {
-            Verdict::Wait(wait) => {
-                self.sent = None;
-                self.news = Some(GateNews::Refused(wait));
-                Next::Admit
-            }
-            Verdict::GiveUp => {
-                self.news = hint.map(GateNews::Refused);
-                self.failing(&head, &body, Key::Sent, moment)
-            }
-        }
     }
 }

@@ -129,15 +129,12 @@ pub fn failure_of(failing: &Failing<'_>) -> Failure {
     let status = failing.head.status;
     let hint = retry::retry_after(&failing.head.headers, failing.wall);
     if status == 429 {
-        let error = rate_limited(failing.place, hint).http_status(status);
+        let error = rate_limited(failing, hint).http_status(status);
         return Failure { error: traced(error, failing), executed: No, cause: Cause::Permanent };
     }
     let row = row_of(status, failing.key);
     let mut said = format!("{} {} (HTTP {status})", failing.place, row.says);
-    let excerpt = http::excerpt(failing.body);
-    if !excerpt.is_empty() && !excerpt.starts_with('<') {
-        said.push_str(&format!(": “{excerpt}”"));
-    }
+    said.push_str(&quoted(failing.body));
     let mut error = Error::new(row.kind, said).remedy(row.remedy).http_status(status);
     if let Some(wait) = hint {
         error = error.retry_after(wait);
@@ -154,8 +151,21 @@ pub fn no_turn(place: &str, wait: Duration) -> Error {
     Error::new(Kind::RateLimited, why).retry_after(wait).executed(Executed::No)
 }
 
+/// Returns the error of a request that a busy service refused.
+pub fn too_busy(failing: &Failing<'_>, wait: Option<Duration>) -> Error {
+    let asks = wait.map(|wait| format!(" and asks to wait {}", seconds(wait))).unwrap_or_default();
+    let why = format!("{} is busy{asks}{}", failing.place, quoted(failing.body));
+    let error = Error::new(Kind::RateLimited, why).http_status(failing.head.status);
+    let error = match wait {
+        Some(wait) => error.retry_after(wait),
+        None => error.remedy(Remedy::AllowWait(UNHINTED)),
+    };
+    traced(error, failing)
+}
+
 /// Returns the error of a request that was refused because of a rate limit.
-fn rate_limited(place: &str, wait: Option<Duration>) -> Error {
+fn rate_limited(failing: &Failing<'_>, wait: Option<Duration>) -> Error {
+    let place = failing.place;
     let error = match wait {
         Some(wait) => Error::new(
             Kind::RateLimited,
@@ -163,10 +173,19 @@ fn rate_limited(place: &str, wait: Option<Duration>) -> Error {
         )
         .retry_after(wait)
         .remedy(Remedy::AllowWait(Duration::from_secs(wait.as_secs() + 1))),
-        None => Error::new(Kind::RateLimited, format!("{place} limits the rate and names no time"))
-            .remedy(Remedy::AllowWait(UNHINTED)),
+        None => {
+            let why = format!("{place} limits the rate and names no time{}", quoted(failing.body));
+            Error::new(Kind::RateLimited, why).remedy(Remedy::AllowWait(UNHINTED))
+        }
     };
     error.executed(Executed::No)
+}
+
+/// Returns the beginning of a body after a colon, unless it is empty or a page.
+fn quoted(body: &Bytes) -> String {
+    let excerpt = http::excerpt(body);
+    let is_quotable = !excerpt.is_empty() && !excerpt.starts_with('<');
+    if is_quotable { format!(": “{excerpt}”") } else { String::new() }
 }
 
 fn traced(error: Error, failing: &Failing<'_>) -> Error {

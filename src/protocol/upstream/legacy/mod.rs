@@ -394,7 +394,7 @@ impl Legacy {
         };
         let answers = if wire.answers_elsewhere() && !streams { Answers::OnTheStream } else { Answers::Here };
         let terms = Terms {
-            retry: settings.retry,
+            retry: settings.retry.clone(),
             standing,
             answers,
             repeat: class.repeat(),

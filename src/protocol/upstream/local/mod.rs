@@ -275,7 +275,7 @@ impl Local {
             (Asker::Client, None) => return,
         };
         let terms = Terms {
-            retry: self.settings.retry,
+            retry: self.settings.retry.clone(),
             standing: Standing::Free,
             answers: Answers::AsData,
             repeat: request.class.repeat(),

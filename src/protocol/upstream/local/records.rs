@@ -45,10 +45,11 @@ impl Records {
     pub fn take(&mut self, text: &Bytes) -> Came {
         let record = fields(std::str::from_utf8(text).unwrap_or_default());
         let trace = value(&record, "trace_id").and_then(string);
-        if self.trace_id.is_none() {
+        let status = value(&record, "status").and_then(string).unwrap_or_default();
+        // A call that was refused because the service is busy begins again.
+        if self.trace_id.is_none() || (status == "started" && trace.is_some()) {
             self.trace_id = trace.map(std::borrow::Cow::into_owned);
         }
-        let status = value(&record, "status").and_then(string).unwrap_or_default();
         let said = |name| value(&record, name).filter(|raw| *raw != "null");
         let has_failed = matches!(&*status, "error" | "failed") || said("error").is_some();
         if !has_failed && !matches!(&*status, "completed" | "done") && said("success").is_none() {

@@ -244,7 +244,7 @@ impl Modern {
         let call = self.wire.post(&request.message, body, &self.tools);
         let silence = self.settings.silence_of(request.message.method());
         let terms = Terms {
-            retry: self.settings.retry,
+            retry: self.settings.retry.clone(),
             standing: Standing::Free,
             answers: Answers::Here,
             repeat: request.class.repeat(),

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use jiff::fmt::friendly::SpanParser;
+use serde::de::{Deserialize, Deserializer, Error};
 
 /// The longest duration: no deadline computed from it overflows.
 const YEAR: Duration = Duration::from_secs(31_536_000);
@@ -30,6 +31,23 @@ pub fn limit(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("write more than 0, such as 30s or 5m".into()),
         limit => Ok(limit),
     }
+}
+
+/// Deserializes what [`limit`] reads.
+///
+/// # Errors
+/// As [`limit`].
+pub(super) fn read_limit<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    limit(&String::deserialize(from)?).map_err(D::Error::custom)
+}
+
+/// Deserializes a list of what [`limit`] reads.
+///
+/// # Errors
+/// As [`limit`].
+pub(super) fn read_limits<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Duration>>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    texts.iter().map(|text| limit(text)).collect::<Result<_, _>>().map(Some).map_err(D::Error::custom)
 }
 
 /// Reads `512`, `64k`, `16m` or `1g` bytes.
