@@ -85,6 +85,7 @@ impl Connection {
         Settings {
             endpoint: Arc::new(self.endpoint.clone()),
             place: origin_and_path(&self.endpoint).into(),
+            service: (service.name.as_str().into(), service.title.as_str().into()),
             protocol: match service.wire {
                 ServiceWire::Mcp => Protocol::Mcp,
                 ServiceWire::AgentStack => Protocol::AgentStack,

@@ -77,6 +77,7 @@ pub fn settings(options: &[String]) -> Settings {
     let mut settings = Settings {
         endpoint: Arc::new("http://127.0.0.1:1/mcp".parse().expect("a URL")),
         place: "http://127.0.0.1:1/mcp".into(),
+        service: ("service".into(), "Service".into()),
         protocol: Protocol::Mcp,
         secrets: Arc::default(),
         new_keys: NewKeys::default(),

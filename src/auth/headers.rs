@@ -75,8 +75,19 @@ impl ExtraHeaders {
         };
         // Any added header may be a secret, so none is shown.
         header_value.set_sensitive(true);
-        // Only a header with the key's own name replaces the key; others are sent with it.
-        self.carries_credential |= header.as_str() == profile.service.auth.header_name();
+        // Only a header that carries the key replaces it; others are sent with it.
+        let auth = &profile.service.auth;
+        let carries =
+            |name: &str| name == auth.header_name() || auth.other_headers.iter().any(|other| other == name);
+        if carries(header.as_str()) {
+            if let Some(other) =
+                self.headers.keys().find(|other| **other != header && carries(other.as_str()))
+            {
+                let why = format!("{other} and {header} both carry a credential");
+                return Err(Error::new(Kind::Usage, why).hint("give one of them"));
+            }
+            self.carries_credential = true;
+        }
         self.headers.insert(header, header_value);
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::conversation::{Conversation, parsed};
 use super::environment::Environment;
 use super::output::Output;
 use crate::protocol::revision::{Era, FIRST_MODERN};
+use crate::service::ServiceWire;
 
 /// Options of `asistry ping`.
 #[derive(Debug, Args)]
@@ -27,19 +28,24 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;
     let begun = Instant::now();
-    let opened = conversation.open().await;
+    let mut opened = conversation.open().await;
+    let wire = conversation.wire();
+    if wire != ServiceWire::Mcp && opened.is_ok() {
+        // The handshake is answered here; the list is the service's.
+        opened = conversation.tools().await.and(opened);
+    }
     let took = begun.elapsed();
     let (place, era) = (conversation.place(), conversation.era());
     let shown = move |opened: String| {
         let opened = parsed("initialize", &opened)?;
-        show(&opened, (&place, era), took, &arguments.output)
+        show(&opened, (&place, era, wire), took, &arguments.output)
     };
     Ok(conversation.end_with(opened, shown).await?)
 }
 
 fn show(
     opened: &Value,
-    (place, era): (&str, Era),
+    (place, era, wire): (&str, Era, ServiceWire),
     took: Duration,
     output: &Output,
 ) -> crate::error::Result<u8> {
@@ -59,7 +65,11 @@ fn show(
         "capabilities": opened["capabilities"],
         "milliseconds": (milliseconds * 10.0).round() / 10.0,
     });
-    let text = format!("{place}: {name} {version}, protocol {protocol} ({era}), {milliseconds:.0} ms");
+    let spoken = match wire {
+        ServiceWire::Mcp => format!("{name} {version}, protocol {protocol} ({era})"),
+        ServiceWire::AgentStack => format!("{name}, REST; asistry speaks MCP for it"),
+    };
+    let text = format!("{place}: {spoken}, {milliseconds:.0} ms");
     output.print(&value, Some(&text))?;
     Ok(0)
 }

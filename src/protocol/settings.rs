@@ -70,6 +70,8 @@ pub struct Settings {
     pub endpoint: Arc<Url>,
     /// The service as it is named in errors.
     pub place: Arc<str>,
+    /// Its name and its title.
+    pub service: (Arc<str>, Arc<str>),
     /// What it speaks.
     pub protocol: Protocol,
     /// Where its results hold secrets, and which actions make keys.

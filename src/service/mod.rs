@@ -128,6 +128,9 @@ pub struct Auth {
     /// Further headers that carry a credential.
     #[serde(default)]
     pub other_headers: Vec<String>,
+    /// An action that only reads and needs the key [default: the list of tools].
+    #[serde(default)]
+    pub test_action: String,
     /// URL of the page where users create keys.
     #[serde(default)]
     pub key_page: String,

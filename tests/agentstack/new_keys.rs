@@ -50,6 +50,10 @@ fn answer(received: &Received, count: &AtomicU64) -> Reply {
             json!({"success": true, "data": {"project_id": 1025, "new_api_key": "ask_new1025MARKED"}})
         }
         "auth.convert_anonymous_user" => json!({"success": true, "data": {"message": "converted"}}),
+        _ if key_sent(received) == Some("ask_refused_0123456789") => {
+            let body = r#"{"success":false,"error":"HTTP 401: no such key"}"#;
+            return Reply::status(401, "application/json", body);
+        }
         _ => {
             json!({"success": true, "data": {"sent": received.message(), "key": received.header("authorization")}})
         }
@@ -211,6 +215,48 @@ fn a_second_project_leaves_the_key_in_use_alone() {
     home.gives(&["call", "projects.get_projects", "--json"]);
     assert_eq!(key_sent(&home.calls("get_projects")[1]), Some(SECRETS[0]));
     home.holds_no_secret();
+}
+
+#[test]
+fn a_key_is_tried_with_an_action_that_needs_it() {
+    let home = Home::new();
+    let add = |key: &str| {
+        let mut command = home.command();
+        command.args(["keys", "add", "--from-env", "K", "--replace"]).env("K", key);
+        command.output().expect("the binary")
+    };
+    let added = add("ask_0123456789abcdef");
+    assert!(text(&added.stderr).contains("projects.get_projects answered in"), "{}", text(&added.stderr));
+    assert_eq!(key_sent(&home.calls("get_projects")[0]), Some("ask_0123456789abcdef"));
+    let refused = add("ask_refused_0123456789");
+    assert_eq!(refused.status.code(), Some(4), "{}", text(&refused.stderr));
+    let pinged = text(&home.run(&["ping", "-o", "text"]).stdout);
+    assert!(pinged.contains(": agentstack, REST; asistry speaks MCP for it, "), "{pinged}");
+    assert!(!home.calls("actions").is_empty(), "a ping reaches the service");
+}
+
+#[test]
+fn no_request_carries_two_credentials() {
+    let home = Home::new();
+    home.gives(&["call", CREATE, "--save-key", "--json"]);
+    let with = |headers: &[&str]| {
+        let mut command = home.command();
+        for header in headers {
+            command.args(["--header", header]);
+        }
+        command.env("K", "ask_other").args(["call", "projects.get_projects"]).output().expect("the binary")
+    };
+    assert_eq!(with(&["X-API-Key: ${K}"]).status.code(), Some(0));
+    let call = &home.calls("get_projects")[0];
+    assert_eq!((call.header("x-api-key"), call.header("authorization")), (Some("ask_other"), None));
+    let both = with(&["X-API-Key: ${K}", "Authorization: Bearer ${K}"]);
+    assert_eq!(both.status.code(), Some(2), "{}", text(&both.stderr));
+    let mut command = home.command();
+    command.env("K", "ask_other").args(["--header", "X-API-Key: ${K}", "--header", "X-Project-ID: 7"]);
+    let output = command.args(["call", CREATE, "--reveal"]).output().expect("the binary");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let made = home.calls(CREATE).pop().expect("a call");
+    assert_eq!((made.header("x-api-key"), made.header("x-project-id")), (None, Some("7")));
 }
 
 #[test]

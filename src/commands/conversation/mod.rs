@@ -36,6 +36,7 @@ use crate::protocol::message::{Id, Kind as MessageKind, Message};
 use crate::protocol::revision::{Era, NEWEST_LEGACY};
 use crate::protocol::secrets::{KeyWork, NewKeys, Purpose, StoredKey};
 use crate::relay::{Ending, Relay};
+use crate::service::ServiceWire;
 use crate::ui;
 
 /// After Ctrl-C in a form the service is told, and has this long to end the call.
@@ -508,6 +509,11 @@ impl Conversation {
     /// Returns the endpoint, fit to be shown.
     pub fn place(&self) -> String {
         origin_and_path(&self.in_use.endpoint)
+    }
+
+    /// Returns the wire of the service.
+    pub fn wire(&self) -> ServiceWire {
+        self.in_use.profile.service.wire
     }
 
     /// Returns what stands for the service, wherever the sandbox inside this process listens.

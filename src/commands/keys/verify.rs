@@ -1,6 +1,7 @@
-//! `asistry keys test`, and the same call before a new key is trusted: a handshake and one list of tools.
+//! `asistry keys test`, and the same call before a new key is trusted: a handshake and one list of tools, or the action
+//! that the service's data names for it.
 //!
-//! Refuses to run a tool.
+//! Refuses to run any other tool.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -11,10 +12,10 @@ use clap::Args;
 use super::Desk;
 use super::input::Given;
 use crate::auth::keys::{Found, KeySource};
-use crate::commands::conversation::Conversation;
+use crate::commands::conversation::{Conversation, parsed};
 use crate::error::{Error, Kind};
+use crate::protocol::message::quote;
 use crate::secret::Secret;
-use crate::service::ServiceWire;
 
 /// A service that does not answer must not hold up the storing of its key for longer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -42,13 +43,25 @@ pub enum Verdict {
 
 /// A call that a service answered.
 pub struct Tried {
-    tools: usize,
+    answered: Answered,
     took: Duration,
+}
+
+/// What the service answered.
+enum Answered {
+    /// A list of this many tools.
+    Tools(usize),
+    /// This action.
+    Action(String),
 }
 
 impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it works: {} tools in {} ms", self.tools, self.took.as_millis())
+        let milliseconds = self.took.as_millis();
+        match &self.answered {
+            Answered::Tools(count) => write!(f, "it works: {count} tools in {milliseconds} ms"),
+            Answered::Action(name) => write!(f, "it works: {name} answered in {milliseconds} ms"),
+        }
     }
 }
 
@@ -78,10 +91,13 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments, given: Option<Secret>) -
         Verdict::Untried(error) => return Err(error.into()),
     };
     let milliseconds = u64::try_from(tried.took.as_millis()).unwrap_or(u64::MAX);
-    let told = serde_json::json!({
-        "profile": desk.profile_name()?, "name": name, "works": true, "tools": tried.tools,
-        "milliseconds": milliseconds,
+    let mut told = serde_json::json!({
+        "profile": desk.profile_name()?, "name": name, "works": true, "milliseconds": milliseconds,
     });
+    match &tried.answered {
+        Answered::Tools(count) => told["tools"] = (*count).into(),
+        Answered::Action(name) => told["action"] = name.as_str().into(),
+    }
     Ok(desk.output.print(&told, Some(&format!("{about}: {tried}")))?)
 }
 
@@ -96,16 +112,17 @@ pub async fn verify(desk: &Desk<'_>, key: &Given) -> Result<Verdict> {
 
 async fn tried(desk: &Desk<'_>, found: Found) -> Result<Verdict> {
     let (profile, _) = desk.profile()?;
-    if profile.service.wire != ServiceWire::Mcp {
-        let why = format!("this version of asistry cannot try keys of {}", profile.service.title);
-        return Ok(Verdict::Untried(Error::new(Kind::Config, why).hint("use it, and see")));
-    }
+    let action = profile.service.auth.test_action;
     let begun = Instant::now();
     let asked = async {
         let mut conversation = Conversation::begin_with(desk.common, &desk.environment, found).await?;
-        let tools = conversation.tools().await;
+        let answered = if action.is_empty() {
+            conversation.tools().await.map(|tools| Answered::Tools(tools.len()))
+        } else {
+            answer_of(&mut conversation, &action).await.map(|()| Answered::Action(action))
+        };
         conversation.end().await;
-        tools
+        answered
     };
     let answered = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
         let why = format!("the service did not answer within {} s", PATIENCE.as_secs());
@@ -113,7 +130,7 @@ async fn tried(desk: &Desk<'_>, found: Found) -> Result<Verdict> {
             .hint(format!("try again later: asistry keys test{}", desk.target().options())))
     });
     match answered {
-        Ok(tools) => Ok(Verdict::Works(Tried { tools: tools.len(), took: begun.elapsed() })),
+        Ok(answered) => Ok(Verdict::Works(Tried { answered, took: begun.elapsed() })),
         Err(error) => match error.kind() {
             Kind::AuthDenied
             | Kind::AuthRequired
@@ -123,5 +140,17 @@ async fn tried(desk: &Desk<'_>, found: Found) -> Result<Verdict> {
             | Kind::Interrupted => Err(error.into()),
             _ => Ok(Verdict::Untried(error)),
         },
+    }
+}
+
+/// Runs an action that only reads: whatever it answers, the key was taken, unless it says that it was not.
+async fn answer_of(conversation: &mut Conversation, action: &str) -> crate::error::Result<()> {
+    let params = format!(r#"{{"name":{},"arguments":{{}}}}"#, quote(action));
+    let result = parsed("tools/call", &conversation.ask("tools/call", &params, |_| {}).await?)?;
+    // The status of what the service has called itself.
+    let said = result["content"][0]["text"].as_str().unwrap_or_default();
+    match result["isError"] == true && said.starts_with("HTTP 401") {
+        true => Err(Error::new(Kind::AuthDenied, "the service rejected the key").http_status(401)),
+        false => Ok(()),
     }
 }

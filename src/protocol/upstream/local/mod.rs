@@ -24,7 +24,7 @@ use crate::protocol::driver::{
 };
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::http::{Data, HttpCall};
-use crate::protocol::message::{METHOD_NOT_FOUND, Message};
+use crate::protocol::message::{METHOD_NOT_FOUND, Message, quote};
 use crate::protocol::object::object;
 use crate::protocol::request::{Class, Leaves, Outgoing, Wait};
 use crate::protocol::revision::FIRST_MODERN;
@@ -231,7 +231,7 @@ impl Local {
     fn submit(&mut self, number: u64) {
         let Some(request) = self.table.request(number) else { return };
         match request.message.method() {
-            "server/discover" => self.answer(number, &discovered()),
+            "server/discover" => self.answer(number, &discovered(&self.settings.service)),
             "tools/list" => {
                 self.lists.push(number);
                 self.look_at_catalogue();
@@ -325,18 +325,19 @@ impl Local {
 }
 
 /// What the service would say of itself.
-fn discovered() -> String {
+fn discovered((name, title): &(Arc<str>, Arc<str>)) -> String {
     let keep = KEEP_MS.to_string();
     let versions = format!(r#"["{FIRST_MODERN}"]"#);
-    let meta =
-        r#"{"io.modelcontextprotocol/serverInfo":{"name":"agentstack","title":"AgentStack","version":"1"}}"#;
+    let (name, title) = (quote(name), quote(title));
+    let info = object([("name", &*name), ("title", &*title), ("version", r#""1""#)]);
+    let meta = object([("io.modelcontextprotocol/serverInfo", info)]);
     object([
         ("resultType", r#""complete""#),
         ("supportedVersions", &*versions),
         ("capabilities", r#"{"tools":{},"resources":{},"prompts":{}}"#),
         ("ttlMs", &*keep),
         ("cacheScope", r#""private""#),
-        ("_meta", meta),
+        ("_meta", &*meta),
     ])
 }
 
