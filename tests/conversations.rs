@@ -10,6 +10,7 @@ use asistry::protocol::secrets::NewKeys;
 use asistry::protocol::settings::{Protocol, Settings, WireChoice};
 use asistry::protocol::tool_rules::ToolRules;
 use asistry::protocol::wire::WireKind;
+use asistry::service::{Service, ServiceWire};
 
 use crate::support::conversation::process::Process;
 use crate::support::conversation::pure::Pure;
@@ -105,6 +106,13 @@ pub fn settings(options: &[String]) -> Settings {
     while let Some(option) = options.next() {
         let mut value = || options.next().expect("a value").clone();
         match option.as_str() {
+            "-p" => {
+                let service = Service::built_in(&value()).expect("a built-in service");
+                assert_eq!(service.wire, ServiceWire::AgentStack, "the other services' scripts name none");
+                settings.protocol = Protocol::AgentStack;
+                settings.tools.safe_names = service.safe_tool_names;
+                settings.retry.unhinted_is_final = service.unhinted_429_is_final;
+            }
             "--max-time" => settings.max_time = Some(seconds(&value())),
             "--era" => {
                 settings.era = Some(if value() == "modern" { Era::Modern } else { Era::Legacy });

@@ -18,9 +18,10 @@
 //! client receives LINE
 //! each A..B REST                                    REST once for each n, `<n>` filled in
 //! opened SESSION REVISION                           the usual handshake
+//! catalogue ACTION…                                 the handshake and the list of tools with `options -p agentstack`
 //! ```
 //! A text is compared byte for byte, unless it holds `"<any>"`: then as JSON, where `"<any>"` is any value
-//! and a key `"..."` allows further ones. `<id LABEL>` is the id of that request, `<x*N>` is N times x, `<state>` is the
+//! and a key `"..."` allows further ones. `<id LABEL>` is the id or `idempotency_key` of that request, `<x*N>` is N times x, `<state>` is the
 //! `requestState` that the client received last.
 //! In the end every request of the client has exactly one answer, nothing is left over, and a `ping` is
 //! answered: the process lives.
@@ -90,6 +91,8 @@ pub fn read(path: &Path) -> (Vec<String>, Vec<String>) {
         } else if let Some(rest) = line.strip_prefix("opened ") {
             let (session, revision) = rest.split_once(' ').expect("opened SESSION REVISION");
             lines.extend(handshake(session, revision));
+        } else if let Some(actions) = line.strip_prefix("catalogue ") {
+            lines.extend(catalogue(actions));
         } else {
             lines.push(line.to_owned());
         }
@@ -118,6 +121,27 @@ fn handshake(session: &str, revision: &str) -> Vec<String> {
         ),
         "service replies confirmed 202".to_owned(),
     ]
+}
+
+/// A service that does not speak MCP is asked for its actions only.
+fn catalogue(actions: &str) -> Vec<String> {
+    let listed: Vec<&str> = actions.split_whitespace().collect();
+    let listed = serde_json::to_string(&listed).expect("JSON");
+    format!(
+        r#"client says {{"jsonrpc":"2.0","id":"open","method":"initialize","params":{{"protocolVersion":"2025-11-25","capabilities":{{}},"clientInfo":{{"name":"c","version":"1"}}}}}}
+client receives {{"jsonrpc":"2.0","id":"open","result":{{"protocolVersion":"2025-11-25","serverInfo":"<any>","capabilities":"<any>"}}}}
+client says {{"jsonrpc":"2.0","method":"notifications/initialized"}}
+client says {{"jsonrpc":"2.0","id":"tools","method":"tools/list"}}
+service receives actions GET - with path: /mcp/actions
+service receives schemas GET - with path: /mcp/tools
+service replies actions 200 content-type: application/json
+service replies actions body {listed}
+service replies schemas 404
+client receives {{"jsonrpc":"2.0","id":"tools","result":{{"tools":"<any>"}}}}"#
+    )
+    .lines()
+    .map(str::to_owned)
+    .collect()
 }
 
 /// Plays a script on a stage, and checks what must hold in the end.
@@ -168,8 +192,9 @@ impl Told {
             let wanted = Wanted::read(rest);
             match stage.service_receives(&wanted.label, &|got| wanted.fits(got)) {
                 Some(got) => {
-                    let id = serde_json::from_str::<Value>(&got.body).map(|body| body["id"].to_string());
-                    self.ids.insert(wanted.label.clone(), id.unwrap_or_default());
+                    let body: Value = serde_json::from_str(&got.body).unwrap_or_default();
+                    let id = body.get("id").unwrap_or(&body["options"]["idempotency_key"]);
+                    self.ids.insert(wanted.label.clone(), id.to_string());
                 }
                 None => {
                     let left = stage.left_over();
