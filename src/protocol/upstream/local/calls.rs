@@ -11,7 +11,7 @@ use super::super::under_way::{Asker, Own};
 use super::catalogue::EXECUTE;
 use super::records::{Came, Records};
 use super::{Call, Form, Local, results, ticket};
-use crate::error::{Error, Executed};
+use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::effect::Effect;
 use crate::protocol::http::{Data, HttpCall};
 use crate::protocol::message::INVALID_PARAMS;
@@ -127,7 +127,15 @@ impl Local {
     /// A whole reply came.
     pub(super) fn replied(&mut self, number: u64, data: Data) {
         let Some(request) = self.table.request(number) else { return };
-        match (request.asker, self.calls.get(&number).map(|call| call.form)) {
+        let asker = request.asker;
+        if asker == Asker::Client
+            && let Some(why) = results::misread(&data)
+        {
+            let error = Error::new(Kind::ProtocolViolation, format!("{} {why}", self.settings.place));
+            let error = error.http_status(data.status).trace_id(data.trace_id).remedy(Remedy::CheckEffect);
+            return self.give_up(number, error.executed(Executed::Maybe));
+        }
+        match (asker, self.calls.get(&number).map(|call| call.form)) {
             (Asker::Own(own), _) => {
                 self.table.remove(number);
                 match own {

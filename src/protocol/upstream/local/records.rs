@@ -8,6 +8,12 @@ use crate::protocol::http::Data;
 use crate::protocol::message::Message;
 use crate::protocol::object::{fields, object, string, value};
 
+/// Words for an end, as they were seen and as other services say them; any other status goes on.
+const COMPLETED: [&str; 4] = ["completed", "done", "succeeded", "finished"];
+const FAILED: [&str; 4] = ["error", "failed", "cancelled", "canceled"];
+/// The fields of a last record that need not be shown with its result.
+const KNOWN: [&str; 7] = ["status", "progress", "success", "result", "data", "trace_id", "job_id"];
+
 /// What was seen of the stream of one call.
 #[derive(Debug, Default)]
 pub struct Records {
@@ -43,7 +49,8 @@ impl Records {
 
     /// Takes the text of one record.
     pub fn take(&mut self, text: &Bytes) -> Came {
-        let record = fields(std::str::from_utf8(text).unwrap_or_default());
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        let record = fields(text);
         let trace = value(&record, "trace_id").and_then(string);
         let status = value(&record, "status").and_then(string).unwrap_or_default();
         // A call that was refused because the service is busy begins again.
@@ -51,16 +58,15 @@ impl Records {
             self.trace_id = trace.map(std::borrow::Cow::into_owned);
         }
         let said = |name| value(&record, name).filter(|raw| *raw != "null");
-        let has_failed = matches!(&*status, "error" | "failed") || said("error").is_some();
-        if !has_failed && !matches!(&*status, "completed" | "done") && said("success").is_none() {
+        let has_failed =
+            FAILED.contains(&&*status) || said("error").is_some() || said("success") == Some("false");
+        // Without a status it is the reply that the action has without a stream.
+        let is_reply = status.is_empty() && said("success").is_some();
+        if !has_failed && !is_reply && !COMPLETED.contains(&&*status) {
             return self.progressed(&status, &record);
         }
-        Came::End(Data {
-            status: 200,
-            etag: None,
-            trace_id: self.trace_id.clone(),
-            body: ending(&record, has_failed),
-        })
+        let body = if has_failed { failing(&record) } else { ending(text, &record) };
+        Came::End(Data { status: 200, etag: None, trace_id: self.trace_id.clone(), body })
     }
 
     fn progressed(
@@ -82,15 +88,21 @@ impl Records {
     }
 }
 
-/// Writes the last record as the reply that the action would have had without a stream.
-fn ending(record: &[(std::borrow::Cow<'_, str>, &serde_json::value::RawValue)], has_failed: bool) -> Bytes {
-    let success = ("success", if has_failed { "false" } else { "true" });
-    let kept = record.iter().filter_map(|(name, raw)| match &**name {
-        "result" if value(record, "data").is_none() => Some(("data", raw.get())),
-        "status" | "progress" | "success" => None,
-        name => Some((name, raw.get())),
-    });
-    Bytes::from(object([success].into_iter().chain(kept)))
+/// Writes the last record as the reply that the action would have had without a stream. A result beside which other
+/// fields stand is the record itself, as it came.
+fn ending(text: &str, record: &[(std::borrow::Cow<'_, str>, &serde_json::value::RawValue)]) -> Bytes {
+    let is_known = |(name, _): &(std::borrow::Cow<'_, str>, _)| KNOWN.contains(&&**name);
+    let result = value(record, "data").or_else(|| value(record, "result"));
+    let result = result.filter(|_| record.iter().all(is_known)).unwrap_or(text);
+    let trace = value(record, "trace_id").map(|raw| ("trace_id", raw));
+    Bytes::from(object([("success", "true"), ("data", result)].into_iter().chain(trace)))
+}
+
+/// Writes the record of a failure as the reply that the action would have had without a stream.
+fn failing(record: &[(std::borrow::Cow<'_, str>, &serde_json::value::RawValue)]) -> Bytes {
+    let kept = record.iter().filter(|(name, _)| !matches!(&**name, "status" | "progress" | "success"));
+    let kept = kept.map(|(name, raw)| (&**name, raw.get()));
+    Bytes::from(object([("success", "false")].into_iter().chain(kept)))
 }
 
 #[cfg(test)]
@@ -134,10 +146,35 @@ mod tests {
 
     #[test]
     fn a_record_of_an_error_is_the_end() {
-        for record in [r#"{"status":"error","error":"no"}"#, r#"{"status":"failed","message":"no"}"#] {
+        for record in [
+            r#"{"status":"error","error":"no"}"#,
+            r#"{"status":"failed","message":"no"}"#,
+            r#"{"status":"completed","success":false,"message":"no"}"#,
+            r#"{"success":false,"error":"no"}"#,
+            r#"{"status":"canceled","message":"no"}"#,
+        ] {
             let Came::End(data) = take(&mut Records::default(), record) else { panic!("{record}") };
             let result = of_action(&data, &[]);
             assert!(result.contains(r#""text":"no""#) && result.contains(r#""isError":true"#), "{result}");
         }
+    }
+
+    #[test]
+    fn fields_beside_a_result_are_shown_as_they_came() {
+        for (record, shown) in [
+            (r#"{"status":"completed","job_id":"j","result":{"n":1.0}}"#, r#"{"n":1.0}"#),
+            (
+                r#"{"status":"completed","result":1,"ms":2.50}"#,
+                r#"{"status":"completed","result":1,"ms":2.50}"#,
+            ),
+            (r#"{"status":"completed","message":"m"}"#, r#"{"status":"completed","message":"m"}"#),
+        ] {
+            let Came::End(data) = take(&mut Records::default(), record) else { panic!("{record}") };
+            let result = of_action(&data);
+            assert!(result.contains(&format!(r#""structuredContent":{shown}"#)), "{result}");
+        }
+        let going_on =
+            take(&mut Records::of(Some("7")), r#"{"success":true,"status":"processing","progress":1}"#);
+        assert!(matches!(going_on, Came::Progress(_)), "{going_on:?}");
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::protocol::http::Data;
+use crate::protocol::http::{Data, excerpt};
 use crate::protocol::message::quote;
 use crate::protocol::object::{fields, object, string, value};
 use crate::protocol::wire::AgentStack;
@@ -21,6 +21,14 @@ const KNOWN: [&str; 4] = ["success", "data", "trace_id", "error"];
 
 /// What to add to a refusal of each HTTP status.
 type Hints = [(u16, String)];
+
+/// Says why a reply is none of the service, such as a page of something in front of it, if so.
+pub fn misread(reply: &Data) -> Option<String> {
+    let is_json = serde_json::from_slice::<&RawValue>(&reply.body).is_ok();
+    let said = (!reply.body.is_empty()).then(|| format!(": “{}”", excerpt(&reply.body)));
+    (reply.status < 400 && !is_json)
+        .then(|| format!("answered something that is no JSON{}", said.unwrap_or_default()))
+}
 
 /// Returns the result of a `tools/call` for the reply to one action.
 pub fn of_action(reply: &Data, hints: &Hints) -> String {
@@ -45,7 +53,8 @@ pub fn of_batch(reply: &Data, hints: &Hints) -> String {
     let steps = value(&came, "steps").or_else(|| value(&came, "results")).unwrap_or("[]");
     let steps: Vec<&RawValue> = serde_json::from_str(steps).unwrap_or_default();
     let failed_steps: Vec<String> = steps.iter().enumerate().filter_map(failed_step).collect();
-    if failed_steps.is_empty() && !has_failed(&came, reply.status) {
+    let none_is_named = matches!(value(&came, "failed_step_ids"), None | Some("[]" | "null"));
+    if failed_steps.is_empty() && none_is_named && !has_failed(&came, reply.status) {
         return succeeded(body, trace.as_deref());
     }
     let why = if failed_steps.is_empty() { said(&came, body) } else { failed_steps.join("\n") };
