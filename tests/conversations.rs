@@ -110,6 +110,8 @@ pub fn settings(options: &[String]) -> Settings {
                 let service = Service::built_in(&value()).expect("a built-in service");
                 assert_eq!(service.wire, ServiceWire::AgentStack, "the other services' scripts name none");
                 settings.protocol = Protocol::AgentStack;
+                settings.secrets = Arc::new(service.secrets.clone());
+                settings.hints = service.hints.iter().map(|hint| (hint.status, hint.text.clone())).collect();
                 settings.tools.safe_names = service.safe_tool_names;
                 settings.retry.unhinted_is_final = service.unhinted_429_is_final;
             }

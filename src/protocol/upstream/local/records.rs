@@ -170,7 +170,7 @@ mod tests {
             (r#"{"status":"completed","message":"m"}"#, r#"{"status":"completed","message":"m"}"#),
         ] {
             let Came::End(data) = take(&mut Records::default(), record) else { panic!("{record}") };
-            let result = of_action(&data);
+            let result = of_action(&data, &[]);
             assert!(result.contains(&format!(r#""structuredContent":{shown}"#)), "{result}");
         }
         let going_on =
