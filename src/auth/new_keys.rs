@@ -5,7 +5,10 @@
 
 use std::sync::PoisonError;
 
-use super::keys::{Change, DEFAULT, KeyId, Keys, LONGEST_NAME, NewKey as KeyToStore, Staging, current_name};
+use super::key::header_of;
+use super::keys::{
+    Change, DEFAULT, Found, KeyId, KeySource, Keys, LONGEST_NAME, NewKey as KeyToStore, Staging, current_name,
+};
 use super::{Authorizer, Source, form};
 use crate::error::{Error, Kind, Result};
 use crate::profile::StoreKind;
@@ -22,7 +25,10 @@ impl Authorizer {
         match work {
             KeyWork::Check => self.store_for_new_key().await.map(|_| None),
             KeyWork::Store(new) => {
-                let stored = self.store_new_key(new).await;
+                let stored = self.store_new_key(&new).await;
+                if stored.is_err() {
+                    self.use_unstored(&new);
+                }
                 let mut log = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
                 log.push(stored.clone());
                 stored.map(Some)
@@ -41,16 +47,19 @@ impl Authorizer {
             return Err(Error::new(Kind::KeyStore, why)
                 .hint("unset ASISTRY_API_KEY, and leave out headers that hold a key"));
         };
+        if let Some(error) = &self.cleartext_error {
+            return Err(error.clone());
+        }
         Ok((keys, keys.store_for_new(None).await?))
     }
 
-    async fn store_new_key(&self, new: NewKey) -> Result<StoredKey> {
+    async fn store_new_key(&self, new: &NewKey) -> Result<StoredKey> {
         let unseen = || Error::new(Kind::Bug, "the new key was not seen in the result");
         let secret = self.vault.open(&new.key).ok_or_else(unseen)?;
         let (keys, store) = self.store_for_new_key().await?;
         let replaced = self.replaced(keys, &new.replaced).await?;
         let mut change = keys.change().await?;
-        let name = self.name_of(change.list(), replaced.as_ref(), &new);
+        let name = self.name_of(change.list(), replaced.as_ref(), new);
         let id = KeyId { profile: self.profile.name.clone(), name };
         let shown = form::masked(&self.profile.service, &secret);
         self.put(&mut change, &id, (secret, store)).await?;
@@ -137,6 +146,19 @@ impl Authorizer {
         let numbered = (2..).map(|number| format!("{}-{number}", new.name));
         let mut names = std::iter::once(new.name.clone()).chain(numbered);
         names.find(|name| !is_key(name)).unwrap_or_else(|| new.name.clone())
+    }
+
+    /// Signs with a new key that could not be stored, where there is no other, as long as this process runs.
+    fn use_unstored(&self, new: &NewKey) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(secret) = self.vault.open(&new.key).filter(|_| state.credential.is_none()) else { return };
+        let found = Found { secret, forced: true, source: KeySource::New };
+        if let Ok(header) = header_of(&self.profile, &found) {
+            state.mask.add(&header.1);
+            state.which.0 += 1;
+            (state.credential, state.came_from) = (Some(header), Some(found.source));
+            (state.asked, state.failed) = (true, None);
+        }
     }
 
     /// Signs with the key in use from now on.

@@ -337,3 +337,27 @@ fn a_bridge_makes_no_key_that_it_cannot_store() {
     );
     assert_eq!(home.calls(CREATE).len(), 0);
 }
+
+#[test]
+fn a_key_that_cannot_be_stored_after_all_is_used_while_the_bridge_runs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (data, count) = (directory.path().join("data"), AtomicU64::new(1025));
+    let in_the_way = data.join("keys.enc");
+    let service = Service::start(move |received| {
+        if received.path.ends_with(CREATE) {
+            std::fs::create_dir_all(&in_the_way).expect("a directory in the way");
+        }
+        Some(answer(received, &count))
+    });
+    let home = Home { home: directory, service };
+    let data = data.display().to_string();
+    let mut bridge = home.bridge().env("ASISTRY_DATA_DIR", &data).spawn();
+    bridge.open("2025-11-25");
+    bridge.say(request("1", "tools/call", &format!(r#"{{"name":"{CREATE}","arguments":{{}}}}"#)));
+    let made = bridge.answer(1);
+    let note = made["result"]["content"][1]["text"].as_str().expect("a note");
+    assert!(note.starts_with("asistry could not store the new key, which is lost when"), "{made}");
+    bridge.say(request("2", "tools/call", r#"{"name":"projects.get_projects","arguments":{}}"#));
+    bridge.answer(2);
+    assert_eq!(key_sent(&home.calls("get_projects")[0]), Some(SECRETS[0]));
+}

@@ -93,7 +93,7 @@ impl Local {
             Ok(Some(stored)) => self.note_of(&stored),
             Ok(None) => return self.answer(number, &result),
             Err(error) => {
-                format!("asistry could not store the new key, and keeps it until this process ends: {error}")
+                format!("asistry could not store the new key, which is lost when this process ends: {error}")
             }
         };
         self.answer(number, &results::with_note(&result, &note));
