@@ -21,6 +21,11 @@ pub const EXAMPLES: &[(&str, &str, &str)] = &[
     ),
     ("call", "asistry -p sandbox call list_tasks limit=5 --jq '.tasks[].title'", "Filter the result"),
     ("call", "asistry -p sandbox call --batch calls.jsonl --jobs 4", "Many calls"),
+    (
+        "call",
+        "asistry -p agentstack call projects.create_project_anonymous name=Mine --save-key",
+        "A project of AgentStack without an account",
+    ),
     ("tools", "asistry -p sandbox tools", "List the tools"),
     ("tools", "asistry -p sandbox tools show create_task", "Show the arguments of a tool"),
     ("resources", "asistry -p work resources read file:///readme.md", "Read a resource"),

@@ -121,6 +121,10 @@ it set, no key store is opened, and nothing in our directories is read or writte
 ASISTRY_STATE_DIR or ASISTRY_CACHE_DIR is set; asistry profiles and asistry keys work on the stored profiles and keys
 all the same.
 
+Secrets that a service puts into its results (AgentStack's new keys) are shown as MASKED_ and twelve digits, in the
+shell and to MCP clients. asistry puts the secret back only in the arguments that the service has for it (auth_key,
+session_token), and only for the origin that it came from. call --save-key stores a new key, --reveal shows it.
+
 A credential goes over plain http to this machine only, unless --allow-http is given. --insecure turns off the
 verification of certificates: anyone on the network path can then read the key.";
 
