@@ -12,7 +12,7 @@ use crate::auth::{Authorizer, Credential, ExtraHeaders, Route, is_loopback};
 use crate::error::{RemedyWriter, Result};
 use crate::gate::Gate;
 use crate::net::{Net, Proxies, TlsOptions};
-use crate::profile::{Options, Profile, ToolNames};
+use crate::profile::{Dialect, Options, Profile, ToolNames};
 use crate::protocol::http::origin_and_path;
 use crate::protocol::retry::RetryPolicy;
 use crate::protocol::secrets::NewKeys;
@@ -86,14 +86,11 @@ impl Connection {
             endpoint: Arc::new(self.endpoint.clone()),
             place: origin_and_path(&self.endpoint).into(),
             service: (service.name.as_str().into(), service.title.as_str().into()),
-            protocol: match service.wire {
-                ServiceWire::Mcp => Protocol::Mcp,
-                ServiceWire::AgentStack => Protocol::AgentStack,
-            },
+            protocol: if self.profile.speaks_mcp() { Protocol::Mcp } else { Protocol::AgentStack },
             secrets: Arc::new(service.secrets.clone()),
             new_keys: NewKeys::default(),
             hints: service.hints.iter().map(|hint| (hint.status, hint.text.clone())).collect(),
-            wire: options.transport.unwrap_or_default(),
+            wire: options.transport.unwrap_or(service.wire_choice()),
             remembered: self.state.as_ref().and_then(|state| state.wire_of(&self.endpoint)),
             no_sessions: self.state.as_ref().is_some_and(|state| state.opens_no_sessions(&self.endpoint)),
             era: options.era.flatten(),
@@ -137,6 +134,11 @@ pub fn tool_rules(service: &Service, options: &Options) -> ToolRules {
         deny: options.deny_tools.clone().unwrap_or_default(),
         hidden: options.hidden_tools.clone().unwrap_or_else(|| service.hidden_tools.clone()),
         read_only: options.read_only == Some(true),
+        without_store: match (service.wire, options.dialect) {
+            (ServiceWire::AgentStack, Some(Dialect::Mcp)) => service.secrets.new_keys.clone(),
+            _ => Vec::new(),
+        },
+        runner: service.action_runner.clone(),
         safe_names: options.tool_names.map_or(service.safe_tool_names, |names| names == ToolNames::Safe),
     }
 }

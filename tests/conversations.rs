@@ -113,7 +113,9 @@ pub fn settings(options: &[String]) -> Settings {
                 settings.secrets = Arc::new(service.secrets.clone());
                 settings.hints = service.hints.iter().map(|hint| (hint.status, hint.text.clone())).collect();
                 settings.tools.safe_names = service.safe_tool_names;
-                settings.retry.unhinted_is_final = service.unhinted_429_is_final;
+                let retry = Arc::make_mut(&mut settings.retry);
+                retry.unhinted_pauses = service.unhinted_429_pauses;
+                retry.busy = service.busy;
             }
             "--max-time" => settings.max_time = Some(seconds(&value())),
             "--era" => {

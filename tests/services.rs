@@ -1,5 +1,6 @@
 //! What differs between services is data: a service of the user has it by its file alone.
 
+mod known;
 mod limits;
 mod sixth;
 

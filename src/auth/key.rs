@@ -15,8 +15,10 @@ use crate::service::AuthScheme;
 pub(super) fn no_key(profile: &Profile, home: UsableStores) -> Error {
     let Profile { name, service, .. } = profile;
     if service.auth.scheme == AuthScheme::Oauth {
+        let scopes = service.auth.scopes.join(" ");
+        let scopes = if scopes.is_empty() { scopes } else { format!(" with the scopes {scopes}") };
         let why = format!(
-            "{} requires an OAuth login, which this version of asistry does not support yet",
+            "{} requires an OAuth login{scopes}, which this version of asistry does not support yet",
             service.title
         );
         return Error::new(Kind::AuthRequired, why).remedy(Remedy::AddKey { page: String::new(), home });

@@ -15,14 +15,14 @@ use std::collections::BTreeMap;
 use url::Url;
 
 use crate::error::{Error, Kind, Remedy, Result};
-use crate::service::{Service, check_name, unknown};
+use crate::service::{Service, ServiceWire, check_name, unknown};
 
 pub use crate::service::{nearest, units};
 pub use change::{Change, apply};
 pub use config::{Config, Place, StoreKind};
 pub use document::Document;
 pub use file::edit;
-pub use options::{Arity, OPTIONS, Options, Row, Takers, ToolNames};
+pub use options::{Arity, Dialect, OPTIONS, Options, Row, Takers, ToolNames};
 pub use proxy::Proxy;
 
 /// The profile that is meant where none is named.
@@ -145,6 +145,9 @@ impl Profile {
                 return Err(unknown(&format!("value of the profile {name}"), field, &profile.fields()));
             }
         }
+        if profile.options.dialect == Some(Dialect::Rest) && profile.service.wire == ServiceWire::Mcp {
+            return Err(wrong("dialect", &format!("{} speaks MCP only", profile.service.title)));
+        }
         Ok(profile)
     }
 
@@ -186,6 +189,11 @@ impl Profile {
     pub fn fields(&self) -> Vec<&str> {
         let variables = self.service.variables.keys().map(String::as_str);
         variables.chain(Row::stored().map(|(key, _)| key)).chain(OWN_FIELDS.iter().copied()).collect()
+    }
+
+    /// Says whether MCP is spoken to its service.
+    pub fn speaks_mcp(&self) -> bool {
+        self.service.wire == ServiceWire::Mcp || self.options.dialect == Some(Dialect::Mcp)
     }
 
     /// Checks the values that are there, whether any are missing or not.

@@ -41,6 +41,8 @@ pub struct Options {
     pub proxy: Option<Proxy>,
     /// How messages travel over HTTP.
     pub transport: Option<WireChoice>,
+    /// What is spoken to a service that has more than one dialect.
+    pub dialect: Option<Dialect>,
     /// The era of the service; `Some(None)` is `auto`, said aloud.
     pub era: Option<Option<Era>>,
     /// Only matching tools are listed and called.
@@ -66,6 +68,15 @@ pub enum ToolNames {
     Original,
     /// In the form that every client takes.
     Safe,
+}
+
+/// What is spoken to a service that answers both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// The service's own REST calls.
+    Rest,
+    /// MCP.
+    Mcp,
 }
 
 /// One option.
@@ -133,6 +144,7 @@ enum Slot {
     Wire(Of<WireChoice>),
     Era(Of<Option<Era>>),
     ToolNames(Of<ToolNames>),
+    Dialect(Of<Dialect>),
     Text,
     File,
     Texts,
@@ -153,6 +165,10 @@ const ERAS: Words<Option<Era>> = &[
 const TOOL_NAMES: Words<ToolNames> = &[
     ("original", ToolNames::Original, "As the service names them"),
     ("safe", ToolNames::Safe, "Other characters than a-z, A-Z, 0-9, _ and - become _"),
+];
+const DIALECTS: Words<Dialect> = &[
+    ("rest", Dialect::Rest, "The service's own REST calls"),
+    ("mcp", Dialect::Mcp, "MCP at the same endpoint"),
 ];
 const FORMS: Words<()> = &[
     ("auto", (), "Table or text on a terminal, TSV or plain text when piped"),
@@ -228,6 +244,9 @@ pub const OPTIONS: &[Row] = &[
         .default("false"),
     stored("hidden_tools", Slot::Globs(|o| &mut o.hidden_tools),
         "Tools that are not listed; replaces the service's own list")
+        .default("set by the service"),
+    stored("dialect", Slot::Dialect(|o| &mut o.dialect),
+        "What is spoken to a service of REST calls that also answers MCP")
         .default("set by the service"),
     stored("proxy", Slot::Proxy(|o| &mut o.proxy),
         "Proxy URL: http, https, socks5 or socks5h; a password only as ${VAR}")
@@ -317,6 +336,7 @@ impl Row {
             Slot::Wire(_) => listed(WIRES),
             Slot::Era(_) => listed(ERAS),
             Slot::ToolNames(_) => listed(TOOL_NAMES),
+            Slot::Dialect(_) => listed(DIALECTS),
             Slot::Choice(words) => listed(words),
             _ => Vec::new(),
         }
@@ -362,6 +382,7 @@ impl Row {
             Slot::Wire(of) => *of(options) = Some(word(text, WIRES)?),
             Slot::ToolNames(of) => *of(options) = Some(word(text, TOOL_NAMES)?),
             Slot::Era(of) => *of(options) = Some(word(text, ERAS)?),
+            Slot::Dialect(of) => *of(options) = Some(word(text, DIALECTS)?),
             Slot::Choice(words) => word(text, words)?,
             Slot::Text | Slot::File | Slot::Texts | Slot::Flag(_) => {}
         }
@@ -394,6 +415,7 @@ impl Row {
             Slot::Wire(of) => of(o).and_then(|value| named(value, WIRES)),
             Slot::Era(of) => of(o).and_then(|value| named(value, ERAS)),
             Slot::ToolNames(of) => of(o).and_then(|value| named(value, TOOL_NAMES)),
+            Slot::Dialect(of) => of(o).and_then(|value| named(value, DIALECTS)),
             Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => None,
         }
     }
@@ -415,6 +437,7 @@ impl Row {
             Slot::Wire(of) => filled(of, above, below),
             Slot::Era(of) => filled(of, above, below),
             Slot::ToolNames(of) => filled(of, above, below),
+            Slot::Dialect(of) => filled(of, above, below),
             Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => {}
         }
     }

@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Filter, Kind, Remedy};
 use crate::protocol::message::Message;
+use crate::protocol::object::{fields, string, value};
+use crate::protocol::secrets::NewKeyRule;
 
 /// The rules about tools, from options and profile.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,10 @@ pub struct ToolRules {
     pub hidden: Vec<String>,
     /// Only tools that say `readOnlyHint: true`.
     pub read_only: bool,
+    /// Tools that make keys where no new key can be stored.
+    pub without_store: Vec<NewKeyRule>,
+    /// The tool that runs others, which its arguments name: the rules bind those too.
+    pub runner: Option<String>,
     /// Names match `^[a-zA-Z0-9_-]{1,64}$`.
     pub safe_names: bool,
 }
@@ -32,6 +38,23 @@ impl ToolRules {
             || !self.allow.is_empty()
             || !self.deny.is_empty()
             || !self.hidden.is_empty()
+            || !self.without_store.is_empty()
+    }
+
+    /// Says why one of the tools that a call runs by name is not let through.
+    pub fn refusal_within(&self, call: &Message) -> Option<Error> {
+        let (runner, name) = (self.runner.as_deref()?, tool_name(call)?);
+        if name != runner && name != runner.replace('.', "_") {
+            return None;
+        }
+        let params = fields(call.params().unwrap_or_default());
+        let given = fields(value(&params, "arguments").unwrap_or_default());
+        let steps = serde_json::from_str::<Vec<&RawValue>>(value(&given, "steps").unwrap_or("[]"));
+        let steps = steps.unwrap_or_default().into_iter().map(|step| fields(step.get()));
+        std::iter::once(given).chain(steps).find_map(|named| {
+            let name = value(&named, "action").or_else(|| value(&named, "tool")).and_then(string)?;
+            self.refusal(&name, &name.replace('.', "_"))
+        })
     }
 
     /// Says why a tool of this name, shown to the client as `shown`, is not let through.
@@ -49,6 +72,11 @@ impl ToolRules {
             return denied(format!(
                 "the service keeps the tool {name} for its own use: a key cannot call it"
             ));
+        }
+        let is_shown = |rule: &NewKeyRule| rule.action.replace('.', "_") == shown;
+        if self.without_store.iter().any(|rule| rule.action == name || is_shown(rule)) {
+            let why = format!("{name} makes a key, which can be stored only over REST");
+            return denied(why).map(|error| error.hint("use the rest dialect of the service for it"));
         }
         None
     }

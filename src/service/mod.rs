@@ -17,6 +17,8 @@ use url::Url;
 use crate::error::{Error, Kind, Result};
 use crate::protocol::retry::{Busy, seconds};
 use crate::protocol::secrets::SecretRules;
+use crate::protocol::settings::WireChoice;
+use crate::protocol::wire::WireKind;
 
 pub use catalog::{Catalog, check_name};
 pub use file::{line_of, nearest, parse, unknown};
@@ -76,6 +78,11 @@ pub struct Service {
     /// Whether it runs inside this process.
     #[serde(default)]
     pub embedded: bool,
+    /// Whether it answers with JSON only, never with an event stream.
+    #[serde(default)]
+    pub json_only: bool,
+    /// The tool that runs other tools, which its arguments name.
+    pub action_runner: Option<String>,
     /// The variables of its endpoint.
     #[serde(default)]
     pub variables: BTreeMap<String, Variable>,
@@ -238,6 +245,11 @@ impl Service {
             "http" | "https" => Ok(url),
             _ => Err(no_url("is neither http nor https")),
         }
+    }
+
+    /// Returns the wires of MCP to try: HTTP+SSE needs event streams.
+    pub fn wire_choice(&self) -> WireChoice {
+        if self.json_only { WireChoice::Only(WireKind::StreamableHttp) } else { WireChoice::Auto }
     }
 
     /// Returns its documented limits, for display; empty if there are none.

@@ -112,11 +112,12 @@ pub async fn verify(desk: &Desk<'_>, key: &Given) -> Result<Verdict> {
 
 async fn tried(desk: &Desk<'_>, found: Found) -> Result<Verdict> {
     let (profile, _) = desk.profile()?;
+    let speaks_mcp = profile.speaks_mcp();
     let action = profile.service.auth.test_action;
     let begun = Instant::now();
     let asked = async {
         let mut conversation = Conversation::begin_with(desk.common, &desk.environment, found).await?;
-        let answered = if action.is_empty() {
+        let answered = if action.is_empty() || speaks_mcp {
             conversation.tools().await.map(|tools| Answered::Tools(tools.len()))
         } else {
             answer_of(&mut conversation, &action).await.map(|()| Answered::Action(action))

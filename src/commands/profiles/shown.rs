@@ -8,7 +8,8 @@ use crate::commands::arguments::Common;
 use crate::commands::environment::Environment;
 use crate::commands::output::Output;
 use crate::error::Result;
-use crate::profile::{self, Config, Options, Profile, ToolNames};
+use crate::profile::{self, Config, Dialect, Options, Profile, ToolNames};
+use crate::service::ServiceWire;
 
 /// Prints all profiles, the broken ones too.
 pub fn list(environment: &Environment, output: &Output) -> Result<()> {
@@ -146,6 +147,8 @@ fn of_data(profile: &Profile) -> Vec<(&'static str, String)> {
 fn of_service(profile: &Profile) -> Options {
     let hidden = &profile.service.hidden_tools;
     Options {
+        transport: profile.service.json_only.then(|| profile.service.wire_choice()),
+        dialect: (profile.service.wire == ServiceWire::AgentStack).then_some(Dialect::Rest),
         retry_503: profile.service.busy.statuses.contains(&503).then_some(true),
         hidden_tools: (!hidden.is_empty()).then(|| hidden.clone()),
         tool_names: profile.service.safe_tool_names.then_some(ToolNames::Safe),

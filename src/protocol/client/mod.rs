@@ -294,6 +294,9 @@ impl Client {
 
     /// Decides about a tool call by the rules.
     fn call(&mut self, asked: Asked) {
+        if let Some(refusal) = self.settings.tools.refusal_within(&asked.message) {
+            return self.deny(&asked, refusal);
+        }
         match self.tools.permit(&asked.message) {
             Ok(permit) => {
                 let class = self.tools.class_of(&asked.message);
