@@ -519,6 +519,7 @@ mod tests {
                 Slot::Wire(_) => "sse",
                 Slot::Era(_) => "legacy",
                 Slot::ToolNames(_) => "safe",
+                Slot::Dialect(_) => "mcp",
                 Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => {
                     panic!("{key} has no field in Options")
                 }
