@@ -292,3 +292,64 @@ fn a_catalogue_that_has_changed_replaces_the_kept_one() {
     assert!(listed.contains("new.one\t") && listed.lines().count() == 2, "{listed}");
     assert_eq!(shell.asked("/mcp/tools"), 2);
 }
+
+/// Refuses the catalogue in this way; actions run.
+fn refusing(status: u16) -> Shell {
+    Shell::of(move |received| match received.verb.as_str() {
+        "GET" => {
+            let body = json!({"success": false, "error": "Authentication required", "trace_id": "t-1"});
+            Some(Reply::status(status, "application/json", body.to_string()))
+        }
+        _ => answer(received),
+    })
+}
+
+/// Returns a command whose home holds no key.
+fn keyless(shell: &Shell, arguments: &[&str]) -> Output {
+    let url = shell.service.url();
+    let all = [&["-p", "agentstack", "--url", &url], arguments].concat();
+    shell
+        .command(&all)
+        .env("ASISTRY_KEY_STORE", "file")
+        .env("ASISTRY_KEY_PASSPHRASE", "x")
+        .output()
+        .expect("it")
+}
+
+#[test]
+fn without_a_key_the_tools_are_those_that_the_services_data_names() {
+    let shell = refusing(401);
+    let listed = keyless(&shell, &["tools"]);
+    let (out, said) = (text(&listed.stdout), text(&listed.stderr));
+    assert_eq!(listed.status.code(), Some(0), "{said}");
+    assert!(out.contains("agentstack.execute") && out.contains("projects.create_project_anonymous"), "{out}");
+    assert!(said.contains("wants a key") && said.contains("known without it"), "{said}");
+    let shown = keyless(&shell, &["tools", "show", "projects_create_project_anonymous"]);
+    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
+    let made = ["call", "projects.create_project_anonymous", "name=x", "--reveal", "--json"];
+    assert_eq!(keyless(&shell, &made).status.code(), Some(0));
+    // Any other action needs the key, and says so.
+    let other = keyless(&shell, &["call", "projects.get_projects"]);
+    assert_eq!(other.status.code(), Some(4));
+    assert!(text(&other.stderr).contains("wants a key"), "{}", text(&other.stderr));
+    // A key that the service rejects is another failure.
+    assert_eq!(shell.run(&["tools"]).status.code(), Some(4));
+    let url = shell.service.url();
+    let mut bridge = asistry(["-p", "agentstack", "--url", &url, "bridge"].map(str::to_owned))
+        .env("HOME", &shell.home.path().display().to_string())
+        .env("ASISTRY_KEY_STORE", "file")
+        .env("ASISTRY_KEY_PASSPHRASE", "x")
+        .spawn();
+    bridge.open("2025-11-25");
+    bridge.say(request("1", "tools/list", "{}"));
+    let tools = bridge.answer(1)["result"]["tools"].clone();
+    assert!(tools.to_string().contains(r#""name":"projects_create_project_anonymous""#), "{tools}");
+}
+
+#[test]
+fn any_action_runs_by_its_name_where_the_catalogue_fails() {
+    let shell = refusing(500);
+    assert_eq!(shell.run(&["tools"]).status.code(), Some(1));
+    let ran = shell.prints(&["call", "agentstack.execute", "action=x.y", "--json"]);
+    assert!(ran.contains("x.y"), "{ran}");
+}

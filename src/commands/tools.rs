@@ -47,7 +47,10 @@ enum Action {
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     arguments.output.check()?;
     let mut conversation = Conversation::begin(common, environment).await?;
-    let tools = conversation.tools().await;
+    let tools = match &arguments.action {
+        Some(Action::Show { tool }) => conversation.tools_with(tool).await,
+        None | Some(Action::List) => conversation.tools_or_known().await,
+    };
     let (filters, options) = (conversation.filters(), conversation.options());
     let shown = move |tools: Vec<Tool>| show(&tools, &filters, &options, &arguments);
     Ok(conversation.end_with(tools, shown).await?)

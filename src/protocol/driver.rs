@@ -21,7 +21,7 @@ use crate::protocol::exchange::resumption::Resumption;
 use crate::protocol::exchange::status::{Failing, failure_of};
 pub use crate::protocol::exchange::{Cause, Failure, Key, Reach};
 use crate::protocol::exchange::{redirect, unreachable};
-use crate::protocol::http::{Challenge, Head, HttpCall, Media};
+use crate::protocol::http::{Challenge, CredentialUse, Head, HttpCall, Media};
 use crate::protocol::request::Promise;
 use crate::protocol::retry::seconds;
 use crate::protocol::sse::Event;
@@ -498,7 +498,15 @@ impl Driver {
         }
         let failing = Failing { head, body, wall: moment.wall, place: &self.terms.place, key: Key::Sent };
         let error = failure_of(&failing).error;
-        let said = format!("{}; looking for another key failed: {}", error.message(), why.message());
+        let (said, error) = match why.kind() {
+            // No key was sent, for there is none.
+            Kind::AuthRequired if self.call.signing.credential == CredentialUse::Optional => {
+                let said = format!("{} wants a key (HTTP {})", self.terms.place, head.status);
+                (said, error.with_kind(Kind::AuthRequired))
+            }
+            _ => (format!("{}; looking for another key failed", error.message()), error),
+        };
+        let said = format!("{said}: {}", why.message());
         let remedy = why.next_step().cloned().unwrap_or(Remedy::ReplaceKey);
         self.fail(error.with_message(said).remedy(remedy), self.unanswered(), Cause::Permanent)
     }

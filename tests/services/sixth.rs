@@ -12,7 +12,7 @@ const OTHER: &str = "six_another0123456789abcdef";
 /// Calls of `echo` give back what they were sent, those of `refuse` are refused; on both wires.
 fn stand_in(wire: &str) -> Service {
     let answers = if wire == "mcp" { mcp } else { rest };
-    Service::start(move |received| answers(received))
+    Service::start(answers)
 }
 
 fn mcp(received: &Received) -> Option<Reply> {

@@ -195,7 +195,7 @@ async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<
             }
         }
     }
-    let tools = conversation.tools().await.map_err(not_made)?;
+    let tools = conversation.tools_with(name).await.map_err(not_made)?;
     let tool = filters.find(&tools, name)?;
     if arguments.tool_help {
         ui::print(&tools::described(tool, &conversation.options()))?;

@@ -16,9 +16,10 @@ use crate::commands::profile_in_use::ProfileInUse;
 use crate::error::{Error, Kind, Result};
 use crate::protocol::message::{METHOD_NOT_FOUND, quote};
 use crate::protocol::settings::{ETAG, KnownTools, Protocol};
+use crate::protocol::upstream::local::tools_without_catalogue;
 use crate::state::State;
 use crate::state::tools::ToolListKey;
-use crate::ui::json::Json;
+use crate::ui::{self, json::Json};
 
 /// The most pages of one list, and bytes in them.
 const MOST_PAGES: usize = 1000;
@@ -63,6 +64,48 @@ impl Conversation {
             cache.remember_tools(&of, self.masked(raws), (ttl.map(Duration::from_millis), etag));
         }
         Ok(tools)
+    }
+
+    /// As [`Self::tools`]; where the list cannot be had, the tools that are known without it, if this is one of them.
+    ///
+    /// # Errors
+    /// As [`Self::tools`].
+    pub async fn tools_with(&mut self, name: &str) -> Result<Vec<Tool>> {
+        match self.tools().await {
+            Ok(tools) => Ok(tools),
+            Err(error) => {
+                let known = self.tools_without_list();
+                if known.iter().any(|tool| tool.is_named(name)) { Ok(known) } else { Err(error) }
+            }
+        }
+    }
+
+    /// As [`Self::tools`]; where only a key is missing, the tools that are known without it.
+    ///
+    /// # Errors
+    /// As [`Self::tools`].
+    pub async fn tools_or_known(&mut self) -> Result<Vec<Tool>> {
+        match self.tools().await {
+            Err(error) if error.kind() == Kind::AuthRequired => {
+                let known = self.tools_without_list();
+                if known.is_empty() {
+                    return Err(error);
+                }
+                ui::warn(&format!("{}; these tools are known without it", error.message()));
+                Ok(known)
+            }
+            listed => listed,
+        }
+    }
+
+    fn tools_without_list(&self) -> Vec<Tool> {
+        let settings = self.in_use.settings();
+        match settings.protocol {
+            Protocol::Mcp => Vec::new(),
+            Protocol::AgentStack => {
+                Tool::read_all(&tools_without_catalogue(&settings.secrets), settings.tools, |_| {})
+            }
+        }
     }
 
     /// Masks the credential in what is stored, even if it may be shown on the screen.

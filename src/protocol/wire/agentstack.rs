@@ -41,7 +41,7 @@ impl AgentStack {
     /// Says whether an action can have this name.
     pub fn is_action(name: &str) -> bool {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
-        name.len() <= LONGEST_NAME && name.chars().all(is_plain) && name.trim_matches('.') != ""
+        name.len() <= LONGEST_NAME && name.chars().all(is_plain) && !name.trim_matches('.').is_empty()
     }
 
     /// Returns the GET of the catalogue, which may answer that it is still the one of this tag.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::protocol::message::quote;
 use crate::protocol::object::{fields, object, string, value};
+use crate::protocol::secrets::{NewKeyRule, SecretRules};
 use crate::protocol::settings::ETAG;
 use crate::protocol::wire::AgentStack;
 
@@ -29,6 +30,12 @@ pub struct Catalogue {
     tools: Vec<String>,
     /// The service's tag of it, from the reply's body.
     pub etag: Option<String>,
+}
+
+/// Returns the tools that can be called where there is no catalogue.
+pub fn tools_without_catalogue(rules: &SecretRules) -> Vec<Box<RawValue>> {
+    let tools = Catalogue::unread(rules).tools.into_iter();
+    tools.filter_map(|tool| RawValue::from_string(tool).ok()).collect()
 }
 
 /// How long a page may be kept.
@@ -61,7 +68,7 @@ impl Catalogue {
         let described = schemas.map(entries_of).unwrap_or_default();
         let mut described: HashMap<String, Entry> =
             described.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
-        let mut catalogue = Self { etag: etag_in(actions), ..Self::without_actions() };
+        let mut catalogue = Self { tools: vec![execute()], etag: etag_in(actions) };
         let mut seen = HashSet::from([EXECUTE.to_owned()]);
         for mut entry in listed {
             if !AgentStack::is_action(&entry.name) || !seen.insert(entry.name.clone()) {
@@ -76,19 +83,23 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// What can be called where there is no catalogue.
-    pub fn without_actions() -> Self {
-        Self { tools: vec![execute()], etag: None }
+    /// What can be called where there is no catalogue: any action by its name, and the actions that make keys.
+    pub fn unread(rules: &SecretRules) -> Self {
+        let made = |rule: &NewKeyRule| {
+            let (name, about) = (rule.action.clone(), Some(rule.about.clone()));
+            Entry { name, about, schema: None }.tool()
+        };
+        let tools = std::iter::once(execute()).chain(rules.new_keys.iter().map(made)).collect();
+        Self { tools, etag: None }
     }
 
     /// Returns the catalogue that an earlier conversation kept; its own tools are the ones of this version.
     pub fn kept(tools: &[Box<RawValue>]) -> Self {
         let name = |tool: &str| value(&fields(tool), "name").and_then(string).map(Cow::into_owned);
-        let mut catalogue = Self::without_actions();
-        let own: HashSet<_> = catalogue.tools.iter().map(|tool| name(tool)).collect();
-        let actions = tools.iter().map(|tool| tool.get()).filter(|tool| !own.contains(&name(tool)));
-        catalogue.tools.extend(actions.map(str::to_owned));
-        catalogue
+        let actions =
+            tools.iter().map(|tool| tool.get()).filter(|tool| name(tool).as_deref() != Some(EXECUTE));
+        let tools = std::iter::once(execute()).chain(actions.map(str::to_owned)).collect();
+        Self { tools, etag: None }
     }
 
     /// Returns the result of a `tools/list` of this cursor, which may be kept as long as the term says; `None` for a

@@ -67,8 +67,12 @@ impl Local {
             }
             Ok(data) if data.status >= 400 => Err(results::sentence_of(&data)),
             Ok(data) => {
-                let tools = Catalogue::read(&data.body, schemas.flatten().as_deref());
-                let tagged = |tools: Catalogue| (data.etag.or_else(|| tools.etag.clone()), tools);
+                let schemas = schemas.flatten();
+                let tools = Catalogue::read(&data.body, schemas.as_deref());
+                // A list without its schemas is not kept for longer than it must be.
+                let tagged = |tools: Catalogue| {
+                    (data.etag.or(tools.etag.clone()).filter(|_| schemas.is_some()), tools)
+                };
                 tools.map(tagged).map_err(str::to_owned)
             }
             Err(error) => return self.no_catalogue(error),
@@ -85,14 +89,20 @@ impl Local {
         }
     }
 
-    /// Lists fail; calls by name go on.
+    /// Lists fail, unless only a key is missing; calls by name go on.
     fn no_catalogue(&mut self, error: Error) {
+        let tools = Catalogue::unread(&self.settings.secrets);
+        // A client without a key needs the actions that make one; asistry's own client decides that itself.
+        let has_no_key = error.kind() == ErrorKind::AuthRequired && !self.settings.client_filters;
+        let page = tools.page(None, Term { keep_ms: 0, etag: None }).filter(|_| has_no_key);
         for number in std::mem::take(&mut self.lists) {
-            self.give_up(number, error.clone().executed(Executed::No));
+            match &page {
+                Some(page) => self.answer(number, page),
+                None => self.give_up(number, error.clone().executed(Executed::No)),
+            }
         }
         if self.own_list.take().is_some() {
-            self.note(format!("{error}; only {EXECUTE} is known"));
-            let tools = Catalogue::without_actions();
+            self.note(format!("{error}; only {EXECUTE} and the actions that make keys are known"));
             self.page_for_us(&tools, None);
         }
     }

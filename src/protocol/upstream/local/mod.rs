@@ -31,6 +31,7 @@ use crate::protocol::revision::FIRST_MODERN;
 use crate::protocol::settings::Settings;
 use crate::protocol::wire::AgentStack;
 use crate::protocol::{FastMap, Moment};
+pub use catalogue::tools_without_catalogue;
 use catalogue::{Catalogue, KEEP_MS};
 use keys::MadeKey;
 use records::Records;
