@@ -114,8 +114,7 @@ pub fn settings(options: &[String]) -> Settings {
                 settings.hints = service.hints.iter().map(|hint| (hint.status, hint.text.clone())).collect();
                 settings.tools.safe_names = service.safe_tool_names;
                 let retry = Arc::make_mut(&mut settings.retry);
-                retry.unhinted_pauses = service.unhinted_429_pauses;
-                retry.busy = service.busy;
+                (retry.unhinted_pauses, retry.busy) = (service.unhinted_429_pauses, service.busy);
             }
             "--max-time" => settings.max_time = Some(seconds(&value())),
             "--era" => {
