@@ -36,7 +36,7 @@ const TURN: usize = 256;
 const FAREWELL: Duration = Duration::from_millis(300);
 /// Drain by default, and at most after a signal: the end takes 1.1 s of the 1.5 s of STD-7.
 pub const DRAIN: Duration = Duration::from_millis(800);
-/// Time limit for storing new keys at the end.
+/// Time limit for getting and storing new keys at the end.
 const KEY_WORK: Duration = Duration::from_secs(10);
 /// Minimum time for ending the service's session.
 const SHORTEST_FAREWELL: Duration = Duration::from_millis(50);
@@ -305,6 +305,15 @@ impl<P: Port> Relay<P> {
                 Ok(next) => turn = next,
                 Err(_) => break,
             }
+        }
+        // A key that the service is making would be lost.
+        let latest = Instant::now() + KEY_WORK;
+        while turn != Turn::Breaks && self.bridge.makes_a_key() && Instant::now() < latest {
+            let next = tokio::select! {
+                () = &mut stop => break,
+                next = tokio::time::timeout_at(latest, self.turn(Intake::Paused)) => next,
+            };
+            turn = next.ok().filter(|next| *next != Turn::Goes).unwrap_or(turn);
         }
         // A client that has read nothing all that time is not waited for further.
         let stuck = begun.elapsed() >= FAREWELL && self.port.undelivered() >= unread.max(1);

@@ -1,6 +1,6 @@
 //! AgentStack's REST calls behind the shell and the bridge, with the real binary.
 
-mod new_keys;
+pub mod new_keys;
 
 use std::process::{Command, Output, Stdio};
 
@@ -42,6 +42,10 @@ fn answer(received: &Received) -> Option<Reply> {
         }
         ("POST", "/tools/projects.cut/stream") => {
             return Some(Reply::events([json!({"status": "started", "trace_id": "t-cut"})]));
+        }
+        ("POST", "/tools/projects.pretty") => {
+            let body = serde_json::to_string_pretty(&json!({"success": true, "data": {"a": [1, 2]}}));
+            return Some(Reply::status(200, "application/json", body.expect("JSON")));
         }
         ("POST", "") => json!({"success": true, "steps": [{"status": "completed", "result": 1}]}),
         _ => json!({"success": true, "data": received.message(), "trace_id": "t-1"}),
@@ -125,6 +129,50 @@ fn a_refusal_is_the_services_own_text_with_its_trace() {
         said.contains("HTTP 403: Professional subscription required.") && said.contains("t-403"),
         "{said}"
     );
+}
+
+#[test]
+fn a_reply_of_several_lines_is_one_line_for_the_client() {
+    let service = Service::start(answer);
+    let mut bridge = bridge(&service).spawn();
+    bridge.open("2025-11-25");
+    let params = r#"{"name":"agentstack.execute","arguments":{"action":"projects.pretty"}}"#;
+    bridge.say(request("1", "tools/call", params));
+    assert_eq!(bridge.answer(1)["result"]["structuredContent"], json!({"a": [1, 2]}));
+}
+
+#[test]
+fn what_a_rule_denies_is_not_run_by_another_way() {
+    let service = Service::start(answer);
+    let arguments = ["-p", "agentstack", "--url", &service.url(), "bridge", "--deny-tool", "x.denied"];
+    let mut bridge = asistry(arguments.map(str::to_owned)).env("ASISTRY_API_KEY", KEY).spawn();
+    bridge.open("2025-11-25");
+    for (id, arguments) in [
+        r#"{"action":"x.denied"}"#,
+        r#"{"tool":"x.denied"}"#,
+        r#"{"action":"x.ok","action":"x.denied"}"#,
+        r#"{"steps":[{"action":"x.denied"}]}"#,
+        r#"{"steps":[{"tool":"x.denied"}]}"#,
+        r#"{"steps":[{"action":"x.ok","action":"x.denied"}]}"#,
+        r#"{"steps":[],"steps":[{"action":"x.denied"}]}"#,
+        r#"{"steps":{"action":"x.denied"}}"#,
+        r#"{"steps":[],"action":"x.denied"}"#,
+        r#"{"steps":null,"action":"x.denied"}"#,
+        r#"{"steps":[],"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x.denied"}}"#,
+        r#"{"action":"agentstack.execute","params":{"action":"x.denied"}}"#,
+        r#"{"steps":[{"action":"agentstack.execute","params":{"action":"x.denied"}}]}"#,
+        r#"{"steps":[{"\ud800":1,"action":"x.denied"}]}"#,
+        r#"{"steps":[{"action":" x.denied"}]}"#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let params = format!(r#"{{"name":"agentstack.execute","arguments":{arguments}}}"#);
+        bridge.say(request(&id.to_string(), "tools/call", &params));
+        assert!(bridge.answer(id)["error"].is_object(), "{arguments}");
+    }
+    let sent = |received: &Received| received.verb == "POST";
+    assert!(!service.received().iter().any(sent), "{:?}", service.received());
 }
 
 #[test]

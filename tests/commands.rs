@@ -107,7 +107,6 @@ fn every_refusal_has_its_exit_code_and_a_way_on() {
     assert!(fails(&home, &["-p", "sandbox", "call", "get_task", "id=x"], 1).contains("UUID"));
     assert!(fails(&home, &["-p", "asisty", "tools"], 3).contains("did you mean asistry?"));
     assert!(fails(&home, &["-p", "task-tracking", "tools"], 3).contains("base_url"));
-    assert!(fails(&home, &["-p", "agentstack", "tools"], 3).contains("--url"));
     assert!(fails(&home, &["tools"], 4).contains("ASISTRY_API_KEY"));
     assert!(fails(&home, &["-p", "zuko", "tools"], 4).contains("OAuth"));
     assert!(fails(&home, &["--url", "http://127.0.0.1:9/mcp", "tools"], 6).contains("cannot be reached"));

@@ -113,6 +113,7 @@ pub fn settings(options: &[String]) -> Settings {
                 settings.secrets = Arc::new(service.secrets.clone());
                 settings.hints = service.hints.iter().map(|hint| (hint.status, hint.text.clone())).collect();
                 settings.tools.safe_names = service.safe_tool_names;
+                settings.tools.runner = service.action_runner;
                 let retry = Arc::make_mut(&mut settings.retry);
                 (retry.unhinted_pauses, retry.busy) = (service.unhinted_429_pauses, service.busy);
             }

@@ -1,9 +1,10 @@
 //! Everything that help, README and remedies tell a person to type, pasted into a real shell.
 //!
-//! Refuses placeholders: what is shown must run as it is. Only servers, questions and keys of real services are
-//! replaced, by the shell functions of [`PRELUDE`].
+//! Refuses placeholders: what is shown must run as it is. Only servers, questions, AgentStack and keys of real services
+//! are replaced, by the shell functions of [`PRELUDE`].
 #![cfg(all(unix, feature = "sandbox"))]
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,6 +12,7 @@ use std::process::{Command, Stdio};
 use asistry::sandbox::{Data, Options, Sandbox};
 use serde_json::{Value, json};
 
+use crate::agentstack::new_keys;
 use crate::call;
 use crate::support::home::{Home, Ran};
 use crate::support::service::{Reply, Service};
@@ -23,6 +25,7 @@ read() { :; }
 asistry() {
   case " $* " in
     *" sandbox --memory "*) return 0 ;;
+    *" -p agentstack "*) ASISTRY_KEY_STORE=file env -u ASISTRY_API_KEY asistry "$@" --url "$AGENTSTACK" ;;
     *" keys add "*" --stdin "*) command asistry "$@" --no-verify --force ;;
     *" keys add "*) command asistry "$@" --stdin --no-verify --force <key.txt ;;
     *" keys rotate "*--resume*|*" keys rotate "*--undo*) command asistry "$@" ;;
@@ -45,6 +48,8 @@ struct Pasting {
     home: Home,
     url: String,
     key: String,
+    /// Started when it is first used.
+    agentstack: OnceCell<Service>,
     _sandbox: (Sandbox, tokio::runtime::Runtime),
 }
 
@@ -60,13 +65,16 @@ impl Pasting {
         home.write("calls.jsonl", r#"{"tool":"list_tasks","arguments":{}}"#);
         home.write("work.toml", format!("[profiles.work]\nservice = 'mcp'\nurl = '{url}'\n"));
         std::fs::create_dir_all(home.file(".local/share/bash-completion/completions")).unwrap();
-        Self { home, url, key, _sandbox: (sandbox, runtime) }
+        Self { home, url, key, agentstack: OnceCell::new(), _sandbox: (sandbox, runtime) }
     }
 
     fn paste(&self, lines: &str) -> Ran {
         let mut shell = shell(lines, self.home.path());
         shell.envs(self.home.environment()).env("ASISTRY_API_KEY", &self.key);
         shell.env("USER", "ada").env("ASISTRY_CACHE_DIR", self.home.file("cache"));
+        if lines.contains(" -p agentstack ") {
+            shell.env("AGENTSTACK", self.agentstack.get_or_init(new_keys::service).url());
+        }
         ran(shell)
     }
 }

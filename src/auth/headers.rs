@@ -76,9 +76,7 @@ impl ExtraHeaders {
         // Any added header may be a secret, so none is shown.
         header_value.set_sensitive(true);
         // Only a header that carries the key replaces it; others are sent with it.
-        let auth = &profile.service.auth;
-        let carries =
-            |name: &str| name == auth.header_name() || auth.other_headers.iter().any(|other| other == name);
+        let carries = |name: &str| profile.service.auth.carries_key(name);
         if carries(header.as_str()) {
             if let Some(other) =
                 self.headers.keys().find(|other| **other != header && carries(other.as_str()))

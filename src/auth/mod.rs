@@ -134,8 +134,13 @@ impl Authorizer {
     ) -> Result<Self> {
         let endpoint = route.endpoint;
         let shown_origin = endpoint.origin().ascii_serialization();
+        let in_use = &profile.service.auth.header_name();
         let in_header = || KeySource::Header { name: profile.service.auth.header_name().to_owned() };
         let (source, given, came_from) = match credential {
+            // A header that carries a key under another name.
+            Credential::Given(_) if extra.carries_credential && !extra.headers.contains_key(in_use) => {
+                (Source::Given, None, Some(in_header()))
+            }
             Credential::Given(key) => (Source::Given, Some(header_of(profile, &key)?), Some(key.source)),
             Credential::Stored(_) if extra.carries_credential => (Source::Given, None, Some(in_header())),
             Credential::Stored(keys) => (Source::Stored(keys), None, None),
@@ -261,9 +266,13 @@ impl Authorizer {
         let Ok(text) = std::str::from_utf8(&call.body) else { return Ok(()) };
         let (mut body, mut done) = (String::with_capacity(text.len()), 0);
         for at in call.signing.opened.clone() {
-            let Some(masked) = text.get(at.clone()).and_then(string).filter(|word| is_masked(word)) else {
+            let Some(word) = text.get(at.clone()).and_then(string) else { continue };
+            if !is_masked(&word) {
+                // The service may repeat it.
+                self.vault.learn(&word);
                 continue;
-            };
+            }
+            let masked = word;
             let secret = self.opened(&masked).await?;
             body.push_str(&text[done..at.start]);
             body.push_str(&serde_json::Value::from(secret.expose()).to_string());
@@ -290,6 +299,9 @@ impl Authorizer {
             Source::Stored(keys) => self.stored_as(keys, masked).await?,
             Source::Given => None,
         };
+        if let Some((_, secret)) = &stored {
+            self.vault.learn(secret.expose());
+        }
         stored.map(|(_, secret)| secret).ok_or_else(|| {
             Error::new(Kind::Usage, format!("{masked} stands for a secret that is not known here"))
                 .hint("give the secret itself, or use the key store in which it was saved")
@@ -330,8 +342,11 @@ impl Authorizer {
     /// # Errors
     /// [`Kind::AuthDenied`] if there is no other key, and the errors of [`Self::ready`].
     pub async fn rejected(&self, signed: Signed, challenge: &Challenge) -> Result<Again> {
-        let denied =
-            || Error::new(Kind::AuthDenied, "the service rejected the key").http_status(challenge.status);
+        let why = match signed {
+            Signed::BARE => "the service refuses the request without a key",
+            _ => "the service rejected the key",
+        };
+        let denied = || Error::new(Kind::AuthDenied, why).http_status(challenge.status);
         if challenge.status != 401 || signed == Signed::BARE {
             return Err(denied());
         }
@@ -416,6 +431,11 @@ impl Authorizer {
     pub fn without_secrets(&self, text: Bytes) -> Bytes {
         let text = self.vault.sealed(text);
         self.key_state().mask.masked(text)
+    }
+
+    /// Says whether the service hands out secrets.
+    pub fn seals(&self) -> bool {
+        self.vault.is_used()
     }
 
     /// Puts masked values in the place of the secrets that the service hands out.

@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 
 use super::key::header_of;
 use super::keys::{
-    Change, DEFAULT, Found, KeyId, KeySource, Keys, LONGEST_NAME, NewKey as KeyToStore, Staging, current_name,
+    Change, DEFAULT, Found, KeyId, KeySource, Keys, LONGEST_NAME, NewKey as KeyToStore, Staging,
 };
 use super::{Authorizer, Source, form};
 use crate::error::{Error, Kind, Result};
@@ -23,7 +23,11 @@ impl Authorizer {
     /// [`Kind::KeyStore`] if no key can be stored here.
     pub async fn key_work(&self, work: KeyWork) -> Result<Option<StoredKey>> {
         match work {
-            KeyWork::Check => self.store_for_new_key().await.map(|_| None),
+            KeyWork::Check => {
+                let (keys, store) = self.store_for_new_key().await?;
+                keys.change().await?.check(store).await?;
+                Ok(None)
+            }
             KeyWork::Store(new) => {
                 let stored = self.store_new_key(&new).await;
                 if stored.is_err() {
@@ -54,8 +58,11 @@ impl Authorizer {
     }
 
     async fn store_new_key(&self, new: &NewKey) -> Result<StoredKey> {
-        let unseen = || Error::new(Kind::Bug, "the new key was not seen in the result");
-        let secret = self.vault.open(&new.key).ok_or_else(unseen)?;
+        let secret =
+            self.vault.open(&new.key).filter(|secret| form::sendable(secret).is_ok()).ok_or_else(|| {
+                let why = "the service's new key cannot be sent in a header, and replaces none";
+                Error::new(Kind::ProtocolViolation, why).hint("see the result with --reveal")
+            })?;
         let (keys, store) = self.store_for_new_key().await?;
         let replaced = self.replaced(keys, &new.replaced).await?;
         let mut change = keys.change().await?;
@@ -65,14 +72,18 @@ impl Authorizer {
         self.put(&mut change, &id, (secret, store)).await?;
         for (field, masked) in &new.others {
             let name: String = format!("{}.{field}", id.name).chars().take(LONGEST_NAME).collect();
-            if let Some(secret) = self.vault.open(masked) {
-                self.put(&mut change, &KeyId { name, ..id.clone() }, (secret, store)).await?;
+            let Some(secret) = self.vault.open(masked) else { continue };
+            // The key itself is stored by now.
+            if let Err(error) = self.put(&mut change, &KeyId { name, ..id.clone() }, (secret, store)).await {
+                tracing::warn!("{field} of the result could not be stored: {error}");
             }
         }
         let is_new = |name: &str| new.others.iter().any(|(field, _)| name == format!("{}.{field}", id.name));
         if let Some(used) = replaced.filter(|used| used.name != id.name && !is_new(&used.name)) {
-            // What was replaced is no longer good for anything.
-            change.remove(&used).await?;
+            // It no longer works.
+            if let Err(error) = change.remove(&used).await {
+                tracing::warn!("{used}, which no longer works, could not be removed: {error}");
+            }
         }
         let current = change.list().current.get(&id.profile).filter(|current| **current != id.name);
         let still_current = current.map(|name| format!("{}/{name}", id.profile));
@@ -100,11 +111,14 @@ impl Authorizer {
         let list = keys.list()?;
         match replaced {
             Replaced::Nothing => Ok(None),
-            Replaced::Current => {
-                let name = current_name(&list, &self.profile, &self.shown_origin);
-                let found = list.find(&self.profile.name, &name);
-                Ok(found.map(|_| KeyId { profile: self.profile.name.clone(), name }))
-            }
+            // The key that signed the call, which need not be current any more.
+            Replaced::Current => match self.key_source() {
+                Some(KeySource::Stored { name, .. }) => {
+                    let found = list.find(&self.profile.name, &name);
+                    Ok(found.map(|_| KeyId { profile: self.profile.name.clone(), name }))
+                }
+                _ => Ok(None),
+            },
             Replaced::This(secret) => {
                 let text = secret.expose();
                 let masked = if is_masked(text) { text.to_owned() } else { self.vault.masked(text) };
@@ -137,8 +151,14 @@ impl Authorizer {
         let is_key = |name: &str| list.find(profile, name).is_some_and(|record| record.deposit.is_some());
         if let Some(replaced) = replaced {
             // The key of which this is a further secret, `NAME.FIELD`.
-            let base = replaced.name.rsplit_once('.').map(|(base, _)| base).filter(|base| is_key(base));
-            return base.unwrap_or(&replaced.name).to_owned();
+            let added = |name: &str| Some(list.find(profile, name)?.deposit.as_ref()?.added);
+            let Some((base, _)) = replaced.name.rsplit_once('.').filter(|(base, _)| is_key(base)) else {
+                return replaced.name.clone();
+            };
+            // One that was stored later is another key, and stays.
+            if added(base) <= added(&replaced.name) {
+                return base.to_owned();
+            }
         }
         if list.of_profile(profile).next().is_none() {
             return DEFAULT.to_owned();
@@ -148,10 +168,12 @@ impl Authorizer {
         names.find(|name| !is_key(name)).unwrap_or_else(|| new.name.clone())
     }
 
-    /// Signs with a new key that could not be stored, where there is no other, as long as this process runs.
+    /// Signs with a new key that could not be stored, where there is no other or the other one works no more, as long as
+    /// this process runs.
     fn use_unstored(&self, new: &NewKey) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(secret) = self.vault.open(&new.key).filter(|_| state.credential.is_none()) else { return };
+        let is_free = state.credential.is_none() || !matches!(new.replaced, Replaced::Nothing);
+        let Some(secret) = self.vault.open(&new.key).filter(|_| is_free) else { return };
         let found = Found { secret, forced: true, source: KeySource::New };
         if let Ok(header) = header_of(&self.profile, &found) {
             state.mask.add(&header.1);

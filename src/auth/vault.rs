@@ -2,7 +2,8 @@
 //! where it may go back to the service.
 //!
 //! Refuses to open a masked value of another origin. Finds secrets by the names of their fields, whatever the depth and
-//! the escapes, in JSON inside strings too, and keys by their prefix; then each of them wherever it occurs.
+//! the escapes, in JSON inside strings and in prose too, and keys by their prefix; then each of them wherever it occurs.
+//! Does not find a secret that is seen for the first time in a number, in base64, or behind a percent-encoded name.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -14,7 +15,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::mask::Mask;
-use crate::protocol::secrets::{MASKED, MASKED_LENGTH, is_masked};
+use crate::protocol::message::replace_lone_surrogates;
+use crate::protocol::secrets::{MASKED, MASKED_LENGTH, is_masked, plain};
 use crate::secret::Secret;
 use crate::service::Service;
 
@@ -22,13 +24,19 @@ use crate::service::Service;
 const MOST: usize = 64;
 /// Maximum depth of JSON inside strings.
 const DEEPEST: usize = 3;
-/// Minimum length of a key after its prefix in text.
+/// Minimum length of a secret that is known by its look alone.
 const SHORTEST_KEY: usize = 8;
+/// Maximum length of a secret that is remembered: no key is longer.
+const LONGEST: usize = super::form::LONGEST;
+/// Maximum secrets of one text that are masked wherever they recur in it.
+const MOST_REPEATED: usize = 1024;
 
 /// The secrets of one service.
 #[derive(Debug, Default)]
 pub(super) struct Vault {
-    /// Names of fields, as [`plain`] writes them.
+    /// Names of fields, as the service's data writes them.
+    names: Vec<String>,
+    /// The same, as [`plain`] writes them.
     fields: Vec<String>,
     prefixes: Vec<String>,
     origin: String,
@@ -44,30 +52,52 @@ struct Known {
 
 /// A secret in a text.
 struct Found {
-    /// Where its value is written, without quotes; none inside another string.
+    /// Where it is written; none inside another string, where it is found by its text.
     at: Option<Range<usize>>,
-    secret: Zeroizing<String>,
+    /// None for a whole string with secrets in it.
+    secret: Option<Zeroizing<String>>,
 }
 
 impl Vault {
     /// Guards what the data of a service names, towards one origin.
     pub fn new(service: &Service, origin: &str) -> Self {
-        let fields: Vec<String> = service.secrets.fields.iter().map(|name| plain(name)).collect();
+        let names = service.secrets.fields.clone();
+        let fields: Vec<String> = names.iter().map(|name| plain(name)).collect();
         let prefixes = if fields.is_empty() { Vec::new() } else { service.auth.key_prefixes.clone() };
-        Self { fields, prefixes, origin: origin.to_owned(), known: RwLock::default() }
+        Self { names, fields, prefixes, origin: origin.to_owned(), known: RwLock::default() }
+    }
+
+    /// Says whether there is anything to guard.
+    pub fn is_used(&self) -> bool {
+        !self.fields.is_empty()
     }
 
     /// Puts a masked value in the place of each secret.
     pub fn sealed(&self, text: Bytes) -> Bytes {
-        if self.fields.is_empty() {
+        if !self.is_used() {
             return text;
         }
+        let mask = |text| self.known.read().unwrap_or_else(PoisonError::into_inner).mask.masked(text);
+        // Known ones first: one that is encoded would be taken for another.
+        let text = mask(text);
         let mut found = Vec::new();
         self.find(&text, DEEPEST, &mut found);
-        self.find_keys(&text, &mut found);
-        let text = self.replaced(text, &found);
-        self.learn(&found);
-        self.known.read().unwrap_or_else(PoisonError::into_inner).mask.masked(text)
+        self.find_in_prose(&text, &mut found);
+        let mut text = self.replaced(text, &found);
+        let secrets: Vec<&str> =
+            found.iter().filter_map(|found| Some(found.secret.as_ref()?.as_str())).collect();
+        if secrets.len() > MOST {
+            for some in secrets[..secrets.len().min(MOST_REPEATED)].chunks(MOST) {
+                let mut mask = Mask::default();
+                some.iter().for_each(|secret| mask.add_as(secret, &self.masked(secret)));
+                text = mask.masked(text);
+            }
+        }
+        if secrets.is_empty() {
+            return text;
+        }
+        secrets.into_iter().take(MOST).for_each(|secret| self.learn(secret));
+        mask(text)
     }
 
     /// Returns the secrets that occur in a text, as written there and unescaped.
@@ -111,40 +141,36 @@ impl Vault {
         format!("{MASKED}{digits}")
     }
 
-    /// Remembers secrets, so that they are masked wherever they occur later, and can be opened.
-    fn learn(&self, found: &[Found]) {
-        if found.is_empty() {
+    /// Remembers a secret, so that it is masked wherever it occurs later, and can be opened.
+    pub fn learn(&self, secret: &str) {
+        let masked = self.masked(secret);
+        if !self.is_used() || secret.len() > LONGEST || self.open(&masked).is_some() {
             return;
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        for Found { secret, .. } in found.iter().take(MOST) {
-            let masked = self.masked(secret);
-            if known.secrets.iter().any(|(of, _)| *of == masked) {
-                continue;
-            }
-            known.mask.add_as(secret, &masked);
-            known.secrets.push_back((masked, Secret::from(secret.clone())));
-            if known.secrets.len() > MOST {
-                known.secrets.pop_front();
-            }
+        known.mask.add_as(secret, &masked);
+        known.secrets.push_back((masked, Secret::new(secret.to_owned())));
+        if known.secrets.len() > MOST {
+            known.secrets.pop_front();
         }
     }
 
     /// Replaces what was found in the text itself.
     fn replaced(&self, text: Bytes, found: &[Found]) -> Bytes {
-        let mut places: Vec<(&Range<usize>, &str)> =
-            found.iter().filter_map(|found| Some((found.at.as_ref()?, found.secret.as_str()))).collect();
+        let mut places: Vec<(&Range<usize>, &Found)> =
+            found.iter().filter_map(|found| Some((found.at.as_ref()?, found))).collect();
         if places.is_empty() {
             return text;
         }
-        places.sort_by_key(|(at, _)| at.start);
+        places.sort_by_key(|(at, _)| (at.start, std::cmp::Reverse(at.end)));
         let (mut out, mut done) = (Vec::with_capacity(text.len()), 0);
-        for (at, secret) in places.into_iter() {
+        for (at, Found { secret, .. }) in places {
             if at.start < done {
                 continue;
             }
             out.extend_from_slice(&text[done..at.start]);
-            out.extend_from_slice(self.masked(secret).as_bytes());
+            let shown = secret.as_ref().map_or_else(|| "MASKED".to_owned(), |secret| self.masked(secret));
+            out.extend_from_slice(shown.as_bytes());
             done = at.end;
         }
         out.extend_from_slice(&text[done..]);
@@ -161,62 +187,93 @@ impl Vault {
                 at += 1;
                 continue;
             }
-            let end = end_of_string(text, at + 1);
-            let content = at + 1..end;
-            at = end + 1;
+            let content = at + 1..end_of_string(text, at + 1);
+            at = content.end + 1;
+            let is_inside = matches!(place, Place::Inside(_));
             if is_name(&text[at.min(text.len())..]) {
-                let is_secret = self.fields.contains(&plain(&unescaped(&text[content])));
-                place = if is_secret { Place::AfterName } else { Place::Elsewhere };
-                continue;
-            }
-            let is_value = matches!(place, Place::Value | Place::InList);
-            if !is_value && (depth == 0 || memchr(b'\\', &text[content.clone()]).is_none()) {
-                place = Place::Elsewhere;
-                continue;
-            }
-            let secret = unescaped(&text[content.clone()]);
-            if is_value {
-                if !secret.is_empty() && !is_masked(&secret) {
-                    found.push(Found { at: Some(content), secret });
+                if !is_inside {
+                    let is_secret = self.names(&unescaped(&text[content]));
+                    place = if is_secret { Place::AfterName } else { Place::Elsewhere };
                 }
-            } else if secret.contains('"') && secret.trim_start().starts_with(['{', '[']) {
-                self.find_inside(&secret, (depth, content), found);
+                continue;
             }
-            place = if place == Place::InList { place } else { Place::Elsewhere };
+            let is_escaped = memchr(b'\\', &text[content.clone()]).is_some();
+            if place == Place::Value || is_inside {
+                let secret = unescaped(&text[content.clone()]);
+                let is_secret = if is_inside { looks_secret(&secret) } else { !secret.is_empty() };
+                if is_secret && !is_masked(&secret) {
+                    found.push(Found { at: Some(content), secret: Some(secret) });
+                }
+            } else if is_escaped {
+                self.find_inside(&unescaped(&text[content.clone()]), (depth, content), found);
+            }
+            place = if is_inside { place } else { Place::Elsewhere };
         }
     }
 
-    /// Finds secrets in JSON inside a string; one with very many is masked as a whole.
+    /// Finds secrets inside a string; one with very many, or too deep, is masked as a whole.
     fn find_inside(&self, inside: &str, (depth, at): (usize, Range<usize>), found: &mut Vec<Found>) {
         let mut inner = Vec::new();
-        self.find(inside.as_bytes(), depth - 1, &mut inner);
-        if inner.len() > MOST {
-            found.push(Found { at: Some(at), secret: Zeroizing::new(inside.to_owned()) });
-            return;
+        match depth {
+            0 if self.fields.iter().any(|field| plain(inside).contains(field.as_str())) => {
+                return found.push(Found { at: Some(at), secret: None });
+            }
+            0 => {}
+            _ => self.find(inside.as_bytes(), depth - 1, &mut inner),
+        }
+        self.find_in_prose(inside.as_bytes(), &mut inner);
+        let before = found.iter().filter(|found| found.at.is_none()).count();
+        if before + inner.len() > MOST || inner.iter().any(|inner| inner.secret.is_none()) {
+            return found.push(Found { at: Some(at), secret: None });
         }
         // First, so that none of them is too many to be remembered.
         found.splice(0..0, inner.into_iter().map(|inner| Found { at: None, ..inner }));
     }
 
-    /// Finds keys by their prefix, at the beginning of a word; with a digit, since words of other languages may begin
-    /// like a key.
-    fn find_keys(&self, text: &[u8], found: &mut Vec<Found>) {
-        let in_key = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    /// Finds keys by their prefix, at the beginning of a word, and what follows the name of a field.
+    fn find_in_prose(&self, text: &[u8], found: &mut Vec<Found>) {
         for prefix in &self.prefixes {
             for at in memmem::find_iter(text, prefix) {
-                if at > 0 && in_key(&text[at - 1]) {
-                    continue;
+                let begins_word = at == 0 || !is_of_word(text[at - 1]);
+                if begins_word {
+                    self.take_word(text, (at, prefix.len()), found);
                 }
-                let rest = &text[at + prefix.len()..];
-                let length = rest.iter().position(|byte| !in_key(byte)).unwrap_or(rest.len());
-                if length < SHORTEST_KEY || !rest[..length].iter().any(u8::is_ascii_digit) {
-                    continue;
-                }
-                let at = at..at + prefix.len() + length;
-                let secret = Zeroizing::new(String::from_utf8_lossy(&text[at.clone()]).into_owned());
-                found.push(Found { at: Some(at), secret });
             }
         }
+        for name in &self.names {
+            for at in memmem::find_iter(text, name) {
+                let between = |byte: &u8| matches!(byte, b' ' | b'"' | b'\'' | b'\\');
+                let mut rest = at + name.len();
+                rest += text[rest..].iter().take_while(|byte| between(byte)).count();
+                if matches!(text.get(rest), Some(b':' | b'=')) {
+                    rest += 1;
+                    rest += text[rest..].iter().take_while(|byte| between(byte)).count();
+                    self.take_word(text, (rest, 0), found);
+                }
+            }
+        }
+    }
+
+    /// Takes the word that begins here for a secret if it looks like one behind its prefix.
+    fn take_word(&self, text: &[u8], (at, prefix): (usize, usize), found: &mut Vec<Found>) {
+        let rest = &text[at..];
+        let length = rest.iter().position(|byte| !is_of_word(*byte) && !b".+/=~%".contains(byte));
+        let word = &rest[..length.unwrap_or(rest.len())];
+        // What ends a sentence is no part of it.
+        let word = &word
+            [..word.iter().rposition(|byte| is_of_word(*byte) || *byte == b'=').map_or(0, |last| last + 1)];
+        let Some(word) = std::str::from_utf8(word).ok().filter(|word| !is_masked(word)) else { return };
+        if word.get(prefix..).is_some_and(looks_secret) {
+            found
+                .push(Found { at: Some(at..at + word.len()), secret: Some(Zeroizing::new(word.to_owned())) });
+        }
+    }
+
+    /// Says whether a field of this name holds a secret, or several.
+    fn names(&self, name: &str) -> bool {
+        let name = plain(name);
+        let is_it = |name: &str| self.fields.iter().any(|field| field == name);
+        is_it(&name) || name.strip_suffix('s').is_some_and(is_it)
     }
 }
 
@@ -229,8 +286,8 @@ enum Place {
     AfterName,
     /// Where its value begins.
     Value,
-    /// In a list that is its value.
-    InList,
+    /// In a list or an object that is its value, this deep.
+    Inside(usize),
 }
 
 impl Place {
@@ -239,10 +296,26 @@ impl Place {
         match (self, byte) {
             (place, b' ' | b'\t' | b'\n' | b'\r') => place,
             (Self::AfterName, b':') => Self::Value,
-            (Self::Value, b'[') | (Self::InList, b',') => Self::InList,
+            (Self::Value, b'[' | b'{') => Self::Inside(1),
+            (Self::Inside(depth), b'[' | b'{') => Self::Inside(depth + 1),
+            (Self::Inside(1), b']' | b'}') => Self::Elsewhere,
+            (Self::Inside(depth), b']' | b'}') => Self::Inside(depth - 1),
+            (Self::Inside(depth), _) => Self::Inside(depth),
             _ => Self::Elsewhere,
         }
     }
+}
+
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+/// Says whether a word looks like a secret rather than like language: long, with a digit or without separators.
+fn looks_secret(word: &str) -> bool {
+    let has_digit = word.bytes().any(|byte| byte.is_ascii_digit());
+    let is_one_word = word.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_long = word.len() >= SHORTEST_KEY && !word.contains(char::is_whitespace);
+    is_long && (has_digit || (is_one_word && word.len() >= 2 * SHORTEST_KEY))
 }
 
 /// Returns where a string ends whose content begins here: at its quote, or at the end of the text.
@@ -269,12 +342,10 @@ fn unescaped(content: &[u8]) -> Zeroizing<String> {
     if memchr(b'\\', content).is_none() {
         return Zeroizing::new(written.into_owned());
     }
-    Zeroizing::new(serde_json::from_str(&format!("\"{written}\"")).unwrap_or_else(|_| written.into_owned()))
-}
-
-/// Returns a name without case and separators: `apiKey` is `api_key`.
-fn plain(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+    let quoted = Zeroizing::new(format!("\"{written}\""));
+    let read = |text: &str| serde_json::from_str(text).ok();
+    let whole = read(&replace_lone_surrogates(&quoted)).unwrap_or_else(|| written.into_owned());
+    Zeroizing::new(whole)
 }
 
 #[cfg(test)]
@@ -308,10 +379,7 @@ mod tests {
                 format!(r#"{{"m":"it is {secret}, {secret}"}}"#),
                 format!(r#"{{"m":"it is {masked}, {masked}"}}"#),
             ),
-            (
-                format!(r#"{{"apiKey" : ["{secret}","x"]}}"#),
-                format!(r#"{{"apiKey" : ["{masked}","{}"]}}"#, vault.masked("x")),
-            ),
+            (format!(r#"{{"apiKey" : ["{secret}","x"]}}"#), format!(r#"{{"apiKey" : ["{masked}","x"]}}"#)),
             (
                 r#"{"auth_key":"anon_ask_S3cret\u002bx\/9"}"#.to_owned(),
                 format!(r#"{{"auth_key":"{masked}"}}"#),
@@ -351,6 +419,68 @@ mod tests {
             r#"{"api_key":{"name":"main"}}"#,
         ] {
             assert_eq!(sealed(&vault(), text), text);
+        }
+    }
+
+    #[test]
+    fn it_is_found_however_it_is_written() {
+        let secret = "tok-zQ7MARK9";
+        let json = serde_json::json!({"session_token": secret}).to_string();
+        let nested = |times: usize| {
+            (0..times).fold(json.clone(), |inner, _| serde_json::json!({"t": inner}).to_string())
+        };
+        for text in [
+            nested(1),
+            nested(3),
+            nested(6),
+            serde_json::json!({"error": format!("HTTP 500: {json}")}).to_string(),
+            serde_json::json!({"error": format!("KeyError: {{'session_token': '{secret}', 'x': 1}}")})
+                .to_string(),
+            format!("<html>session_token: {secret}</html>"),
+            format!(r#"{{"url":"https://x/?session_token={secret}&x"}}"#),
+            format!(r#"{{"session_token":{{"value":"{secret}"}}}}"#),
+            format!(r#"{{"session_token":[null,["{secret}"]]}}"#),
+            format!(r#"{{"sessionTokens":["{secret}"]}}"#),
+            format!(r#"{{"session_token":"\ud800{secret}"}}"#),
+            serde_json::json!({"t": format!(r#"{{"session_token":"\ud800{secret}"}}"#)}).to_string(),
+            format!("{{\"session_token\"\r\n:\r\n\"{secret}\"}}"),
+            format!(r#"{{"session_token":"MASKED_0123456789ab","session_token":"{secret}"}}"#),
+        ] {
+            assert!(!sealed(&vault(), &text).contains("zQ7MARK"), "{text}");
+        }
+        for key in ["anon_ask_zQ7MARK9x", "ask_abc.def1.zQ7MARK9", "ask_abcdefghijklzQQMARK"] {
+            for text in [format!("Your key:\n{key}."), format!("key {key}")] {
+                let text = serde_json::json!({"m": text}).to_string();
+                let told = sealed(&vault(), &text);
+                assert!(!told.contains("MARK9") && !told.contains("QQMARK"), "{told}");
+            }
+        }
+        let told = sealed(&vault(), r#"{"message":"key anon\u005fask_zQ7MARK9x"}"#);
+        assert!(!told.contains("zQ7MARK"), "{told}");
+    }
+
+    #[test]
+    fn a_schema_and_a_sentence_stay_as_they_are() {
+        for text in [
+            r#"{"properties":{"auth_key":{"type":"string","description":"The key of the project, 32 letters"}},"required":["auth_key"]}"#,
+            r#"{"error":"session_token: authentication is needed"}"#,
+        ] {
+            assert_eq!(sealed(&vault(), text), text);
+        }
+    }
+
+    #[test]
+    fn more_secrets_than_are_remembered_are_masked_all_the_same() {
+        let list = |name: &str| {
+            let keys: Vec<String> =
+                (0..70).map(|n| format!(r#"{{"api_key":"{name}-{n:03}-MARK1"}}"#)).collect();
+            format!("[{}]", keys.join(","))
+        };
+        let again: String = (0..70).map(|n| format!(" rr-{n:03}-MARK1")).collect();
+        let inside = serde_json::json!({"a": list("aa"), "b": list("bb")}).to_string();
+        for text in [format!(r#"{{"l":{},"m":"{again}"}}"#, list("rr")), inside] {
+            let told = sealed(&vault(), &text);
+            assert!(!told.contains("MARK"), "{told}");
         }
     }
 

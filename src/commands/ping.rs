@@ -26,7 +26,7 @@ pub struct Arguments {
 /// The service's errors.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     arguments.output.check()?;
-    let mut conversation = Conversation::begin(common, environment).await?;
+    let mut conversation = Conversation::begin_anew(common, environment).await?;
     let begun = Instant::now();
     let mut opened = conversation.open().await;
     let wire = conversation.wire();

@@ -62,6 +62,7 @@ impl Target {
                 format!("try again later, or add --max-wait {} to wait for it", written(*wait))
             }
             Remedy::AllowDrain => "add --drain 30s to allow more time".into(),
+            Remedy::SaveNewKey => "add --save-key to store the key, or --reveal to see it".into(),
             Remedy::AllowHttp => "use https, or add --allow-http to send the key in the clear".into(),
             Remedy::TrustAuthority => {
                 "if a proxy of your network signs here, name its certificate with --ca-file".into()

@@ -61,6 +61,8 @@ pub enum Remedy {
         /// The stores that can take it.
         home: UsableStores,
     },
+    /// Say what is to become of a new key.
+    SaveNewKey,
     /// Store a key; nothing else helps.
     StoreKey,
     /// Bind a stored key to one more origin.

@@ -182,7 +182,7 @@ impl Profile {
 
     /// Says whether a header carries a credential of this profile.
     pub fn is_credential(&self, header: &str) -> bool {
-        headers::carries_credential(header) || header.eq_ignore_ascii_case(&self.service.auth.header)
+        headers::carries_credential(header) || self.service.auth.carries_key(header)
     }
 
     /// Returns the fields that this profile can have.

@@ -160,6 +160,11 @@ impl Bridge {
         self.settle(moment);
     }
 
+    /// Says whether a call is under way whose new key would be lost.
+    pub fn makes_a_key(&self) -> bool {
+        self.local.as_ref().is_some_and(Local::makes_a_key)
+    }
+
     /// A pause asked for by [`Effect::Alarm`] is over.
     pub fn alarm(&mut self, moment: Moment) {
         self.client.alarm(moment.now);

@@ -22,6 +22,7 @@ use crate::protocol::exchange::status::{Failing, failure_of};
 pub use crate::protocol::exchange::{Cause, Failure, Key, Reach};
 use crate::protocol::exchange::{redirect, unreachable};
 use crate::protocol::http::{Challenge, CredentialUse, Head, HttpCall, Media};
+use crate::protocol::object;
 use crate::protocol::request::Promise;
 use crate::protocol::retry::seconds;
 use crate::protocol::sse::Event;
@@ -312,7 +313,9 @@ impl Driver {
             // A status between is the service's word as well as its body.
             304 if self.terms.answers == Answers::AsData => self.data(&head, body),
             401 => self.failing(&head, &body, self.key, moment),
-            _ if self.terms.answers == Answers::AsData && body.starts_with(b"{") => self.data(&head, body),
+            _ if self.terms.answers == Answers::AsData && is_word_of_service(head.status, &body) => {
+                self.data(&head, body)
+            }
             _ => self.failing(&head, &body, self.key, moment),
         }
     }
@@ -534,6 +537,13 @@ impl Driver {
         }
         self.unsuccessful(head.status, body, failure, moment)
     }
+}
+
+/// Says whether a failing reply is the service's own JSON; a gateway answers with 5xx in JSON, too.
+fn is_word_of_service(status: u16, body: &[u8]) -> bool {
+    let fields = object::fields(std::str::from_utf8(body).unwrap_or_default());
+    let is_own = ["success", "trace_id"].iter().any(|name| object::value(&fields, name).is_some());
+    body.starts_with(b"{") && (status < 500 || is_own)
 }
 
 #[cfg(test)]

@@ -444,7 +444,7 @@ fn trim(mut text: Bytes) -> Bytes {
 }
 
 /// JSON allows raw line breaks only between tokens, where a space means the same.
-fn on_one_line(text: Bytes) -> Bytes {
+pub fn on_one_line(text: Bytes) -> Bytes {
     let Some(first) = memchr::memchr2(b'\n', b'\r', &text) else { return text };
     let mut text = text.try_into_mut().unwrap_or_else(|shared| bytes::BytesMut::from(&shared[..]));
     for byte in &mut text[first..] {

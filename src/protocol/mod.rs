@@ -30,6 +30,8 @@ pub mod envelope;
 
 pub mod retry;
 
+pub mod safe_names;
+
 pub mod secrets;
 
 pub mod request;

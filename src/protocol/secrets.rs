@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use super::message::quote;
+use super::safe_names::replaced;
 use crate::secret::Secret;
 
 /// How a masked value begins; 12 hexadecimal digits follow.
@@ -119,13 +120,25 @@ pub struct StoredKey {
 }
 
 impl SecretRules {
-    /// Finds the rule of an action that makes keys, under its own name or with `_` for other characters.
+    /// Finds the rule of an action that makes keys, under its own name or its shown one.
     pub fn new_key(&self, action: &str) -> Option<&NewKeyRule> {
-        let safe = |name: &str| -> String {
-            name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
-        };
-        let own = self.new_keys.iter().find(|rule| rule.action == action);
-        own.or_else(|| self.new_keys.iter().find(|rule| safe(&rule.action) == action))
+        self.new_keys.iter().find(|rule| rule.is_named(action))
+    }
+
+    /// Checks the rules of a service.
+    ///
+    /// # Errors
+    /// A sentence that names the field.
+    pub fn check(&self) -> Result<(), String> {
+        for rule in &self.new_keys {
+            if let Some(name) = rule.fields.iter().find(|name| !self.fields.contains(name)) {
+                return Err(format!("secrets.new_keys: {name} is not in secrets.fields"));
+            }
+            if rule.replaces.as_ref().is_some_and(|name| !self.arguments.contains(name)) {
+                return Err("secrets.new_keys: replaces must be one of secrets.arguments".to_owned());
+            }
+        }
+        Ok(())
     }
 
     /// Returns the JSON text of a tool for each action that needs no credential.
@@ -138,6 +151,18 @@ impl SecretRules {
             (rule.action.as_str(), tool)
         })
     }
+}
+
+impl NewKeyRule {
+    /// Says whether this is the action's name, or the name shown for it.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.action == name || replaced(&self.action) == name
+    }
+}
+
+/// Returns the name of a field without case and separators: `apiKey` is `api_key`.
+pub fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// Says whether a text is a masked value.

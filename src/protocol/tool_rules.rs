@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use crate::error::{Error, Filter, Kind, Remedy};
 use crate::protocol::message::Message;
 use crate::protocol::object::{fields, string, value};
+use crate::protocol::safe_names::replaced;
 use crate::protocol::secrets::NewKeyRule;
 
 /// The rules about tools, from options and profile.
@@ -44,16 +45,18 @@ impl ToolRules {
     /// Says why one of the tools that a call runs by name is not let through.
     pub fn refusal_within(&self, call: &Message) -> Option<Error> {
         let (runner, name) = (self.runner.as_deref()?, tool_name(call)?);
-        if name != runner && name != runner.replace('.', "_") {
+        if name != runner && name != replaced(runner) {
             return None;
         }
         let params = fields(call.params().unwrap_or_default());
         let given = fields(value(&params, "arguments").unwrap_or_default());
-        let steps = serde_json::from_str::<Vec<&RawValue>>(value(&given, "steps").unwrap_or("[]"));
-        let steps = steps.unwrap_or_default().into_iter().map(|step| fields(step.get()));
-        std::iter::once(given).chain(steps).find_map(|named| {
-            let name = value(&named, "action").or_else(|| value(&named, "tool")).and_then(string)?;
-            self.refusal(&name, &name.replace('.', "_"))
+        // Each field of a name, not only the first: a service may read another one.
+        let steps = given.iter().filter(|(name, _)| name == "steps");
+        let steps = steps.filter_map(|(_, raw)| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
+        let steps = steps.flatten().map(|step| fields(step.get()));
+        std::iter::once(given.clone()).chain(steps).flatten().find_map(|(field, raw)| {
+            let name = string(raw.get()).filter(|_| field == "action" || field == "tool")?;
+            self.refusal(&name, &replaced(&name))
         })
     }
 
@@ -73,8 +76,7 @@ impl ToolRules {
                 "the service keeps the tool {name} for its own use: a key cannot call it"
             ));
         }
-        let is_shown = |rule: &NewKeyRule| rule.action.replace('.', "_") == shown;
-        if self.without_store.iter().any(|rule| rule.action == name || is_shown(rule)) {
+        if self.without_store.iter().any(|rule| rule.is_named(name) || rule.is_named(shown)) {
             let why = format!("{name} makes a key, which can be stored only over REST");
             return denied(why).map(|error| error.hint("use the rest dialect of the service for it"));
         }

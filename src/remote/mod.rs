@@ -313,7 +313,7 @@ impl Remote {
             }
         };
         let mut head = Head { status: reply.status().as_u16(), headers: reply.headers().clone() };
-        if head.status >= 400 {
+        if head.status >= 400 || self.authorizer.seals() {
             self.authorizer.without_secrets_in(&mut head.headers);
         }
         self.trace_head(flight.tag, &head);

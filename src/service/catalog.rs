@@ -132,6 +132,7 @@ fn check(service: &Service) -> Result<(), String> {
     if service.auth.scheme == AuthScheme::Header && HeaderName::try_from(header).is_err() {
         return Err("auth.scheme = \"header\" needs the name of a header in auth.header".into());
     }
+    service.secrets.check()?;
     check_names(service)?;
     service.endpoint(&examples(service)).map(drop).map_err(|e| e.message().to_owned())
 }

@@ -196,6 +196,13 @@ impl VariableKind {
 }
 
 impl Auth {
+    /// Says whether a header carries the key.
+    pub fn carries_key(&self, header: &str) -> bool {
+        let others = self.other_headers.iter();
+        header.eq_ignore_ascii_case(&self.header_name())
+            || others.into_iter().any(|other| header.eq_ignore_ascii_case(other))
+    }
+
     /// Returns the name of the credential's header, in lower case.
     pub fn header_name(&self) -> String {
         match self.scheme {
@@ -339,6 +346,7 @@ mod tests {
             let service = Service::built_in(name).unwrap();
             assert_eq!(service.name, name);
             assert!(service.auth.scheme != AuthScheme::Header || !service.auth.header.is_empty());
+            assert_eq!(service.secrets.check(), Ok(()), "{name}");
         }
     }
 

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::call::text;
 use crate::support::bridge::{Start, asistry, request};
-use crate::support::service::{Received, Reply, Service};
+use crate::support::service::{Gate, Received, Reply, Service};
 
 const CREATE: &str = "projects.create_project_anonymous";
 /// What the stand-in hands out; none of it may be seen anywhere.
@@ -25,7 +25,7 @@ const SECRETS: [&str; 6] = [
 const PASSPHRASE: &str = "correct horse";
 
 /// Makes a project at each creation, numbered from 1025.
-fn service() -> Service {
+pub fn service() -> Service {
     let count = Arc::new(AtomicU64::new(1025));
     Service::start(move |received| Some(answer(received, &count)))
 }
@@ -34,7 +34,7 @@ fn answer(received: &Received, count: &AtomicU64) -> Reply {
     let tool = received.path.rsplit('/').next().unwrap_or_default();
     Reply::json(match tool {
         "actions" => {
-            json!({"actions": {"projects": ["create_project_anonymous", "attach_to_user", "get_projects"]}})
+            json!({"actions": {"projects": ["create_project_anonymous", "attach_to_user", "get_projects"], "auth": ["convert_anonymous_user"]}})
         }
         "tools" => json!({"tools": []}),
         CREATE => {
@@ -49,7 +49,14 @@ fn answer(received: &Received, count: &AtomicU64) -> Reply {
         "projects.attach_to_user" => {
             json!({"success": true, "data": {"project_id": 1025, "new_api_key": "ask_new1025MARKED"}})
         }
-        "auth.convert_anonymous_user" => json!({"success": true, "data": {"message": "converted"}}),
+        "auth.convert_anonymous_user" if received.message()["params"]["email"].is_null() => {
+            json!({"success": true, "data": {"message": "converted"}})
+        }
+        "auth.convert_anonymous_user" => {
+            let given = &received.message()["params"]["key"];
+            let key = given.as_str().unwrap_or("ask_conv-MARKED9");
+            json!({"success": true, "data": {"userApiKey": key}})
+        }
         _ if key_sent(received) == Some("ask_refused_0123456789") => {
             let body = r#"{"success":false,"error":"HTTP 401: no such key"}"#;
             return Reply::status(401, "application/json", body);
@@ -113,11 +120,15 @@ impl Home {
     fn holds_no_secret(&self) {
         for file in files(self.home.path()) {
             let content = std::fs::read(&file).expect("a file");
-            for secret in SECRETS {
-                let found = memchr::memmem::find(&content, secret.as_bytes()).is_some();
-                assert!(!found, "{} holds {secret}", file.display());
-            }
+            let found = memchr::memmem::find(&content, b"MARKED").is_some();
+            assert!(!found, "{} holds a secret", file.display());
         }
+        let traces =
+            files(self.home.path()).into_iter().filter(|file| file.to_string_lossy().contains("trace-"));
+        let masked = |file: std::path::PathBuf| {
+            std::fs::read_to_string(file).is_ok_and(|text| text.contains("MASKED_"))
+        };
+        assert!(traces.into_iter().any(masked), "no trace of a masked value");
     }
 }
 
@@ -230,9 +241,11 @@ fn a_key_is_tried_with_an_action_that_needs_it() {
     assert_eq!(key_sent(&home.calls("get_projects")[0]), Some("ask_0123456789abcdef"));
     let refused = add("ask_refused_0123456789");
     assert_eq!(refused.status.code(), Some(4), "{}", text(&refused.stderr));
-    let pinged = text(&home.run(&["ping", "-o", "text"]).stdout);
-    assert!(pinged.contains(": agentstack, REST; asistry speaks MCP for it, "), "{pinged}");
-    assert!(!home.calls("actions").is_empty(), "a ping reaches the service");
+    for pings in 1..3 {
+        let pinged = text(&home.run(&["ping", "-o", "text"]).stdout);
+        assert!(pinged.contains(": agentstack, REST; asistry speaks MCP for it, "), "{pinged}");
+        assert_eq!(home.calls("actions").len(), pings, "a ping reaches the service");
+    }
 }
 
 #[test]
@@ -248,6 +261,12 @@ fn no_request_carries_two_credentials() {
     };
     assert_eq!(with(&["X-API-Key: ${K}"]).status.code(), Some(0));
     let call = &home.calls("get_projects")[0];
+    assert_eq!((call.header("x-api-key"), call.header("authorization")), (Some("ask_other"), None));
+    let mut command = home.command();
+    command.env("K", "ask_other").env("ASISTRY_API_KEY", "ask_0123456789abcdef");
+    command.args(["--header", "X-API-Key: ${K}", "call", "projects.get_projects"]);
+    assert_eq!(command.output().expect("the binary").status.code(), Some(0));
+    let call = &home.calls("get_projects")[1];
     assert_eq!((call.header("x-api-key"), call.header("authorization")), (Some("ask_other"), None));
     let both = with(&["X-API-Key: ${K}", "Authorization: Bearer ${K}"]);
     assert_eq!(both.status.code(), Some(2), "{}", text(&both.stderr));
@@ -345,7 +364,7 @@ fn a_key_that_cannot_be_stored_after_all_is_used_while_the_bridge_runs() {
     let in_the_way = data.join("keys.enc");
     let service = Service::start(move |received| {
         if received.path.ends_with(CREATE) {
-            std::fs::create_dir_all(&in_the_way).expect("a directory in the way");
+            std::fs::write(&in_the_way, "damaged").expect("the store");
         }
         Some(answer(received, &count))
     });
@@ -360,4 +379,168 @@ fn a_key_that_cannot_be_stored_after_all_is_used_while_the_bridge_runs() {
     bridge.say(request("2", "tools/call", r#"{"name":"projects.get_projects","arguments":{}}"#));
     bridge.answer(2);
     assert_eq!(key_sent(&home.calls("get_projects")[0]), Some(SECRETS[0]));
+}
+
+#[test]
+fn a_creation_that_is_cancelled_has_its_key_stored() {
+    let (gate, count) = (Gate::default(), AtomicU64::new(1025));
+    let late = gate.clone();
+    let service = Service::start(move |received| {
+        let reply = answer(received, &count);
+        Some(if received.path.ends_with(CREATE) { reply.after(&late) } else { reply })
+    });
+    let home = Home { home: tempfile::tempdir().expect("a directory"), service };
+    let mut bridge = home.bridge().spawn();
+    bridge.open("2025-11-25");
+    bridge.say(request("1", "tools/call", &format!(r#"{{"name":"{CREATE}","arguments":{{}}}}"#)));
+    home.service.awaits("the creation", |r| r.path.ends_with(CREATE));
+    bridge.say(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}));
+    bridge.say(request("2", "ping", "{}"));
+    bridge.answer(2);
+    gate.open();
+    loop {
+        bridge.say(request("3", "tools/call", r#"{"name":"projects.get_projects","arguments":{}}"#));
+        let answer = bridge.answer(3);
+        assert_ne!(answer["id"], 1, "a cancelled call is not answered");
+        if answer["error"].is_null() {
+            break;
+        }
+    }
+    assert_eq!(key_sent(&home.calls("get_projects")[0]), Some(SECRETS[0]));
+}
+
+#[test]
+fn a_key_of_ones_own_is_not_replaced_by_that_of_a_project() {
+    let home = Home::new();
+    let (made, _) = home.gives(&["call", CREATE, "--save-key", "--json"]);
+    let own = "ask_my_own_account_1";
+    let mut add = home.command();
+    let added = add.args(["keys", "add", "--from-env", "K", "--replace"]).env("K", own).output();
+    assert!(added.expect("the binary").status.success());
+    // Keys are dated by the second: this one was stored later than the secrets of the project.
+    let list =
+        files(home.home.path()).into_iter().find(|file| file.ends_with("keys.json")).expect("the list");
+    let mut keys: Value = serde_json::from_slice(&std::fs::read(&list).expect("the list")).expect("JSON");
+    for key in keys["keys"].as_array_mut().expect("keys") {
+        if key["name"] == "default" {
+            key["deposit"]["added"] = json!(key["deposit"]["added"].as_u64().expect("seconds") + 10);
+        }
+    }
+    std::fs::write(&list, keys.to_string()).expect("the list");
+    let argument = format!("auth_key={}", made["auth_key"].as_str().expect("a text"));
+    let (_, said) = home.gives(&["call", "projects.attach_to_user", "project_id:=1025", &argument, "--json"]);
+    assert!(said.contains("stored agentstack/project-1025 ("), "{said}");
+    home.gives(&["call", "projects.get_projects", "--json"]);
+    assert_eq!(key_sent(home.calls("get_projects").last().expect("a call")), Some(own));
+}
+
+#[test]
+fn a_conversion_replaces_the_key_that_signed_it() {
+    let home = Home::new();
+    home.gives(&["call", CREATE, "--save-key", "--json"]);
+    home.gives(&["call", CREATE, "--save-key", "--json"]);
+    let mut bridge = home.bridge().spawn();
+    bridge.open("2025-11-25");
+    let mut call = |id: u64, tool: &str, arguments: Value| {
+        let params = json!({"name": tool, "arguments": arguments}).to_string();
+        bridge.say(request(&id.to_string(), "tools/call", &params));
+        bridge.answer(id)
+    };
+    call(1, "projects_get_projects", json!({}));
+    assert!(home.run(&["keys", "use", "anon-1026"]).status.success());
+    let converted = call(2, "auth_convert_anonymous_user", json!({"email": "a@b"}));
+    assert!(converted.to_string().contains("as agentstack/default ("), "{converted}");
+    home.gives(&["call", "projects.get_projects", "--json"]);
+    assert_eq!(key_sent(home.calls("get_projects").last().expect("a call")), Some(SECRETS[1]));
+}
+
+#[test]
+fn a_new_key_is_stored_whatever_the_shape_of_its_reply() {
+    let key = "ask_other-MARKED9";
+    for body in [
+        json!({"success": true, "data": {"text": json!({"user_api_key": key}).to_string()}}),
+        json!({"success": true, "data": [{"userApiKey": [key]}]}),
+        json!({"success": true, "data": {"project_api_key": key}}),
+        json!({"success": "true", "data": {"api_key": key}}),
+        json!({"success": false, "error": "late", "user_api_key": key}),
+    ] {
+        let reply = body.to_string();
+        let service = Service::start(move |received| {
+            let is_creation = received.path.ends_with(CREATE);
+            is_creation.then(|| Reply::json(&reply)).or_else(|| Some(answer(received, &AtomicU64::new(1))))
+        });
+        let home = Home { home: tempfile::tempdir().expect("a directory"), service };
+        let output = home.run(&["call", CREATE, "--save-key"]);
+        assert!(
+            text(&output.stderr).contains("stored agentstack/default (ask_…"),
+            "{body}: {}",
+            text(&output.stderr)
+        );
+        home.holds_no_secret();
+    }
+}
+
+#[test]
+fn what_cannot_be_a_key_replaces_none() {
+    let home = Home::new();
+    home.gives(&["call", CREATE, "--save-key", "--json"]);
+    for key in
+        ["a b\nc".to_owned(), "k".repeat(9000), "schlüssel-99".to_owned(), "MASKED_0123456789ab".to_owned()]
+    {
+        let argument = format!("key={key}");
+        let output = home.run(&["call", "auth.convert_anonymous_user", "email=x", &argument]);
+        assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
+    }
+    home.gives(&["call", "projects.get_projects", "--json"]);
+    assert_eq!(key_sent(home.calls("get_projects").last().expect("a call")), Some(SECRETS[0]));
+}
+
+#[test]
+fn a_result_without_a_key_is_a_failure_where_one_was_to_be_stored() {
+    let service = Service::start(|received| {
+        let is_creation = received.path.ends_with(CREATE);
+        Some(if is_creation {
+            Reply::json(json!({"success": true, "data": {}}))
+        } else {
+            answer(received, &AtomicU64::new(1))
+        })
+    });
+    let home = Home { home: tempfile::tempdir().expect("a directory"), service };
+    let output = home.run(&["call", CREATE, "--save-key"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("holds no key that asistry knows, so none was stored"));
+}
+
+#[test]
+fn a_creation_under_way_has_its_key_stored_when_the_client_leaves() {
+    let (gate, count) = (Gate::default(), AtomicU64::new(1025));
+    let late = gate.clone();
+    let service = Service::start(move |received| {
+        let reply = answer(received, &count);
+        Some(if received.path.ends_with(CREATE) { reply.after(&late) } else { reply })
+    });
+    let home = Home { home: tempfile::tempdir().expect("a directory"), service };
+    let mut bridge = home.bridge().spawn();
+    bridge.open("2025-11-25");
+    bridge.say(request("1", "tools/call", &format!(r#"{{"name":"{CREATE}","arguments":{{}}}}"#)));
+    home.service.awaits("the creation", |r| r.path.ends_with(CREATE));
+    bridge.close();
+    assert!(bridge.is_running_after(std::time::Duration::from_millis(1500)), "it waits for the key");
+    gate.open();
+    assert!(bridge.exit().success());
+    home.gives(&["call", "projects.get_projects", "--json"]);
+    assert_eq!(key_sent(&home.calls("get_projects")[0]), Some(SECRETS[0]));
+}
+
+#[test]
+fn nothing_is_made_where_the_list_of_keys_cannot_be_written() {
+    let home = Home::new();
+    for (name, value) in [("ASISTRY_STATE_DIR", "/dev/null/x"), ("ASISTRY_DATA_DIR", "/proc/1/x")] {
+        let mut command = home.command();
+        command.env(name, value).args(["call", CREATE, "name=x", "--save-key"]);
+        let output = command.output().expect("the binary");
+        assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    }
+    assert_eq!(home.service.received().len(), 0);
+    home.gives(&["call", CREATE, "--save-key", "--json"]);
 }

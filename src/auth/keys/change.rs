@@ -13,6 +13,9 @@ use crate::secret::Secret;
 use crate::state::keys::{Deposit, KeyList, KeyRecord, Place, Successor};
 use crate::state::now;
 
+/// Item that is written and deleted to check a store; no key has such a name.
+const PROBE: &str = "v1/probe";
+
 /// Why a key is stored beside the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Staging {
@@ -38,6 +41,20 @@ impl<'a> Change<'a> {
     /// Returns the current list.
     pub fn list(&self) -> &KeyList {
         &self.list
+    }
+
+    /// Checks that a key could be stored: the list can be written, and the encrypted file takes an item.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`].
+    pub async fn check(&self, store: StoreKind) -> Result<()> {
+        self.save()?;
+        if store == StoreKind::File {
+            let place = Place { store, item: PROBE.to_owned() };
+            self.keys.stores.write(&place, &Secret::new("probe".into())).await?;
+            self.keys.stores.delete(&place).await?;
+        }
+        Ok(())
     }
 
     /// Stores a new key beside the current one, without using it yet.

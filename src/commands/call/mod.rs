@@ -107,31 +107,49 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     check_save(arguments.save.as_deref())?;
     let conversation = Conversation::begin_to_call(common, environment, arguments.new_keys()).await?;
     conversation.check_new_keys(arguments.tool.as_deref(), arguments.new_keys()).await?;
+    let adds_key = arguments.save_key && conversation.adds_key(arguments.tool.as_deref());
     let mut conversation = conversation.revealing(arguments.reveals(environment));
     let result = match conversation.open_for_questions().await {
         Ok(()) => call(&mut conversation, &arguments).await,
         Err(error) => Err(not_made(error)),
     };
-    let stored = conversation.take_stored();
-    let shown = move |result: Option<Json>| {
-        let code = result.map_or(Ok(0), |result| show(result, &arguments))?;
-        stored.into_iter().try_for_each(say_stored).map(|()| code)
-    };
-    Ok(conversation.end_with(result, shown).await.map_err(|error| match error.kind() {
+    let remote = conversation.remote();
+    let shown = move |result: Option<Json>| result.map_or(Ok(0), |result| show(result, &arguments));
+    let ended = conversation.end_with(result, shown).await.map_err(|error| match error.kind() {
         // Printing took too long.
         Kind::Timeout if error.details().executed.is_none() => made(error),
         _ => error,
-    })?)
+    });
+    let stored = remote.take_stored();
+    let is_missing = adds_key && stored.is_empty();
+    let said = say_stored(stored);
+    let code = ended?;
+    said?;
+    if is_missing {
+        let why = "the result holds no key that asistry knows, so none was stored";
+        return Err(made(Error::new(Kind::ServiceError, why)).into());
+    }
+    Ok(code)
 }
 
-/// Says where a new key is stored.
-fn say_stored(stored: Result<StoredKey>) -> Result<()> {
-    let StoredKey { id, store, shown, origin, still_current } = stored.map_err(made)?;
-    ui::say(&format!("stored {id} ({shown}) in {store}, for {origin} only"));
-    if let Some(current) = still_current {
-        ui::say(&format!("{current} is still the key in use"));
+/// Says where new keys are stored.
+///
+/// # Errors
+/// The first one that could not be stored.
+fn say_stored(stored: Vec<Result<StoredKey>>) -> Result<()> {
+    let mut failed = Ok(());
+    for stored in stored {
+        match stored {
+            Ok(StoredKey { id, store, shown, origin, still_current }) => {
+                ui::say(&format!("stored {id} ({shown}) in {store}, for {origin} only"));
+                still_current
+                    .iter()
+                    .for_each(|current| ui::say(&format!("{current} is still the key in use")));
+            }
+            Err(error) => failed = failed.and(Err(made(error))),
+        }
     }
-    Ok(())
+    failed
 }
 
 fn show(result: Json, arguments: &Arguments) -> Result<u8> {

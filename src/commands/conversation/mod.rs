@@ -11,6 +11,7 @@ mod tool;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,15 +28,16 @@ use super::bridge::stop_signal;
 use super::environment::Environment;
 use super::profile_in_use::ProfileInUse;
 use crate::auth::keys::Found;
-use crate::error::{Error, Executed, Kind, Result};
+use crate::error::{Error, Executed, Kind, Remedy, Result};
 use crate::local::inside::{self, Client};
 use crate::profile::Options;
 use crate::protocol::effect::Origin;
 use crate::protocol::http::origin_and_path;
 use crate::protocol::message::{Id, Kind as MessageKind, Message};
 use crate::protocol::revision::{Era, NEWEST_LEGACY};
-use crate::protocol::secrets::{KeyWork, NewKeys, Purpose, StoredKey};
+use crate::protocol::secrets::{KeyWork, NewKeys, Purpose};
 use crate::relay::{Ending, Relay};
+use crate::remote::Remote;
 use crate::service::ServiceWire;
 use crate::ui;
 
@@ -104,6 +106,17 @@ impl Conversation {
     /// Errors of the command line, the configuration or the key.
     pub async fn begin(common: &Common, environment: &Environment) -> Result<Self> {
         Self::begin_to_call(common, environment, NewKeys::Refused).await
+    }
+
+    /// As [`Self::begin`], without a list that an earlier command kept.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub async fn begin_anew(common: &Common, environment: &Environment) -> Result<Self> {
+        let mut in_use = ProfileInUse::prepare(common, Options::default(), environment).await?;
+        in_use.cache = None;
+        let deadline = within_max_time(&in_use);
+        Self::with(in_use, (environment.asker(common.no_input), NewKeys::Refused), deadline).await
     }
 
     /// As [`Self::begin`], and says what is to become of new keys.
@@ -411,8 +424,7 @@ impl Conversation {
         match (wanted, rule.map(|rule| rule.purpose)) {
             (NewKeys::Refused, Some(Purpose::Added)) => {
                 let why = format!("{} makes a key, which would be lost", tool.unwrap_or_default());
-                Err(Error::new(Kind::Usage, why)
-                    .hint("add --save-key to store the key, or --reveal to see it"))
+                Err(Error::new(Kind::Usage, why).remedy(Remedy::SaveNewKey))
             }
             (NewKeys::Stored, _) if service.secrets.new_keys.is_empty() => {
                 let why = format!("--save-key: {} is not known to make keys", service.title);
@@ -426,9 +438,15 @@ impl Conversation {
         .map_err(|error| error.executed(Executed::No).with_hint_text(&self.in_use.advise()))
     }
 
-    /// Returns the new keys that were stored, or could not be.
-    pub fn take_stored(&self) -> Vec<Result<StoredKey>> {
-        self.in_use.remote.take_stored()
+    /// Says whether a tool adds a key.
+    pub fn adds_key(&self, tool: Option<&str>) -> bool {
+        let rule = tool.and_then(|tool| self.in_use.profile.service.secrets.new_key(tool));
+        rule.is_some_and(|rule| rule.purpose == Purpose::Added)
+    }
+
+    /// Returns the remote side.
+    pub fn remote(&self) -> Arc<Remote> {
+        self.in_use.remote.clone()
     }
 
     async fn take(

@@ -144,14 +144,17 @@ async fn tried(desk: &Desk<'_>, found: Found) -> Result<Verdict> {
     }
 }
 
-/// Runs an action that only reads: whatever it answers, the key was taken, unless it says that it was not.
+/// Runs an action that only reads and needs the key.
 async fn answer_of(conversation: &mut Conversation, action: &str) -> crate::error::Result<()> {
     let params = format!(r#"{{"name":{},"arguments":{{}}}}"#, quote(action));
     let result = parsed("tools/call", &conversation.ask("tools/call", &params, |_| {}).await?)?;
     // The status of what the service has called itself.
     let said = result["content"][0]["text"].as_str().unwrap_or_default();
-    match result["isError"] == true && said.starts_with("HTTP 401") {
-        true => Err(Error::new(Kind::AuthDenied, "the service rejected the key").http_status(401)),
+    match result["isError"] == true {
+        true if said.starts_with("HTTP 401") => {
+            Err(Error::new(Kind::AuthDenied, "the service rejected the key").http_status(401))
+        }
+        true => Err(Error::new(Kind::ServiceError, format!("{action}: {said}"))),
         false => Ok(()),
     }
 }

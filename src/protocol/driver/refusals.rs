@@ -29,7 +29,7 @@ impl Driver {
         let policy = &self.terms.retry;
         let is_data = self.terms.answers == Answers::AsData;
         if (is_data || !head.is_success())
-            && let Some(busy) = policy.busy.in_reply(head.status, body)
+            && let Some(busy) = policy.busy.in_reply(head.status, hint, body)
         {
             return Some(Refusal { hint: hint.or(busy.hint), ..busy });
         }
@@ -98,7 +98,7 @@ impl Driver {
         if self.is_accepted_by_content() {
             self.news = Some(GateNews::Accepted);
         }
-        self.items.push(Item::Record(text));
+        self.items.push(Item::Record(crate::protocol::message::on_one_line(text)));
     }
 
     /// The stream of a reply has ended, or is no longer waited for: says what a busy record in it means.

@@ -26,6 +26,7 @@ impl Driver {
 
     /// Hands out a reply that is no message.
     pub(super) fn data(&mut self, head: &Head, body: Bytes) -> Next {
+        let body = message::on_one_line(body);
         let trace_id = http::trace_id(head, &body);
         let etag = head.header("etag").map(str::to_owned);
         self.items.push(Item::Data(Data { status: head.status, etag, trace_id, body }));

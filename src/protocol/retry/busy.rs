@@ -2,6 +2,8 @@
 //!
 //! Refuses to take a request that succeeded for one that was refused.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use super::{Refusal, Why, read_seconds};
@@ -30,13 +32,17 @@ impl Busy {
         !self.errors.is_empty() && !self.fields.is_empty()
     }
 
-    /// Reads a whole reply; one with a status of 2xx says it only beside `"success": false`.
-    pub fn in_reply(&self, status: u16, body: &[u8]) -> Option<Refusal> {
+    /// Reads a whole reply, whose headers may name a time to wait. One with a status of 2xx says it only beside
+    /// `"success": false`; a status alone, which may be a gateway's for what is running, says nothing.
+    pub fn in_reply(&self, status: u16, hint: Option<Duration>, body: &[u8]) -> Option<Refusal> {
         let object = json(body);
         let has_failed = value(&fields(object), "success");
         let is_said = match status {
             200..300 => has_failed == Some("false") && self.is_said_in(object),
-            _ => self.statuses.contains(&status) || self.is_said_in(object),
+            _ => {
+                let is_own = has_failed == Some("false") || hint.is_some();
+                (self.statuses.contains(&status) && is_own) || self.is_said_in(object)
+            }
         };
         (is_said && has_failed != Some("true")).then(|| self.refusal(object))
     }
@@ -58,9 +64,11 @@ impl Busy {
     }
 }
 
-/// Says whether the record of a stream tells of progress: the request runs.
+/// Says whether the record of a stream shows that the request runs: by its progress, or its status.
 pub fn tells_progress(record: &[u8]) -> bool {
-    value(&fields(json(record)), "progress").is_some()
+    let record = fields(json(record));
+    let status = value(&record, "status").and_then(string).unwrap_or_default();
+    value(&record, "progress").is_some() || !matches!(&*status, "" | "started" | "queued" | "pending")
 }
 
 fn json(body: &[u8]) -> &str {
@@ -74,8 +82,6 @@ fn at<'a>(object: &'a str, path: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn busy() -> Busy {
@@ -90,7 +96,7 @@ mod tests {
 
     #[test]
     fn busy_is_read_where_it_is_declared() {
-        let read = |status, body: &str| busy().in_reply(status, body.as_bytes()).map(|busy| busy.hint);
+        let read = |status, body: &str| busy().in_reply(status, None, body.as_bytes()).map(|busy| busy.hint);
         let two = Some(Some(Duration::from_secs(2)));
         for body in [
             r#"{"success":false,"error":"server_busy","retryAfterSeconds":2}"#,
@@ -100,9 +106,12 @@ mod tests {
             assert_eq!(read(503, body), two, "{body}");
             assert_eq!(busy().in_record(body.as_bytes()).map(|busy| busy.hint), two, "{body}");
         }
-        for body in ["", "<html>", r#"{"detail":"x"}"#, r#"{"success":false,"error":"server_busy"}"#] {
-            assert_eq!(read(503, body), Some(None), "{body}");
+        let hint = Some(Duration::from_secs(1));
+        for body in ["", "<html>", r#"{"detail":"x"}"#] {
+            assert_eq!(read(503, body), None, "{body}");
+            assert!(busy().in_reply(503, hint, body.as_bytes()).is_some(), "{body}");
         }
+        assert_eq!(read(503, r#"{"success":false,"error":"late"}"#), Some(None));
     }
 
     #[test]
@@ -115,8 +124,8 @@ mod tests {
             (200, r#"{"success":false,"data":{"error":"server_busy"}}"#),
             (500, r#"{"success":false,"error":"no"}"#),
         ] {
-            assert_eq!(busy().in_reply(status, body.as_bytes()), None, "{body}");
+            assert_eq!(busy().in_reply(status, None, body.as_bytes()), None, "{body}");
         }
-        assert_eq!(Busy::default().in_reply(503, b"{}"), None);
+        assert_eq!(Busy::default().in_reply(503, None, b"{}"), None);
     }
 }

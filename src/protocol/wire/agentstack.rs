@@ -79,7 +79,7 @@ impl AgentStack {
         self.get(&["jobs", id])
     }
 
-    /// Returns where in a body these arguments of an action, or of its steps, hold a string.
+    /// Returns where in a body these arguments of an action, or of its steps, hold a string; in order.
     pub fn arguments_in(body: &str, names: &[String]) -> Vec<Range<usize>> {
         let whole = fields(body);
         let steps: Vec<&RawValue> =
@@ -88,13 +88,15 @@ impl AgentStack {
         let params = value(&whole, "params").into_iter().chain(of_steps).map(fields);
         let named = |name: &str| names.iter().any(|known| known == name);
         let strings = params.flatten().filter(|(name, raw)| named(name) && raw.get().starts_with('"'));
-        strings
+        let mut places: Vec<Range<usize>> = strings
             .map(|(_, raw)| {
                 // A part of the body: no JSON text is copied.
                 let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
                 start..start + raw.get().len()
             })
-            .collect()
+            .collect();
+        places.sort_by_key(|place| place.start);
+        places
     }
 
     fn get(&self, path: &[&str]) -> HttpCall {
@@ -152,6 +154,7 @@ mod tests {
                 r#"{"steps":[{"params":{"auth_key":"a"}},{"params":{"auth_key":7}},{"auth_key":"b"}]}"#,
                 &["\"a\""],
             ),
+            (r#"{"steps":[{"params":{"auth_key":"a"}}],"params":{"auth_key":"b"}}"#, &["\"a\"", "\"b\""]),
             ("{}", &[]),
         ] {
             let ranges = AgentStack::arguments_in(body, &names);

@@ -83,9 +83,9 @@ pub async fn run(
     };
     batch.begin()?;
     let worked = batch.work(lines).await;
-    let stored = batch.conversation.take_stored();
+    let remote = batch.conversation.remote();
     let ended = batch.end(worked).await;
-    let said = stored.into_iter().try_for_each(super::say_stored);
+    let said = super::say_stored(remote.take_stored());
     let tally = ended?;
     said?;
     if !common.quiet {

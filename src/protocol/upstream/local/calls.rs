@@ -2,6 +2,8 @@
 //!
 //! Refuses to call an action that the rules about tools do not let through, under whatever tool it is named.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,40 +34,32 @@ impl Local {
         let name = value(&params, "name").and_then(string).unwrap_or_default();
         let arguments = value(&params, "arguments").filter(|raw| *raw != "null").unwrap_or("{}");
         if !arguments.starts_with('{') {
-            return self.refuse_request(number, INVALID_PARAMS, "Invalid params: arguments is no object");
+            return self.refuse_request(
+                number,
+                INVALID_PARAMS,
+                "Invalid params: arguments must be an object",
+            );
         }
         let meta = fields(value(&params, "_meta").unwrap_or_default());
         let records = Records::of(value(&meta, "progressToken"));
         let reply = if records.are_wanted() { Reply::Events } else { Reply::Whole };
-        let given = fields(arguments);
-        let steps = value(&given, "steps").filter(|_| name == EXECUTE);
-        if let Some(steps) = steps {
-            return self.steps(number, (steps, arguments));
-        }
-        let (action, params) = match &*name {
-            EXECUTE => {
-                let action = value(&given, "action").or_else(|| value(&given, "tool")).and_then(string);
-                (action.unwrap_or_default(), value(&given, "params").unwrap_or("{}"))
-            }
-            _ => (name.clone(), arguments),
+        let asked = match &*name {
+            EXECUTE => Asked::read(arguments),
+            name => Asked::action(name, arguments),
         };
-        if name == EXECUTE
-            && let Err(error) = self.permits(&action)
-        {
-            return self.give_up(number, error);
-        }
-        if !AgentStack::is_action(&action) {
-            return self.refuse_request(
-                number,
-                INVALID_PARAMS,
-                "Invalid params: this is no name of an action",
-            );
-        }
-        let mut http = self.wire.action(&action, params, reply);
-        self.open_arguments(&mut http);
+        let (action, params) = match asked {
+            Ok(Asked::Steps(steps)) => return self.steps(number, &steps, arguments),
+            Ok(Asked::Action(action, params)) => (action, params),
+            Err(why) => {
+                return self.refuse_request(number, INVALID_PARAMS, &format!("Invalid params: {why}"));
+            }
+        };
         let rule = self.settings.secrets.new_key(&action).cloned();
-        let call = Call { http, form: Form::Action, records, new_key: None };
-        self.calls.insert(number, call);
+        // It may be called by its shown name, which no list has explained.
+        let action = rule.as_ref().map_or(&*action, |rule| &*rule.action);
+        let mut http = self.wire.action(action, params, reply);
+        self.open_arguments(&mut http);
+        self.calls.insert(number, Call::new(http, Form::Action, records));
         match rule {
             Some(rule) => self.make_key(number, rule, params),
             None => self.carry(number, Duration::ZERO),
@@ -80,32 +74,21 @@ impl Local {
         }
     }
 
-    /// The rules about tools bind the actions that another tool runs by name.
-    fn permits(&self, action: &str) -> Result<(), Error> {
-        let refusal = self.settings.tools.refusal(action, &action.replace('.', "_"));
-        refusal.map_or(Ok(()), |error| Err(error.executed(Executed::No)))
-    }
-
     /// Sends several actions as the steps of one call; it always bears an `idempotency_key`, so it may be repeated.
-    fn steps(&mut self, number: u64, (steps, arguments): (&str, &str)) {
-        let listed: Vec<&RawValue> = serde_json::from_str(steps).unwrap_or_default();
-        for step in listed {
-            let step = fields(step.get());
-            let action = value(&step, "action").and_then(string).unwrap_or_default();
-            if let Err(error) = self.permits(&action) {
-                return self.give_up(number, error);
-            }
-            if self.settings.secrets.new_key(&action).is_some() {
-                let why = format!("Invalid params: {action} makes a key; call it by itself, not as a step");
-                return self.refuse_request(number, INVALID_PARAMS, &why);
-            }
+    fn steps(&mut self, number: u64, steps: &[String], arguments: &str) {
+        if let Some(action) = steps.iter().find(|action| self.settings.secrets.new_key(action).is_some()) {
+            let why = format!("Invalid params: {action} makes a key; call it by itself, not as a step");
+            return self.refuse_request(number, INVALID_PARAMS, &why);
         }
         let given = fields(arguments);
         let options = fields(value(&given, "options").unwrap_or_default());
         let key = format!("\"asistry-{}\"", self.token(number));
-        let is_missing = value(&options, "idempotency_key").is_none();
-        let key = is_missing.then_some(("idempotency_key", &*key));
-        let options = object(options.iter().map(|(name, raw)| (&**name, raw.get())).chain(key));
+        let own = options.iter().filter(|(name, _)| name == "idempotency_key");
+        let is_given = own.clone().count() == 1
+            && own.clone().all(|(_, raw)| raw.get().starts_with('"') && raw.get() != "\"\"");
+        let key = (!is_given).then_some(("idempotency_key", &*key));
+        let others = options.iter().filter(|(name, _)| is_given || name != "idempotency_key");
+        let options = object(others.map(|(name, raw)| (&**name, raw.get())).chain(key));
         let rest = given.iter().filter(|(name, _)| name != "options");
         let body = object(rest.map(|(name, raw)| (&**name, raw.get())).chain([("options", &*options)]));
         if let Some(request) = self.table.request(number) {
@@ -113,8 +96,7 @@ impl Local {
         }
         let mut http = self.wire.batch(body);
         self.open_arguments(&mut http);
-        self.calls
-            .insert(number, Call { http, form: Form::Steps, records: Records::default(), new_key: None });
+        self.calls.insert(number, Call::new(http, Form::Steps, Records::default()));
         self.carry(number, Duration::ZERO);
     }
 
@@ -135,29 +117,29 @@ impl Local {
             let error = error.http_status(data.status).trace_id(data.trace_id).remedy(Remedy::CheckEffect);
             return self.give_up(number, error.executed(Executed::Maybe));
         }
-        match (asker, self.calls.get(&number).map(|call| call.form)) {
-            (Asker::Own(own), _) => {
-                self.table.remove(number);
-                match own {
-                    Own::Actions => self.fetched.actions = Some(Ok(data)),
-                    _ => self.fetched.schemas = Some((data.status == 200).then_some(data.body)),
-                }
-                self.catalogue_came();
-            }
-            (Asker::Client, Some(Form::Job { pause })) => self.looked(number, pause, &data),
-            (Asker::Client, form) => match results::job_in(&data) {
+        let Asker::Own(own) = asker else { return self.answered(number, &data) };
+        self.table.remove(number);
+        match own {
+            Own::Actions => self.fetched.actions = Some(Ok(data)),
+            _ => self.fetched.schemas = Some((data.status == 200).then_some(data.body)),
+        }
+        self.catalogue_came();
+    }
+
+    /// The reply to a call came, or the state of its job.
+    fn answered(&mut self, number: u64, data: &Data) {
+        match self.calls.get(&number).and_then(|call| call.job) {
+            Some(pause) => self.looked(number, pause, data),
+            None => match results::job_in(data) {
                 Some(id) => self.follow_job(number, id),
-                None if form == Some(Form::Steps) => {
-                    self.answer(number, &results::of_batch(&data, &self.settings.hints))
-                }
-                None => self.finish(number, &data),
+                None => self.finish(number, data),
             },
         }
     }
 
     /// A record of a stream came: progress, or the result.
     pub(super) fn recorded(&mut self, number: u64, text: &Bytes) {
-        let Some(call) = self.calls.get_mut(&number) else { return };
+        let Some(call) = self.calls.get_mut(&number).filter(|call| !call.has_its_key()) else { return };
         match call.records.take(text) {
             Came::Nothing => {}
             Came::Progress(message) => {
@@ -171,13 +153,13 @@ impl Local {
         }
     }
 
-    /// A job goes on at the service: it is looked at until it has ended.
+    /// Polls a job until it ends.
     fn follow_job(&mut self, number: u64, id: String) {
         let Some(call) = self.calls.get_mut(&number) else { return };
         let credential = call.http.signing.credential;
         call.http = self.wire.job(&id);
         call.http.signing.credential = credential;
-        call.form = Form::Job { pause: JOB_PAUSES.0 };
+        call.job = Some(JOB_PAUSES.0);
         if let Some(request) = self.table.request(number) {
             // The action has begun, whatever becomes of the looks at it.
             request.in_doubt = true;
@@ -189,10 +171,16 @@ impl Local {
     /// The state of a job came.
     fn looked(&mut self, number: u64, pause: Duration, data: &Data) {
         let Some(call) = self.calls.get_mut(&number) else { return };
-        if data.status >= 400 {
-            return self.finish(number, data);
+        let state = results::state_of_job(&data.body);
+        if data.status >= 400 || !results::is_state(&state) {
+            let place = call.http.url.path().to_owned();
+            let result = results::of_action(data, &self.settings.hints);
+            let note = format!(
+                "asistry: the action has begun, and may have run; its state could not be read at {place}"
+            );
+            return self.answer(number, &results::failed_look(&result, &note));
         }
-        match call.records.take(&results::state_of_job(&data.body)) {
+        match call.records.take(&state) {
             Came::End(end) => return self.finish(number, &end),
             Came::Progress(message) => {
                 let during = Some(number);
@@ -201,7 +189,66 @@ impl Local {
             Came::Nothing => {}
         }
         let next = pause.mul_f64(1.5).min(JOB_PAUSES.1);
-        call.form = Form::Job { pause: next };
+        call.job = Some(next);
         self.carry(number, next);
     }
+}
+
+/// What a call asks for.
+enum Asked<'a> {
+    /// One action with its parameters (JSON text).
+    Action(Cow<'a, str>, &'a str),
+    /// The actions of several steps.
+    Steps(Vec<String>),
+}
+
+impl<'a> Asked<'a> {
+    fn action(name: impl Into<Cow<'a, str>>, params: &'a str) -> Result<Self, &'static str> {
+        let name = name.into();
+        match AgentStack::is_action(&name) && name != EXECUTE {
+            true => Ok(Self::Action(name, params)),
+            false => Err("not the name of an action"),
+        }
+    }
+
+    /// Reads the arguments of [`EXECUTE`]; the service may read a field of the same name that is not the first.
+    fn read(arguments: &'a str) -> Result<Self, &'static str> {
+        let given = fields(arguments);
+        if has_twice(&given) {
+            return Err("an argument is given twice");
+        }
+        let named = value(&given, "action").or_else(|| value(&given, "tool"));
+        let Some(steps) = value(&given, "steps").filter(|raw| *raw != "null") else {
+            if given.iter().any(|(name, raw)| matches!(&**name, "options" | "context") && raw.get() != "null")
+            {
+                return Err("options and context go with steps");
+            }
+            let name = named.and_then(string).unwrap_or_default();
+            return Self::action(name, value(&given, "params").unwrap_or("{}"));
+        };
+        if named.is_some() {
+            return Err("give either an action or steps");
+        }
+        // The service takes whole messages of MCP at the same address.
+        if given.iter().any(|(name, _)| !matches!(&**name, "steps" | "options" | "context")) {
+            return Err("beside steps only options and context are known");
+        }
+        let steps: Vec<&RawValue> = serde_json::from_str(steps).map_err(|_| "steps must be an array")?;
+        steps.into_iter().map(|step| Self::step(step.get())).collect::<Result<_, _>>().map(Self::Steps)
+    }
+
+    fn step(step: &str) -> Result<String, &'static str> {
+        let fields = fields(step);
+        let action = value(&fields, "action").and_then(string).unwrap_or_default();
+        let is_plain = !has_twice(&fields) && value(&fields, "tool").is_none();
+        match is_plain && AgentStack::is_action(&action) && action != EXECUTE {
+            true => Ok(action.into_owned()),
+            false => Err("each step needs action, the name of one action"),
+        }
+    }
+}
+
+fn has_twice(fields: &[(Cow<'_, str>, &RawValue)]) -> bool {
+    let mut names = HashSet::new();
+    fields.iter().any(|(name, _)| !names.insert(name))
 }

@@ -8,14 +8,15 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::under_way::Sending;
-use super::{Call, Local, results};
-use crate::error::{Error, Executed, Kind as ErrorKind};
+use super::{Call, Form, Local, results};
+use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::effect::Effect;
 use crate::protocol::http::{CredentialUse, Data};
 use crate::protocol::object::{fields, string, value};
 use crate::protocol::secrets::{
-    KeyWork, MASKED, NewKey, NewKeyRule, NewKeys, Purpose, Replaced, StoredKey, is_masked,
+    KeyWork, MASKED, MASKED_LENGTH, NewKey, NewKeyRule, NewKeys, Purpose, Replaced, StoredKey, is_masked,
+    plain,
 };
 use crate::protocol::upstream::Out;
 use crate::secret::Secret;
@@ -42,13 +43,17 @@ impl Call {
 }
 
 impl Local {
+    /// Says whether a call that makes a key was sent, and its key is not stored yet.
+    pub(in crate::protocol) fn makes_a_key(&self) -> bool {
+        self.calls.values().any(|call| call.is_sent && call.new_key.is_some())
+    }
+
     /// Sends a call that makes a key, once it is known that the key can be stored; `params` is JSON text.
     pub(super) fn make_key(&mut self, number: u64, rule: NewKeyRule, params: &str) {
         let (wanted, purpose) = (self.settings.new_keys, rule.purpose);
         if (wanted, purpose) == (NewKeys::Refused, Purpose::Added) {
             let why = format!("{} makes a key, which would be lost", rule.action);
-            let error = Error::new(ErrorKind::Usage, why)
-                .hint("add --save-key to store the key, or --reveal to see it");
+            let error = Error::new(ErrorKind::Usage, why).remedy(Remedy::SaveNewKey);
             return self.give_up(number, error.executed(Executed::No));
         }
         let params = fields(params);
@@ -108,13 +113,23 @@ impl Local {
 
     /// Answers with what an action has returned; a new key in it is stored first.
     pub(super) fn finish(&mut self, number: u64, data: &Data) {
-        let result = results::of_action(data, &self.settings.hints);
-        let made = self.calls.get_mut(&number).and_then(|call| call.new_key.as_mut());
-        let Some(made) = made.filter(|_| !results::is_failure(data)) else {
+        let hints = &self.settings.hints;
+        let result = match self.calls.get(&number).map(|call| call.form) {
+            Some(Form::Steps) => results::of_batch(data, hints),
+            _ => results::of_action(data, hints),
+        };
+        let Some(made) = self.calls.get_mut(&number).and_then(|call| call.new_key.as_mut()) else {
             return self.answer(number, &result);
         };
         let reply: Value = serde_json::from_slice(&data.body).unwrap_or_default();
-        let Some(key) = made.rule.fields.iter().find_map(|name| masked_field(&reply, name)) else {
+        let named = made.rule.fields.iter().find_map(|name| masked_field(&reply, name));
+        let is_added = made.rule.purpose == Purpose::Added;
+        // A key that was made is not lost because its reply has another shape.
+        let key = named.or_else(|| first_masked(&data.body).filter(|_| is_added));
+        let Some(key) = key.filter(|_| is_added || !results::is_failure(data)) else {
+            let is_lost = is_added && !results::is_failure(data);
+            let note = "asistry found no new key in this result, and stored none";
+            let result = if is_lost { results::with_note(&result, note) } else { result };
             return self.answer(number, &result);
         };
         let subject = found(&reply, &made.rule.subject).and_then(word).or(made.subject.take());
@@ -146,7 +161,7 @@ impl Local {
             .map_or_else(String::new, |name| format!(" The key in use is still {name}."));
         format!(
             "asistry stored the new key as {id} ({shown}) in {store}.{current} \
-             Each {MASKED}… in the result stands for a secret: use it as it is for {arguments}."
+             Each {MASKED}… in the result is a reference to a secret: pass it unchanged as {arguments}."
         )
     }
 }
@@ -156,11 +171,20 @@ fn masked_field(reply: &Value, name: &str) -> Option<String> {
     found(reply, name).and_then(Value::as_str).filter(|text| is_masked(text)).map(str::to_owned)
 }
 
+/// Returns the first masked value of a text.
+fn first_masked(text: &[u8]) -> Option<String> {
+    let starts = memchr::memmem::find_iter(text, MASKED);
+    let words = starts.filter_map(|at| std::str::from_utf8(text.get(at..at + MASKED_LENGTH)?).ok());
+    words.filter(|word| is_masked(word)).map(str::to_owned).next()
+}
+
 /// Finds a field: the outermost of this name.
 fn found<'a>(reply: &'a Value, name: &str) -> Option<&'a Value> {
     let mut level = vec![reply];
     while !level.is_empty() {
-        let own = level.iter().find_map(|value| value.get(name)).filter(|value| !value.is_null());
+        let own = level.iter().filter_map(|value| value.as_object()).flatten();
+        let own = own.filter(|(field, value)| plain(field) == plain(name) && !value.is_null());
+        let own = own.map(|(_, value)| value).next();
         if own.is_some() {
             return own;
         }

@@ -75,6 +75,9 @@ struct Call {
     http: HttpCall,
     form: Form,
     records: Records,
+    /// It became a job; the pause before the last look at it.
+    job: Option<Duration>,
+    is_sent: bool,
     /// It makes a key.
     new_key: Option<MadeKey>,
 }
@@ -84,11 +87,12 @@ struct Call {
 enum Form {
     Action,
     Steps,
-    /// The state of a job is looked at.
-    Job {
-        /// The pause before the last look.
-        pause: Duration,
-    },
+}
+
+impl Call {
+    fn new(http: HttpCall, form: Form, records: Records) -> Self {
+        Self { http, form, records, job: None, new_key: None, is_sent: false }
+    }
 }
 
 impl Local {
@@ -141,6 +145,11 @@ impl Upstream for Local {
 
     fn cancel(&mut self, number: u64, _notification: &Message, _moment: Moment) -> bool {
         self.lists.retain(|waiting| *waiting != number);
+        let makes_key = self.calls.get(&number).is_some_and(|call| call.new_key.is_some());
+        if makes_key && self.table.request(number).is_some_and(|r| r.sending == Sending::Sent) {
+            // The key would be lost: it is stored, and the answer dropped.
+            return true;
+        }
         self.calls.remove(&number);
         if self.table.remove_request(number).is_none() {
             return false;
@@ -267,12 +276,15 @@ impl Local {
         request.attempt += 1;
         request.sending = Sending::Sent;
         let tag = Tag { ticket: ticket(number), attempt: request.attempt };
-        let http = match (request.asker, self.calls.get(&number)) {
+        let http = match (request.asker, self.calls.get_mut(&number)) {
             (Asker::Own(Own::Actions), _) => {
                 self.wire.actions(self.catalogue.as_ref().and_then(|known| known.etag.as_deref()))
             }
             (Asker::Own(_), _) => self.wire.schemas(),
-            (Asker::Client, Some(call)) => call.http.clone(),
+            (Asker::Client, Some(call)) => {
+                call.is_sent = true;
+                call.http.clone()
+            }
             (Asker::Client, None) => return,
         };
         let terms = Terms {

@@ -19,6 +19,10 @@ const TRACE: &str = "asistry/traceId";
 /// The fields of a reply that need not be shown with its data.
 const KNOWN: [&str; 4] = ["success", "data", "trace_id", "error"];
 
+/// Status words of a job that goes on.
+const PENDING: [&str; 7] =
+    ["queued", "pending", "accepted", "started", "processing", "running", "in_progress"];
+
 /// What to add to a refusal of each HTTP status.
 type Hints = [(u16, String)];
 
@@ -78,6 +82,20 @@ pub fn with_note(result: &str, note: &str) -> String {
     }))
 }
 
+/// Makes a failure of the result of a look at a job, with a text of ours.
+pub fn failed_look(result: &str, note: &str) -> String {
+    let with_note = with_note(result, note);
+    let parts = fields(&with_note);
+    let parts = parts.iter().filter(|(name, _)| name != "isError" && name != "structuredContent");
+    object(parts.map(|(name, raw)| (&**name, raw.get())).chain([("isError", "true")]))
+}
+
+/// Says whether this is the state of a job, which has a status, a result or an error.
+pub fn is_state(state: &Bytes) -> bool {
+    let state = fields(std::str::from_utf8(state).unwrap_or_default());
+    ["status", "result", "error"].iter().any(|name| value(&state, name).is_some())
+}
+
 /// Returns the id of the job that a reply says has begun.
 pub fn job_in(reply: &Data) -> Option<String> {
     let body = std::str::from_utf8(&reply.body).unwrap_or_default().trim();
@@ -85,6 +103,12 @@ pub fn job_in(reply: &Data) -> Option<String> {
     let inner = fields(value(&came, "data").unwrap_or_default());
     let has_ended = |of: &Fields<'_>| value(of, "result").is_some() || value(of, "steps").is_some();
     if has_failed(&came, reply.status) || has_ended(&came) || has_ended(&inner) {
+        return None;
+    }
+    // An action may also return the id of a job that it has made.
+    let status = value(&inner, "status").or_else(|| value(&came, "status")).and_then(string);
+    let is_pending = |word: &str| PENDING.contains(&word);
+    if reply.status != 202 && !status.as_deref().is_none_or(is_pending) {
         return None;
     }
     let id = value(&inner, "job_id").or_else(|| value(&came, "job_id"))?;
