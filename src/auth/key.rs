@@ -21,10 +21,17 @@ pub(super) fn no_key(profile: &Profile, home: UsableStores) -> Error {
             "{} requires an OAuth login{scopes}, which this version of asistry does not support yet",
             service.title
         );
-        return Error::new(Kind::AuthRequired, why).remedy(Remedy::AddKey { page: String::new(), home });
+        return Error::new(Kind::AuthRequired, why).remedy(Remedy::AddKey {
+            page: String::new(),
+            starter: None,
+            home,
+        });
     }
-    Error::new(Kind::AuthRequired, format!("there is no key for the profile {name}"))
-        .remedy(Remedy::AddKey { page: service.auth.key_page.clone(), home })
+    Error::new(Kind::AuthRequired, format!("there is no key for the profile {name}")).remedy(Remedy::AddKey {
+        page: service.auth.key_page.clone(),
+        starter: service.starter(),
+        home,
+    })
 }
 
 /// Builds the header for a key after checking its form.

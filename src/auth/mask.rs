@@ -21,7 +21,7 @@ const MASKED: &[u8] = b"MASKED";
 /// Replaces every non-ASCII character; header values cannot contain this byte.
 const OTHER: u8 = 0xff;
 
-/// The secrets to mask, and what stands for each.
+/// The secrets to mask, and their replacements.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mask {
     needles: Vec<Needle>,
@@ -46,7 +46,7 @@ impl Mask {
         }
     }
 
-    /// Adds a secret of at least [`SHORTEST_SECRET`] bytes, for which another text stands.
+    /// Adds a secret of at least [`SHORTEST_SECRET`] bytes and its replacement.
     pub fn add_as(&mut self, secret: &str, shown: &str) {
         if secret.len() >= SHORTEST_SECRET {
             self.push(Needle { shown: shown.as_bytes().into(), ..Needle::with_encodings(secret.as_bytes()) });
@@ -59,7 +59,7 @@ impl Mask {
         self.needles.drain(..too_many);
     }
 
-    /// Replaces each secret in the text by what stands for it.
+    /// Replaces each secret in the text.
     pub fn masked(&self, text: Bytes) -> Bytes {
         let found = self.found(&text);
         if found.is_empty() {
@@ -87,7 +87,7 @@ impl Mask {
         forms.into_iter().map(|form| String::from_utf8_lossy(form).into_owned()).collect()
     }
 
-    /// Returns the ranges of secrets in order and what stands for each, overlapping ones merged.
+    /// Returns the ranges of secrets in order and their replacements, overlapping ones merged.
     fn found(&self, text: &[u8]) -> Vec<(Range<usize>, &[u8])> {
         let (mut all, unescaped) = (Vec::new(), unescaped(text));
         for needle in &self.needles {
@@ -116,7 +116,7 @@ fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
 #[derive(Clone)]
 struct Needle {
     text: Zeroizing<Vec<u8>>,
-    /// What stands for it.
+    /// Its replacement.
     shown: Box<[u8]>,
     unescaped: Option<Zeroizing<Vec<u8>>>,
     /// KMP failure function.

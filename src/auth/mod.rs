@@ -261,7 +261,7 @@ impl Authorizer {
         }
     }
 
-    /// Opens the masked values of a call where its signing allows it.
+    /// Resolves the references of a call where its signing allows it.
     async fn open_masked(&self, call: &mut HttpCall) -> Result<()> {
         let Ok(text) = std::str::from_utf8(&call.body) else { return Ok(()) };
         let (mut body, mut done) = (String::with_capacity(text.len()), 0);
@@ -290,7 +290,7 @@ impl Authorizer {
         Ok(())
     }
 
-    /// Returns the secret that a masked value stands for: one that was seen in this process, or a stored key.
+    /// Resolves a reference: to a secret that was seen in this process, or to a stored key.
     async fn opened(&self, masked: &str) -> Result<Secret> {
         if let Some(secret) = self.vault.open(masked) {
             return Ok(secret);
@@ -303,8 +303,8 @@ impl Authorizer {
             self.vault.learn(secret.expose());
         }
         stored.map(|(_, secret)| secret).ok_or_else(|| {
-            Error::new(Kind::Usage, format!("{masked} stands for a secret that is not known here"))
-                .hint("give the secret itself, or use the key store in which it was saved")
+            Error::new(Kind::Usage, format!("{masked} is not a reference known here"))
+                .hint("it may have been used already: pass the secret itself")
         })
     }
 
@@ -438,12 +438,12 @@ impl Authorizer {
         self.vault.is_used()
     }
 
-    /// Puts masked values in the place of the secrets that the service hands out.
+    /// Replaces the secrets that the service hands out with references.
     pub fn sealed(&self, text: Bytes) -> Bytes {
         self.vault.sealed(text)
     }
 
-    /// Puts the secrets that the service has handed out back in the place of their masked values, in JSON.
+    /// Replaces references in JSON with the secrets that the service has handed out.
     pub fn unsealed(&self, text: Bytes) -> Bytes {
         self.vault.unsealed(text)
     }

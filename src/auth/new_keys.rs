@@ -1,4 +1,4 @@
-//! New keys of a service's own making: stored before the caller learns of them.
+//! Stores keys that the service creates, before the caller gets its answer.
 //!
 //! Refuses to store one where a key was passed in: it would not be used. Never replaces a key that the new one was not
 //! made for.
@@ -47,9 +47,9 @@ impl Authorizer {
 
     async fn store_for_new_key(&self) -> Result<(&Keys, StoreKind)> {
         let Source::Stored(keys) = &self.source else {
-            let why = "a new key cannot be stored: the key in use was passed in, and no key store is used";
+            let why = "ASISTRY_API_KEY or a header overrides the key store, so a new key cannot be stored";
             return Err(Error::new(Kind::KeyStore, why)
-                .hint("unset ASISTRY_API_KEY, and leave out headers that hold a key"));
+                .hint("run it without ASISTRY_API_KEY (env -u ASISTRY_API_KEY) and without such a header"));
         };
         if let Some(error) = &self.cleartext_error {
             return Err(error.clone());
@@ -69,12 +69,13 @@ impl Authorizer {
         let name = self.name_of(change.list(), replaced.as_ref(), new);
         let id = KeyId { profile: self.profile.name.clone(), name };
         let shown = form::masked(&self.profile.service, &secret);
-        self.put(&mut change, &id, (secret, store)).await?;
+        self.put(&mut change, &id, (secret, store), None).await?;
         for (field, masked) in &new.others {
             let name: String = format!("{}.{field}", id.name).chars().take(LONGEST_NAME).collect();
             let Some(secret) = self.vault.open(masked) else { continue };
+            let other = KeyId { name, ..id.clone() };
             // The key itself is stored by now.
-            if let Err(error) = self.put(&mut change, &KeyId { name, ..id.clone() }, (secret, store)).await {
+            if let Err(error) = self.put(&mut change, &other, (secret, store), Some(&id.name)).await {
                 tracing::warn!("{field} of the result could not be stored: {error}");
             }
         }
@@ -98,10 +99,18 @@ impl Authorizer {
         change: &mut Change<'_>,
         id: &KeyId,
         (secret, store): (Secret, StoreKind),
+        came_with: Option<&str>,
     ) -> Result<()> {
         let shown = form::masked(&self.profile.service, &secret);
         // The service made it: whatever its form is, it is good.
-        let new = KeyToStore { secret, origin: self.shown_origin.clone(), store, shown, forced: true };
+        let new = KeyToStore {
+            secret,
+            origin: self.shown_origin.clone(),
+            store,
+            shown,
+            forced: true,
+            came_with: came_with.map(str::to_owned),
+        };
         change.stage(id, new, Staging::Addition).await?;
         change.commit(id).await
     }
@@ -127,10 +136,10 @@ impl Authorizer {
         }
     }
 
-    /// Finds the stored key of this profile and origin that a masked value stands for.
+    /// Finds the stored key of this profile and origin that a reference names.
     pub(super) async fn stored_as(&self, keys: &Keys, masked: &str) -> Result<Option<(KeyId, Secret)>> {
         let list = keys.list()?;
-        for record in list.of_profile(&self.profile.name) {
+        for record in list.keys.iter().filter(|record| record.profile == self.profile.name) {
             if !record.may_go_to(&self.shown_origin)
                 || keys.check_origin(record, &self.shown_origin).await.is_err()
             {
@@ -150,13 +159,13 @@ impl Authorizer {
         let profile = &self.profile.name;
         let is_key = |name: &str| list.find(profile, name).is_some_and(|record| record.deposit.is_some());
         if let Some(replaced) = replaced {
-            // The key of which this is a further secret, `NAME.FIELD`.
-            let added = |name: &str| Some(list.find(profile, name)?.deposit.as_ref()?.added);
-            let Some((base, _)) = replaced.name.rsplit_once('.').filter(|(base, _)| is_key(base)) else {
+            let record = list.find(profile, &replaced.name).and_then(|record| record.deposit.as_ref());
+            let Some(base) = record.and_then(|deposit| deposit.came_with.as_deref()) else {
                 return replaced.name.clone();
             };
-            // One that was stored later is another key, and stays.
-            if added(base) <= added(&replaced.name) {
+            // A key that was stored later is another one, and stays.
+            let added = |name: &str| Some(list.find(profile, name)?.deposit.as_ref()?.added);
+            if is_key(base) && added(base) <= added(&replaced.name) {
                 return base.to_owned();
             }
         }

@@ -1,7 +1,6 @@
-//! Secrets that a service hands out: a masked value stands for each wherever its results are read, and is opened only
-//! where it may go back to the service.
+//! Replaces the secrets in a service's results with references, and resolves a reference only in arguments for secrets.
 //!
-//! Refuses to open a masked value of another origin. Finds secrets by the names of their fields, whatever the depth and
+//! Refuses to resolve a reference of another origin. Finds secrets by the names of their fields, whatever the depth and
 //! the escapes, in JSON inside strings and in prose too, and keys by their prefix; then each of them wherever it occurs.
 //! Does not find a secret that is seen for the first time in a number, in base64, or behind a percent-encoded name.
 
@@ -46,7 +45,7 @@ pub(super) struct Vault {
 #[derive(Debug, Default)]
 struct Known {
     mask: Mask,
-    /// Masked value and secret.
+    /// Reference and secret.
     secrets: VecDeque<(String, Secret)>,
 }
 
@@ -72,7 +71,7 @@ impl Vault {
         !self.fields.is_empty()
     }
 
-    /// Puts a masked value in the place of each secret.
+    /// Replaces each secret with its reference.
     pub fn sealed(&self, text: Bytes) -> Bytes {
         if !self.is_used() {
             return text;
@@ -105,7 +104,7 @@ impl Vault {
         self.known.read().unwrap_or_else(PoisonError::into_inner).mask.repeated_in(text)
     }
 
-    /// Puts each known secret of a JSON text back in the place of its masked value.
+    /// Replaces the references of a JSON text with their secrets, as far as they are known.
     pub fn unsealed(&self, text: Bytes) -> Bytes {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let (mut out, mut done) = (Vec::new(), 0);
@@ -125,13 +124,13 @@ impl Vault {
         out.into()
     }
 
-    /// Returns the secret that a masked value stands for, if it was seen here.
+    /// Returns the secret of a reference, if it was seen in this process.
     pub fn open(&self, masked: &str) -> Option<Secret> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.secrets.iter().find(|(of, _)| of == masked).map(|(_, secret)| secret.clone())
     }
 
-    /// Returns what stands for a secret: a part of its hash, so that it means the same in every process.
+    /// Returns the reference to a secret: a part of its hash, so that it is the same in every process.
     pub fn masked(&self, secret: &str) -> String {
         let mut hash = Sha256::new_with_prefix(b"asistry masked value v1\n");
         hash.update(&self.origin);

@@ -11,7 +11,7 @@ use super::conversation::{Conversation, parsed};
 use super::environment::Environment;
 use super::output::Output;
 use crate::protocol::revision::{Era, FIRST_MODERN};
-use crate::service::ServiceWire;
+use crate::protocol::settings::Protocol;
 
 /// Options of `asistry ping`.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let begun = Instant::now();
     let mut opened = conversation.open().await;
     let wire = conversation.wire();
-    if wire != ServiceWire::Mcp && opened.is_ok() {
+    if wire != Protocol::Mcp && opened.is_ok() {
         // The handshake is answered here; the list is the service's.
         opened = conversation.tools().await.and(opened);
     }
@@ -45,7 +45,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
 
 fn show(
     opened: &Value,
-    (place, era, wire): (&str, Era, ServiceWire),
+    (place, era, wire): (&str, Era, Protocol),
     took: Duration,
     output: &Output,
 ) -> crate::error::Result<u8> {
@@ -66,8 +66,8 @@ fn show(
         "milliseconds": (milliseconds * 10.0).round() / 10.0,
     });
     let spoken = match wire {
-        ServiceWire::Mcp => format!("{name} {version}, protocol {protocol} ({era})"),
-        ServiceWire::AgentStack => format!("{name}, REST; asistry speaks MCP for it"),
+        Protocol::Mcp => format!("{name} {version}, protocol {protocol} ({era})"),
+        Protocol::AgentStack => format!("{name}, REST; asistry speaks MCP for it"),
     };
     let text = format!("{place}: {spoken}, {milliseconds:.0} ms");
     output.print(&value, Some(&text))?;

@@ -63,6 +63,10 @@ impl Target {
             }
             Remedy::AllowDrain => "add --drain 30s to allow more time".into(),
             Remedy::SaveNewKey => "add --save-key to store the key, or --reveal to see it".into(),
+            Remedy::UseRest => format!(
+                "asistry profiles set {} dialect=rest",
+                shell_quoted(self.profile.as_deref().unwrap_or(profile::DEFAULT))
+            ),
             Remedy::AllowHttp => "use https, or add --allow-http to send the key in the clear".into(),
             Remedy::TrustAuthority => {
                 "if a proxy of your network signs here, name its certificate with --ca-file".into()
@@ -78,14 +82,19 @@ impl Target {
             Remedy::UseHttpSse => self.wire("sse"),
             Remedy::Moved { url, origin } => self.moved(url, origin, source),
             Remedy::ReplaceKey => self.replace_key(source),
-            Remedy::AddKey { page, home } => {
+            Remedy::AddKey { page, starter, home } => {
+                let start = starter.as_ref().map_or_else(String::new, |call| {
+                    format!("start without an account: asistry call{options} {call} --save-key\n  or ")
+                });
                 let whence = if page.is_empty() { String::new() } else { format!(" from {page}") };
                 match home {
                     UsableStores::Any => {
-                        format!("set ASISTRY_API_KEY, or store a key{whence}: asistry keys add{options}")
+                        format!(
+                            "{start}set ASISTRY_API_KEY, or store a key{whence}: asistry keys add{options}"
+                        )
                     }
                     UsableStores::File => format!(
-                        "store a key{whence} in the encrypted file, or set ASISTRY_API_KEY: asistry keys add{options} --store file"
+                        "{start}store a key{whence} in the encrypted file, or set ASISTRY_API_KEY: asistry keys add{options} --store file"
                     ),
                 }
             }
@@ -331,7 +340,7 @@ mod tests {
     fn commands_repeat_the_profile_and_the_url_in_use() {
         let line = |profile: Option<&str>, url: Option<&str>| {
             let target = Target { profile: profile.map(Into::into), url: url.map(Into::into) };
-            target.line(&Remedy::AddKey { page: String::new(), home: UsableStores::Any }, None)
+            target.line(&Remedy::AddKey { page: String::new(), starter: None, home: UsableStores::Any }, None)
         };
         let told = "set ASISTRY_API_KEY, or store a key: asistry keys add";
         assert_eq!(line(Some("work"), None), format!("{told} -p work"));

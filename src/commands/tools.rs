@@ -51,7 +51,11 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         Some(Action::Show { tool }) => conversation.tools_with(tool).await,
         None | Some(Action::List) => conversation.tools_or_known().await,
     };
-    let (filters, options) = (conversation.filters(), conversation.options());
+    let options = match &arguments.action {
+        Some(Action::Show { tool }) => conversation.options_of(tool),
+        None | Some(Action::List) => conversation.options(),
+    };
+    let filters = conversation.filters();
     let shown = move |tools: Vec<Tool>| show(&tools, &filters, &options, &arguments);
     Ok(conversation.end_with(tools, shown).await?)
 }

@@ -58,11 +58,15 @@ pub enum Remedy {
     AddKey {
         /// URL of the service's page of keys; empty if unknown.
         page: String,
+        /// The call that makes a key without one, with its arguments.
+        starter: Option<String>,
         /// The stores that can take it.
         home: UsableStores,
     },
     /// Say what is to become of a new key.
     SaveNewKey,
+    /// Speak REST to the service.
+    UseRest,
     /// Store a key; nothing else helps.
     StoreKey,
     /// Bind a stored key to one more origin.

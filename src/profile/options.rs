@@ -246,7 +246,7 @@ pub const OPTIONS: &[Row] = &[
         "Tools that are not listed; replaces the service's own list")
         .default("set by the service"),
     stored("dialect", Slot::Dialect(|o| &mut o.dialect),
-        "What is spoken to a service of REST calls that also answers MCP")
+        "Protocol for a service that offers both REST and MCP: rest or mcp")
         .default("set by the service"),
     stored("proxy", Slot::Proxy(|o| &mut o.proxy),
         "Proxy URL: http, https, socks5 or socks5h; a password only as ${VAR}")

@@ -12,6 +12,11 @@ use url::Url;
 
 use crate::protocol::message::{self, Frame, INVALID_REQUEST, Message};
 
+/// The field of `_meta` with the service's own name for the exchange.
+pub const TRACE: &str = "asistry/traceId";
+/// The field of `_meta` with the HTTP status of a failure, or the one that its text names.
+pub const STATUS: &str = "asistry/httpStatus";
+
 /// One HTTP request to be made, without its credential.
 #[derive(Clone, Debug)]
 pub struct HttpCall {
@@ -32,7 +37,7 @@ pub struct HttpCall {
 pub struct Signing {
     /// Whether the credential goes along.
     pub credential: CredentialUse,
-    /// Where in the body a masked value is opened: JSON strings, with their quotes.
+    /// Where in the body a reference is resolved: JSON strings, with their quotes.
     pub opened: Vec<Range<usize>>,
 }
 
@@ -57,7 +62,7 @@ pub struct Head {
     pub headers: HeaderMap,
 }
 
-/// A reply that is no message: what it says is read by the upstream.
+/// A reply without a JSON-RPC message; the upstream reads it.
 #[derive(Clone, Debug)]
 pub struct Data {
     /// The status code.

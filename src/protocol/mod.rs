@@ -30,7 +30,7 @@ pub mod envelope;
 
 pub mod retry;
 
-pub mod safe_names;
+pub mod tool_names;
 
 pub mod secrets;
 

@@ -1,16 +1,16 @@
 //! Secrets that a service hands out in its results, as its data names them, and the keys among them.
 //!
-//! Holds no secret: `auth` puts a masked value in the place of each before anything here sees it.
+//! Holds no secret: `auth` replaces each with a reference before anything here sees it.
 
 use serde::Deserialize;
 
 use super::message::quote;
-use super::safe_names::replaced;
+use super::tool_names::replaced;
 use crate::secret::Secret;
 
-/// How a masked value begins; 12 hexadecimal digits follow.
+/// Prefix of a reference to a secret; 12 hexadecimal digits follow.
 pub const MASKED: &str = "MASKED_";
-/// The length of a masked value.
+/// The length of a reference.
 pub const MASKED_LENGTH: usize = MASKED.len() + 12;
 
 /// Where a service's results hold secrets, and which actions make keys.
@@ -20,7 +20,7 @@ pub struct SecretRules {
     /// Fields of results whose values are secrets, at any depth.
     #[serde(default)]
     pub fields: Vec<String>,
-    /// Arguments in which a masked value is opened again.
+    /// Arguments in which a reference is resolved.
     #[serde(default)]
     pub arguments: Vec<String>,
     /// Actions whose result holds a new key.
@@ -36,20 +36,26 @@ pub struct NewKeyRule {
     pub action: String,
     /// What it does, where the service does not say.
     pub about: String,
+    /// JSON schema of its parameters, where the service does not say.
+    #[serde(default)]
+    pub parameters: String,
+    /// Arguments of an example, as a shell takes them.
+    #[serde(default)]
+    pub example: String,
     /// Fields of its result, the first of which that is there is the key.
     pub fields: Vec<String>,
-    /// What becomes of the stored key.
+    /// What happens to the stored key.
     pub purpose: Purpose,
     /// The argument that holds the key to replace [default: the key in use].
     #[serde(default)]
     pub replaces: Option<String>,
     /// The field of its result, or the argument, that names what the key belongs to.
     pub subject: String,
-    /// What stands before the subject in the name of a key that is stored beside another one.
+    /// Prefix of the new key's name where another key exists.
     pub prefix: String,
 }
 
-/// What becomes of the stored key when a new one comes.
+/// What happens to the stored key.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
@@ -74,9 +80,9 @@ pub enum NewKeys {
 /// A key to be stored.
 #[derive(Clone, Debug)]
 pub struct NewKey {
-    /// The masked value of the key.
+    /// The reference to the key.
     pub key: String,
-    /// Field and masked value of each other secret of the result.
+    /// Field and reference of each other secret of the result.
     pub others: Vec<(String, String)>,
     /// Its name, where it is stored beside another key.
     pub name: String,
@@ -91,7 +97,7 @@ pub enum Replaced {
     Nothing,
     /// The key in use.
     Current,
-    /// This one, as it is or masked.
+    /// This one: its text, or a reference.
     This(Secret),
 }
 
@@ -109,7 +115,7 @@ pub enum KeyWork {
 pub struct StoredKey {
     /// `PROFILE/NAME`.
     pub id: String,
-    /// The store, as a person calls it.
+    /// The store, for display.
     pub store: String,
     /// The key's masked form.
     pub shown: String,
@@ -165,7 +171,7 @@ pub fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// Says whether a text is a masked value.
+/// Says whether a text is a reference.
 pub fn is_masked(text: &str) -> bool {
     let digits = text.strip_prefix(MASKED).unwrap_or_default();
     digits.len() + MASKED.len() == MASKED_LENGTH && digits.bytes().all(|c| c.is_ascii_hexdigit())

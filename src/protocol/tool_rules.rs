@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use crate::error::{Error, Filter, Kind, Remedy};
 use crate::protocol::message::Message;
 use crate::protocol::object::{fields, string, value};
-use crate::protocol::safe_names::replaced;
 use crate::protocol::secrets::NewKeyRule;
+use crate::protocol::tool_names::replaced;
 
 /// The rules about tools, from options and profile.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +78,7 @@ impl ToolRules {
         }
         if self.without_store.iter().any(|rule| rule.is_named(name) || rule.is_named(shown)) {
             let why = format!("{name} makes a key, which can be stored only over REST");
-            return denied(why).map(|error| error.hint("use the rest dialect of the service for it"));
+            return denied(why).map(|error| error.remedy(Remedy::UseRest));
         }
         None
     }

@@ -151,7 +151,7 @@ impl Remote {
         String::from_utf8_lossy(&clean).into_owned()
     }
 
-    /// Puts the secrets that the service has handed out back in the place of their masked values, in JSON.
+    /// Replaces references in JSON with the secrets that the service has handed out.
     pub fn unsealed(&self, text: Bytes) -> Bytes {
         self.authorizer.unsealed(text)
     }

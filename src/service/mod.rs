@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::protocol::retry::{Busy, seconds};
-use crate::protocol::secrets::SecretRules;
+use crate::protocol::secrets::{NewKeyRule, Purpose, SecretRules};
 use crate::protocol::settings::WireChoice;
 use crate::protocol::wire::WireKind;
 
@@ -224,6 +224,13 @@ impl Service {
     /// Returns the prefixes by which its keys are masked; not those of access tokens: cursors also begin like a JWT.
     pub fn masked_prefixes(&self) -> &[String] {
         if self.auth.scheme == AuthScheme::Oauth { &[] } else { &self.auth.key_prefixes }
+    }
+
+    /// Returns the call that makes a key without one, if the service has such an action.
+    pub fn starter(&self) -> Option<String> {
+        let adds = |rule: &&NewKeyRule| rule.purpose == Purpose::Added && self.wire != ServiceWire::Mcp;
+        let rule = self.secrets.new_keys.iter().find(adds)?;
+        Some(format!("{} {}", rule.action, rule.example).trim_end().to_owned())
     }
 
     /// Returns the ids of all built-in services.

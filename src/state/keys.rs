@@ -68,6 +68,9 @@ pub struct Deposit {
     /// Whether `--force` overrode the check of its form.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forced: bool,
+    /// The name of the key that it came with: a further secret, which is no key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_with: Option<String>,
 }
 
 /// A key that is to replace another.
@@ -112,7 +115,17 @@ impl KeyList {
 
     /// Returns the usable keys of a profile.
     pub fn of_profile<'a>(&'a self, profile: &'a str) -> impl Iterator<Item = &'a KeyRecord> {
-        self.keys.iter().filter(move |record| record.profile == profile && record.deposit.is_some())
+        let is_key = |record: &&KeyRecord| record.deposit.as_ref().is_some_and(|d| d.came_with.is_none());
+        self.keys.iter().filter(move |record| record.profile == profile && is_key(record))
+    }
+
+    /// Returns the names of the secrets that came with a key.
+    pub fn with_key(&self, profile: &str, name: &str) -> Vec<String> {
+        let came_with = |record: &&KeyRecord| {
+            let with = record.deposit.as_ref().and_then(|deposit| deposit.came_with.as_deref());
+            record.profile == profile && with == Some(name)
+        };
+        self.keys.iter().filter(came_with).map(|record| record.name.clone()).collect()
     }
 
     /// Returns whether a key is its profile's current key.
@@ -245,7 +258,14 @@ mod tests {
 
     fn deposit(origin: &str) -> Deposit {
         let place = Place { store: StoreKind::Keyring, item: format!("v1/work/default/{origin}") };
-        Deposit { place, origin: origin.into(), shown: "ask_…1234".into(), added: 1, forced: false }
+        Deposit {
+            place,
+            origin: origin.into(),
+            shown: "ask_…1234".into(),
+            added: 1,
+            forced: false,
+            came_with: None,
+        }
     }
 
     #[test]

@@ -544,3 +544,77 @@ fn nothing_is_made_where_the_list_of_keys_cannot_be_written() {
     assert_eq!(home.service.received().len(), 0);
     home.gives(&["call", CREATE, "--save-key", "--json"]);
 }
+
+#[test]
+fn a_shown_name_means_its_action_once_the_key_gives_the_list() {
+    let count = AtomicU64::new(1025);
+    let service = Service::start(move |received| {
+        let is_list = received.path.ends_with("actions") || received.path.ends_with("tools");
+        let refused =
+            Reply::status(401, "application/json", r#"{"success":false,"error":"HTTP 401: no key"}"#);
+        Some(if is_list && key_sent(received).is_none() { refused } else { answer(received, &count) })
+    });
+    let home = Home { home: tempfile::tempdir().expect("a directory"), service };
+    let mut bridge = home.bridge().spawn();
+    bridge.open("2025-11-25");
+    bridge.say(request("1", "tools/list", "{}"));
+    let listed = bridge.answer(1)["result"]["tools"].clone();
+    let names: Vec<&str> =
+        listed.as_array().expect("tools").iter().filter_map(|tool| tool["name"].as_str()).collect();
+    assert!(
+        names.contains(&"projects_create_project_anonymous") && !names.contains(&"projects_get_projects"),
+        "{names:?}"
+    );
+    for (id, name) in [(2, "projects_create_project_anonymous"), (3, "projects_get_projects")] {
+        bridge.say(request(
+            &id.to_string(),
+            "tools/call",
+            &format!(r#"{{"name":"{name}","arguments":{{}}}}"#),
+        ));
+        let answer = bridge.answer(id);
+        assert!(answer["error"].is_null(), "{answer}");
+    }
+    assert_eq!(home.calls("projects.get_projects")[0].message()["tool"], "projects.get_projects");
+}
+
+#[test]
+fn an_action_is_run_by_its_shown_name_too_and_the_rules_bind_it() {
+    let home = Home::new();
+    let url = home.service.url();
+    let options = ["-p", "agentstack", "--url", &url, "bridge", "--deny-tool", "projects.attach_to_user"];
+    let mut bridge =
+        asistry(options.map(str::to_owned)).env("ASISTRY_API_KEY", "ask_0123456789abcdef").spawn();
+    bridge.open("2025-11-25");
+    let mut call = |id: u64, arguments: Value| {
+        let params = json!({"name": "agentstack_execute", "arguments": arguments}).to_string();
+        bridge.say(request(&id.to_string(), "tools/call", &params));
+        bridge.answer(id)
+    };
+    call(1, json!({"action": "projects_get_projects"}));
+    assert_eq!(home.calls("/projects.get_projects")[0].message()["tool"], "projects.get_projects");
+    call(2, json!({"steps": [{"id": "a", "action": "projects_get_projects", "params": {"n": 1.50}}]}));
+    let batch = home.service.received().pop().expect("a batch").message();
+    assert_eq!(
+        batch["steps"],
+        json!([{"id": "a", "action": "projects.get_projects", "params": {"n": 1.50}}])
+    );
+    let sent = home.service.received().len();
+    for arguments in [
+        json!({"action": "projects_attach_to_user"}),
+        json!({"steps": [{"action": "projects_attach_to_user"}]}),
+    ] {
+        assert_eq!(call(3, arguments)["error"]["data"]["kind"], "tool_denied");
+    }
+    assert_eq!(home.service.received().len(), sent);
+}
+
+#[test]
+fn further_secrets_are_no_keys_and_go_with_theirs() {
+    let home = Home::new();
+    home.gives(&["call", CREATE, "--save-key", "--json"]);
+    assert_eq!(home.run(&["keys", "use", "default.session_token"]).status.code(), Some(4));
+    let removed = home.run(&["keys", "remove", "default", "--yes"]);
+    let said = text(&removed.stderr);
+    assert!(removed.status.success() && !said.contains("keys use"), "{said}");
+    assert!(text(&home.run(&["keys", "list"]).stdout).is_empty());
+}

@@ -83,6 +83,7 @@ impl<'a> Change<'a> {
             shown: new.shown,
             added: now(),
             forced: new.forced,
+            came_with: new.came_with,
         };
         record.next = Some(Successor { deposit, rotation: staging == Staging::Rotation });
         self.save()?;
@@ -124,7 +125,10 @@ impl<'a> Change<'a> {
         }
         let record = self.list.record(&id.profile, &id.name);
         let retired = record.retired.clone();
-        self.list.current.entry(id.profile.clone()).or_insert_with(|| id.name.clone());
+        let is_key = self.list.of_profile(&id.profile).any(|record| record.name == id.name);
+        if is_key {
+            self.list.current.entry(id.profile.clone()).or_insert_with(|| id.name.clone());
+        }
         self.save()?;
         self.clean(&retired).await;
         Ok(())
@@ -159,13 +163,20 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// Removes a key from the list and from its store. A running bridge that has read it keeps using it until the
+    /// Removes a key, and the secrets that came with it, from the list and from its store. A running bridge that has read it keeps using it until the
     /// service rejects it.
     ///
     /// # Errors
     /// [`Kind::AuthRequired`] for an unknown key; [`Kind::KeyStore`] if it cannot be deleted from its store, in which
     /// case it is kept.
     pub async fn remove(&mut self, id: &KeyId) -> Result<()> {
+        for name in self.list.with_key(&id.profile, &id.name) {
+            self.remove_one(&KeyId { name, ..id.clone() }).await?;
+        }
+        self.remove_one(id).await
+    }
+
+    async fn remove_one(&mut self, id: &KeyId) -> Result<()> {
         let before = self.list.clone();
         if self.list.find(&id.profile, &id.name).is_none() {
             return Err(unknown(&self.list, id));

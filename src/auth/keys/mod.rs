@@ -57,6 +57,8 @@ pub struct NewKey {
     pub shown: String,
     /// Whether `--force` overrode the check of its form.
     pub forced: bool,
+    /// The key that it came with, if it is a further secret and no key.
+    pub came_with: Option<String>,
 }
 
 /// A key and where it was found.

@@ -20,7 +20,7 @@ use super::conversation::{Conversation, Reveals, Tool, parsed_json};
 use super::environment::Environment;
 use super::output::Output;
 use super::tools;
-use crate::error::{Error, Executed, Kind, Result};
+use crate::error::{Error, Executed, Kind, Result, shell_quoted};
 use crate::protocol::client::RETRY_AFTER;
 use crate::protocol::message::{INVALID_PARAMS, METHOD_NOT_FOUND, Message};
 use crate::protocol::secrets::{NewKeys, StoredKey};
@@ -142,9 +142,11 @@ fn say_stored(stored: Vec<Result<StoredKey>>) -> Result<()> {
         match stored {
             Ok(StoredKey { id, store, shown, origin, still_current }) => {
                 ui::say(&format!("stored {id} ({shown}) in {store}, for {origin} only"));
-                still_current
-                    .iter()
-                    .for_each(|current| ui::say(&format!("{current} is still the key in use")));
+                if let Some(current) = still_current {
+                    let (profile, name) = id.split_once('/').unwrap_or_default();
+                    let way = format!("asistry keys use {} -p {}", shell_quoted(name), shell_quoted(profile));
+                    ui::say(&format!("{current} is still the key in use; to change that: {way}"));
+                }
             }
             Err(error) => failed = failed.and(Err(made(error))),
         }
@@ -157,7 +159,7 @@ fn show(result: Json, arguments: &Arguments) -> Result<u8> {
     let output = arguments.output.of_a_call();
     let printed = match (arguments.full, outcome.is_error, outcome.is_json) {
         (true, ..) => output.print_whole(&outcome.whole),
-        (false, true, _) => return Err(Error::new(Kind::ServiceError, outcome.text)),
+        (false, true, _) => return Err(outcome.error()),
         (false, false, true) => output.print_over_text(&outcome.value, &outcome.text),
         (false, false, false) => output.print_json(&outcome.value, Some(&outcome.text)),
     };
@@ -216,7 +218,7 @@ async fn call(conversation: &mut Conversation, arguments: &Arguments) -> Result<
     let tools = conversation.tools_with(name).await.map_err(not_made)?;
     let tool = filters.find(&tools, name)?;
     if arguments.tool_help {
-        ui::print(&tools::described(tool, &conversation.options()))?;
+        ui::print(&tools::described(tool, &conversation.options_of(&tool.name)))?;
         return Ok(None);
     }
     let given = arguments.given(tool, &mut sources)?;

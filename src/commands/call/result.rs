@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, Kind, Result};
+use crate::protocol::http::{STATUS, TRACE};
 use crate::ui::json::Json;
 
 /// Endings by media type; others end in `.bin`.
@@ -66,6 +67,18 @@ struct Parts<'a> {
 }
 
 impl Outcome {
+    /// Returns the failure that the tool reports, with what asistry has added to a failure of a service without MCP.
+    pub fn error(&self) -> Error {
+        let error = Error::new(Kind::ServiceError, self.text.clone());
+        let whole: Value = serde_json::from_str(&self.whole.line()).unwrap_or_default();
+        let meta = &whole["_meta"];
+        let error = error.trace_id(meta[TRACE].as_str().map(str::to_owned));
+        match meta[STATUS].as_u64().and_then(|status| u16::try_from(status).ok()) {
+            Some(status) => error.http_status(status),
+            None => error,
+        }
+    }
+
     /// Reads a result; images, sounds and binary resources go into files in `save`.
     ///
     /// # Errors

@@ -36,9 +36,9 @@ use crate::protocol::http::origin_and_path;
 use crate::protocol::message::{Id, Kind as MessageKind, Message};
 use crate::protocol::revision::{Era, NEWEST_LEGACY};
 use crate::protocol::secrets::{KeyWork, NewKeys, Purpose};
+use crate::protocol::settings::Protocol;
 use crate::relay::{Ending, Relay};
 use crate::remote::Remote;
-use crate::service::ServiceWire;
 use crate::ui;
 
 /// After Ctrl-C in a form the service is told, and has this long to end the call.
@@ -87,7 +87,7 @@ enum Leaving {
 /// Whether a service that repeats the credential is heard as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reveals {
-    /// `MASKED` stands for it.
+    /// It is replaced by `MASKED`.
     #[default]
     Nothing,
     /// It is heard as it is.
@@ -421,9 +421,15 @@ impl Conversation {
     pub async fn check_new_keys(&self, tool: Option<&str>, wanted: NewKeys) -> Result<()> {
         let service = &self.in_use.profile.service;
         let rule = tool.and_then(|tool| service.secrets.new_key(tool));
+        let speaks_mcp = self.wire() == Protocol::Mcp;
         match (wanted, rule.map(|rule| rule.purpose)) {
+            (_, Some(_)) if speaks_mcp => {
+                let why =
+                    format!("{} makes a key, which can be stored only over REST", tool.unwrap_or_default());
+                Err(Error::new(Kind::ToolDenied, why).remedy(Remedy::UseRest))
+            }
             (NewKeys::Refused, Some(Purpose::Added)) => {
-                let why = format!("{} makes a key, which would be lost", tool.unwrap_or_default());
+                let why = format!("{} makes a key; nothing was sent", tool.unwrap_or_default());
                 Err(Error::new(Kind::Usage, why).remedy(Remedy::SaveNewKey))
             }
             (NewKeys::Stored, _) if service.secrets.new_keys.is_empty() => {
@@ -431,7 +437,13 @@ impl Conversation {
                 Err(Error::new(Kind::Usage, why).hint("leave --save-key out"))
             }
             (NewKeys::Stored, _) | (NewKeys::Refused, Some(Purpose::Switched)) => {
-                self.in_use.remote.key_work(KeyWork::Check).await.map(drop)
+                let checked = self.in_use.remote.key_work(KeyWork::Check).await.map(drop);
+                checked.map_err(|error| match error.next_step() {
+                    Some(Remedy::FixKeyring { .. }) => {
+                        error.hint("use the encrypted file: set ASISTRY_KEY_STORE=file, and run this again")
+                    }
+                    _ => error,
+                })
             }
             _ => Ok(()),
         }
@@ -479,6 +491,12 @@ impl Conversation {
     /// Returns the options that choose the profile or URL in use, each after a space.
     pub fn options(&self) -> String {
         self.in_use.target_options()
+    }
+
+    /// As [`Self::options`], with what a tool that makes a key needs.
+    pub fn options_of(&self, tool: &str) -> String {
+        let save = if self.adds_key(Some(tool)) { " --save-key" } else { "" };
+        format!("{}{save}", self.options())
     }
 
     /// Returns the era of the service's last result.
@@ -529,9 +547,9 @@ impl Conversation {
         origin_and_path(&self.in_use.endpoint)
     }
 
-    /// Returns the wire of the service.
-    pub fn wire(&self) -> ServiceWire {
-        self.in_use.profile.service.wire
+    /// Returns what is spoken to the service.
+    pub fn wire(&self) -> Protocol {
+        self.in_use.settings().protocol
     }
 
     /// Returns what stands for the service, wherever the sandbox inside this process listens.

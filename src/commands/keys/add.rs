@@ -82,7 +82,7 @@ pub async fn run(desk: &Desk<'_>, arguments: Arguments) -> Result<()> {
     };
     let Given { secret, forced } = given;
     let shown = form::masked(&profile.service, &secret);
-    let new = NewKey { secret, origin: origin.clone(), store, shown: shown.clone(), forced };
+    let new = NewKey { secret, origin: origin.clone(), store, shown: shown.clone(), forced, came_with: None };
     let mut change = desk.keys.change().await?;
     let appeared = change.list().find(&id.profile, &id.name).is_some_and(|key| key.deposit.is_some());
     if appeared && !there && !arguments.replace {

@@ -83,6 +83,7 @@ async fn begin(desk: &Desk<'_>, id: &KeyId, arguments: Arguments) -> Result<()> 
         store,
         shown: form::masked(&profile.service, &given.secret),
         forced: given.forced,
+        came_with: None,
     };
     let mut change = desk.keys.change().await?;
     if change.list().find(&id.profile, &id.name).is_none_or(|record| record.deposit.is_none()) {

@@ -10,7 +10,6 @@ mod held;
 pub mod legacy;
 mod lower;
 pub mod modern;
-mod names;
 mod progress;
 mod questions;
 mod rounds;

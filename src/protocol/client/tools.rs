@@ -9,11 +9,11 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::names::Names;
 use super::tool_list::{Known, Reading, Tool};
 use crate::error::{Error, Filter, Kind, Remedy};
 use crate::protocol::message::{Message, quote};
 use crate::protocol::request::Class;
+use crate::protocol::tool_names::Names;
 use crate::protocol::tool_rules::{ToolPage, ToolRules, cursor_of, matches_glob, tool_name};
 
 /// No list of tools is read further than this many pages and bytes on our own account.

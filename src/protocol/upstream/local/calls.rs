@@ -16,9 +16,10 @@ use super::{Call, Form, Local, results, ticket};
 use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::effect::Effect;
 use crate::protocol::http::{Data, HttpCall};
-use crate::protocol::message::INVALID_PARAMS;
+use crate::protocol::message::{INVALID_PARAMS, quote};
 use crate::protocol::object::{fields, object, string, value};
 use crate::protocol::request::Class;
+use crate::protocol::tool_names::replaced;
 use crate::protocol::upstream::{Heard, Out};
 use crate::protocol::wire::{AgentStack, Reply};
 
@@ -44,16 +45,19 @@ impl Local {
         let records = Records::of(value(&meta, "progressToken"));
         let reply = if records.are_wanted() { Reply::Events } else { Reply::Whole };
         let asked = match &*name {
-            EXECUTE => Asked::read(arguments),
-            name => Asked::action(name, arguments),
+            name if name == EXECUTE || name == replaced(EXECUTE) => Asked::read(arguments),
+            name => Asked::action(name, arguments).map_err(|_| "not an action name"),
         };
         let (action, params) = match asked {
             Ok(Asked::Steps(steps)) => return self.steps(number, &steps, arguments),
-            Ok(Asked::Action(action, params)) => (action, params),
+            Ok(Asked::Action(action, params)) => (self.original(&action), params),
             Err(why) => {
                 return self.refuse_request(number, INVALID_PARAMS, &format!("Invalid params: {why}"));
             }
         };
+        if let Err(error) = self.permits(&action) {
+            return self.give_up(number, error);
+        }
         let rule = self.settings.secrets.new_key(&action).cloned();
         // It may be called by its shown name, which no list has explained.
         let action = rule.as_ref().map_or(&*action, |rule| &*rule.action);
@@ -66,7 +70,20 @@ impl Local {
         }
     }
 
-    /// Masked values of the body are opened where its data allows it.
+    /// Returns the action of a name, which a client knows in the form that every client takes.
+    fn original(&self, name: &str) -> String {
+        self.catalogue.as_ref().map_or(name, |known| known.tools.original(name)).to_owned()
+    }
+
+    /// The rules about tools bind an action under its own name too.
+    fn permits(&self, action: &str) -> Result<(), Error> {
+        let known = self.catalogue.as_ref().and_then(|known| known.tools.shown(action));
+        let shown = known.map_or_else(|| replaced(action), str::to_owned);
+        let refusal = self.settings.tools.refusal(action, &shown);
+        refusal.map_or(Ok(()), |error| Err(error.executed(Executed::No)))
+    }
+
+    /// Marks the arguments in which references are resolved.
     fn open_arguments(&self, http: &mut HttpCall) {
         let names = &self.settings.secrets.arguments;
         if let Ok(body) = std::str::from_utf8(&http.body) {
@@ -75,8 +92,14 @@ impl Local {
     }
 
     /// Sends several actions as the steps of one call; it always bears an `idempotency_key`, so it may be repeated.
-    fn steps(&mut self, number: u64, steps: &[String], arguments: &str) {
-        if let Some(action) = steps.iter().find(|action| self.settings.secrets.new_key(action).is_some()) {
+    fn steps(&mut self, number: u64, steps: &[(String, &str)], arguments: &str) {
+        let steps: Vec<(String, &str)> =
+            steps.iter().map(|(action, step)| (self.original(action), *step)).collect();
+        if let Some(error) = steps.iter().find_map(|(action, _)| self.permits(action).err()) {
+            return self.give_up(number, error);
+        }
+        let makes_key = |action: &&(String, &str)| self.settings.secrets.new_key(&action.0).is_some();
+        if let Some((action, _)) = steps.iter().find(makes_key) {
             let why = format!("Invalid params: {action} makes a key; call it by itself, not as a step");
             return self.refuse_request(number, INVALID_PARAMS, &why);
         }
@@ -89,8 +112,13 @@ impl Local {
         let key = (!is_given).then_some(("idempotency_key", &*key));
         let others = options.iter().filter(|(name, _)| is_given || name != "idempotency_key");
         let options = object(others.map(|(name, raw)| (&**name, raw.get())).chain(key));
-        let rest = given.iter().filter(|(name, _)| name != "options");
-        let body = object(rest.map(|(name, raw)| (&**name, raw.get())).chain([("options", &*options)]));
+        let steps: Vec<String> = steps.iter().map(|(action, step)| named(step, action)).collect();
+        let steps = format!("[{}]", steps.join(","));
+        let rest = given.iter().map(|(name, raw)| match &**name {
+            "steps" => ("steps", &*steps),
+            name => (name, raw.get()),
+        });
+        let body = object(rest.filter(|(name, _)| *name != "options").chain([("options", &*options)]));
         if let Some(request) = self.table.request(number) {
             request.class = Class::A;
         }
@@ -198,8 +226,8 @@ impl Local {
 enum Asked<'a> {
     /// One action with its parameters (JSON text).
     Action(Cow<'a, str>, &'a str),
-    /// The actions of several steps.
-    Steps(Vec<String>),
+    /// The action and the JSON text of each step.
+    Steps(Vec<(String, &'a str)>),
 }
 
 impl<'a> Asked<'a> {
@@ -207,7 +235,7 @@ impl<'a> Asked<'a> {
         let name = name.into();
         match AgentStack::is_action(&name) && name != EXECUTE {
             true => Ok(Self::Action(name, params)),
-            false => Err("not the name of an action"),
+            false => Err("this tool needs action, such as projects.get_projects, or steps"),
         }
     }
 
@@ -234,18 +262,30 @@ impl<'a> Asked<'a> {
             return Err("beside steps only options and context are known");
         }
         let steps: Vec<&RawValue> = serde_json::from_str(steps).map_err(|_| "steps must be an array")?;
+        if steps.is_empty() {
+            return Err("steps is empty");
+        }
         steps.into_iter().map(|step| Self::step(step.get())).collect::<Result<_, _>>().map(Self::Steps)
     }
 
-    fn step(step: &str) -> Result<String, &'static str> {
+    fn step(step: &'a str) -> Result<(String, &'a str), &'static str> {
         let fields = fields(step);
         let action = value(&fields, "action").and_then(string).unwrap_or_default();
         let is_plain = !has_twice(&fields) && value(&fields, "tool").is_none();
         match is_plain && AgentStack::is_action(&action) && action != EXECUTE {
-            true => Ok(action.into_owned()),
+            true => Ok((action.into_owned(), step)),
             false => Err("each step needs action, the name of one action"),
         }
     }
+}
+
+/// Writes a step with this action.
+fn named(step: &str, action: &str) -> String {
+    let action = quote(action);
+    object(fields(step).iter().map(|(name, raw)| match &**name {
+        "action" => (&**name, &*action),
+        name => (name, raw.get()),
+    }))
 }
 
 fn has_twice(fields: &[(Cow<'_, str>, &RawValue)]) -> bool {

@@ -12,6 +12,7 @@ use crate::protocol::message::quote;
 use crate::protocol::object::{fields, object, string, value};
 use crate::protocol::secrets::{NewKeyRule, SecretRules};
 use crate::protocol::settings::ETAG;
+use crate::protocol::tool_names::Names;
 use crate::protocol::wire::AgentStack;
 
 /// The tool that runs any action by its name.
@@ -28,6 +29,7 @@ const WRAPPERS: [&str; 4] = ["data", "actions", "domains", "tools"];
 pub struct Catalogue {
     /// JSON text of each.
     tools: Vec<String>,
+    names: Names,
     /// The service's tag of it, from the reply's body.
     pub etag: Option<String>,
 }
@@ -68,7 +70,7 @@ impl Catalogue {
         let described = schemas.map(entries_of).unwrap_or_default();
         let mut described: HashMap<String, Entry> =
             described.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
-        let mut catalogue = Self { tools: vec![execute()], etag: etag_in(actions) };
+        let mut tools = vec![execute()];
         let mut seen = HashSet::from([EXECUTE.to_owned()]);
         for mut entry in listed {
             if !AgentStack::is_action(&entry.name) || !seen.insert(entry.name.clone()) {
@@ -78,19 +80,22 @@ impl Catalogue {
                 entry.about = entry.about.or(more.about);
                 entry.schema = entry.schema.or(more.schema);
             }
-            catalogue.tools.push(entry.tool());
+            tools.push(entry.tool());
         }
-        Ok(catalogue)
+        let names = Names::of(seen.iter().map(String::as_str));
+        Ok(Self { tools, names, etag: etag_in(actions) })
     }
 
     /// What can be called where there is no catalogue: any action by its name, and the actions that make keys.
     pub fn unread(rules: &SecretRules) -> Self {
         let made = |rule: &NewKeyRule| {
             let (name, about) = (rule.action.clone(), Some(rule.about.clone()));
-            Entry { name, about, schema: None }.tool()
+            let schema = serde_json::from_str(&rule.parameters).ok();
+            Entry { name, about, schema }.tool()
         };
         let tools = std::iter::once(execute()).chain(rules.new_keys.iter().map(made)).collect();
-        Self { tools, etag: None }
+        let names = rules.new_keys.iter().map(|rule| &*rule.action);
+        Self { tools, names: Names::of(names.chain([EXECUTE])), etag: None }
     }
 
     /// Returns the catalogue that an earlier conversation kept; its own tools are the ones of this version.
@@ -98,8 +103,19 @@ impl Catalogue {
         let name = |tool: &str| value(&fields(tool), "name").and_then(string).map(Cow::into_owned);
         let actions =
             tools.iter().map(|tool| tool.get()).filter(|tool| name(tool).as_deref() != Some(EXECUTE));
-        let tools = std::iter::once(execute()).chain(actions.map(str::to_owned)).collect();
-        Self { tools, etag: None }
+        let tools: Vec<String> = std::iter::once(execute()).chain(actions.map(str::to_owned)).collect();
+        let all: Vec<String> = tools.iter().filter_map(|tool| name(tool)).collect();
+        Self { tools, names: Names::of(all.iter().map(String::as_str)), etag: None }
+    }
+
+    /// Returns the name that every client takes of an action.
+    pub fn shown(&self, action: &str) -> Option<&str> {
+        self.names.shown(action)
+    }
+
+    /// Returns the action of a name, in either spelling.
+    pub fn original<'a>(&'a self, name: &'a str) -> &'a str {
+        self.names.original(name)
     }
 
     /// Returns the result of a `tools/list` of this cursor, which may be kept as long as the term says; `None` for a
@@ -135,22 +151,22 @@ fn execute() -> String {
         "type": "object",
         "properties": {
             "id": {"type": "string"}, "action": {"type": "string"}, "params": {"type": "object"},
-            "if": {"description": "runs the step only where this holds"},
+            "if": {"description": "condition under which the step runs"},
         },
         "required": ["action"],
     });
-    let about = "Runs an action by its name, also one that is not listed; or several ones as steps.";
+    let about = "Runs any action by name, listed or not, or several in order (steps). Give action or steps.";
     json!({
         "name": EXECUTE,
         "description": about,
         "inputSchema": {
             "type": "object",
             "properties": {
-                "action": {"type": "string", "description": "the name of one action"},
-                "params": {"type": "object", "description": "the parameters of that action"},
-                "steps": {"type": "array", "items": step, "description": "several actions, in their order"},
-                "options": {"type": "object", "description": "stopOnError, continueOnError, idempotency_key"},
-                "context": {"type": "object", "description": "project_id, user_id"},
+                "action": {"type": "string", "description": "name of one action, such as projects.get_projects"},
+                "params": {"type": "object", "description": "parameters of that action"},
+                "steps": {"type": "array", "items": step, "description": "several actions, run in order"},
+                "options": {"type": "object", "description": "options for steps: stopOnError, continueOnError, idempotency_key"},
+                "context": {"type": "object", "description": "context for steps: project_id, user_id"},
             },
         },
     })

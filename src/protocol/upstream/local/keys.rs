@@ -1,7 +1,7 @@
 //! Actions that make keys: whether the new key can be stored is checked first, and it is stored before the call is
 //! answered.
 //!
-//! Refuses to send a call whose new key would be lost. Sees masked values only.
+//! Refuses to send a call whose new key would be lost. Sees references only.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::protocol::secrets::{
     KeyWork, MASKED, MASKED_LENGTH, NewKey, NewKeyRule, NewKeys, Purpose, Replaced, StoredKey, is_masked,
     plain,
 };
-use crate::protocol::upstream::Out;
+use crate::protocol::upstream::{Heard, Out};
 use crate::secret::Secret;
 
 /// The longest name of what a key belongs to.
@@ -52,7 +52,7 @@ impl Local {
     pub(super) fn make_key(&mut self, number: u64, rule: NewKeyRule, params: &str) {
         let (wanted, purpose) = (self.settings.new_keys, rule.purpose);
         if (wanted, purpose) == (NewKeys::Refused, Purpose::Added) {
-            let why = format!("{} makes a key, which would be lost", rule.action);
+            let why = format!("{} makes a key; nothing was sent", rule.action);
             let error = Error::new(ErrorKind::Usage, why).remedy(Remedy::SaveNewKey);
             return self.give_up(number, error.executed(Executed::No));
         }
@@ -95,7 +95,12 @@ impl Local {
             };
         };
         let note = match came {
-            Ok(Some(stored)) => self.note_of(&stored),
+            Ok(Some(stored)) => {
+                // With the key, the service gives its whole list.
+                let is_unread = self.catalogue.is_none();
+                self.out.extend(is_unread.then_some(Out::Heard(Heard::ToolsChanged)));
+                self.note_of(&stored)
+            }
             Ok(None) => return self.answer(number, &result),
             Err(error) => {
                 format!("asistry could not store the new key, which is lost when this process ends: {error}")
@@ -111,7 +116,7 @@ impl Local {
         self.answer(number, &result.unwrap_or_default());
     }
 
-    /// Answers with what an action has returned; a new key in it is stored first.
+    /// Answers with the result of an action; a new key in it is stored first.
     pub(super) fn finish(&mut self, number: u64, data: &Data) {
         let hints = &self.settings.hints;
         let result = match self.calls.get(&number).map(|call| call.form) {
@@ -166,12 +171,12 @@ impl Local {
     }
 }
 
-/// Returns the masked value of a field, at any depth.
+/// Returns the reference in a field, at any depth.
 fn masked_field(reply: &Value, name: &str) -> Option<String> {
     found(reply, name).and_then(Value::as_str).filter(|text| is_masked(text)).map(str::to_owned)
 }
 
-/// Returns the first masked value of a text.
+/// Returns the first reference in a text.
 fn first_masked(text: &[u8]) -> Option<String> {
     let starts = memchr::memmem::find_iter(text, MASKED);
     let words = starts.filter_map(|at| std::str::from_utf8(text.get(at..at + MASKED_LENGTH)?).ok());

@@ -7,15 +7,13 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::protocol::http::{Data, excerpt};
+use crate::protocol::http::{Data, STATUS, TRACE, excerpt};
 use crate::protocol::message::quote;
 use crate::protocol::object::{fields, object, string, value};
 use crate::protocol::wire::AgentStack;
 
 type Fields<'a> = [(Cow<'a, str>, &'a RawValue)];
 
-/// The field of `_meta` with the service's own name for the exchange.
-const TRACE: &str = "asistry/traceId";
 /// The fields of a reply that need not be shown with its data.
 const KNOWN: [&str; 4] = ["success", "data", "trace_id", "error"];
 
@@ -26,12 +24,12 @@ const PENDING: [&str; 7] =
 /// What to add to a refusal of each HTTP status.
 type Hints = [(u16, String)];
 
-/// Says why a reply is none of the service, such as a page of something in front of it, if so.
+/// Returns why a reply is not the service's JSON; `None` if it is.
 pub fn misread(reply: &Data) -> Option<String> {
     let is_json = serde_json::from_slice::<&RawValue>(&reply.body).is_ok();
     let said = (!reply.body.is_empty()).then(|| format!(": “{}”", excerpt(&reply.body)));
     (reply.status < 400 && !is_json)
-        .then(|| format!("answered something that is no JSON{}", said.unwrap_or_default()))
+        .then(|| format!("answered with something other than JSON{}", said.unwrap_or_default()))
 }
 
 /// Returns the result of a `tools/call` for the reply to one action.
@@ -42,7 +40,7 @@ pub fn of_action(reply: &Data, hints: &Hints) -> String {
     if has_failed(&came, reply.status) {
         let why = said(&came, body);
         let hint = hint_of(status_in(&why).unwrap_or(reply.status), hints);
-        return failed(&why, hint.as_deref(), trace.as_deref());
+        return failed(&why, hint.as_deref(), (trace.as_deref(), reply.status));
     }
     let is_whole = came.iter().all(|(name, _)| KNOWN.contains(&&**name));
     let data = value(&came, "data").filter(|_| is_whole).unwrap_or(body);
@@ -64,7 +62,7 @@ pub fn of_batch(reply: &Data, hints: &Hints) -> String {
     let why = if failed_steps.is_empty() { said(&came, body) } else { failed_steps.join("\n") };
     let hint = hint_of(reply.status, hints);
     let more = if steps.is_empty() { hint.as_deref() } else { Some(body) };
-    failed(&why, more, trace.as_deref())
+    failed(&why, more, (trace.as_deref(), reply.status))
 }
 
 /// Says whether a reply to an action says that it failed.
@@ -72,7 +70,7 @@ pub fn is_failure(reply: &Data) -> bool {
     has_failed(&fields(std::str::from_utf8(&reply.body).unwrap_or_default().trim()), reply.status)
 }
 
-/// Adds a text of ours to a result.
+/// Appends a note.
 pub fn with_note(result: &str, note: &str) -> String {
     let parts = fields(result);
     let with = |raw: &str| format!("{},{}]", raw.trim_end_matches(']'), block(note));
@@ -82,7 +80,7 @@ pub fn with_note(result: &str, note: &str) -> String {
     }))
 }
 
-/// Makes a failure of the result of a look at a job, with a text of ours.
+/// Turns the reply to a poll of a job into a failure, with a note.
 pub fn failed_look(result: &str, note: &str) -> String {
     let with_note = with_note(result, note);
     let parts = fields(&with_note);
@@ -183,20 +181,25 @@ fn succeeded(data: &str, trace: Option<&str>) -> String {
     let block = block(&sentence(data));
     let structured = data.starts_with('{').then_some(("structuredContent", data));
     let content = format!("[{block}]");
-    finished(std::iter::once(("content", &*content)).chain(structured).collect(), trace)
+    finished(std::iter::once(("content", &*content)).chain(structured).collect(), trace, None)
 }
 
-/// The trace id stands in the text, too: a model reads nothing else.
-fn failed(why: &str, more: Option<&str>, trace: Option<&str>) -> String {
+/// The text repeats the trace id: a model sees nothing else.
+fn failed(why: &str, more: Option<&str>, (trace, status): (Option<&str>, u16)) -> String {
     let named = trace.filter(|trace| !why.contains(trace)).map(|trace| format!("\ntrace id: {trace}"));
     let first = block(&format!("{why}{}", named.unwrap_or_default()));
     let blocks: Vec<String> = std::iter::once(first).chain(more.map(block)).collect();
     let content = format!("[{}]", blocks.join(","));
-    finished(vec![("content", &*content), ("isError", "true")], trace)
+    let status = status_in(why).unwrap_or(status);
+    let parts = vec![("content", &*content), ("isError", "true")];
+    finished(parts, trace, Some(status).filter(|status| *status >= 400))
 }
 
-fn finished(parts: Vec<(&str, &str)>, trace: Option<&str>) -> String {
-    let meta = trace.map(|trace| object([(TRACE, &*quote(trace))]));
+fn finished(parts: Vec<(&str, &str)>, trace: Option<&str>, status: Option<u16>) -> String {
+    let trace = trace.map(|trace| (TRACE, quote(trace)));
+    let status = status.map(|status| (STATUS, status.to_string()));
+    let meta: Vec<(&str, String)> = trace.into_iter().chain(status).collect();
+    let meta = (!meta.is_empty()).then(|| object(meta));
     let meta = meta.as_deref().map(|meta| ("_meta", meta));
     object([("resultType", r#""complete""#)].into_iter().chain(parts).chain(meta))
 }

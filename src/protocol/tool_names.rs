@@ -7,8 +7,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use sha2::{Digest, Sha256};
 
-use crate::protocol::safe_names::{fits, replaced};
-
 const LONGEST: usize = 64;
 /// Bits of the hash in a suffix, in hexadecimal digits: 48, and more where two suffixes meet.
 const DIGITS: usize = 12;
@@ -75,6 +73,15 @@ impl Names {
 
 fn is_safe(name: &str) -> bool {
     !name.is_empty() && name.len() <= LONGEST && name.chars().all(fits)
+}
+
+fn fits(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
+/// Replaces each character that some client refuses by `_`.
+pub fn replaced(name: &str) -> String {
+    name.chars().map(|c| if fits(c) { c } else { '_' }).collect()
 }
 
 #[cfg(test)]
