@@ -159,7 +159,7 @@ impl Local {
         match self.calls.get(&number).and_then(|call| call.job) {
             Some(pause) => self.looked(number, pause, data),
             None => match results::job_in(data) {
-                Some(id) => self.follow_job(number, id),
+                Some(id) => self.follow_job(number, &id, data),
                 None => self.finish(number, data),
             },
         }
@@ -182,10 +182,11 @@ impl Local {
     }
 
     /// Polls a job until it ends.
-    fn follow_job(&mut self, number: u64, id: String) {
+    fn follow_job(&mut self, number: u64, id: &str, data: &Data) {
         let Some(call) = self.calls.get_mut(&number) else { return };
         let credential = call.http.signing.credential;
-        call.http = self.wire.job(&id);
+        call.http = self.wire.job(id);
+        call.records.trace_id = call.records.trace_id.take().or_else(|| data.trace_id.clone());
         call.http.signing.credential = credential;
         call.job = Some(JOB_PAUSES.0);
         if let Some(request) = self.table.request(number) {
