@@ -269,7 +269,7 @@ impl Authorizer {
             let Some(word) = text.get(at.clone()).and_then(string) else { continue };
             if !is_masked(&word) {
                 // The service may repeat it.
-                self.vault.learn(&word);
+                self.vault.learn_typed(&word);
                 continue;
             }
             let masked = word;

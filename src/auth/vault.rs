@@ -85,12 +85,18 @@ impl Vault {
         let mut text = self.replaced(text, &found);
         let secrets: Vec<&str> =
             found.iter().filter_map(|found| Some(found.secret.as_ref()?.as_str())).collect();
-        if secrets.len() > MOST {
-            for some in secrets[..secrets.len().min(MOST_REPEATED)].chunks(MOST) {
-                let mut mask = Mask::default();
-                some.iter().for_each(|secret| mask.add_as(secret, &self.masked(secret)));
-                text = mask.masked(text);
-            }
+        // A word is masked in its field alone; inside another string it is found by its text, in this reply only.
+        let recurs = |found: &&Found| found.secret.as_ref().is_some_and(|secret| !is_word(secret));
+        let here: Vec<&Found> = match secrets.len() > MOST {
+            true => found.iter().filter(|found| found.at.is_none() || recurs(found)).collect(),
+            false => found.iter().filter(|found| found.at.is_none() && !recurs(found)).collect(),
+        };
+        let here: Vec<&str> =
+            here.into_iter().filter_map(|found| Some(found.secret.as_ref()?.as_str())).collect();
+        for some in here[..here.len().min(MOST_REPEATED)].chunks(MOST) {
+            let mut mask = Mask::default();
+            some.iter().for_each(|secret| mask.add_as(secret, &self.masked(secret)));
+            text = mask.masked(text);
         }
         if secrets.is_empty() {
             return text;
@@ -140,14 +146,23 @@ impl Vault {
         format!("{MASKED}{digits}")
     }
 
-    /// Remembers a secret, so that it is masked wherever it occurs later, and can be opened.
+    /// Remembers what a person or a model wrote where a secret belongs, if it looks like one: the service may repeat it.
+    pub fn learn_typed(&self, word: &str) {
+        if looks_secret(word) {
+            self.learn(word);
+        }
+    }
+
+    /// Remembers a secret, so that it can be opened, and is masked wherever it occurs later unless it may be a word.
     pub fn learn(&self, secret: &str) {
         let masked = self.masked(secret);
         if !self.is_used() || secret.len() > LONGEST || self.open(&masked).is_some() {
             return;
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.mask.add_as(secret, &masked);
+        if !is_word(secret) {
+            known.mask.add_as(secret, &masked);
+        }
         known.secrets.push_back((masked, Secret::new(secret.to_owned())));
         if known.secrets.len() > MOST {
             known.secrets.pop_front();
@@ -317,6 +332,11 @@ fn looks_secret(word: &str) -> bool {
     is_long && (has_digit || (is_one_word && word.len() >= 2 * SHORTEST_KEY))
 }
 
+/// Says whether a secret may be an ordinary word, such as `completed`, which other texts must keep.
+fn is_word(secret: &str) -> bool {
+    secret.len() < 2 * SHORTEST_KEY && !looks_secret(secret)
+}
+
 /// Returns where a string ends whose content begins here: at its quote, or at the end of the text.
 fn end_of_string(text: &[u8], start: usize) -> usize {
     let mut at = start;
@@ -396,6 +416,18 @@ mod tests {
             assert_eq!(sealed(&vault, &text), wanted, "{text}");
         }
         assert_eq!(vault.unsealed(format!(r#"["{masked}"]"#).into()), format!(r#"["{secret}"]"#));
+    }
+
+    #[test]
+    fn a_word_is_masked_in_its_field_and_nowhere_else() {
+        let vault = vault();
+        let masked = vault.masked("completed");
+        let told = sealed(&vault, r#"{"status":"completed","auth_key":"completed"}"#);
+        assert_eq!(told, format!(r#"{{"status":"completed","auth_key":"{masked}"}}"#));
+        let inside = serde_json::json!({"t": r#"{"auth_key":"completed"}"#}).to_string();
+        assert!(!sealed(&vault, &inside).contains("completed"));
+        assert_eq!(sealed(&vault, r#"{"status":"completed"}"#), r#"{"status":"completed"}"#);
+        assert_eq!(vault.unsealed(format!(r#"["{masked}"]"#).into()), r#"["completed"]"#);
     }
 
     #[test]

@@ -618,3 +618,27 @@ fn further_secrets_are_no_keys_and_go_with_theirs() {
     assert!(removed.status.success() && !said.contains("keys use"), "{said}");
     assert!(text(&home.run(&["keys", "list"]).stdout).is_empty());
 }
+
+#[test]
+fn a_word_in_an_argument_for_secrets_masks_nothing_else() {
+    let home = Home::new();
+    let mut bridge = home.bridge().env("ASISTRY_API_KEY", "ask_0123456789abcdef").spawn();
+    bridge.open("2025-11-25");
+    let mut call = |id: u64, arguments: Value| {
+        let params = json!({"name": "projects.get_projects", "arguments": arguments}).to_string();
+        bridge.say(request(&id.to_string(), "tools/call", &params));
+        bridge.answer(id)["result"]["structuredContent"]["sent"].clone()
+    };
+    for (id, word) in [(1, "projects"), (3, "completed"), (5, "my-own")] {
+        // The service repeats what it was sent.
+        let told = call(id, json!({"auth_key": word}));
+        assert!(told["params"]["auth_key"].as_str().expect("a text").starts_with("MASKED_"), "{told}");
+        assert_eq!(told["tool"], "projects.get_projects");
+        let told = call(id + 1, json!({"name": word}));
+        assert_eq!(told, json!({"tool": "projects.get_projects", "params": {"name": word}}));
+    }
+    // A secret that was typed is masked wherever the service repeats it.
+    call(7, json!({"auth_key": SECRETS[3]}));
+    let told = call(8, json!({"name": format!("it is {}", SECRETS[3])}));
+    assert!(!told.to_string().contains("MARKED"), "{told}");
+}
