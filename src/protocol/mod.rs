@@ -28,6 +28,8 @@ pub mod revision;
 
 pub mod envelope;
 
+pub mod subscriptions;
+
 pub mod retry;
 
 pub mod tool_names;

@@ -35,6 +35,7 @@ use crate::protocol::object::fields;
 use crate::protocol::request::{Class, Leaves, Outgoing, Promise};
 use crate::protocol::revision::{Era, Revision};
 use crate::protocol::settings::Settings;
+use crate::protocol::subscriptions::TOOLS;
 use crate::protocol::tool_rules::ToolRules;
 use crate::protocol::{FastMap, Instant, MAX_MESSAGE};
 use batches::Batch;
@@ -501,7 +502,7 @@ impl Client {
     /// Hands a notification of the service on.
     pub(super) fn told(&mut self, message: &Message, during: Option<u64>, generation: Option<u64>) {
         match message.method() {
-            "notifications/tools/list_changed" => self.tools.changed(),
+            method if method == TOOLS.method => self.tools.changed(),
             "notifications/cancelled" => {
                 if let Some(generation) = generation {
                     return self.question_cancelled(message, during, generation);

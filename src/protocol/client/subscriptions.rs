@@ -13,18 +13,11 @@ use crate::protocol::effect::Effect;
 use crate::protocol::message::{Message, quote};
 use crate::protocol::object::{fields, object, string, value};
 use crate::protocol::request::{Outgoing, covers};
+use crate::protocol::subscriptions::{LISTS, RESOURCES, TOOLS, UPDATED};
 use crate::protocol::upstream::{Acknowledged, Gap};
 
-/// The kinds of lists that may change, each with its field in a filter and the notification that reports a change.
-const LISTS: [(&str, &str, &str); 3] = [
-    ("tools", "toolsListChanged", "notifications/tools/list_changed"),
-    ("prompts", "promptsListChanged", "notifications/prompts/list_changed"),
-    ("resources", "resourcesListChanged", "notifications/resources/list_changed"),
-];
 /// How long a subscription may wait for its acknowledgement.
 const WITHIN: Duration = Duration::from_secs(60);
-/// The field of a filter that names resources.
-const RESOURCES: &str = "resourceSubscriptions";
 
 /// What the client wants to hear.
 #[derive(Debug, Default)]
@@ -54,7 +47,7 @@ impl Subscriptions {
             let area = fields(value(&capabilities, area).unwrap_or_default());
             value(&area, name) == Some("true")
         };
-        let lists = LISTS.iter().filter(|(area, ..)| flag(area, "listChanged")).map(|(_, field, _)| *field);
+        let lists = LISTS.iter().filter(|list| flag(list.capability, "listChanged")).map(|list| list.field);
         let offers_resources = flag("resources", "subscribe");
         Self { lists: lists.collect(), offers_resources, ..Self::default() }
     }
@@ -62,7 +55,7 @@ impl Subscriptions {
     /// Says whether the client wants to hear this: an update of a resource, or of a part of it, only as long as it is
     /// subscribed to.
     pub fn want(&self, notification: &Message) -> bool {
-        if notification.method() != "notifications/resources/updated" {
+        if notification.method() != UPDATED {
             return true;
         }
         let params = fields(notification.params().unwrap_or_default());
@@ -158,17 +151,17 @@ impl Client {
     /// Something may have been missed: a hint too many is legal, one that is missed is not.
     fn report_gap(&mut self, honoured: &str) {
         let filter = fields(honoured);
-        for (_, field, notification) in LISTS {
-            if value(&filter, field) == Some("true") {
-                if field == "toolsListChanged" {
+        for list in LISTS {
+            if value(&filter, list.field) == Some("true") {
+                if list == TOOLS {
                     self.tools.changed();
                 }
-                self.deliver_aside(Message::notification(notification, None).text().clone(), None);
+                self.deliver_aside(Message::notification(list.method, None).text().clone(), None);
             }
         }
         for uri in uris_in(honoured) {
             let params = object([("uri", &*uri)]);
-            let updated = Message::notification("notifications/resources/updated", Some(&params));
+            let updated = Message::notification(UPDATED, Some(&params));
             self.deliver_aside(updated.text().clone(), None);
         }
     }

@@ -17,10 +17,11 @@ use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Tag};
-use crate::protocol::message::{Malformed, Message};
+use crate::protocol::message::{Id, Malformed, Message};
 use crate::protocol::request::{Class, Outgoing, Wait};
 use crate::protocol::retry::seconds;
 use crate::protocol::revision::Revision;
+use crate::protocol::subscriptions;
 use probe::Probed;
 
 /// A conversation with a service.
@@ -133,6 +134,13 @@ pub(super) fn overdue(place: &str, limit: Duration) -> Error {
     Error::new(Kind::Timeout, format!("no answer from {place} within {}", seconds(limit)))
         .remedy(Remedy::AllowTime(limit))
         .executed(Executed::No)
+}
+
+/// Ends the subscription that the client knows by this id.
+fn end_of_listen(number: u64, id: &Id) -> [Out; 2] {
+    let (message, word) = subscriptions::end(id);
+    let told = Heard::Told { during: None, message: word, generation: None };
+    [Out::Heard(Heard::Ours { number, message }), Out::Heard(told)]
 }
 
 /// Says that an event, or a message in one, cannot be read.

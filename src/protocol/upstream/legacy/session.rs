@@ -19,6 +19,7 @@ use crate::protocol::http::{ErrorFields, Head};
 use crate::protocol::message::{INVALID_REQUEST, METHOD_NOT_FOUND, Message, quote};
 use crate::protocol::request::{Leaves, Outgoing};
 use crate::protocol::revision::{self, Era};
+use crate::protocol::subscriptions::LISTS;
 use crate::protocol::wire::Wire;
 
 /// LEG-5: how long the first list may take before the standalone stream is opened all the same.
@@ -468,9 +469,7 @@ fn lower_version(request: &Message, answer: &Message) -> Option<Message> {
 /// Says whether the service could send anything on the standalone stream.
 fn could_push(capabilities: &Value, client_params: Option<&str>) -> bool {
     let flag = |area: &str, name: &str| capabilities[area][name] == Value::Bool(true);
-    let service = flag("tools", "listChanged")
-        || flag("prompts", "listChanged")
-        || flag("resources", "listChanged")
+    let service = LISTS.iter().any(|list| flag(list.capability, "listChanged"))
         || flag("resources", "subscribe")
         || ["logging", "tasks", "experimental"].iter().any(|name| capabilities.get(name).is_some());
     let client: Value =

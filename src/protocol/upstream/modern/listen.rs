@@ -5,13 +5,12 @@
 use std::time::Duration;
 
 use super::super::under_way::Request;
-use super::super::{Heard, Out};
 use crate::error::{Error, Kind};
 use crate::protocol::Moment;
 use crate::protocol::http::ErrorFields;
-use crate::protocol::message::{Id, Message};
-use crate::protocol::object::{fields, value};
+use crate::protocol::message::Message;
 use crate::protocol::retry;
+use crate::protocol::subscriptions::{self, is_acknowledgement, is_listen};
 
 /// Section 6.5: the pause before a stream is opened again, doubled each time up to the second one.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -19,33 +18,12 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// Section 6.5: a stream that stood this long begins with the first pause again.
 const HEALTHY: Duration = Duration::from_secs(60);
 
-/// Says whether a request opens such a stream.
-pub(super) fn is_listen(message: &Message) -> bool {
-    message.method() == "subscriptions/listen"
-}
-
 /// Returns the pause before the stream is opened again, with jitter.
 pub(super) fn again_after(request: &mut Request, moment: Moment) -> Duration {
     if request.stands_since.take().is_some_and(|since| moment.now.duration_since(since) >= HEALTHY) {
         request.reissues = 0;
     }
     retry::backoff(AGAIN.0, request.reissues, AGAIN.1).mul_f64(0.75 + moment.random / 2.0)
-}
-
-/// Returns what the client hears at the end of a subscription that it knows by this id: its result, and the word for it
-/// (STD-7, T-9).
-pub(in crate::protocol::upstream) fn end_of_listen(number: u64, id: &Id) -> [Out; 2] {
-    let meta = format!(r#"{{"io.modelcontextprotocol/subscriptionId":{}}}"#, id.json());
-    let message = Message::result(id, &format!(r#"{{"resultType":"complete","_meta":{meta}}}"#));
-    let word = format!(r#"{{"requestId":{}}}"#, id.json());
-    let word = Message::notification("notifications/cancelled", Some(&word));
-    let told = Heard::Told { during: None, message: word, generation: None };
-    [Out::Heard(Heard::Ours { number, message }), Out::Heard(told)]
-}
-
-/// Says whether a notification acknowledges a subscription.
-pub(super) fn is_acknowledgement(message: &Message) -> bool {
-    message.method() == "notifications/subscriptions/acknowledged"
 }
 
 /// Returns why the service refuses a subscription; `None` where its answer ends one.
@@ -72,13 +50,7 @@ pub(super) fn under_client_id(request: &Request, message: Message) -> Message {
     else {
         return message;
     };
-    let part = message.params().or(message.result_text()).and_then(subscription_id);
+    let part = message.params().or(message.result_text()).and_then(subscriptions::id_in);
     let text = part.map(|part| message.with_part(part, &id.json()));
     text.and_then(|text| Message::read(text).ok()).unwrap_or(message)
-}
-
-/// Finds the JSON text of the subscription's id.
-fn subscription_id(params: &str) -> Option<&str> {
-    let params = fields(params);
-    value(&fields(value(&params, "_meta")?), "io.modelcontextprotocol/subscriptionId")
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::probe::{self, Probed};
 use super::under_way::{Asker, Entry, Own, Request, Sending, UnderWay, reissue_after};
-use super::{Heard, Out, Upstream, dropped, overdue};
+use super::{Heard, Out, Upstream, dropped, end_of_listen, overdue};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{
@@ -24,8 +24,8 @@ use crate::protocol::message::{Kind, Message};
 use crate::protocol::object::object;
 use crate::protocol::request::{Class, Leaves, Outgoing, Promise, Wait};
 use crate::protocol::settings::Settings;
+use crate::protocol::subscriptions::{TOOLS, is_acknowledgement, is_listen};
 use crate::protocol::wire::{Stateless, ToolHeaders};
-pub(super) use listen::end_of_listen;
 use own_listen::OwnListen;
 
 /// The conversation with a service of the modern era.
@@ -187,7 +187,7 @@ impl Upstream for Modern {
             if request.message.method() != "tasks/cancel" {
                 self.out.push(Out::Do(Effect::Abort(ticket(number))));
             }
-            if let Some(id) = request.message.id().filter(|_| listen::is_listen(&request.message)).cloned() {
+            if let Some(id) = request.message.id().filter(|_| is_listen(&request.message)).cloned() {
                 let is_client = request.asker == Asker::Client;
                 self.table.remove(number);
                 self.out.extend(end_of_listen(number, &id).into_iter().filter(|_| is_client));
@@ -233,7 +233,7 @@ impl Modern {
 
     fn carry(&mut self, number: u64, after: Duration) {
         let Some(request) = self.table.request(number) else { return };
-        let listens = listen::is_listen(&request.message);
+        let listens = is_listen(&request.message);
         if listens {
             request.promise = Promise::new(self.moment.now, None);
         }
@@ -298,18 +298,18 @@ impl Modern {
     }
 
     fn told(&mut self, tag: Tag, message: Message) {
-        if message.method() == "notifications/tools/list_changed" {
+        if message.method() == TOOLS.method {
             self.tools.forget();
         }
         let number = tag.ticket.number;
         let Some(request) = self.table.request(number) else { return };
-        if listen::is_listen(&request.message) && message.method() == "notifications/cancelled" {
+        if is_listen(&request.message) && message.method() == "notifications/cancelled" {
             return self.end_listen(number);
         }
         if request.stands_since.is_none() {
             request.stands_since = Some(self.moment.now);
         }
-        if request.asker == Asker::Own(Own::Listen) && listen::is_acknowledgement(&message) {
+        if request.asker == Asker::Own(Own::Listen) && is_acknowledgement(&message) {
             return self.own_acknowledged(number, &message);
         }
         if let Some(message) = listen::passed_on(request, message) {
@@ -334,7 +334,7 @@ impl Modern {
         let random = self.moment.random;
         let fresh = self.table.own_id();
         let Some(request) = self.table.request(number) else { return };
-        let listens = listen::is_listen(&request.message);
+        let listens = is_listen(&request.message);
         let class = if failure.executed == Executed::No { Class::A } else { request.class };
         if failure.cause == Cause::Permanent || !(listens || class.may_reissue(request.reissues)) {
             let executed = if request.in_doubt { Executed::Maybe } else { failure.executed };

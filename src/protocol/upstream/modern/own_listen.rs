@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::protocol::Moment;
 use crate::protocol::effect::Effect;
 use crate::protocol::message::Message;
-use crate::protocol::object::{fields, value};
+use crate::protocol::subscriptions::filter_in;
 
 /// The streams of the subscription.
 #[derive(Debug, Default)]
@@ -41,13 +41,13 @@ impl Modern {
     pub(super) fn own_acknowledged(&mut self, number: u64, message: &Message) {
         let Some(request) = self.table.request(number) else { return };
         let is_again = std::mem::replace(&mut request.replayed, true);
-        let asked = filter_in(&request.message);
+        let asked = filter_in(&request.message).to_owned();
         if self.own_listen.next == Some(number) {
             self.close_stream(self.own_listen.current);
             self.own_listen.current = self.own_listen.next.take();
         }
         let after = if is_again { Gap::Some } else { Gap::None };
-        let came = Acknowledged { asked, honoured: filter_in(message), after };
+        let came = Acknowledged { asked, honoured: filter_in(message).to_owned(), after };
         self.out.push(Out::Heard(Heard::Acknowledged(came)));
         self.listen_to_wanted();
     }
@@ -65,7 +65,7 @@ impl Modern {
         // What was wanted since holds what was refused here: the client's side says it anew.
         self.own_listen.wanted = None;
         let unsaid = || Error::new(crate::error::Kind::ServiceError, "the service ended the subscription");
-        let (asked, error) = (filter_in(request), why.unwrap_or_else(unsaid));
+        let (asked, error) = (filter_in(request).to_owned(), why.unwrap_or_else(unsaid));
         self.out.push(Out::Heard(Heard::NotAcknowledged { asked, error }));
     }
 
@@ -84,9 +84,4 @@ impl Modern {
             self.out.push(Out::Do(Effect::Abort(ticket(number))));
         }
     }
-}
-
-/// Returns the JSON text of the filter in a request or an acknowledgement.
-fn filter_in(message: &Message) -> String {
-    value(&fields(message.params().unwrap_or_default()), "notifications").unwrap_or("{}").to_owned()
 }

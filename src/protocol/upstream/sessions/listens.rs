@@ -4,19 +4,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Came, Own, Sessions, translate};
+use super::{Came, Own, Sessions};
 use crate::protocol::message::{Id, Message, quote};
 use crate::protocol::object::{fields, object, value};
 use crate::protocol::request::{Outgoing, covers};
-use crate::protocol::upstream::modern::end_of_listen;
-use crate::protocol::upstream::{Heard, Out};
+use crate::protocol::subscriptions::{self, LISTS, RESOURCES, TOOLS, UPDATED};
+use crate::protocol::upstream::{Heard, Out, end_of_listen};
 
-/// The lists of which changes may be heard: the field of a filter, the capability, the notification.
-const LISTS: [(&str, &str, &str); 3] = [
-    ("toolsListChanged", "tools", "notifications/tools/list_changed"),
-    ("promptsListChanged", "prompts", "notifications/prompts/list_changed"),
-    ("resourcesListChanged", "resources", "notifications/resources/list_changed"),
-];
 /// What is kept for a subscription that is not acknowledged yet.
 const MOST_EARLY: usize = 256;
 
@@ -57,11 +51,10 @@ enum State {
 impl Sessions {
     pub(super) fn open_listen(&mut self, session: u64, outgoing: &Outgoing) {
         let Some(id) = outgoing.message.id().cloned() else { return };
-        let params = fields(outgoing.message.params().unwrap_or_default());
-        let filter = fields(value(&params, "notifications").unwrap_or_default());
-        let wants = |(field, ..): &&(&str, _, _)| value(&filter, field) == Some("true");
-        let lists = LISTS.iter().filter(wants).map(|(.., method)| *method).collect();
-        let uris = value(&filter, "resourceSubscriptions").and_then(|list| serde_json::from_str(list).ok());
+        let filter = fields(subscriptions::filter_in(&outgoing.message));
+        let wanted = LISTS.iter().filter(|list| value(&filter, list.field) == Some("true"));
+        let lists = wanted.map(|list| list.method).collect();
+        let uris = value(&filter, RESOURCES).and_then(|list| serde_json::from_str(list).ok());
         let listen = Listen {
             number: outgoing.number,
             id,
@@ -97,8 +90,8 @@ impl Sessions {
         let Some(listen) = self.listens.iter_mut().find(|listen| listen.number == number) else { return };
         let service = pooled.service.as_ref();
         let says = |capability, flag| service.is_some_and(|service| service.says(capability, flag));
-        let offered = LISTS.iter().filter(|(_, capability, _)| says(capability, "listChanged"));
-        let offered: Vec<&str> = offered.map(|(.., method)| *method).collect();
+        let offered = LISTS.iter().filter(|list| says(list.capability, "listChanged"));
+        let offered: Vec<&str> = offered.map(|list| list.method).collect();
         listen.lists.retain(|method| offered.contains(method));
         if !says("resources", "subscribe") {
             listen.uris.clear();
@@ -170,26 +163,21 @@ impl Sessions {
             _ => return,
         };
         listen.state = State::Acknowledged;
-        let lists = LISTS.iter().filter(|(.., method)| listen.lists.contains(method));
+        let lists = LISTS.iter().filter(|list| listen.lists.contains(&list.method));
         let uris = serde_json::to_string(&listen.uris).unwrap_or_default();
-        let uris = (!listen.uris.is_empty()).then_some(("resourceSubscriptions", &*uris));
-        let filter = object(lists.map(|(field, ..)| (*field, "true")).chain(uris));
-        let params = object([("notifications", filter)]);
-        let acknowledged = Message::notification("notifications/subscriptions/acknowledged", Some(&params));
-        let said = std::iter::once(&acknowledged).chain(&early);
-        let said = said.map(|message| Heard::Told {
-            during: Some(number),
-            message: translate::notification(message, &listen.id),
-            generation: None,
-        });
+        let uris = (!listen.uris.is_empty()).then_some((RESOURCES, &*uris));
+        let filter = object(lists.map(|list| (list.field, "true")).chain(uris));
+        let early = early.iter().map(|message| subscriptions::under(message, &listen.id));
+        let said = std::iter::once(subscriptions::acknowledged(&filter, &listen.id)).chain(early);
+        let said = said.map(|message| Heard::Told { during: Some(number), message, generation: None });
         self.out.extend(said.map(Out::Heard));
     }
 
     /// Hands a notification to the subscriptions that want it; false where it is none that is subscribed to.
     pub(super) fn fan_out(&mut self, session: u64, message: &Message) -> bool {
         let method = message.method();
-        let is_update = method == "notifications/resources/updated";
-        if !is_update && !LISTS.iter().any(|(.., known)| *known == method) {
+        let is_update = method == UPDATED;
+        if !is_update && !LISTS.iter().any(|list| list.method == method) {
             return false;
         }
         let params = fields(message.params().unwrap_or_default());
@@ -209,13 +197,13 @@ impl Sessions {
                 State::Subscribing(..) => {}
                 State::Acknowledged => {
                     is_wanted = true;
-                    let message = translate::notification(message, &listen.id);
+                    let message = subscriptions::under(message, &listen.id);
                     let heard = Heard::Told { during: Some(listen.number), message, generation: None };
                     self.out.push(Out::Heard(heard));
                 }
             }
         }
-        if !is_wanted && method == "notifications/tools/list_changed" {
+        if !is_wanted && method == TOOLS.method {
             self.out.push(Out::Heard(Heard::ToolsChanged));
         }
         true

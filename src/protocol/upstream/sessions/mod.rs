@@ -24,6 +24,7 @@ use crate::protocol::message::{INVALID_PARAMS, Id, Message, UNSUPPORTED_VERSION,
 use crate::protocol::request::{Class, Leaves, Outgoing, Promise, Wait};
 use crate::protocol::revision::{Era, FIRST_MODERN};
 use crate::protocol::settings::Settings;
+use crate::protocol::subscriptions::is_listen;
 use crate::protocol::{FastMap, Moment};
 use listens::Listen;
 use parked::{Questions, Renewal};
@@ -200,7 +201,7 @@ impl Upstream for Sessions {
             }
             return self.held.push(outgoing);
         }
-        if message.method() == "subscriptions/listen" {
+        if is_listen(&message) {
             return self.open_listen(session, &outgoing);
         }
         if let Some(outgoing) = self.resume(outgoing, &said) {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::protocol::envelope::{self, PREFIX, TASKS};
 use crate::protocol::http::ErrorFields;
-use crate::protocol::message::{INVALID_PARAMS, Id, Message, RESOURCE_NOT_FOUND, quote};
+use crate::protocol::message::{INVALID_PARAMS, Message, RESOURCE_NOT_FOUND, quote};
 use crate::protocol::object::{fields, object, try_fields, value};
 use crate::protocol::revision::{FIRST_MODERN, NEWEST_LEGACY};
 
@@ -271,17 +271,4 @@ pub(super) fn error(answer: &Message) -> Message {
         }
         _ => answer.clone(),
     }
-}
-
-/// Returns a notification on the stream of the subscription that the client knows by this id.
-pub(super) fn notification(message: &Message, subscription: &Id) -> Message {
-    let params = fields(message.params().unwrap_or_default());
-    let meta = fields(value(&params, "_meta").unwrap_or_default());
-    let name = format!("{PREFIX}subscriptionId");
-    let id = subscription.json();
-    let meta = meta.iter().map(|(name, raw)| (&**name, raw.get()));
-    let meta = object([(&*name, &*id)].into_iter().chain(meta));
-    let rest = params.iter().filter(|(name, _)| name != "_meta").map(|(name, raw)| (&**name, raw.get()));
-    let params = object([("_meta", &*meta)].into_iter().chain(rest));
-    Message::notification(message.method(), Some(&params))
 }
