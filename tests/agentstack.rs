@@ -1,5 +1,6 @@
 //! AgentStack's REST calls behind the shell and the bridge, with the real binary.
 
+pub mod lists;
 pub mod new_keys;
 
 use std::process::{Command, Output, Stdio};

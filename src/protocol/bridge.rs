@@ -215,8 +215,10 @@ impl Bridge {
                     self.client.cancelled(number);
                 }
             }
-            Said::Listens(_) if self.local.is_some() => {}
-            Said::Listens(filter) => self.modern.listen(filter, moment),
+            Said::Listens(filter) => match &mut self.local {
+                Some(local) => local.listen(filter.as_deref()),
+                None => self.modern.listen(filter, moment),
+            },
             Said::Answers(message, generation) => self.legacy.answer(message, generation, moment),
         }
     }

@@ -12,9 +12,9 @@ use crate::call::text;
 use crate::support::bridge::{Start, asistry, request};
 use crate::support::service::{Gate, Received, Reply, Service};
 
-const CREATE: &str = "projects.create_project_anonymous";
+pub const CREATE: &str = "projects.create_project_anonymous";
 /// What the stand-in hands out; none of it may be seen anywhere.
-const SECRETS: [&str; 6] = [
+pub const SECRETS: [&str; 6] = [
     "anon_ask_u1025xMARKED",
     "anon_ask_u1026xMARKED",
     "ask_p1025-MARKED",
@@ -30,7 +30,7 @@ pub fn service() -> Service {
     Service::start(move |received| Some(answer(received, &count)))
 }
 
-fn answer(received: &Received, count: &AtomicU64) -> Reply {
+pub fn answer(received: &Received, count: &AtomicU64) -> Reply {
     let tool = received.path.rsplit('/').next().unwrap_or_default();
     Reply::json(match tool {
         "actions" => {
@@ -67,13 +67,13 @@ fn answer(received: &Received, count: &AtomicU64) -> Reply {
     })
 }
 
-struct Home {
-    home: TempDir,
-    service: Service,
+pub struct Home {
+    pub home: TempDir,
+    pub service: Service,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { home: tempfile::tempdir().expect("a directory"), service: service() }
     }
 
@@ -85,7 +85,7 @@ impl Home {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         let trace = self.home.path().join("trace-%p").display().to_string();
         self.command().args(arguments).args(["--trace", &trace, "-vv"]).output().expect("the binary")
     }
@@ -100,7 +100,7 @@ impl Home {
         (serde_json::from_slice(&output.stdout).expect("JSON"), said)
     }
 
-    fn bridge(&self) -> Start {
+    pub fn bridge(&self) -> Start {
         let trace = self.home.path().join("trace-%p").display().to_string();
         asistry(
             ["-p", "agentstack", "--url", &self.service.url(), "--trace", &trace, "bridge"]
@@ -112,7 +112,7 @@ impl Home {
     }
 
     /// The requests for an action, so far.
-    fn calls(&self, action: &str) -> Vec<Received> {
+    pub fn calls(&self, action: &str) -> Vec<Received> {
         self.service.received().into_iter().filter(|r| r.path.ends_with(action)).collect()
     }
 
@@ -138,7 +138,7 @@ fn files(directory: &Path) -> Vec<std::path::PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-fn key_sent(received: &Received) -> Option<&str> {
+pub fn key_sent(received: &Received) -> Option<&str> {
     received.header("authorization").and_then(|value| value.strip_prefix("Bearer "))
 }
 
@@ -543,38 +543,6 @@ fn nothing_is_made_where_the_list_of_keys_cannot_be_written() {
     }
     assert_eq!(home.service.received().len(), 0);
     home.gives(&["call", CREATE, "--save-key", "--json"]);
-}
-
-#[test]
-fn a_shown_name_means_its_action_once_the_key_gives_the_list() {
-    let count = AtomicU64::new(1025);
-    let service = Service::start(move |received| {
-        let is_list = received.path.ends_with("actions") || received.path.ends_with("tools");
-        let refused =
-            Reply::status(401, "application/json", r#"{"success":false,"error":"HTTP 401: no key"}"#);
-        Some(if is_list && key_sent(received).is_none() { refused } else { answer(received, &count) })
-    });
-    let home = Home { home: tempfile::tempdir().expect("a directory"), service };
-    let mut bridge = home.bridge().spawn();
-    bridge.open("2025-11-25");
-    bridge.say(request("1", "tools/list", "{}"));
-    let listed = bridge.answer(1)["result"]["tools"].clone();
-    let names: Vec<&str> =
-        listed.as_array().expect("tools").iter().filter_map(|tool| tool["name"].as_str()).collect();
-    assert!(
-        names.contains(&"projects_create_project_anonymous") && !names.contains(&"projects_get_projects"),
-        "{names:?}"
-    );
-    for (id, name) in [(2, "projects_create_project_anonymous"), (3, "projects_get_projects")] {
-        bridge.say(request(
-            &id.to_string(),
-            "tools/call",
-            &format!(r#"{{"name":"{name}","arguments":{{}}}}"#),
-        ));
-        let answer = bridge.answer(id);
-        assert!(answer["error"].is_null(), "{answer}");
-    }
-    assert_eq!(home.calls("projects.get_projects")[0].message()["tool"], "projects.get_projects");
 }
 
 #[test]

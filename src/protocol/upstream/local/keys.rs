@@ -18,7 +18,7 @@ use crate::protocol::secrets::{
     KeyWork, MASKED, MASKED_LENGTH, NewKey, NewKeyRule, NewKeys, Purpose, Replaced, StoredKey, is_masked,
     plain,
 };
-use crate::protocol::upstream::{Heard, Out};
+use crate::protocol::upstream::Out;
 use crate::secret::Secret;
 
 /// The longest name of what a key belongs to.
@@ -94,13 +94,12 @@ impl Local {
                 Err(error) => self.give_up(number, error.executed(Executed::No)),
             };
         };
+        if !matches!(came, Ok(None)) {
+            // It is used while this process runs, even where it could not be stored.
+            self.list_opens();
+        }
         let note = match came {
-            Ok(Some(stored)) => {
-                // With the key, the service gives its whole list.
-                let is_unread = self.catalogue.is_none();
-                self.out.extend(is_unread.then_some(Out::Heard(Heard::ToolsChanged)));
-                self.note_of(&stored)
-            }
+            Ok(Some(stored)) => self.note_of(&stored),
             Ok(None) => return self.answer(number, &result),
             Err(error) => {
                 format!("asistry could not store the new key, which is lost when this process ends: {error}")

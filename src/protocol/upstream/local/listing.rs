@@ -95,6 +95,7 @@ impl Local {
         // A client without a key needs the actions that make one; asistry's own client decides that itself.
         let has_no_key = error.kind() == ErrorKind::AuthRequired && !self.settings.client_filters;
         let page = tools.page(None, Term { keep_ms: 0, etag: None }).filter(|_| has_no_key);
+        self.is_list_short |= page.is_some() && !self.lists.is_empty();
         for number in std::mem::take(&mut self.lists) {
             match &page {
                 Some(page) => self.answer(number, page),
@@ -112,6 +113,7 @@ impl Local {
         let rest = known.until.saturating_duration_since(self.moment.now);
         let keep_ms = u64::try_from(rest.as_millis()).unwrap_or(KEEP_MS);
         let term = Term { keep_ms, etag: known.etag.as_deref().filter(|_| self.settings.keeps_lists) };
+        self.is_list_short &= self.lists.is_empty();
         for number in std::mem::take(&mut self.lists) {
             let Some(request) = self.table.request(number) else { continue };
             let cursor = cursor_of(&request.message).and_then(string);

@@ -7,6 +7,7 @@
 mod calls;
 mod catalogue;
 mod keys;
+mod listens;
 mod listing;
 mod records;
 mod results;
@@ -34,6 +35,7 @@ use crate::protocol::{FastMap, Moment};
 pub use catalogue::tools_without_catalogue;
 use catalogue::{Catalogue, KEEP_MS};
 use keys::MadeKey;
+use listens::Listens;
 use records::Records;
 
 /// The conversation with a service that is called action by action.
@@ -51,6 +53,9 @@ pub struct Local {
     lists: Vec<u64>,
     /// Our own request for a page of that list waits, too: its cursor.
     own_list: Option<Option<String>>,
+    /// The client was last given the list that needs no catalogue.
+    is_list_short: bool,
+    listens: Listens,
     out: Vec<Out>,
 }
 
@@ -106,6 +111,8 @@ impl Local {
             fetched: Fetched::default(),
             lists: Vec::new(),
             own_list: None,
+            is_list_short: false,
+            listens: Listens::default(),
             out: Vec::new(),
             settings,
         }
@@ -144,6 +151,9 @@ impl Upstream for Local {
     }
 
     fn cancel(&mut self, number: u64, _notification: &Message, _moment: Moment) -> bool {
+        if self.listens.close(number) {
+            return true;
+        }
         self.lists.retain(|waiting| *waiting != number);
         let makes_key = self.calls.get(&number).is_some_and(|call| call.new_key.is_some());
         if makes_key && self.table.request(number).is_some_and(|r| r.sending == Sending::Sent) {
@@ -201,6 +211,7 @@ impl Upstream for Local {
 
     fn close(&mut self, moment: Moment) {
         self.moment = moment;
+        self.out.extend(self.listens.end());
         for number in self.table.requests() {
             let Some(request) = self.table.request(number) else { continue };
             if self.calls.get(&number).is_some_and(Call::has_its_key) {
@@ -247,6 +258,7 @@ impl Local {
                 self.look_at_catalogue();
             }
             "tools/call" => self.call(number),
+            "subscriptions/listen" => self.open_listen(number),
             "prompts/list" => self.answer(number, &empty("prompts")),
             "resources/list" => self.answer(number, &empty("resources")),
             "resources/templates/list" => self.answer(number, &empty("resourceTemplates")),
@@ -347,7 +359,7 @@ fn discovered((name, title): &(Arc<str>, Arc<str>)) -> String {
     object([
         ("resultType", r#""complete""#),
         ("supportedVersions", &*versions),
-        ("capabilities", r#"{"tools":{},"resources":{},"prompts":{}}"#),
+        ("capabilities", r#"{"tools":{"listChanged":true},"resources":{},"prompts":{}}"#),
         ("ttlMs", &*keep),
         ("cacheScope", r#""private""#),
         ("_meta", &*meta),
