@@ -293,6 +293,36 @@ fn a_catalogue_that_has_changed_replaces_the_kept_one() {
     assert_eq!(shell.asked("/mcp/tools"), 2);
 }
 
+#[test]
+fn a_list_in_one_dialect_is_not_taken_for_that_of_the_other() {
+    let shell = Shell::of(|received| match received.method.as_str() {
+        "initialize" => {
+            let (version, info) = ("2025-11-25", json!({"name": "a", "version": "1"}));
+            let offered =
+                json!({"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info});
+            Some(Reply::result(received, offered))
+        }
+        "tools/list" => {
+            let tools = json!([{"name": "mcp.only", "inputSchema": {"type": "object"}}]);
+            Some(Reply::result(received, json!({ "tools": tools })))
+        }
+        _ if received.verb == "POST" => Some(Reply::empty(202)),
+        _ => answer(received),
+    });
+    let rest = shell.prints(&["tools"]);
+    shell.prints(&["profiles", "set", "agentstack", "dialect=mcp"]);
+    let before = ["projects.get_projects".to_owned()];
+    assert_eq!(shell.tab(&["call", "projects.get_"]).0, [""; 0], "not listed in this dialect yet");
+    let mcp = shell.prints(&["tools"]);
+    assert!(mcp.contains("mcp.only\t") && mcp.lines().count() == 1, "{mcp}");
+    assert_eq!(shell.tab(&["call", "mcp"]).0, ["mcp.only"]);
+    shell.prints(&["profiles", "set", "agentstack", "dialect=rest"]);
+    assert_eq!(shell.tab(&["call", "projects.get_"]).0, before);
+    assert_eq!(shell.tab(&["call", "mcp"]).0, [""; 0]);
+    assert_eq!(shell.prints(&["tools"]), rest);
+    assert_eq!(shell.asked("/mcp/actions"), 1);
+}
+
 /// Refuses the catalogue in this way; actions run.
 fn refusing(status: u16) -> Shell {
     Shell::of(move |received| match received.verb.as_str() {

@@ -1,4 +1,4 @@
-//! Caches the tools that a service last listed, per endpoint and credential, for calls and for completion.
+//! Caches the tools that a service last listed, per endpoint, dialect and credential, for calls and for completion.
 //!
 //! MOD-14: a service says for how long its list is fresh (`ttlMs`); an older one, which does not, is asked again after ten
 //! minutes. Lists are kept for each credential, whatever their `cacheScope`; only completion, which must not open the key
@@ -16,7 +16,7 @@ use url::Url;
 
 use super::{Durability, State, now, private_directory, short_hash};
 use crate::protocol::http::origin_and_path;
-use crate::protocol::settings::KnownTools;
+use crate::protocol::settings::{KnownTools, Protocol};
 
 const VERSION: u32 = 1;
 const PREFIX: &str = "tools-";
@@ -32,6 +32,8 @@ const MOST: usize = 50;
 pub struct ToolListKey {
     /// The endpoint.
     pub endpoint: Url,
+    /// What is spoken there: each dialect has its own names.
+    pub protocol: Protocol,
     /// Hash of credential and headers.
     pub fingerprint: String,
 }
@@ -64,12 +66,12 @@ impl State {
         Some(KnownTools { tools, etag, fresh: Duration::from_secs(fresh.saturating_sub(age)) })
     }
 
-    /// Returns the tools last listed at an endpoint with any credential, however old.
-    pub fn last_tools(&self, endpoint: &Url) -> Option<Vec<Box<RawValue>>> {
+    /// Returns the tools last listed at an endpoint in this dialect with any credential, however old.
+    pub fn last_tools(&self, endpoint: &Url, protocol: Protocol) -> Option<Vec<Box<RawValue>>> {
         let wanted = origin_and_path(endpoint);
         // Newest first, only of this endpoint: a shell waits for this.
         let mut files = self.kept_files();
-        files.retain(|(_, name)| name.starts_with(&beginning(endpoint)));
+        files.retain(|(_, name)| name.starts_with(&beginning(endpoint, protocol)));
         files.sort();
         let kept = files.into_iter().rev().filter_map(|(_, name)| self.kept(&name));
         kept.filter(|kept| kept.endpoint == wanted).map(|kept| kept.tools).next()
@@ -109,12 +111,20 @@ impl State {
 }
 
 fn file_name(of: &ToolListKey) -> String {
-    format!("{}{}.json", beginning(&of.endpoint), short_hash(&format!("{}\n{}", of.endpoint, of.fingerprint)))
+    format!(
+        "{}{}.json",
+        beginning(&of.endpoint, of.protocol),
+        short_hash(&format!("{}\n{}", of.endpoint, of.fingerprint))
+    )
 }
 
-/// Returns the file name prefix of an endpoint.
-fn beginning(endpoint: &Url) -> String {
-    format!("{PREFIX}{}-", short_hash(&origin_and_path(endpoint)))
+/// Returns the file name prefix of an endpoint and a dialect.
+fn beginning(endpoint: &Url, protocol: Protocol) -> String {
+    let dialect = match protocol {
+        Protocol::Mcp => "",
+        Protocol::AgentStack => "\nrest",
+    };
+    format!("{PREFIX}{}-", short_hash(&format!("{}{dialect}", origin_and_path(endpoint))))
 }
 
 #[cfg(test)]
@@ -122,7 +132,8 @@ mod tests {
     use super::*;
 
     fn of(url: &str, fingerprint: &str) -> ToolListKey {
-        ToolListKey { endpoint: Url::parse(url).unwrap(), fingerprint: fingerprint.into() }
+        let endpoint = Url::parse(url).unwrap();
+        ToolListKey { endpoint, protocol: Protocol::Mcp, fingerprint: fingerprint.into() }
     }
 
     fn tools(text: &str) -> Vec<Box<RawValue>> {
@@ -139,8 +150,8 @@ mod tests {
         assert_eq!(state.fresh_tools(&mine).unwrap()[0].get(), r#"{"name":"x", "n":1.0}"#);
         assert!(state.fresh_tools(&of("https://h/mcp?key=ask_secret", "b")).is_none());
         assert!(state.fresh_tools(&of("https://h/other", "a")).is_none());
-        assert!(state.last_tools(&mine.endpoint).is_some());
-        assert!(state.last_tools(&of("https://h/other", "a").endpoint).is_none());
+        assert!(state.last_tools(&mine.endpoint, Protocol::Mcp).is_some());
+        assert!(state.last_tools(&of("https://h/other", "a").endpoint, Protocol::Mcp).is_none());
         for entry in fs::read_dir(home.path().join("cache")).unwrap() {
             assert!(!fs::read_to_string(entry.unwrap().path()).unwrap().contains("secret"));
         }
@@ -154,7 +165,7 @@ mod tests {
         state.remember_tools(&mine, tools("[1]"), (Some(Duration::ZERO), Some("e".into())));
         assert_eq!(state.known_tools(&mine).unwrap().etag.as_deref(), Some("e"));
         assert!(state.fresh_tools(&mine).is_none());
-        assert!(state.last_tools(&mine.endpoint).is_some());
+        assert!(state.last_tools(&mine.endpoint, Protocol::Mcp).is_some());
         for n in 0..MOST + 5 {
             state.remember_tools(&of("https://h/mcp", &n.to_string()), tools("[2]"), (None, None));
         }

@@ -10,6 +10,7 @@ use crate::commands::profile_in_use::find_named;
 use crate::connection::tool_rules;
 use crate::profile::{DEFAULT, Profile};
 use crate::protocol::http::origin_and_path;
+use crate::protocol::settings::Protocol;
 use crate::state::keys::KeyRecord;
 
 /// The names found; only the kinds that the place wants are looked up.
@@ -71,7 +72,8 @@ fn tools(name: Option<&str>, url: Option<&str>, environment: &Environment) -> Op
         let raws = listed.iter().filter_map(|tool| serde_json::value::to_raw_value(tool).ok());
         return Some(Tool::read_all(&raws.collect::<Vec<_>>(), rules, |_| {}));
     }
-    let listed = environment.cache()?.last_tools(&profile.endpoint().ok()?)?;
+    let protocol = if profile.speaks_mcp() { Protocol::Mcp } else { Protocol::AgentStack };
+    let listed = environment.cache()?.last_tools(&profile.endpoint().ok()?, protocol)?;
     Some(Tool::read_all(&listed, rules, |_| {}))
 }
 

@@ -196,7 +196,8 @@ pub(super) async fn known_tools(in_use: &ProfileInUse) -> Option<Arc<KnownTools>
 async fn cache(in_use: &ProfileInUse) -> Result<Option<(State, ToolListKey)>> {
     let Some(cache) = in_use.cache.clone() else { return Ok(None) };
     let fingerprint = in_use.remote.identity().await?.as_str().to_owned();
-    Ok(Some((cache, ToolListKey { endpoint: in_use.endpoint.clone(), fingerprint })))
+    let (endpoint, protocol) = (in_use.endpoint.clone(), in_use.settings().protocol);
+    Ok(Some((cache, ToolListKey { endpoint, protocol, fingerprint })))
 }
 
 /// Adds a remedy to the error of a service that does not have the method; `options` choose the service.
