@@ -330,6 +330,17 @@ impl UnderWay {
         overdue
     }
 
+    /// Returns the requests of the client with this method that have not left.
+    pub fn waiting(&self, method: &str) -> Vec<u64> {
+        let waits = |r: &Request| {
+            r.asker == Asker::Client && r.sending == Sending::Waiting && r.message.method() == method
+        };
+        let all = self.all.iter();
+        all.filter(|(_, entry)| matches!(entry, Entry::Request(r) if waits(r)))
+            .map(|(number, _)| *number)
+            .collect()
+    }
+
     /// Says whether asistry's own request of this kind is under way.
     pub fn asks(&self, own: Own) -> bool {
         self.own.contains(&own)

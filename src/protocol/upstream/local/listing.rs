@@ -24,6 +24,20 @@ impl Known {
 }
 
 impl Local {
+    /// Answers a request of the client for the list, which may have waited until we knew that there is none.
+    pub(super) fn list(&mut self, number: u64) {
+        match &self.unlisted {
+            Some((error, waited)) if waited.contains(&number) => {
+                let error = error.clone();
+                self.answer_without_catalogue(number, &error);
+            }
+            _ => {
+                self.lists.push(number);
+                self.look_at_catalogue();
+            }
+        }
+    }
+
     /// Answers what waits for the catalogue, or fetches it.
     pub(super) fn look_at_catalogue(&mut self) {
         let now = self.moment.now;
@@ -91,20 +105,26 @@ impl Local {
 
     /// Lists fail, unless only a key is missing; calls by name go on.
     fn no_catalogue(&mut self, error: Error) {
-        let tools = Catalogue::unread(&self.settings.secrets);
-        // A client without a key needs the actions that make one; asistry's own client decides that itself.
-        let has_no_key = error.kind() == ErrorKind::AuthRequired && !self.settings.client_filters;
-        let page = tools.page(None, Term { keep_ms: 0, etag: None }).filter(|_| has_no_key);
-        self.is_list_short |= page.is_some() && !self.lists.is_empty();
         for number in std::mem::take(&mut self.lists) {
-            match &page {
-                Some(page) => self.answer(number, page),
-                None => self.give_up(number, error.clone().executed(Executed::No)),
-            }
+            self.answer_without_catalogue(number, &error);
         }
         if self.own_list.take().is_some() {
             self.note(format!("{error}; only {EXECUTE} and the actions that make keys are known"));
-            self.page_for_us(&tools, None);
+            self.page_for_us(&Catalogue::unread(&self.settings.secrets), None);
+            self.unlisted = Some((error, self.table.waiting("tools/list")));
+        }
+    }
+
+    fn answer_without_catalogue(&mut self, number: u64, error: &Error) {
+        // A client without a key needs the actions that make one; asistry's own client decides that itself.
+        let has_no_key = error.kind() == ErrorKind::AuthRequired && !self.settings.client_filters;
+        let tools = has_no_key.then(|| Catalogue::unread(&self.settings.secrets));
+        match tools.and_then(|tools| tools.page(None, Term { keep_ms: 0, etag: None })) {
+            Some(page) => {
+                self.is_list_short = true;
+                self.answer(number, &page);
+            }
+            None => self.give_up(number, error.clone().executed(Executed::No)),
         }
     }
 

@@ -53,6 +53,8 @@ pub struct Local {
     lists: Vec<u64>,
     /// Our own request for a page of that list waits, too: its cursor.
     own_list: Option<Option<String>>,
+    /// Why there is no catalogue, for the requests for the list that waited until we knew.
+    unlisted: Option<(Error, Vec<u64>)>,
     /// The client was last given the list that needs no catalogue.
     is_list_short: bool,
     listens: Listens,
@@ -111,6 +113,7 @@ impl Local {
             fetched: Fetched::default(),
             lists: Vec::new(),
             own_list: None,
+            unlisted: None,
             is_list_short: false,
             listens: Listens::default(),
             out: Vec::new(),
@@ -253,10 +256,7 @@ impl Local {
         let Some(request) = self.table.request(number) else { return };
         match request.message.method() {
             "server/discover" => self.answer(number, &discovered(&self.settings.service)),
-            "tools/list" => {
-                self.lists.push(number);
-                self.look_at_catalogue();
-            }
+            "tools/list" => self.list(number),
             "tools/call" => self.call(number),
             "subscriptions/listen" => self.open_listen(number),
             "prompts/list" => self.answer(number, &empty("prompts")),
