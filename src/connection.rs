@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::auth::oauth::{LoginParts, OAuth, Place};
 use crate::auth::{Authorizer, Credential, ExtraHeaders, Route, is_loopback};
 use crate::error::{RemedyWriter, Result};
 use crate::gate::Gate;
 use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{Dialect, Options, Profile, ToolNames};
+use crate::protocol::driver::Login;
 use crate::protocol::http::origin_and_path;
 use crate::protocol::retry::RetryPolicy;
 use crate::protocol::secrets::NewKeys;
-use crate::protocol::settings::{Protocol, Settings};
+use crate::protocol::settings::{Protocol, Settings, SignIn};
 use crate::protocol::tool_rules::ToolRules;
 use crate::remote::Remote;
-use crate::service::{Service, ServiceWire};
+use crate::service::{AuthScheme, Service, ServiceWire};
 use crate::state::State;
 use crate::trace::Trace;
 
@@ -40,6 +42,8 @@ pub struct ConnectionParts {
     pub proxy: Option<Url>,
     /// `SSL_CERT_FILE`: root certificates used if the options name none.
     pub ca_file: Option<PathBuf>,
+    /// What a login needs, where one can be made.
+    pub login: Option<LoginParts>,
     /// The `--trace` file.
     pub trace: Option<Arc<Trace>>,
     /// The state directory.
@@ -68,12 +72,29 @@ impl Connection {
     /// # Errors
     /// [`Kind::Config`] for an invalid profile, or for a key that must not be sent to its endpoint.
     pub fn new(parts: ConnectionParts) -> Result<Self> {
-        let ConnectionParts { profile, options, credential, extra, proxy, ca_file, trace, state } = parts;
+        let ConnectionParts { profile, options, credential, extra, proxy, ca_file, login, trace, state } =
+            parts;
         let endpoint = profile.endpoint()?;
         let allow_http = options.allow_http == Some(true);
         let route = Route { endpoint: &endpoint, proxy: proxy.as_ref(), allow_http };
-        let authorizer = Authorizer::new(&profile, &route, credential, extra)?;
-        let net = Net::new(endpoint.clone(), tls_of(&options, ca_file), proxies_of(&endpoint, proxy));
+        let (tls, proxies) = (tls_of(&options, ca_file), proxies_of(&endpoint, proxy.clone()));
+        let keys = match &credential {
+            Credential::Stored(keys) if !extra.carries_credential() => Some(keys.clone()),
+            _ => None,
+        };
+        let mut authorizer = Authorizer::new(&profile, &route, credential, extra)?;
+        if let (Some(keys), Some(parts)) = (keys, login.filter(|_| profile.service.auth.takes_logins())) {
+            let place = Place {
+                profile: profile.name.clone(),
+                endpoint: endpoint.clone(),
+                is_oauth: profile.service.auth.scheme == AuthScheme::Oauth,
+                allow_http,
+                timeout: options.timeout,
+            };
+            let proxies = proxy.map_or(Proxies::Environment, Proxies::One);
+            authorizer = authorizer.with_login(OAuth::new(place, parts, keys, tls.clone(), proxies));
+        }
+        let net = Net::new(endpoint.clone(), tls, proxies);
         let remote = Arc::new(Remote::new(net, authorizer, Gate::new(profile.service.rate), trace.clone()));
         Ok(Self { profile, options, endpoint, remote, trace, state })
     }
@@ -105,6 +126,8 @@ impl Connection {
             client_filters: false,
             known_tools: None,
             max_result: None,
+            login_at_opening: Login::Asks,
+            sign_in: SignIn::None,
             seed: [0; 16],
             advise,
             client_info: concat!(r#"{"name":"asistry","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#)

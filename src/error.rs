@@ -349,6 +349,11 @@ impl Error {
         self.remedy.as_deref()
     }
 
+    /// Says whether a login would mend it.
+    pub fn needs_login(&self) -> bool {
+        self.kind == Kind::AuthRequired && self.remedy.as_deref() == Some(&Remedy::Login)
+    }
+
     /// Returns the machine-readable facts.
     pub fn details(&self) -> &Details {
         &self.details

@@ -51,6 +51,10 @@
 //! * `trace` is a module because both sides of the relay write to it.
 //! * Secrets in a service's results (`[secrets]` in its data) are masked by `auth/vault.rs` as the bytes arrive, before the
 //!   driver, trace or log sees them, and opened while a call is signed, where its wire says so.
+//! * A login (`auth/oauth`) is found, refreshed and stored under one file lock for each profile and endpoint; inside the
+//!   process one task serves all requests that wait, and goes on when they are cancelled. `commands` lends it a person.
+//! * A client whose opening message waits for nothing but a login is answered from a guess (`client/sign_in.rs`); the
+//!   session is opened with the client's words once a request needs it.
 //! * The key list in the state directory (`state/keys.rs`, changed by `auth/keys`) decides which store item is current.
 //!   A new key is stored beside the old one and one atomic file replacement makes it current, so an interrupted change
 //!   leaves the old key or the new one.
@@ -69,6 +73,7 @@
 //! | an output format | `commands/output.rs`, rendered in `ui/` |
 //! | a key store | `auth/store/NAME.rs`, and a row in `profile::StoreKind` |
 //! | a check of a key's form | `auth/form.rs` |
+//! | a rule of OAuth | `auth/oauth/`: `discovery`, `registration`, `authorize`, `token`, and their order in `flow` |
 //! | state to keep between runs | `state/NAME.rs` |
 //! | an environment variable, a file | a row in `commands/environment.rs` |
 //! | a peer to test against | `tests/peers/NAME`, and its row in `tests/peers/run` |

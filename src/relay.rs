@@ -70,6 +70,8 @@ pub struct Relay<P> {
     farewells: tokio::task::JoinSet<()>,
     /// Work with the key store, by the number of its request.
     key_work: tokio::task::JoinSet<(u64, Result<Option<StoredKey>>)>,
+    /// Logins, by the number of the call that asked for one.
+    sign_ins: tokio::task::JoinSet<(u64, Result<()>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +107,7 @@ impl<P: Port> Relay<P> {
             leaving: Vec::new(),
             farewells: tokio::task::JoinSet::new(),
             key_work: tokio::task::JoinSet::new(),
+            sign_ins: tokio::task::JoinSet::new(),
         }
     }
 
@@ -170,6 +173,7 @@ impl<P: Port> Relay<P> {
             }
             Some((to, text)) = self.spills.next() => self.bridge.spilled(to, text, moment()),
             Some(Ok((number, came))) = self.key_work.join_next(), if !self.key_work.is_empty() => self.bridge.keys_done(number, came, moment()),
+            Some(Ok((number, came))) = self.sign_ins.join_next(), if !self.sign_ins.is_empty() => self.bridge.signed_in(number, came, moment()),
             incoming = self.port.next(intake) => match incoming {
                 Incoming::Line(line) => {
                     if let Some(trace) = &self.trace {
@@ -245,6 +249,10 @@ impl<P: Port> Relay<P> {
                 Effect::Farewell(call) => self.leaving.push(call),
                 Effect::Learned(lesson) => self.remember(lesson),
                 Effect::Keys(number, work) => self.work_with_keys(number, work),
+                Effect::SignIn(number) => {
+                    let remote = self.remote.clone();
+                    self.sign_ins.spawn(async move { (number, remote.sign_in().await) });
+                }
                 Effect::Note(note) => tracing::warn!("{}", self.remote.without_secrets_in_text(&note)),
             }
         }
@@ -288,7 +296,9 @@ impl<P: Port> Relay<P> {
     async fn end(mut self, mut turn: Turn, stop: impl Future<Output = ()>) -> Result<()> {
         tokio::pin!(stop);
         let (begun, unread) = (Instant::now(), self.port.undelivered());
-        let until = begun + self.ending.drain;
+        // A person is not waited for.
+        let drain = if self.remote.waits_for_person() { Duration::ZERO } else { self.ending.drain };
+        let until = begun + drain;
         let owes =
             |relay: &Self, turn| turn == Turn::HangsUp || (turn != Turn::Breaks && relay.owes_something());
         // A flood of events leaves the timeout below no turn; without a drain, what is ready is still handled.

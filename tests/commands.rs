@@ -108,7 +108,7 @@ fn every_refusal_has_its_exit_code_and_a_way_on() {
     assert!(fails(&home, &["-p", "asisty", "tools"], 3).contains("did you mean asistry?"));
     assert!(fails(&home, &["-p", "task-tracking", "tools"], 3).contains("base_url"));
     assert!(fails(&home, &["tools"], 4).contains("ASISTRY_API_KEY"));
-    assert!(fails(&home, &["-p", "zuko", "tools"], 4).contains("OAuth"));
+    assert!(fails(&home, &["-p", "zuko", "--login", "never", "tools"], 4).contains("asistry login -p zuko"));
     assert!(fails(&home, &["--url", "http://127.0.0.1:9/mcp", "tools"], 6).contains("cannot be reached"));
     let clear = ["--url", "http://192.0.2.1/mcp", "--header", "X-Api-Key: ${HOME}", "tools"];
     assert!(fails(&home, &clear, 3).contains("--allow-http"));

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 use asistry::error::{Executed, Kind};
 use asistry::protocol::Moment;
 use asistry::protocol::bridge::Bridge;
-use asistry::protocol::driver::{Answers, Driver, Item, Next, Outcome, Purpose, Rests, Standing, Terms};
+use asistry::protocol::driver::{
+    Answers, Driver, Item, Login, Next, Outcome, Purpose, Rests, Standing, Terms,
+};
 use asistry::protocol::effect::Effect;
 use asistry::protocol::http::HttpCall;
 use asistry::protocol::message::Message;
@@ -32,6 +34,7 @@ fn driver(promise: Promise) -> Driver {
         repeat: Repeat::Never,
         silence: Duration::from_secs(60),
         rests: Rests::Never,
+        login: Login::Asks,
         place: "http://h/mcp".into(),
     };
     let id = asistry::protocol::message::Message::read(r#"{"id":1,"method":"tools/call"}"#).unwrap();

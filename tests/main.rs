@@ -10,6 +10,7 @@ mod drivers;
 mod eras;
 mod house;
 mod keys;
+mod oauth;
 mod options;
 mod pasted;
 mod profiles;

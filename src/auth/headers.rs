@@ -17,6 +17,11 @@ pub struct ExtraHeaders {
 }
 
 impl ExtraHeaders {
+    /// Says whether one of them replaces the key.
+    pub fn carries_credential(&self) -> bool {
+        self.carries_credential
+    }
+
     /// Parses `Name: value` lines of the command line, where literal credentials are refused, and of the header file.
     /// They override the profile's headers. `${VAR}` in a value is replaced by `lookup`.
     ///

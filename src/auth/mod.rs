@@ -7,8 +7,10 @@ pub mod form;
 mod headers;
 mod key;
 pub mod keys;
+mod login;
 mod mask;
 mod new_keys;
+pub mod oauth;
 mod route;
 mod store;
 mod vault;
@@ -23,12 +25,13 @@ use url::{Origin, Url};
 
 pub use headers::{ExtraHeaders, read_header_file};
 pub use key::revealed;
+pub use login::Rejection;
 pub use route::{Route, is_loopback};
 pub use store::{Passphrase, PassphraseFor};
 
 use crate::error::{Error, Kind, Remedy, Result, UsableStores};
 use crate::profile::Profile;
-use crate::protocol::http::{Challenge, CredentialUse, HttpCall, origin_and_path};
+use crate::protocol::http::{CredentialUse, HttpCall, origin_and_path};
 use crate::protocol::object::string;
 use crate::protocol::secrets::{StoredKey, is_masked};
 use crate::secret::Secret;
@@ -36,6 +39,7 @@ use crate::state::keys::Stamp;
 use key::{header_of, no_key};
 use keys::{Found, KeySource, Keys, Lookup};
 use mask::Mask;
+use oauth::{OAuth, Token};
 use vault::Vault;
 
 /// How long a missing key is remembered, unless the key list changes.
@@ -60,6 +64,8 @@ pub struct Authorizer {
     extra: HeaderMap,
     profile: Profile,
     source: Source,
+    /// Where the service may want a login.
+    login: Option<OAuth>,
     /// The error if a credential would be sent unencrypted.
     cleartext_error: Option<Error>,
     state: RwLock<KeyState>,
@@ -90,6 +96,19 @@ impl Signed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Again;
 
+impl Authorizer {
+    /// Returns the logins of the profile, if it can have one.
+    pub fn login(&self) -> Option<&OAuth> {
+        self.login.as_ref()
+    }
+
+    /// Lets a person log in where the service wants it.
+    #[must_use]
+    pub fn with_login(self, login: OAuth) -> Self {
+        Self { login: Some(login), ..self }
+    }
+}
+
 /// A hash of a credential and its headers; a key for caches and gates.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity(String);
@@ -107,11 +126,24 @@ struct KeyState {
     which: Signed,
     credential: Option<(HeaderName, HeaderValue)>,
     came_from: Option<KeySource>,
+    /// The token in the credential, if it is one of a login.
+    token: Option<Token>,
     /// Masks this credential and all former ones, whose responses may still arrive.
     mask: Mask,
     asked: bool,
     failed: Option<Failed>,
 }
+
+impl KeyState {
+    /// Says whether the credential is known, and may be used without a renewal.
+    fn is_ready(&self) -> bool {
+        let fresh_until = self.token.as_ref().and_then(|token| token.fresh_until);
+        self.asked && fresh_until.is_none_or(|until| Instant::now() < until)
+    }
+}
+
+/// A credential as it is sent.
+type Header = (HeaderName, HeaderValue);
 
 #[derive(Debug)]
 struct Failed {
@@ -158,6 +190,7 @@ impl Authorizer {
             extra: extra.headers,
             profile: profile.clone(),
             source,
+            login: None,
             cleartext_error: route.check().err(),
             state: RwLock::new(state),
             reading: tokio::sync::Mutex::new(()),
@@ -193,11 +226,11 @@ impl Authorizer {
     /// while.
     pub async fn ready(&self) -> Result<()> {
         let Source::Stored(keys) = &self.source else { return Ok(()) };
-        if self.key_state().asked {
+        if self.key_state().is_ready() {
             return Ok(());
         }
         let _one_reader = self.reading.lock().await;
-        if self.key_state().asked {
+        if self.key_state().is_ready() {
             return Ok(());
         }
         if let Some(failed) = &self.key_state().failed {
@@ -315,7 +348,13 @@ impl Authorizer {
     pub async fn identity(&self) -> Result<Identity> {
         self.ready_to_begin().await?;
         let mut hash = Sha256::new_with_prefix(b"asistry credential v1\n");
-        let credential = self.credential();
+        // Of a login, not of its token: a refresh changes no cache.
+        if let Some(token) = &self.key_state().token {
+            hash.update("login:");
+            hash.update(&token.identity);
+            hash.update("\n");
+        }
+        let credential = self.credential().filter(|_| self.key_state().token.is_none());
         let drawn = credential.iter().map(|(name, value)| (name, value));
         for (name, value) in self.extra.iter().chain(drawn) {
             hash.update(name.as_str());
@@ -336,32 +375,6 @@ impl Authorizer {
         Error::new(Kind::OriginMismatch, why).remedy(remedy)
     }
 
-    /// Handles a rejected request (AUTH-1): it may be sent again if another key has been stored since it was signed.
-    /// Reads the key store once per rejected key; a key that was passed in cannot change.
-    ///
-    /// # Errors
-    /// [`Kind::AuthDenied`] if there is no other key, and the errors of [`Self::ready`].
-    pub async fn rejected(&self, signed: Signed, challenge: &Challenge) -> Result<Again> {
-        let why = match signed {
-            Signed::BARE => "the service refuses the request without a key",
-            _ => "the service rejected the key",
-        };
-        let denied = || Error::new(Kind::AuthDenied, why).http_status(challenge.status);
-        if challenge.status != 401 || signed == Signed::BARE {
-            return Err(denied());
-        }
-        let Source::Stored(keys) = &self.source else { return Err(denied()) };
-        let _one_reader = self.reading.lock().await;
-        // Of several rejected requests with the same key, only the first reads the store.
-        if self.key_state().which == signed {
-            self.read_key(keys).await?;
-        }
-        if self.key_state().which == signed {
-            return Err(denied());
-        }
-        Ok(Again)
-    }
-
     /// Returns the source of the key, once it has been looked up.
     pub fn key_source(&self) -> Option<KeySource> {
         let state = self.key_state();
@@ -370,40 +383,45 @@ impl Authorizer {
 
     async fn read_key(&self, keys: &Keys) -> Result<()> {
         let stamp = keys.stamp();
-        let found = self.found(keys).await;
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        match found {
-            Ok(found) => {
-                let (credential, came_from) = found.unzip();
-                if state.credential != credential {
-                    state.which.0 += 1;
-                    credential.iter().for_each(|(_, value)| state.mask.add(value));
-                }
-                *state = KeyState {
-                    credential,
-                    came_from,
-                    asked: true,
-                    failed: None,
-                    ..std::mem::take(&mut *state)
-                };
+        match self.found(keys).await {
+            Ok((header, source, token)) => {
+                self.use_credential(header, source, token);
                 Ok(())
             }
             Err(error) => {
+                let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
                 state.failed = Some(Failed { error: error.clone(), stamp, at: Instant::now() });
                 Err(error)
             }
         }
     }
 
-    async fn found(&self, keys: &Keys) -> Result<Option<((HeaderName, HeaderValue), KeySource)>> {
-        let optional = self.profile.service.auth.optional;
+    /// Signs with this credential from now on.
+    fn use_credential(&self, credential: Option<Header>, came_from: Option<KeySource>, token: Option<Token>) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.credential != credential {
+            state.which.0 += 1;
+            credential.iter().for_each(|(_, value)| state.mask.add(value));
+        }
+        *state = KeyState {
+            credential,
+            came_from,
+            token,
+            asked: true,
+            failed: None,
+            ..std::mem::take(&mut *state)
+        };
+    }
+
+    async fn found(&self, keys: &Keys) -> Result<(Option<Header>, Option<KeySource>, Option<Token>)> {
+        let optional = self.profile.service.auth.optional || self.login.is_some();
         // An optional key is not worth opening a store for unless one is listed.
         if optional && !keys.is_listed(&self.profile, &self.shown_origin)? {
-            return Ok(None);
+            return self.logged_in().await;
         }
         let found = match keys.current(&self.profile, &self.shown_origin).await? {
             Lookup::Found(found) => found,
-            Lookup::Nothing | Lookup::StoreUnavailable(_) if optional => return Ok(None),
+            Lookup::Nothing | Lookup::StoreUnavailable(_) if optional => return Ok((None, None, None)),
             Lookup::Nothing => return Err(no_key(&self.profile, UsableStores::Any)),
             Lookup::StoreUnavailable(why) => {
                 let error = no_key(&self.profile, UsableStores::File);
@@ -414,7 +432,7 @@ impl Authorizer {
         let header = header_of(&self.profile, &found)?;
         match &self.cleartext_error {
             Some(error) => Err(error.clone()),
-            None => Ok(Some((header, found.source))),
+            None => Ok((Some(header), Some(found.source), None)),
         }
     }
 

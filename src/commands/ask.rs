@@ -25,23 +25,31 @@ const NO_TERMINAL: &str = "there is no terminal to ask on";
 pub struct Asker {
     /// Why it does not ask.
     refusal: Option<&'static str>,
+    /// What the user or the environment says against asking.
+    forbidden: Option<&'static str>,
 }
 
 impl Asker {
     /// Asks on a terminal only, and only if nothing forbids it.
     pub fn new(forbidden: Option<&'static str>) -> Self {
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        Self { refusal: if terminal { forbidden } else { Some(NO_TERMINAL) } }
+        Self { refusal: if terminal { forbidden } else { Some(NO_TERMINAL) }, forbidden }
     }
 
     /// Never asks.
     pub fn never() -> Self {
-        Self { refusal: Some("asistry does not ask here") }
+        let forbidden = Some("asistry does not ask here");
+        Self { refusal: forbidden, forbidden }
     }
 
     /// Says whether anybody can be asked.
     pub fn is_allowed(self) -> bool {
         self.refusal.is_none()
+    }
+
+    /// Returns what forbids asking, besides the lack of a terminal.
+    pub fn is_forbidden(self) -> Option<&'static str> {
+        self.forbidden
     }
 
     /// Returns why it does not ask.

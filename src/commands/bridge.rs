@@ -13,9 +13,10 @@ use super::profile_in_use::ProfileInUse;
 use super::remedy::Target;
 use crate::error::{Error, Kind};
 use crate::local::stdio::Stdio;
-use crate::profile::{self, Config, Options, Takers};
+use crate::profile::{self, Config, LoginMode, Options, Takers};
+use crate::protocol::driver::Login;
 use crate::protocol::secrets::NewKeys;
-use crate::protocol::settings::Settings;
+use crate::protocol::settings::{Settings, SignIn};
 use crate::relay::{DRAIN, Ending, Relay};
 
 /// Time limit for a warning at the end.
@@ -101,6 +102,10 @@ fn settings(prepared: &ProfileInUse) -> Result<Settings> {
     settings.call_silence = options.timeout.unwrap_or(CALL_SILENCE);
     settings.max_result = options.max_result;
     settings.new_keys = NewKeys::Stored;
+    settings.login_at_opening = Login::Silent;
+    if options.login == Some(LoginMode::Tool) {
+        settings.sign_in = SignIn::AsTool;
+    }
     Ok(settings)
 }
 

@@ -9,11 +9,12 @@ use directories::{BaseDirs, ProjectDirs};
 use zeroize::Zeroizing;
 
 use super::ask::Asker;
+use super::browser::{self, Reach};
 use crate::auth::keys::Keys;
 use crate::auth::{Passphrase, PassphraseFor};
 use crate::error::{Error, Kind, Result, shell_quoted};
 use crate::files::remedy_for_shared;
-use crate::profile::{Config, Place, StoreKind};
+use crate::profile::{Config, Options, Place, StoreKind};
 use crate::secret::Secret;
 use crate::state::State;
 
@@ -34,6 +35,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "ASISTRY_LOG",
         "Log level without -v or -q: error, warn, info, debug or trace; CRATE=LEVEL for other crates",
     ),
+    ("BROWSER", "Command that opens the browser for a login; the URL is its argument"),
     ("CI", "If true, asistry never asks, as with --no-input"),
     ("GITHUB_ACTIONS", "If true, a failure is also printed as an annotation"),
     ("NO_COLOR", "If set, no color is used, as with --color never"),
@@ -139,6 +141,15 @@ impl Environment {
             (false, true) => Some("CI is set, so asistry does not ask"),
             (false, false) => None,
         })
+    }
+
+    /// Says whether a login may be asked for.
+    pub fn may_log_in(&self, no_input: bool, options: &Options, reach: Reach) -> bool {
+        let is_forbidden = self.asker(no_input).is_forbidden().is_some();
+        !is_forbidden
+            || reach == Reach::Paste
+            || options.client_credentials == Some(true)
+            || browser::is_wished(options)
     }
 
     /// Returns further root certificates, of every program on this machine.

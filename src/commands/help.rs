@@ -125,6 +125,10 @@ Secrets that a service puts into its results (AgentStack's new keys) are shown a
 shell and to MCP clients. asistry puts the secret back only in the arguments that the service has for it (auth_key,
 session_token), and only for the origin that it came from. call --save-key stores a new key, --reveal shows it.
 
+The tokens of an OAuth login are kept in the key store, bound to the service's endpoint and to the issuer that gave
+them, and are sent nowhere else. Authorization servers are asked over https only (http on this machine), and their
+certificates are always verified. The callback of a login listens on 127.0.0.1 while the login is under way.
+
 A credential goes over plain http to this machine only, unless --allow-http is given. --insecure turns off the
 verification of certificates: anyone on the network path can then read the key.";
 

@@ -6,6 +6,7 @@
 mod arguments;
 mod ask;
 mod bridge;
+mod browser;
 mod call;
 mod complete;
 mod completions;
@@ -17,6 +18,8 @@ mod help;
 mod jq;
 mod keys;
 mod log;
+mod login;
+mod logout;
 mod man;
 mod output;
 mod ping;
@@ -29,6 +32,7 @@ mod resources;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod tools;
+mod whoami;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -87,6 +91,12 @@ enum Command {
     Ping(ping::Arguments),
     /// Store, list, test, rotate and remove keys
     Keys(keys::Arguments),
+    /// Log in with OAuth
+    Login(login::Arguments),
+    /// Log out
+    Logout(logout::Arguments),
+    /// Show who is logged in
+    Whoami(whoami::Arguments),
     /// List, show, add, change and remove profiles
     Profiles(profiles::Arguments),
     /// Run stand-in services on this machine
@@ -286,6 +296,9 @@ fn run(card: Card, environment: &Environment) -> Result<u8> {
             Command::Prompts(arguments) => prompts::run(&card.common, arguments, environment).await,
             Command::Ping(arguments) => ping::run(&card.common, arguments, environment).await,
             Command::Keys(arguments) => keys::run(&card.common, arguments, environment).await,
+            Command::Login(arguments) => login::run(&card.common, arguments, environment).await,
+            Command::Logout(arguments) => logout::run(&card.common, arguments, environment).await,
+            Command::Whoami(arguments) => whoami::run(&card.common, arguments, environment).await,
             Command::Profiles(arguments) => profiles::run(&card.common, arguments, environment),
             #[cfg(feature = "sandbox")]
             Command::Sandbox(arguments) => sandbox::run(arguments, environment).await,
@@ -326,6 +339,9 @@ pub fn advise(profile: Option<String>, url: Option<&str>) -> crate::error::Remed
 
 impl Command {
     fn prints_a_result(&self) -> bool {
-        !matches!(self, Self::Bridge(_) | Self::Completions(_) | Self::Man(_) | Self::Help(_))
+        !matches!(
+            self,
+            Self::Bridge(_) | Self::Logout(_) | Self::Completions(_) | Self::Man(_) | Self::Help(_)
+        )
     }
 }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use url::Url;
 
 use super::arguments::Common;
+use super::browser::{self, Reach};
 use super::environment::{Environment, variable, way_to_profiles};
 use super::remedy::Target;
 use crate::auth::keys::{Found, KeySource};
+use crate::auth::oauth::{Keeping, LoginOptions, LoginParts};
 use crate::auth::{Credential, ExtraHeaders, read_header_file};
 use crate::connection::{Connection, ConnectionParts};
 use crate::error::{Error, Kind, RemedyWriter, Result};
 use crate::net::{Net, Proxies, TlsOptions};
-use crate::profile::{self, Config, Options, Profile, headers};
+use crate::profile::{self, Config, LoginMode, Options, Profile, headers};
 use crate::protocol::settings::Settings;
-#[cfg(feature = "sandbox")]
 use crate::secret::Secret;
 use crate::state::State;
 use crate::trace::Trace;
@@ -54,6 +55,19 @@ impl ProfileInUse {
         Self::prepare_with(common, given, environment, key).await
     }
 
+    /// As [`Self::prepare`], for work on the profile's login.
+    ///
+    /// # Errors
+    /// Errors of the command line, the configuration or the key.
+    pub async fn prepare_login(
+        common: &Common,
+        given: Options,
+        environment: &Environment,
+        way: (Reach, Keeping),
+    ) -> Result<Self> {
+        Self::prepare_all(common, given, environment, (None, way)).await
+    }
+
     /// As [`Self::prepare`], with this key instead of any other.
     ///
     /// # Errors
@@ -63,6 +77,16 @@ impl ProfileInUse {
         given: Options,
         environment: &Environment,
         key: Option<Found>,
+    ) -> Result<Self> {
+        let way = (Reach::Window, Keeping::StoredIfPossible);
+        Self::prepare_all(common, given, environment, (key, way)).await
+    }
+
+    async fn prepare_all(
+        common: &Common,
+        given: Options,
+        environment: &Environment,
+        (key, (reach, keeping)): (Option<Found>, (Reach, Keeping)),
     ) -> Result<Self> {
         let config = environment.config()?;
         let profile = find_named(common.profile.as_deref(), common.url.as_deref(), &config)?;
@@ -82,6 +106,10 @@ impl ProfileInUse {
         if options.insecure == Some(true) {
             crate::ui::warn("--insecure: no certificate is checked; anyone on the way can read the key");
         }
+        let asker = environment.asker(common.no_input);
+        let person = browser::person(&options, asker, reach);
+        let login = login_options(&options, environment.may_log_in(common.no_input, &options, reach));
+        let login = environment.state().map(|state| LoginParts { keeping, options: login, person, state });
         let trace = |path| Trace::create(path, config.catalog.key_prefixes());
         let trace = common.trace.as_deref().map(trace).transpose()?.map(Arc::new);
         let connection = Connection::new(ConnectionParts {
@@ -91,6 +119,7 @@ impl ProfileInUse {
             extra,
             proxy,
             ca_file: environment.ca_file(),
+            login,
             trace,
             state: environment.state().filter(|_| !embedded),
         })?;
@@ -128,6 +157,19 @@ impl ProfileInUse {
         getrandom::fill(&mut settings.seed)
             .map_err(|error| Error::new(Kind::Bug, format!("the system gives no random bytes: {error}")))?;
         Ok(settings)
+    }
+}
+
+/// Returns what the options say about logins; where nobody may be asked, no login begins by itself.
+fn login_options(options: &Options, may_log_in: bool) -> LoginOptions {
+    let secret = options.client_secret_env.as_deref().and_then(variable).map(Secret::new);
+    LoginOptions {
+        client_id: options.client_id.clone(),
+        client_secret: secret,
+        client_metadata_url: options.client_metadata_url.clone(),
+        client_credentials: options.client_credentials == Some(true),
+        scopes: options.scopes.clone().unwrap_or_default(),
+        mode: if may_log_in { options.login.unwrap_or_default() } else { LoginMode::Never },
     }
 }
 

@@ -19,6 +19,9 @@ const COMMANDS: &[(&str, Option<Describe>)] = &[
     ("prompts", None),
     ("ping", None),
     ("keys", None),
+    ("login", None),
+    ("logout", None),
+    ("whoami", None),
     ("profiles", None),
     #[cfg(feature = "sandbox")]
     ("sandbox", None),

@@ -81,6 +81,14 @@ impl Target {
             Remedy::UseStreamableHttp => self.wire("http"),
             Remedy::UseHttpSse => self.wire("sse"),
             Remedy::Moved { url, origin } => self.moved(url, origin, source),
+            Remedy::Login => format!("asistry login{options}"),
+            Remedy::GiveClientId => format!(
+                "register a client there with the redirect URI http://127.0.0.1:14220/callback, then: asistry login{options} --client-id ID"
+            ),
+            Remedy::GiveClientSecret => "add --client-id ID --client-secret-env VARIABLE".into(),
+            Remedy::ForgetClient => {
+                format!("asistry logout{options} --forget-client, then log in with its new client id")
+            }
             Remedy::ReplaceKey => self.replace_key(source),
             Remedy::AddKey { page, starter, home } => {
                 let start = starter.as_ref().map_or_else(String::new, |call| {
@@ -254,6 +262,7 @@ impl Target {
                 let store = store.about();
                 format!("replace the key {name} in {store}: asistry keys rotate{options}{}", named(name))
             }
+            Some(KeySource::Login) => format!("asistry login{options}"),
             Some(KeySource::Absent) => {
                 format!("no key was sent: set ASISTRY_API_KEY, or store a key: asistry keys add{options}")
             }

@@ -52,6 +52,14 @@ pub enum Remedy {
         /// Its origin.
         origin: String,
     },
+    /// Log in.
+    Login,
+    /// Name a client that the authorization server knows.
+    GiveClientId,
+    /// Name the client's id and secret.
+    GiveClientSecret,
+    /// Forget the client, then log in.
+    ForgetClient,
     /// Replace the key, which the service rejects.
     ReplaceKey,
     /// Store a key or pass one.

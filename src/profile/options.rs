@@ -57,6 +57,18 @@ pub struct Options {
     pub tool_names: Option<ToolNames>,
     /// How long to wait for answers after the client is gone.
     pub drain: Option<Duration>,
+    /// The id of an OAuth client that was registered beforehand.
+    pub client_id: Option<String>,
+    /// The variable that holds its secret.
+    pub client_secret_env: Option<String>,
+    /// The URL of an OAuth client's metadata document.
+    pub client_metadata_url: Option<String>,
+    /// Whether the client logs in for itself.
+    pub client_credentials: Option<bool>,
+    /// The OAuth scopes to ask for.
+    pub scopes: Option<Vec<String>>,
+    /// What to do when a service wants a login.
+    pub login: Option<LoginMode>,
     /// Results larger than this are written to a file (bytes).
     pub max_result: Option<usize>,
 }
@@ -68,6 +80,18 @@ pub enum ToolNames {
     Original,
     /// In the form that every client takes.
     Safe,
+}
+
+/// What to do when a service wants a login.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoginMode {
+    /// Open a browser.
+    #[default]
+    Auto,
+    /// Offer a tool that logs in.
+    Tool,
+    /// Fail with the command that logs in.
+    Never,
 }
 
 /// What is spoken to a service that answers both.
@@ -145,6 +169,9 @@ enum Slot {
     Era(Of<Option<Era>>),
     ToolNames(Of<ToolNames>),
     Dialect(Of<Dialect>),
+    Login(Of<LoginMode>),
+    Word(Of<String>),
+    Scopes(Of<Vec<String>>),
     Text,
     File,
     Texts,
@@ -169,6 +196,11 @@ const TOOL_NAMES: Words<ToolNames> = &[
 const DIALECTS: Words<Dialect> = &[
     ("rest", Dialect::Rest, "The service's own REST calls"),
     ("mcp", Dialect::Mcp, "MCP at the same endpoint"),
+];
+const LOGINS: Words<LoginMode> = &[
+    ("auto", LoginMode::Auto, "Open a browser window when the first request needs it"),
+    ("tool", LoginMode::Tool, "List one tool, sign_in, that logs in"),
+    ("never", LoginMode::Never, "Fail with the command that logs in"),
 ];
 const FORMS: Words<()> = &[
     ("auto", (), "Table or text on a terminal, TSV or plain text when piped"),
@@ -210,6 +242,21 @@ pub const OPTIONS: &[Row] = &[
     every("allow-http", "", Slot::Switch(|o| &mut o.allow_http),
         "Allow sending a credential over plain http beyond this machine")
         .key("allow_http").default("false"),
+    every("client-id", "ID", Slot::Word(|o| &mut o.client_id), "OAuth client registered beforehand")
+        .key("client_id").default("registered by itself"),
+    every("client-secret-env", "VAR", Slot::Word(|o| &mut o.client_secret_env),
+        "Environment variable that holds the client's secret")
+        .key("client_secret_env").default("none"),
+    every("client-metadata-url", "URL", Slot::Word(|o| &mut o.client_metadata_url),
+        "URL of the OAuth client's metadata document, its id where the server takes such ids")
+        .key("client_metadata_url").default("none"),
+    every("client-credentials", "", Slot::Switch(|o| &mut o.client_credentials),
+        "Log in as the client itself, without a person (OAuth client credentials)")
+        .key("client_credentials").default("false"),
+    every("scope", "SCOPE", Slot::Scopes(|o| &mut o.scopes), "OAuth scope to ask for (repeatable)")
+        .key("scopes").default("those that the service names"),
+    every("login", "MODE", Slot::Login(|o| &mut o.login), "What to do when a service wants an OAuth login")
+        .key("login").default("auto"),
     every("no-input", "", Slot::Flag(Arity::Switch), "Never ask; also set by CI=true"),
     every("verbose", "", Slot::Flag(Arity::Count), "Log each exchange, wait and retry; -vv adds headers and sizes; with --json only to --log-file")
         .short('v'),
@@ -312,7 +359,7 @@ impl Row {
 
     /// Says whether a profile stores a list.
     pub fn is_list(&self) -> bool {
-        matches!(self.slot, Slot::Globs(_))
+        matches!(self.slot, Slot::Globs(_) | Slot::Scopes(_))
     }
 
     /// Says whether its value is the path of a file.
@@ -325,7 +372,7 @@ impl Row {
         match self.slot {
             Slot::Flag(arity) => arity,
             Slot::Switch(_) => Arity::Switch,
-            Slot::Globs(_) | Slot::Texts => Arity::Many,
+            Slot::Globs(_) | Slot::Scopes(_) | Slot::Texts => Arity::Many,
             _ => Arity::Once,
         }
     }
@@ -337,6 +384,7 @@ impl Row {
             Slot::Era(_) => listed(ERAS),
             Slot::ToolNames(_) => listed(TOOL_NAMES),
             Slot::Dialect(_) => listed(DIALECTS),
+            Slot::Login(_) => listed(LOGINS),
             Slot::Choice(words) => listed(words),
             _ => Vec::new(),
         }
@@ -354,11 +402,11 @@ impl Row {
     pub fn read(&self, options: &mut Options, value: &toml::Value, place: &Place) -> Result<(), String> {
         let form = || "write a list like [\"list_*\", \"get_task\"]".to_owned();
         let texts: Result<Vec<String>, String> = match (value, &self.slot) {
-            (toml::Value::Array(items), Slot::Globs(_)) => {
+            (toml::Value::Array(items), Slot::Globs(_) | Slot::Scopes(_)) => {
                 items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(form)).collect()
             }
             (toml::Value::String(text), _) => Ok(vec![text.clone()]),
-            (_, Slot::Globs(_)) => Err(form()),
+            (_, Slot::Globs(_) | Slot::Scopes(_)) => Err(form()),
             (toml::Value::Array(_) | toml::Value::Table(_), _) => Err("write one value".to_owned()),
             (other, _) => Ok(vec![other.to_string()]),
         };
@@ -383,6 +431,9 @@ impl Row {
             Slot::ToolNames(of) => *of(options) = Some(word(text, TOOL_NAMES)?),
             Slot::Era(of) => *of(options) = Some(word(text, ERAS)?),
             Slot::Dialect(of) => *of(options) = Some(word(text, DIALECTS)?),
+            Slot::Login(of) => *of(options) = Some(word(text, LOGINS)?),
+            Slot::Word(of) => *of(options) = Some(one_word(text)?),
+            Slot::Scopes(of) => *of(options) = Some(scopes(texts)?),
             Slot::Choice(words) => word(text, words)?,
             Slot::Text | Slot::File | Slot::Texts | Slot::Flag(_) => {}
         }
@@ -395,6 +446,9 @@ impl Row {
             (Slot::Switch(_), "true") => true.into(),
             (Slot::Switch(_), "false") => false.into(),
             (Slot::Globs(_), _) => text.split(',').map(str::trim).filter(|glob| !glob.is_empty()).collect(),
+            (Slot::Scopes(_), _) => {
+                text.split([',', ' ']).map(str::trim).filter(|scope| !scope.is_empty()).collect()
+            }
             _ => text.into(),
         }
     }
@@ -416,6 +470,9 @@ impl Row {
             Slot::Era(of) => of(o).and_then(|value| named(value, ERAS)),
             Slot::ToolNames(of) => of(o).and_then(|value| named(value, TOOL_NAMES)),
             Slot::Dialect(of) => of(o).and_then(|value| named(value, DIALECTS)),
+            Slot::Login(of) => of(o).and_then(|value| named(value, LOGINS)),
+            Slot::Word(of) => of(o).take().map(Value::from),
+            Slot::Scopes(of) => of(o).take().map(Value::from),
             Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => None,
         }
     }
@@ -438,6 +495,9 @@ impl Row {
             Slot::Era(of) => filled(of, above, below),
             Slot::ToolNames(of) => filled(of, above, below),
             Slot::Dialect(of) => filled(of, above, below),
+            Slot::Login(of) => filled(of, above, below),
+            Slot::Word(of) => filled(of, above, below),
+            Slot::Scopes(of) => filled(of, above, below),
             Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => {}
         }
     }
@@ -471,6 +531,28 @@ fn globs(globs: &[String]) -> Result<Vec<String>, String> {
         }
     }
     Ok(globs.to_vec())
+}
+
+/// Returns a text without spaces and control characters.
+fn one_word(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("write a value".into()),
+        text if text.contains(|c: char| c.is_control() || c.is_whitespace()) => {
+            Err(format!("{} has a space in it", Value::from(text)))
+        }
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// Reads scopes: words of printable ASCII (RFC 6749 section 3.3).
+fn scopes(texts: &[String]) -> Result<Vec<String>, String> {
+    let words: Vec<String> =
+        texts.iter().flat_map(|text| text.split_ascii_whitespace()).map(str::to_owned).collect();
+    let is_scope = |word: &&String| word.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'));
+    match words.iter().find(|word| !is_scope(word)) {
+        Some(word) => Err(format!("{} is not a scope", Value::from(word.as_str()))),
+        None => Ok(words),
+    }
 }
 
 fn word<T: Copy>(text: &str, words: Words<T>) -> Result<T, String> {
@@ -520,6 +602,9 @@ mod tests {
                 Slot::Era(_) => "legacy",
                 Slot::ToolNames(_) => "safe",
                 Slot::Dialect(_) => "mcp",
+                Slot::Login(_) => "tool",
+                Slot::Word(_) => "word",
+                Slot::Scopes(_) => "a:read, b",
                 Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => {
                     panic!("{key} has no field in Options")
                 }

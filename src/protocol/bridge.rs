@@ -160,6 +160,12 @@ impl Bridge {
         self.settle(moment);
     }
 
+    /// Takes what came of a login ([`Effect::SignIn`]).
+    pub fn signed_in(&mut self, number: u64, came: Result<()>, moment: Moment) {
+        self.client.signed_in(number, came);
+        self.settle(moment);
+    }
+
     /// Says whether a call is under way whose new key would be lost.
     pub fn makes_a_key(&self) -> bool {
         self.local.as_ref().is_some_and(Local::makes_a_key)

@@ -30,7 +30,8 @@ use refusals::Records;
 use waiting::{Rest, Waits};
 
 pub use terms::{
-    Again, Answers, Body, Fallback, GateNews, Item, Loss, Next, Outcome, Purpose, Rests, Standing, Terms,
+    Again, Answers, Body, Fallback, GateNews, Item, Login, Loss, Next, Outcome, Purpose, Rests, Standing,
+    Terms,
 };
 pub use waiting::Pause;
 
@@ -304,11 +305,9 @@ impl Driver {
             return self.success(&head, body, moment.now);
         }
         match head.status {
-            401 if self.promise.renews() => {
-                // A 401 proves that nothing ran.
-                self.sent = None;
-                self.state = State::Challenged { head, body };
-                Next::Challenge
+            401 if self.promise.renews() => self.challenged_by(head, body),
+            403 if head.challenge().wants_scope() && self.promise.steps_up() => {
+                self.challenged_by(head, body)
             }
             // A status between is the service's word as well as its body.
             304 if self.terms.answers == Answers::AsData => self.data(&head, body),
@@ -318,6 +317,20 @@ impl Driver {
             }
             _ => self.failing(&head, &body, self.key, moment),
         }
+    }
+
+    /// A 401 and a 403 prove that nothing ran.
+    fn challenged_by(&mut self, head: Head, body: Bytes) -> Next {
+        self.sent = None;
+        self.state = State::Challenged { head, body };
+        Next::Challenge
+    }
+
+    /// Says whether a person may be asked to log in for this message.
+    pub fn may_ask(&self) -> bool {
+        matches!(self.purpose, Purpose::Request(_))
+            && self.resuming.is_none()
+            && self.terms.login == Login::Asks
     }
 
     /// Returns why the credential was rejected.
@@ -341,6 +354,12 @@ impl Driver {
             Again::No => self.failing(&head, &body, Key::Sent, moment),
             Again::NoKey => self.failing(&head, &body, Key::Missing, moment),
             Again::Unknown(why) => self.not_looked_up(&head, &body, &why, moment),
+            Again::LoggedOut(_) if self.resuming.is_some() || self.purpose == Purpose::Listen => {
+                self.failing(&head, &body, Key::Missing, moment)
+            }
+            Again::LoggedOut(error) => {
+                self.fail(error.http_status(head.status), self.unanswered(), Cause::Permanent)
+            }
         }
     }
 
@@ -572,6 +591,7 @@ mod tests {
             repeat: Repeat::Harmless,
             silence: Duration::from_secs(60),
             rests: Rests::Never,
+            login: Login::Asks,
             place: "http://h/mcp".into(),
         };
         let mut driver = Driver::new(call, Purpose::Notice, terms, Promise::new(now, None));

@@ -37,6 +37,9 @@ pub enum Effect {
     /// Do this with the key store for the request of this number, and give what came of it back with
     /// [`super::bridge::Bridge::keys_done`].
     Keys(u64, KeyWork),
+    /// Log in for the call of this number, and give what came of it back with
+    /// [`super::bridge::Bridge::signed_in`].
+    SignIn(u64),
     /// Write this into the log.
     Note(String),
 }

@@ -9,7 +9,6 @@
 //! # What comes next, and where it goes
 //! | part | files added | signatures that stay | what changes |
 //! |---|---|---|---|
-//! | OAuth | `auth/oauth/` | `Driver::challenge`, `Authorizer::rejected` | `Challenge` gains a scope, and 403 `insufficient_scope` becomes one |
 //! | `serve` | `local/http.rs`: a `Port` for each POST or session | `Delivery::about` says which stream a line belongs to (a batch: to its POST) | nothing here |
 //! | warm start | `client/legacy.rs` answers `initialize` from what `state/` remembers | `Bridge::new` | `Settings` gains the record, `Heard::Opened` corrects it |
 
@@ -21,6 +20,8 @@ pub mod message;
 pub mod object;
 
 pub mod http;
+
+pub mod authenticate;
 
 pub mod sse;
 

@@ -21,13 +21,14 @@ pub struct Promise {
     deadline: Option<(Instant, Duration)>,
     waited: Waited,
     renewals: u8,
+    step_ups: u8,
 }
 
 impl Promise {
     /// Makes the promise of a request that came at `now`; `max_time` is `--max-time`.
     pub fn new(now: Instant, max_time: Option<Duration>) -> Self {
         let deadline = max_time.map(|limit| (now + limit, limit));
-        Self { deadline, waited: Waited::default(), renewals: 0 }
+        Self { deadline, waited: Waited::default(), renewals: 0, step_ups: 0 }
     }
 
     /// Ends it at this instant, if not before.
@@ -88,6 +89,12 @@ impl Promise {
     pub fn renews(&mut self) -> bool {
         self.renewals += 1;
         self.renewals == 1
+    }
+
+    /// Counts a login for more scopes; false where there were two already (AUTH-15).
+    pub fn steps_up(&mut self) -> bool {
+        self.step_ups += 1;
+        self.step_ups <= 2
     }
 
     /// A credential was accepted: the next rejection may renew it again.

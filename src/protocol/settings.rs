@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use crate::error::RemedyWriter;
-use crate::protocol::driver::Fallback;
+use crate::protocol::driver::{Fallback, Login};
 use crate::protocol::request::Promise;
 use crate::protocol::retry::RetryPolicy;
 use crate::protocol::revision::Era;
@@ -63,6 +63,16 @@ pub struct KnownTools {
     pub fresh: Duration,
 }
 
+/// Whether the client is offered a tool that logs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SignIn {
+    /// It is not.
+    #[default]
+    None,
+    /// It is, while nobody is logged in.
+    AsTool,
+}
+
 /// The settings and limits of a conversation.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -110,6 +120,10 @@ pub struct Settings {
     pub known_tools: Option<Arc<KnownTools>>,
     /// A larger result of a tool is handed out in a file (bytes).
     pub max_result: Option<usize>,
+    /// Whether the client's opening message may begin a login; where it may not, it is answered at once.
+    pub login_at_opening: Login,
+    /// Whether a tool logs in.
+    pub sign_in: SignIn,
     /// Writes the remedies of errors for this client.
     pub advise: RemedyWriter,
     /// Random bytes, new in each process: the seed of our `requestState` values.

@@ -19,8 +19,9 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::auth::keys::KeySource;
-use crate::auth::{self, Authorizer, Identity, Signed};
-use crate::error::{Kind, Result};
+use crate::auth::oauth::{Ask, OAuth};
+use crate::auth::{self, Authorizer, Identity, Rejection, Signed};
+use crate::error::Result;
 use crate::gate::Gate;
 use crate::net::{self, Net, descriptors};
 use crate::protocol::MAX_MESSAGE;
@@ -125,6 +126,24 @@ impl Remote {
         let client = async { drop(self.net.client().await) };
         let (ready, ()) = tokio::join!(self.authorizer.ready_to_begin(), client);
         ready
+    }
+
+    /// Returns the logins of the profile, if it can have one.
+    pub fn login(&self) -> Option<&OAuth> {
+        self.authorizer.login()
+    }
+
+    /// Logs in, whatever was configured.
+    ///
+    /// # Errors
+    /// Why nobody is logged in.
+    pub async fn sign_in(&self) -> Result<()> {
+        self.authorizer.sign_in().await
+    }
+
+    /// Says whether a login waits for a person.
+    pub fn waits_for_person(&self) -> bool {
+        self.login().is_some_and(OAuth::waits_for_person)
     }
 
     /// Returns the source of the key, once it has been looked up.
@@ -242,13 +261,15 @@ impl Remote {
     /// Looks for another credential than the rejected one.
     async fn look_up_again(&self, flight: &mut Flight<'_>) -> Next {
         let (signed, challenge) = (flight.signed, flight.driver.challenge());
-        let rejected = flight.until_wake(self.authorizer.rejected(signed, &challenge)).await;
+        let ask = if flight.driver.may_ask() { Ask::AsConfigured } else { Ask::Never };
+        let rejected = flight.until_wake(self.authorizer.rejected(signed, &challenge, ask)).await;
         let is_absent = self.key_source() == Some(KeySource::Absent);
         let again = match rejected {
             Ok(Ok(auth::Again)) => Again::Yes(if is_absent { Key::Missing } else { Key::Sent }),
+            Ok(Err(Rejection::Login(error))) => Again::LoggedOut(error),
             Ok(Err(_)) if is_absent => Again::NoKey,
-            Ok(Err(error)) if error.kind() == Kind::AuthDenied => Again::No,
-            Ok(Err(error)) => Again::Unknown(error),
+            Ok(Err(Rejection::Denied)) => Again::No,
+            Ok(Err(Rejection::Unknown(error))) => Again::Unknown(error),
             Err(next) => return next,
         };
         flight.driver.challenged(again, moment())
@@ -315,6 +336,9 @@ impl Remote {
         let mut head = Head { status: reply.status().as_u16(), headers: reply.headers().clone() };
         if head.status >= 400 || self.authorizer.seals() {
             self.authorizer.without_secrets_in(&mut head.headers);
+        }
+        if head.status < 400 {
+            self.authorizer.accepted(flight.signed);
         }
         self.trace_head(flight.tag, &head);
         end_line(&head.status.to_string(), Some(&head.headers));

@@ -146,6 +146,9 @@ pub struct Auth {
     /// Whether the key is optional.
     #[serde(default)]
     pub optional: bool,
+    /// Whether the service may want a login where there is no key.
+    #[serde(default)]
+    pub logins: bool,
     /// The scopes of [`AuthScheme::Oauth`].
     #[serde(default)]
     pub scopes: Vec<String>,
@@ -201,6 +204,11 @@ impl Auth {
         let others = self.other_headers.iter();
         header.eq_ignore_ascii_case(&self.header_name())
             || others.into_iter().any(|other| header.eq_ignore_ascii_case(other))
+    }
+
+    /// Says whether a login can take the place of a key.
+    pub fn takes_logins(&self) -> bool {
+        self.logins || self.scheme == AuthScheme::Oauth
     }
 
     /// Returns the name of the credential's header, in lower case.

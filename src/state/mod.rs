@@ -4,6 +4,7 @@
 //! file whose loss would do harm.
 
 pub mod keys;
+pub mod logins;
 pub mod started;
 pub mod tools;
 mod wires;

@@ -29,6 +29,8 @@ pub struct Received {
     /// POST, GET or DELETE.
     pub verb: String,
     pub path: String,
+    /// Without the question mark.
+    pub query: String,
     pub headers: HeaderMap,
     pub body: Bytes,
     /// The JSON-RPC method, or nothing.
@@ -50,6 +52,7 @@ impl Received {
         Self {
             verb: head.method.to_string(),
             path: head.uri.path().to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
             method: shape.method.unwrap_or_default(),
             id,
             headers: head.headers,
@@ -64,6 +67,17 @@ impl Received {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The fields of a form, or of the query of a GET.
+    pub fn fields(&self) -> Vec<(String, String)> {
+        let text = if self.verb == "GET" { self.query.as_bytes() } else { &self.body };
+        url::form_urlencoded::parse(text).into_owned().collect()
+    }
+
+    /// One field of a form or a query.
+    pub fn field(&self, name: &str) -> Option<String> {
+        self.fields().into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// The name of the tool that is called, or nothing.

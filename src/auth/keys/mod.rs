@@ -89,6 +89,8 @@ pub enum KeySource {
         /// The name of the header.
         name: String,
     },
+    /// A login.
+    Login,
     /// None; the request carries no key.
     Absent,
     /// A new key that is tried before it is stored.
@@ -103,6 +105,7 @@ impl std::fmt::Display for KeySource {
             Self::Environment => f.write_str("in ASISTRY_API_KEY"),
             Self::Stored { store, .. } => write!(f, "in {}", store.about()),
             Self::Header { name } => write!(f, "in the header {name}"),
+            Self::Login => f.write_str("of the login"),
             Self::Absent => f.write_str("that is missing"),
             Self::New => f.write_str("to be tried"),
             Self::Sandbox => f.write_str("of the sandbox"),
@@ -180,6 +183,30 @@ impl Keys {
         };
         self.stores.probe(kind).await?;
         Ok(kind)
+    }
+
+    /// Reads an item of a store.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] for an unavailable store.
+    pub(super) async fn read_item(&self, place: &Place) -> Result<Option<Secret>> {
+        self.stores.read(place).await
+    }
+
+    /// Writes an item of a store.
+    ///
+    /// # Errors
+    /// As [`Self::read_item`].
+    pub(super) async fn write_item(&self, place: &Place, secret: &Secret) -> Result<()> {
+        self.stores.write(place, secret).await
+    }
+
+    /// Deletes an item of a store.
+    ///
+    /// # Errors
+    /// As [`Self::read_item`].
+    pub(super) async fn delete_item(&self, place: &Place) -> Result<()> {
+        self.stores.delete(place).await
     }
 
     /// Returns the store that holds all keys, if there is exactly one.

@@ -13,6 +13,7 @@ pub mod modern;
 mod progress;
 mod questions;
 mod rounds;
+mod sign_in;
 mod subscriptions;
 mod tasks;
 mod tool_list;
@@ -129,6 +130,8 @@ pub struct Client {
     waiting: Waiting,
     tools: Tools,
     held: Vec<u64>,
+    /// The service wants a login, and the client was shown the tool for it.
+    is_logged_out: bool,
     said: Vec<Said>,
     effects: Vec<Effect>,
 }
@@ -159,6 +162,7 @@ impl Client {
                 settings.tools.clone()
             }),
             held: Vec::new(),
+            is_logged_out: false,
             said: Vec::new(),
             effects: Vec::new(),
             settings,
@@ -294,6 +298,7 @@ impl Client {
 
     /// Decides about a tool call by the rules.
     fn call(&mut self, asked: Asked) {
+        let Some(asked) = self.signs_in(asked) else { return };
         if let Some(refusal) = self.settings.tools.refusal_within(&asked.message) {
             return self.deny(&asked, refusal);
         }
@@ -478,6 +483,12 @@ impl Client {
         let asks = self.rounds.has(number);
         let Some(open) = self.close(number) else { return };
         let error = if open.task.is_some() && !asks { tasks::overdue(error) } else { error };
+        let ours = self.answer_to_opening(&open, &error).or_else(|| self.list_with_sign_in(&open, &error));
+        if let (Some(result), Some(id)) = (ours, open.message.id()) {
+            let text = Message::result(id, &result).text().clone();
+            let delivery = Delivery { about: About::Answer(id.clone()), text, origin: Origin::Bridge };
+            return self.answer(delivery, open.batch);
+        }
         if opens {
             self.fail_waiting(&error);
         }

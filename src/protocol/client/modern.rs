@@ -11,7 +11,7 @@ use crate::protocol::effect::{About, Delivery, Effect, Origin};
 use crate::protocol::http::ErrorFields;
 use crate::protocol::message::{Id, Message};
 use crate::protocol::request::Class;
-use crate::protocol::revision::{Era, FIRST_MODERN};
+use crate::protocol::revision::Era;
 
 /// ERA-6: clients give up a `server/discover` after 10 s, and take the service for an older one.
 const DISCOVER_WITHIN: Duration = Duration::from_secs(5);
@@ -70,32 +70,29 @@ impl Client {
         }
     }
 
-    /// Describes a service that has not spoken yet (ERA-6).
-    fn guess(&self) -> String {
-        let lists = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true}}"#;
-        let info = &self.settings.client_info;
-        format!(
-            r#"{{"resultType":"complete","supportedVersions":["{FIRST_MODERN}"],"capabilities":{lists},"ttlMs":0,"cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{info}}}}}"#
-        )
-    }
-
     /// Returns the list of a kind of things that a service lacks although it was described with it.
     pub(super) fn empty_list(&self, open: &Open, answer: &Message) -> Option<&'static str> {
         let lacks = || ErrorFields::of(answer).is_some_and(|error| error.code == METHOD_NOT_FOUND);
-        if !self.discovery.is_guess || open.era == Era::Legacy || !lacks() {
+        if !self.discovery.is_guess || !lacks() {
             return None;
         }
-        match open.message.method() {
-            "tools/list" => Some(r#"{"resultType":"complete","tools":[],"ttlMs":0,"cacheScope":"private"}"#),
-            "prompts/list" => {
+        match (open.message.method(), open.era) {
+            ("tools/list", Era::Modern) => {
+                Some(r#"{"resultType":"complete","tools":[],"ttlMs":0,"cacheScope":"private"}"#)
+            }
+            ("prompts/list", Era::Modern) => {
                 Some(r#"{"resultType":"complete","prompts":[],"ttlMs":0,"cacheScope":"private"}"#)
             }
-            "resources/list" => {
+            ("resources/list", Era::Modern) => {
                 Some(r#"{"resultType":"complete","resources":[],"ttlMs":0,"cacheScope":"private"}"#)
             }
-            "resources/templates/list" => {
+            ("resources/templates/list", Era::Modern) => {
                 Some(r#"{"resultType":"complete","resourceTemplates":[],"ttlMs":0,"cacheScope":"private"}"#)
             }
+            ("tools/list", Era::Legacy) => Some(r#"{"tools":[]}"#),
+            ("prompts/list", Era::Legacy) => Some(r#"{"prompts":[]}"#),
+            ("resources/list", Era::Legacy) => Some(r#"{"resources":[]}"#),
+            ("resources/templates/list", Era::Legacy) => Some(r#"{"resourceTemplates":[]}"#),
             _ => None,
         }
     }

@@ -67,6 +67,15 @@ pub enum Rests {
     OnceOpened,
 }
 
+/// Whether a message may begin a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// It may, as the user configured it.
+    Asks,
+    /// It may not: it must be answered at once.
+    Silent,
+}
+
 /// The conditions of one message.
 #[derive(Clone, Debug)]
 pub struct Terms {
@@ -82,6 +91,8 @@ pub struct Terms {
     pub silence: Duration,
     /// Whether its stream may rest.
     pub rests: Rests,
+    /// Whether a person may be asked to log in for it.
+    pub login: Login,
     /// The service as it is named in errors.
     pub place: Arc<str>,
 }
@@ -179,6 +190,8 @@ pub enum Again {
     No,
     /// No credential was sent, and there is none.
     NoKey,
+    /// A login is needed, or has failed.
+    LoggedOut(Error),
     /// The credential could not be looked up again.
     Unknown(Error),
 }

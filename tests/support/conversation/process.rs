@@ -32,7 +32,11 @@ impl Process {
 
     fn start_at(peer: Peer, home: tempfile::TempDir, options: &[String]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_asistry"));
-        command.args(["bridge", "--url", &peer.url()]).args(options).env_clear().env("HOME", home.path());
+        command
+            .args(["bridge", "--login", "never", "--url", &peer.url()])
+            .args(options)
+            .env_clear()
+            .env("HOME", home.path());
         if options.iter().any(|option| option == "-p") {
             command.env("ASISTRY_API_KEY", "ask_0123456789abcdef");
         }

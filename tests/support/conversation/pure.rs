@@ -83,6 +83,7 @@ impl Pure {
                     let ticket = Ticket { upstream: UpstreamKind::Legacy, number: u64::MAX };
                     self.requests.push_back((Tag { ticket, attempt: 0 }, call));
                 }
+                Effect::SignIn(_) => panic!("a script logs nobody in"),
                 Effect::Keys(_, work) => panic!("no script makes a key: {work:?}"),
                 Effect::Note(_) | Effect::Learned(_) => {}
             }

@@ -17,7 +17,7 @@ use super::{Heard, Out, Upstream, dropped, end_of_listen, overdue};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{
-    Answers, Cause, Driver, Failure, Item, Outcome, Purpose, Rests, Standing, Terms,
+    Answers, Cause, Driver, Failure, Item, Login, Outcome, Purpose, Rests, Standing, Terms,
 };
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message};
@@ -243,6 +243,8 @@ impl Modern {
         let body = request.message.text_with_id(&request.upstream);
         let call = self.wire.post(&request.message, body, &self.tools);
         let silence = self.settings.silence_of(request.message.method());
+        let is_opening = request.asker == Asker::Client && request.message.method() == "server/discover";
+        let login = if is_opening { self.settings.login_at_opening } else { Login::Asks };
         let terms = Terms {
             retry: self.settings.retry.clone(),
             standing: Standing::Free,
@@ -250,6 +252,7 @@ impl Modern {
             repeat: request.class.repeat(),
             silence,
             rests: if listens { Rests::OnceOpened } else { Rests::Never },
+            login,
             place: self.settings.place.clone(),
         };
         let purpose = Purpose::Request(request.upstream.clone());

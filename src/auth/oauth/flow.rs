@@ -1,0 +1,394 @@
+//! What happens under the lock: discover, refresh, register, log in, store (AUTH-3 to AUTH-16).
+//!
+//! Refuses to open a window before the port is bound and the client is known to the authorization server.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::discovery::{Found, Search, discover};
+use super::grant::{ClientOrigin, Grant, Tokens};
+use super::interactive::Login;
+use super::metadata::ServerMetadata;
+use super::registration::{named_client, scopes};
+use super::stored::Proof;
+use super::token::{self, TokenError};
+use super::{Ask, Inner, LOGIN_LIMIT, Leaving, Need, PAUSE_AFTER_DECLINED, Stage, Token, Way, Why};
+use crate::error::{Error, Kind, Remedy, Result};
+use crate::profile::{LoginMode, StoreKind};
+use crate::protocol::authenticate::BearerChallenge;
+use crate::protocol::http::{Challenge, origin_and_path};
+use crate::protocol::retry::backoff;
+use crate::secret::Secret;
+use crate::state;
+
+/// How long another process's renewal is waited for by those who may not ask a person.
+const SILENT_WAIT: Duration = Duration::from_secs(3);
+/// Attempts of one refresh while the authorization server fails.
+const REFRESH_ATTEMPTS: u32 = 3;
+/// The first pause between them.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Gets a token: another process's, a refreshed one, or one of a new login.
+///
+/// # Errors
+/// As [`super::OAuth::renew`].
+pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> Result<Token> {
+    let mut has_waited = false;
+    let mut lock = inner.lock(Duration::ZERO).await?;
+    if lock.is_none() {
+        // Another process is at it: what it gets is ours.
+        has_waited = true;
+        if need.ask == Ask::Always {
+            (inner.person.say)("another asistry process is logging in; waiting for it");
+        }
+        lock = inner.lock(SILENT_WAIT).await?;
+    }
+    let _lock = match lock {
+        Some(lock) => lock,
+        None if need.ask == Ask::Never => return Err(inner.login_needed()),
+        None => {
+            let _ = stage.send(Stage::Asking(None));
+            inner.lock(LOGIN_LIMIT).await?.ok_or_else(|| overdue(inner))?
+        }
+    };
+    let stored = inner.stored().await?;
+    let serves = |grant: &&Grant| is_enough(grant, need) && (has_waited || need.ask != Ask::Always);
+    if let Some(grant) = stored.as_ref().filter(serves) {
+        let token = inner.adopt(Some(grant.clone()), Proof::Elsewhere);
+        return token.ok_or_else(|| inner.login_needed());
+    }
+    if need.why == Why::Expiring {
+        // Ahead of time: the token is still good, so the service need not be asked.
+        let grant = stored.filter(|grant| grant.tokens.is_some()).ok_or_else(|| inner.login_needed())?;
+        return renewed_ahead(inner, grant).await;
+    }
+    let challenge = match (&need.challenge, need.ask) {
+        (None, Ask::Always) => asked_without_token(inner).await,
+        (challenge, _) => challenge.clone(),
+    };
+    let names_server = challenge.as_ref().is_some_and(|challenge| challenge.resource_metadata.is_some());
+    if inner.options.mode == LoginMode::Never
+        && need.ask != Ask::Always
+        && stored.is_none()
+        && !inner.options.client_credentials
+    {
+        // Nothing would come of looking for the authorization server.
+        let is_known = names_server || inner.place.is_oauth;
+        return Err(if is_known { inner.login_needed() } else { no_server(inner) });
+    }
+    let can_refresh = need.why == Why::Refused && stored.as_ref().is_some_and(Grant::has_refresh);
+    if !can_refresh && need.ask == Ask::AsConfigured && !inner.options.client_credentials {
+        // A login that would not begin needs no look at the authorization server.
+        check_scope(inner, need, challenge.as_ref())?;
+        check_pause(inner)?;
+    }
+    let issuer = stored.as_ref().map(|grant| grant.issuer.clone());
+    let search = Search {
+        endpoint: &inner.place.endpoint,
+        challenge: challenge.as_ref(),
+        known_issuer: issuer.as_deref(),
+        is_oauth: inner.place.is_oauth || challenge.is_some() || need.ask == Ask::Always,
+    };
+    let found = discover(&inner.web, search).await?.ok_or_else(|| no_server(inner))?;
+    check_given(inner, stored.as_ref(), &found)?;
+    let grant = inner.stored_with(&found.server.issuer).await?;
+    let mut grant = grant.filter(|_| !inner.options.client_credentials);
+    if let Some(kept) = &mut grant
+        && kept.resource == found.resource
+        && need.why == Why::Refused
+        && kept.has_refresh()
+    {
+        match refreshed(inner, &found.server, kept).await {
+            Ok(tokens) => {
+                kept.tokens = Some(tokens);
+                return kept_for_use(inner, kept.clone(), None).await;
+            }
+            Err(TokenError::Ended(refusal)) => {
+                tracing::debug!("the login has ended: {refusal}");
+                kept.tokens = None;
+                let is_forgotten = refusal.code != "invalid_grant";
+                let kept = kept.clone();
+                if is_forgotten {
+                    grant = None;
+                    inner.delete().await?;
+                } else {
+                    inner.save(kept, None, Proof::Elsewhere).await?;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let wanted = wanted_scopes(inner, need, challenge.as_ref(), (&found, grant.as_ref()));
+    if inner.options.client_credentials {
+        return for_itself(inner, &found, wanted).await;
+    }
+    check_may_ask(inner, need, challenge.as_ref())?;
+    let login = Login { inner, found: &found, wanted, stage };
+    let done = match need.way {
+        Way::Browser => login.in_browser(grant).await,
+        Way::Device => login.on_device(grant).await,
+    };
+    if done.as_ref().is_err_and(|error| matches!(error.kind(), Kind::AuthDenied | Kind::AuthRequired)) {
+        inner.current().unfinished = Some(Instant::now());
+        let (profile, endpoint) = (&inner.place.profile, inner.place.endpoint.as_str());
+        let _ = inner.state.login_unfinished(profile, endpoint);
+    }
+    let token = done?;
+    check_granted(inner, need, challenge.as_ref())?;
+    Ok(token)
+}
+
+/// Deletes the login; returns whether somebody was logged in.
+///
+/// # Errors
+/// As [`super::OAuth::leave`].
+pub async fn leave(inner: &Inner, leaving: Leaving) -> Result<bool> {
+    let _lock = inner.lock(LOGIN_LIMIT).await?;
+    let Some(mut grant) = inner.stored().await? else { return Ok(false) };
+    let tokens = grant.tokens.take();
+    let revoked = match &tokens {
+        Some(tokens) if leaving.revokes => revoked(inner, &grant, tokens).await,
+        _ => Ok(()),
+    };
+    if leaving.forgets_client || grant.client.origin != ClientOrigin::Registered {
+        inner.delete().await?;
+    } else {
+        inner.save(grant, None, Proof::Elsewhere).await?;
+    }
+    revoked.map(|()| tokens.is_some())
+}
+
+/// Tells the authorization server that the tokens are no longer used (RFC 7009).
+async fn revoked(inner: &Inner, grant: &Grant, tokens: &Tokens) -> Result<()> {
+    let server = super::discovery::server_metadata(&inner.web, &grant.issuer).await?;
+    let Some(endpoint) = &server.revocation_endpoint else {
+        let why = format!("{} has no endpoint to revoke tokens; the login is deleted here", server.issuer);
+        return Err(Error::new(Kind::AuthDenied, why));
+    };
+    let refresh = tokens.refresh.as_ref().map(|token| (token, "refresh_token"));
+    for (token, hint) in refresh.into_iter().chain([(&tokens.access, "access_token")]) {
+        let fields = [("token", token.expose()), ("token_type_hint", hint)];
+        match token::post(&inner.web, Some(endpoint), &grant.client, &fields).await {
+            // RFC 7009 section 2.2.1: some servers cannot revoke access tokens, which end by themselves.
+            Err(TokenError::Refused(refusal)) if refusal.code == "unsupported_token_type" => {}
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}
+
+/// Says whether a stored login serves a need as it is.
+fn is_enough(grant: &Grant, need: &Need) -> bool {
+    let Some(tokens) = &grant.tokens else { return false };
+    let is_fresh = tokens.fresh_until().is_none_or(|until| Instant::now() < until);
+    let is_other = need.refused.as_ref() != Some(&tokens.access);
+    let needed = need.challenge.as_ref().and_then(|challenge| challenge.scope.as_deref()).unwrap_or_default();
+    let has_scope = need.why != Why::MoreScopes || tokens.has_scopes(needed);
+    is_fresh && is_other && has_scope
+}
+
+/// Refreshes before the token expires.
+async fn renewed_ahead(inner: &Inner, mut grant: Grant) -> Result<Token> {
+    if inner.options.client_credentials
+        || grant.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_none())
+    {
+        // Nothing to refresh it with: the service's refusal begins what follows.
+        return Err(inner.login_needed());
+    }
+    let server = super::discovery::server_metadata(&inner.web, &grant.issuer).await;
+    // 2025-03-26 needs no metadata.
+    let server = server.unwrap_or_else(|_| ServerMetadata::assumed(&inner.place.endpoint));
+    if server.issuer != grant.issuer {
+        return Err(inner.login_needed());
+    }
+    match refreshed(inner, &server, &grant).await {
+        Ok(tokens) => {
+            grant.tokens = Some(tokens);
+            kept_for_use(inner, grant, None).await
+        }
+        Err(TokenError::Ended(_)) => {
+            grant.tokens = None;
+            inner.save(grant, None, Proof::Elsewhere).await?;
+            Err(inner.login_needed())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub async fn kept_for_use(inner: &Inner, grant: Grant, store: Option<StoreKind>) -> Result<Token> {
+    inner.save(grant, store, Proof::None).await?;
+    inner.current().token().ok_or_else(|| {
+        Error::new(Kind::ProtocolViolation, "the authorization server issued a token that cannot be sent")
+    })
+}
+
+/// Refreshes, again while the server fails.
+async fn refreshed(inner: &Inner, server: &ServerMetadata, grant: &Grant) -> Result<Tokens, TokenError> {
+    let old = grant.tokens.as_ref();
+    let refresh = old.and_then(|tokens| tokens.refresh.clone()).unwrap_or_else(|| Secret::new(String::new()));
+    let mut fields = vec![("grant_type", "refresh_token"), ("refresh_token", refresh.expose())];
+    fields.extend(grant.resource.as_deref().map(|resource| ("resource", resource)));
+    let scope = old.map(|tokens| tokens.scope.clone()).unwrap_or_default();
+    for attempt in 0.. {
+        match token::request(&inner.web, server, &grant.client, &fields, &scope).await {
+            Ok(tokens) => {
+                // RFC 6749 section 6: without a new one, the old one stays.
+                let refresh = tokens.refresh.clone().or(Some(refresh.clone()));
+                return Ok(Tokens { refresh, ..tokens });
+            }
+            // A busy server has been waited for; a silent one may have issued tokens already.
+            Err(TokenError::Failing(error))
+                if error.kind() == Kind::Unreachable
+                    && error.details().http_status != Some(503)
+                    && attempt + 1 < REFRESH_ATTEMPTS =>
+            {
+                tokio::time::sleep(backoff(PAUSE, attempt, PAUSE * 4)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("the loop returns")
+}
+
+/// Refuses a client that was given for another authorization server (AUTH-11).
+fn check_given(inner: &Inner, stored: Option<&Grant>, found: &Found) -> Result<()> {
+    let Some(given) = &inner.options.client_id else { return Ok(()) };
+    match stored {
+        Some(grant)
+            if grant.client.origin == ClientOrigin::Given
+                && grant.client.id == *given
+                && grant.issuer != found.server.issuer =>
+        {
+            let why = format!(
+                "the service names another authorization server now: {}, and the client id belongs to {}",
+                found.server.issuer, grant.issuer
+            );
+            Err(Error::new(Kind::AuthDenied, why).remedy(Remedy::ForgetClient))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the scopes to ask for: on a step-up all that were asked for, granted, and are wanted now (AUTH-15).
+fn wanted_scopes(
+    inner: &Inner,
+    need: &Need,
+    challenge: Option<&BearerChallenge>,
+    (found, grant): (&Found, Option<&Grant>),
+) -> Vec<String> {
+    let challenged = challenge.and_then(|challenge| challenge.scope.as_deref());
+    let mut wanted = scopes(&inner.options.scopes, challenged, found.scopes.as_deref());
+    if need.why == Why::MoreScopes {
+        let granted = grant.and_then(|grant| grant.tokens.as_ref()).map(|tokens| tokens.scope.as_slice());
+        let requested = grant.map(|grant| grant.requested.as_slice());
+        let challenged = challenged.map(super::words).unwrap_or_default();
+        let known = requested.into_iter().chain(granted).flatten().cloned().chain(challenged);
+        let mut union: Vec<String> = Vec::new();
+        for scope in known {
+            if !union.contains(&scope) {
+                union.push(scope);
+            }
+        }
+        wanted = union;
+    }
+    wanted
+}
+
+/// Says whether a person may be asked now.
+fn check_may_ask(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>) -> Result<()> {
+    if need.ask == Ask::Always {
+        return Ok(());
+    }
+    if need.ask == Ask::Never || inner.options.mode != LoginMode::Auto {
+        return Err(inner.login_needed());
+    }
+    check_scope(inner, need, challenge)?;
+    if need.why == Why::MoreScopes {
+        let scope = challenge.and_then(|challenge| challenge.scope.clone()).unwrap_or_default();
+        inner.current().asked_scopes.push(scope);
+    }
+    check_pause(inner)
+}
+
+/// Of what was asked for already, or is granted, another login grants no more.
+fn check_scope(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>) -> Result<()> {
+    let scope = challenge.and_then(|challenge| challenge.scope.as_deref()).unwrap_or_default();
+    let current = inner.current();
+    let is_vain = current.asked_scopes.iter().any(|asked| asked == scope) || current.has_scopes(scope);
+    if need.why == Why::MoreScopes && is_vain { Err(too_few(scope)) } else { Ok(()) }
+}
+
+/// Opens no window by itself for a while after a login that was declined or not finished.
+fn check_pause(inner: &Inner) -> Result<()> {
+    let (profile, endpoint) = (&inner.place.profile, inner.place.endpoint.as_str());
+    let pause = PAUSE_AFTER_DECLINED.as_secs();
+    let here = inner.current().unfinished.map(|at| at.elapsed().as_secs());
+    let elsewhere = inner.state.logins().unfinished_at(profile, endpoint);
+    match here.or(elsewhere.map(|at| state::now().saturating_sub(at))) {
+        Some(ago) if ago < pause => {
+            let why = format!("{}; the last one was not finished", inner.login_needed().message());
+            Err(inner.login_needed().with_message(why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// After a step-up, the token must have what was wanted.
+fn check_granted(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>) -> Result<()> {
+    let wanted =
+        challenge.and_then(|challenge| challenge.scope.as_deref()).filter(|_| need.why == Why::MoreScopes);
+    match wanted {
+        Some(wanted) if !inner.current().has_scopes(wanted) => Err(too_few(wanted)),
+        _ => Ok(()),
+    }
+}
+
+fn too_few(scope: &str) -> Error {
+    let why = match scope {
+        "" => "the service wants another scope, and does not say which".to_owned(),
+        scope => format!("the login does not grant what this needs: {}", super::web::shortened(scope)),
+    };
+    Error::new(Kind::AuthDenied, why).remedy(Remedy::Login)
+}
+
+/// Logs in with the client's own credentials (RFC 6749 section 4.4).
+async fn for_itself(inner: &Inner, found: &Found, wanted: Vec<String>) -> Result<Token> {
+    let client = named_client(&inner.options, &found.server).filter(|client| client.secret.is_some());
+    let client = client.ok_or_else(|| {
+        Error::new(Kind::AuthRequired, "a login with client credentials needs the client's id and secret")
+            .remedy(Remedy::GiveClientSecret)
+    })?;
+    let scope = wanted.join(" ");
+    let mut fields = vec![("grant_type", "client_credentials")];
+    fields.extend(Some(scope.as_str()).filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope)));
+    fields.extend(found.resource.as_deref().map(|resource| ("resource", resource)));
+    let tokens = token::request(&inner.web, &found.server, &client, &fields, &wanted).await?;
+    let mut grant = Grant::new(&found.server.issuer, found.resource.clone(), client);
+    (grant.requested, grant.tokens) = (wanted, Some(tokens));
+    // A new token costs nothing: it is kept in no store.
+    inner.current().in_memory = true;
+    kept_for_use(inner, grant, None).await
+}
+
+pub fn overdue(inner: &Inner) -> Error {
+    let why = format!(
+        "nobody logged in at {} within {} minutes",
+        origin_and_path(&inner.place.endpoint),
+        LOGIN_LIMIT.as_secs() / 60
+    );
+    Error::new(Kind::AuthRequired, why).remedy(Remedy::Login)
+}
+
+pub fn no_server(inner: &Inner) -> Error {
+    let why = format!("{} names no authorization server", origin_and_path(&inner.place.endpoint));
+    Error::new(Kind::AuthDenied, why)
+}
+
+/// Asks the service without a token, for what it says about its authorization server.
+async fn asked_without_token(inner: &Inner) -> Option<BearerChallenge> {
+    let ping = r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#.to_owned();
+    let reply = inner.web.post(&inner.place.endpoint, super::web::Body::Json(ping), None).await.ok()?;
+    let values = reply.authenticate();
+    Challenge { status: reply.status, authenticate: values }.bearer()
+}

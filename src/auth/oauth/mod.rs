@@ -1,0 +1,490 @@
+//! OAuth logins: one for each profile, endpoint and issuer, however many processes need it.
+//!
+//! [`OAuth::token`] and [`OAuth::renew`] are all that requests need: inside the process one [`Flight`] serves everybody
+//! who waits, across processes one file lock does. `flow` is what happens under that lock. Refuses to open a window that
+//! was not asked for, to log in twice at once, and to use a token before it is stored.
+
+mod authorize;
+mod callback;
+mod device;
+mod discovery;
+mod flow;
+mod grant;
+mod interactive;
+mod metadata;
+mod registration;
+mod stored;
+mod token;
+mod web;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::HeaderValue;
+use tokio::sync::watch;
+use url::Url;
+
+use crate::auth::keys::Keys;
+use crate::error::{Error, Kind, Remedy, Result};
+use crate::net::{Proxies, TlsOptions};
+use crate::profile::LoginMode;
+use crate::protocol::authenticate::BearerChallenge;
+use crate::protocol::http::origin_and_path;
+use crate::secret::Secret;
+use crate::state::State;
+use grant::Grant;
+use web::Web;
+
+/// The scope that asks for a refresh token (OpenID Connect Core, section 11).
+const OFFLINE: &str = "offline_access";
+/// How long a person may take to log in.
+pub const LOGIN_LIMIT: Duration = Duration::from_secs(300);
+/// The pause after a renewal ahead of time that has failed.
+const RENEW_AGAIN: Duration = Duration::from_secs(10);
+/// No window opens by itself for this long after a login was declined or not finished.
+const PAUSE_AFTER_DECLINED: Duration = Duration::from_secs(600);
+
+/// What the user configured about logins.
+#[derive(Clone, Debug, Default)]
+pub struct LoginOptions {
+    /// A client registered beforehand.
+    pub client_id: Option<String>,
+    /// Its secret.
+    pub client_secret: Option<Secret>,
+    /// The URL of a client metadata document.
+    pub client_metadata_url: Option<String>,
+    /// Whether the client logs in for itself, without a person.
+    pub client_credentials: bool,
+    /// The scopes to ask for, instead of those that the service names.
+    pub scopes: Vec<String>,
+    /// What to do when a login is needed.
+    pub mode: LoginMode,
+}
+
+/// A future of a trait object.
+pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// How a login reaches a person; `commands` makes it.
+#[derive(Clone)]
+pub struct Person {
+    /// Shows where to log in, and opens a browser there; returns whether one was opened.
+    pub open: Arc<dyn Fn(Url) -> Boxed<bool> + Send + Sync>,
+    /// Reads a pasted URL or code.
+    pub pasted: Option<Arc<dyn Fn() -> Boxed<Result<String>> + Send + Sync>>,
+    /// Says one line.
+    pub say: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl fmt::Debug for Person {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Person")
+    }
+}
+
+/// Whether a login must outlive the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// It must be stored.
+    Stored,
+    /// Where no store opens, it serves this process.
+    StoredIfPossible,
+}
+
+/// What a login is made from.
+#[derive(Debug)]
+pub struct LoginParts {
+    /// Whether it must be stored.
+    pub keeping: Keeping,
+    /// What the user configured.
+    pub options: LoginOptions,
+    /// How it reaches a person.
+    pub person: Person,
+    /// The state directory: locks, and the list of logins.
+    pub state: State,
+}
+
+/// The service that a login is for.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The profile.
+    pub profile: String,
+    /// The endpoint.
+    pub endpoint: Url,
+    /// Whether the service is known to want a login.
+    pub is_oauth: bool,
+    /// Whether plain `http` is allowed beyond this machine.
+    pub allow_http: bool,
+    /// The longest that an authorization server may take for one answer.
+    pub timeout: Option<Duration>,
+}
+
+/// Whether a request may make a person log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// It only takes what can be had silently.
+    Never,
+    /// As the user configured it.
+    AsConfigured,
+    /// Whatever was configured.
+    Always,
+}
+
+/// Why a token is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The one at hand is about to expire.
+    Expiring,
+    /// The service refused a request (401).
+    Refused,
+    /// The service wants more scopes (403).
+    MoreScopes,
+    /// The user asks for a login.
+    Asked,
+}
+
+/// What a token is needed for.
+#[derive(Clone, Debug)]
+pub struct Need {
+    /// Why.
+    pub why: Why,
+    /// The token that the service refused.
+    pub refused: Option<Secret>,
+    /// What it said.
+    pub challenge: Option<BearerChallenge>,
+    /// Whether a person may be asked.
+    pub ask: Ask,
+    /// How the person logs in.
+    pub way: Way,
+}
+
+/// How a person logs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// In a browser that comes back to a port of this machine.
+    #[default]
+    Browser,
+    /// On another device, with a code (RFC 8628).
+    Device,
+}
+
+/// An access token, ready to be sent.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The header's value, marked as sensitive.
+    pub header: HeaderValue,
+    /// The token itself.
+    pub access: Secret,
+    /// Identifies the login, whatever its token.
+    pub identity: String,
+    /// Until when it may be used without a renewal.
+    pub fresh_until: Option<Instant>,
+}
+
+/// How a login is left.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving {
+    /// Whether the authorization server is told.
+    pub revokes: bool,
+    /// Whether the registered client is forgotten.
+    pub forgets_client: bool,
+}
+
+/// What is known about a login; never a secret.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The issuer.
+    pub issuer: String,
+    /// The resource.
+    pub resource: Option<String>,
+    /// The client's id.
+    pub client_id: String,
+    /// The granted scopes.
+    pub scopes: Vec<String>,
+    /// When the access token expires, in seconds since 1970.
+    pub expires_at: Option<u64>,
+    /// Whether it is renewed without a person.
+    pub renews: bool,
+    /// Where it is stored.
+    pub store: Option<&'static str>,
+}
+
+/// The logins of one profile at one endpoint.
+#[derive(Debug)]
+pub struct OAuth {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    options: LoginOptions,
+    person: Person,
+    keeping: Keeping,
+    web: Web,
+    keys: Arc<Keys>,
+    state: State,
+    current: Mutex<Current>,
+    flight: Mutex<Option<watch::Receiver<Stage>>>,
+}
+
+/// What this process knows of the login.
+#[derive(Debug, Default)]
+struct Current {
+    grant: Option<Grant>,
+    fresh_until: Option<Instant>,
+    /// The store was read.
+    is_read: bool,
+    /// The login is in no store: it ends with the process.
+    in_memory: bool,
+    /// The service has not accepted the newest token yet.
+    is_unproven: bool,
+    /// When a person last declined a login, or did not finish it.
+    unfinished: Option<Instant>,
+    /// Scopes that a person was already asked for.
+    asked_scopes: Vec<String>,
+}
+
+/// How far a renewal is that runs in this process.
+#[derive(Clone, Debug)]
+enum Stage {
+    /// It needs nobody.
+    Silent,
+    /// It waits for a person, here or in another process; the URL where no browser could be opened.
+    Asking(Option<String>),
+    /// It has ended.
+    Done(Result<Token>),
+}
+
+impl Need {
+    /// The user asks for a login.
+    pub fn of_user(way: Way) -> Self {
+        Self { why: Why::Asked, refused: None, challenge: None, ask: Ask::Always, way }
+    }
+}
+
+impl OAuth {
+    /// Prepares logins; reads and sends nothing yet.
+    pub fn new(place: Place, parts: LoginParts, keys: Arc<Keys>, tls: TlsOptions, proxies: Proxies) -> Self {
+        let LoginParts { keeping, options, person, state } = parts;
+        let web = Web::new(&place.endpoint, tls, proxies, place.allow_http).within(place.timeout);
+        let (current, flight) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { place, options, person, keeping, web, keys, state, current, flight }) }
+    }
+
+    /// Says whether there may be a login; opens no store.
+    pub fn is_listed(&self) -> bool {
+        self.inner.current().in_memory || self.inner.listed().is_some_and(|login| login.active)
+    }
+
+    /// Says what is known without a request: a service that wants a login, where none is ever made.
+    ///
+    /// # Errors
+    /// [`Kind::AuthRequired`].
+    pub fn check_need(&self) -> Result<()> {
+        let Inner { place, options, .. } = &*self.inner;
+        match place.is_oauth && options.mode == LoginMode::Never && !options.client_credentials {
+            true => Err(self.inner.login_needed()),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns the token of the login, renewed if it is about to expire; `None` if nobody is logged in.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] if the store is unavailable, and what stands in the way of a renewal.
+    pub async fn token(&self) -> Result<Option<Token>> {
+        self.inner.read_once().await?;
+        let Some(token) = self.inner.current().token() else { return Ok(None) };
+        if token.fresh_until.is_none_or(|until| Instant::now() < until) {
+            return Ok(Some(token));
+        }
+        let need =
+            Need { why: Why::Expiring, refused: None, challenge: None, ask: Ask::Never, way: Way::Browser };
+        match self.renew(need).await {
+            Ok(token) => Ok(Some(token)),
+            // The login is over, or cannot be renewed without a person: the service says what it wants.
+            Err(error) if error.kind() == Kind::AuthRequired => Ok(self.inner.current().token()),
+            // The token may be good for a while.
+            Err(error) => {
+                tracing::warn!("the login could not be renewed: {error}");
+                let later = Some(Instant::now() + RENEW_AGAIN);
+                self.inner.current().fresh_until = later;
+                Ok(Some(Token { fresh_until: later, ..token }))
+            }
+        }
+    }
+
+    /// Gets another token than the refused one; joins the renewal that runs already.
+    ///
+    /// # Errors
+    /// [`Kind::AuthRequired`] if a person must log in, [`Kind::AuthDenied`] if that is in vain,
+    /// [`Kind::Unreachable`] or [`Kind::RateLimited`] if the authorization server does not work just now.
+    pub async fn renew(&self, need: Need) -> Result<Token> {
+        self.inner.refuse_loop(&need)?;
+        loop {
+            let (mut stage, is_own) = self.join_or_start(&need);
+            let done = watch_stage(&mut stage, &self.inner, need.ask).await;
+            match done {
+                Ok(token) if is_own || need.refused.as_ref() != Some(&token.access) => return Ok(token),
+                // That one was silent; this one may ask.
+                Err(error)
+                    if !is_own
+                        && need.ask != Ask::Never
+                        && error.kind() == Kind::AuthRequired
+                        && is_done(&stage) => {}
+                Ok(_) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Notes that the service took the newest token.
+    pub fn accepted(&self) {
+        self.inner.current().is_unproven = false;
+    }
+
+    /// Says whether a login waits for a person.
+    pub fn waits_for_person(&self) -> bool {
+        let flight = self.inner.flight.lock().unwrap_or_else(PoisonError::into_inner);
+        flight.as_ref().is_some_and(|running| matches!(*running.borrow(), Stage::Asking(_)))
+    }
+
+    /// Says whether somebody is logged in, and as what.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] if the store is unavailable.
+    pub async fn status(&self) -> Result<Option<Status>> {
+        self.inner.read_once().await?;
+        let current = self.inner.current();
+        let Some((grant, tokens)) =
+            current.grant.as_ref().and_then(|grant| Some((grant, grant.tokens.as_ref()?)))
+        else {
+            return Ok(None);
+        };
+        let listed = self.inner.listed().filter(|_| !current.in_memory);
+        Ok(Some(Status {
+            issuer: grant.issuer.clone(),
+            resource: grant.resource.clone(),
+            client_id: grant.client.id.clone(),
+            scopes: tokens.scope.clone(),
+            expires_at: tokens.expires_at(),
+            renews: tokens.refresh.is_some(),
+            store: listed.map(|login| login.place.store.name()),
+        }))
+    }
+
+    /// Logs out; returns whether somebody was logged in.
+    ///
+    /// # Errors
+    /// The key store's, and those of a revocation; the login is deleted all the same.
+    pub async fn leave(&self, leaving: Leaving) -> Result<bool> {
+        flow::leave(&self.inner, leaving).await
+    }
+
+    /// Returns the secrets of the login, to be masked.
+    pub fn secrets(&self) -> Vec<Secret> {
+        self.inner.current().grant.iter().flat_map(Grant::secrets).cloned().collect()
+    }
+
+    fn join_or_start(&self, need: &Need) -> (watch::Receiver<Stage>, bool) {
+        let mut flight = self.inner.flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) =
+            flight.as_ref().filter(|running| !is_done(running) && running.has_changed().is_ok())
+        {
+            return (running.clone(), false);
+        }
+        let (report, stage) = watch::channel(Stage::Silent);
+        *flight = Some(stage.clone());
+        let (inner, need) = (self.inner.clone(), need.clone());
+        // In a task: it goes on when the request that began it is cancelled.
+        tokio::spawn(async move {
+            let done = flow::obtain(&inner, &need, &report).await;
+            let _ = report.send(Stage::Done(done));
+        });
+        (stage, true)
+    }
+}
+
+fn is_done(stage: &watch::Receiver<Stage>) -> bool {
+    matches!(*stage.borrow(), Stage::Done(_))
+}
+
+/// Waits for the end of a renewal; one that waits for a person is waited for only by those who may ask.
+async fn watch_stage(stage: &mut watch::Receiver<Stage>, inner: &Inner, ask: Ask) -> Result<Token> {
+    loop {
+        match (&*stage.borrow_and_update(), ask) {
+            (Stage::Done(done), _) => return done.clone(),
+            (Stage::Asking(_), Ask::Never) => return Err(inner.login_needed()),
+            (Stage::Asking(Some(url)), Ask::AsConfigured) => return Err(inner.must_open(url)),
+            (Stage::Silent | Stage::Asking(_), _) => {}
+        }
+        if stage.changed().await.is_err() {
+            return Err(Error::new(Kind::Bug, "the login ended without a result"));
+        }
+    }
+}
+
+impl Inner {
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A token that was just issued and is refused already: another one would be, too (AUTH-14).
+    fn refuse_loop(&self, need: &Need) -> Result<()> {
+        let current = self.current();
+        let is_newest = match (&need.refused, &current.grant) {
+            (Some(refused), Some(grant)) => grant.has_access(refused),
+            _ => false,
+        };
+        if is_newest && current.is_unproven && need.why == Why::Refused {
+            let why = "the service refuses a token that was just issued for it";
+            return Err(Error::new(Kind::AuthDenied, why).remedy(Remedy::Login));
+        }
+        Ok(())
+    }
+
+    fn login_needed(&self) -> Error {
+        let why = format!("{} needs a login", origin_and_path(&self.place.endpoint));
+        Error::new(Kind::AuthRequired, why).remedy(Remedy::Login)
+    }
+
+    fn must_open(&self, url: &str) -> Error {
+        let why = format!(
+            "{} needs a login, and no browser could be opened: open {url} within five minutes, then try again",
+            origin_and_path(&self.place.endpoint)
+        );
+        Error::new(Kind::AuthRequired, why).remedy(Remedy::Login)
+    }
+}
+
+impl Current {
+    fn has_scopes(&self, wanted: &str) -> bool {
+        let tokens = self.grant.as_ref().and_then(|grant| grant.tokens.as_ref());
+        tokens.is_some_and(|tokens| tokens.has_scopes(wanted))
+    }
+
+    fn token(&self) -> Option<Token> {
+        let grant = self.grant.as_ref()?;
+        let access = grant.tokens.as_ref()?.access.clone();
+        let mut header = HeaderValue::from_str(&format!("Bearer {}", access.expose())).ok()?;
+        header.set_sensitive(true);
+        Some(Token { header, access, identity: grant.id.clone(), fresh_until: self.fresh_until })
+    }
+}
+
+/// Returns 256 random bits as text.
+fn random_text() -> String {
+    let mut bytes = [0; 32];
+    // Without random bytes of the system nothing here is safe.
+    getrandom::fill(&mut bytes).expect("the system gives random bytes");
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Returns the words of a list of scopes.
+fn words(text: &str) -> Vec<String> {
+    text.split_ascii_whitespace().map(str::to_owned).collect()
+}

@@ -1,0 +1,132 @@
+//! The list of OAuth logins: profile, endpoint, issuer, store item. Never a token.
+//!
+//! The key store holds the login itself; this list says where, so that no store is opened for a service without one.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::keys::Place;
+use super::{State, now};
+
+const FILE: &str = "logins.json";
+const VERSION: u32 = 1;
+
+/// All logins.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct LoginList {
+    version: u32,
+    /// The newest of each profile and endpoint last.
+    #[serde(default)]
+    pub logins: Vec<LoginRecord>,
+    /// Logins that a person declined or did not finish.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unfinished: Vec<Unfinished>,
+}
+
+impl Default for LoginList {
+    fn default() -> Self {
+        Self { version: VERSION, logins: Vec::new(), unfinished: Vec::new() }
+    }
+}
+
+/// Where a login is stored.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct LoginRecord {
+    /// The profile.
+    pub profile: String,
+    /// The endpoint.
+    pub endpoint: String,
+    /// The authorization server's issuer identifier.
+    pub issuer: String,
+    /// The item of the key store.
+    pub place: Place,
+    /// Whether it has tokens; a client's registration may outlive them.
+    pub active: bool,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+struct Unfinished {
+    profile: String,
+    endpoint: String,
+    /// Seconds since 1970.
+    at: u64,
+}
+
+impl LoginList {
+    /// Finds the newest login of a profile at an endpoint.
+    pub fn find(&self, profile: &str, endpoint: &str) -> Option<&LoginRecord> {
+        self.logins.iter().rev().find(|login| login.profile == profile && login.endpoint == endpoint)
+    }
+
+    /// Finds the login of a profile at an endpoint with this issuer.
+    pub fn with_issuer(&self, profile: &str, endpoint: &str, issuer: &str) -> Option<&LoginRecord> {
+        let fits = |login: &&LoginRecord| {
+            login.profile == profile && login.endpoint == endpoint && login.issuer == issuer
+        };
+        self.logins.iter().find(fits)
+    }
+
+    /// Returns when a login was last declined or not finished, in seconds since 1970.
+    pub fn unfinished_at(&self, profile: &str, endpoint: &str) -> Option<u64> {
+        let fits = |one: &&Unfinished| one.profile == profile && one.endpoint == endpoint;
+        self.unfinished.iter().find(fits).map(|one| one.at)
+    }
+
+    /// Puts a login last.
+    fn put(&mut self, login: LoginRecord) {
+        self.logins.retain(|known| known.place != login.place);
+        self.forget_unfinished(&login.profile, &login.endpoint);
+        self.logins.push(login);
+    }
+
+    fn forget_unfinished(&mut self, profile: &str, endpoint: &str) {
+        self.unfinished.retain(|one| (one.profile.as_str(), one.endpoint.as_str()) != (profile, endpoint));
+    }
+}
+
+impl State {
+    /// Returns the list of logins; an unreadable one is empty.
+    pub fn logins(&self) -> LoginList {
+        self.read(FILE).unwrap_or_default()
+    }
+
+    /// Adds or replaces a login.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub fn put_login(&self, login: LoginRecord) -> io::Result<()> {
+        self.change(FILE, |list: &mut LoginList| list.put(login))
+    }
+
+    /// Removes the login that is stored at a place.
+    ///
+    /// # Errors
+    /// As [`Self::put_login`].
+    pub fn remove_login(&self, place: &Place) -> io::Result<()> {
+        self.change(FILE, |list: &mut LoginList| list.logins.retain(|login| login.place != *place))
+    }
+
+    /// Records that a login was declined or not finished.
+    ///
+    /// # Errors
+    /// As [`Self::put_login`].
+    pub fn login_unfinished(&self, profile: &str, endpoint: &str) -> io::Result<()> {
+        self.change(FILE, |list: &mut LoginList| {
+            list.forget_unfinished(profile, endpoint);
+            let (profile, endpoint) = (profile.to_owned(), endpoint.to_owned());
+            list.unfinished.push(Unfinished { profile, endpoint, at: now() });
+        })
+    }
+
+    /// Forgets that a login was not finished.
+    ///
+    /// # Errors
+    /// As [`Self::put_login`].
+    pub fn login_begins(&self, profile: &str, endpoint: &str) -> io::Result<()> {
+        if self.logins().unfinished_at(profile, endpoint).is_none() {
+            return Ok(());
+        }
+        self.change(FILE, |list: &mut LoginList| list.forget_unfinished(profile, endpoint))
+    }
+}

@@ -1,0 +1,387 @@
+//! A service that wants a login, its authorization server, and the browser of a person who logs in.
+//!
+//! Strict: a code, a refresh token and a redirect URI are good once, or exactly; what is wrong is answered with an error.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use crate::support::DEADLINE;
+use crate::support::service::{Gate, Received, Reply, Service};
+
+/// A mark in every secret that the server makes.
+pub const MARK: &str = "marked-secret";
+
+/// What the authorization server knows, and how it behaves.
+pub struct Server {
+    pub clients: HashMap<String, String>,
+    codes: HashMap<String, Code>,
+    pub access: HashMap<String, String>,
+    pub refresh: HashMap<String, String>,
+    used: HashSet<String>,
+    count: usize,
+    /// Seconds that an access token lives.
+    pub lifetime: Option<u64>,
+    /// The token endpoint fails with this status, this many times.
+    pub fails: (u16, u32),
+    /// The endpoint refuses every token.
+    pub refuses_all: bool,
+    /// The scope that the tool `write` needs.
+    pub scope_of_write: &'static str,
+    /// Scopes that are never granted.
+    pub withheld: Vec<&'static str>,
+    /// The issuer that comes with the response to a login.
+    pub iss: Option<String>,
+    /// The name of the authorization server: its path.
+    pub name: &'static str,
+    /// Whether its metadata offers PKCE.
+    pub pkce: bool,
+    /// Whether the service names its authorization server.
+    pub names_server: bool,
+    /// A change of the list is told on the standalone stream when this opens.
+    pub pushes: Option<Gate>,
+}
+
+struct Code {
+    client: String,
+    redirect_uri: String,
+    challenge: String,
+    scope: String,
+    resource: Option<String>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            clients: HashMap::new(),
+            codes: HashMap::new(),
+            access: HashMap::new(),
+            refresh: HashMap::new(),
+            used: HashSet::new(),
+            count: 0,
+            lifetime: Some(3600),
+            fails: (0, 0),
+            refuses_all: false,
+            scope_of_write: "",
+            withheld: Vec::new(),
+            iss: None,
+            name: "auth",
+            pkce: true,
+            names_server: true,
+            pushes: None,
+        }
+    }
+}
+
+/// Both, on one port.
+pub struct Login {
+    pub service: Service,
+    server: Arc<Mutex<Server>>,
+}
+
+impl Login {
+    pub fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(set: impl FnOnce(&mut Server)) -> Self {
+        let mut server = Server::default();
+        set(&mut server);
+        let server = Arc::new(Mutex::new(server));
+        let shared = server.clone();
+        Self { service: Service::start(move |received| shared.lock().unwrap().answer(received)), server }
+    }
+
+    pub fn set<T>(&self, set: impl FnOnce(&mut Server) -> T) -> T {
+        set(&mut self.server.lock().unwrap())
+    }
+
+    pub fn url(&self) -> String {
+        self.service.url()
+    }
+
+    /// How many requests came with this path's end.
+    pub fn count(&self, end: &str) -> usize {
+        self.service.received().iter().filter(|received| received.path.ends_with(end)).count()
+    }
+
+    /// The grant types that the token endpoint was asked for.
+    pub fn grants(&self) -> Vec<String> {
+        let all = self.service.received();
+        let tokens = all.iter().filter(|received| received.path.ends_with("/token"));
+        tokens.filter_map(|received| received.field("grant_type")).collect()
+    }
+}
+
+impl Server {
+    fn answer(&mut self, received: &Received) -> Option<Reply> {
+        let base = format!("http://{}", received.header("host").unwrap_or_default());
+        let issuer = format!("{base}/{}", self.name);
+        let path = received.path.as_str();
+        if path == "/mcp" {
+            return self.guarded(received, &base);
+        }
+        let of_server = path.strip_prefix(&format!("/{}", self.name));
+        Some(match (path, of_server) {
+            ("/.well-known/oauth-protected-resource/mcp", _) if self.names_server => Reply::json(json!({
+                "resource": format!("{base}/mcp"),
+                "authorization_servers": [issuer],
+                "scopes_supported": ["read"],
+            })),
+            (_, None) if path == format!("/.well-known/oauth-authorization-server/{}", self.name) => {
+                let mut metadata = json!({
+                    "issuer": issuer,
+                    "authorization_endpoint": format!("{issuer}/authorize"),
+                    "token_endpoint": format!("{issuer}/token"),
+                    "registration_endpoint": format!("{issuer}/register"),
+                    "revocation_endpoint": format!("{issuer}/revoke"),
+                    "token_endpoint_auth_methods_supported": ["none", "client_secret_basic"],
+                    "scopes_supported": ["read", "write", "offline_access"],
+                    "authorization_response_iss_parameter_supported": true,
+                });
+                if self.pkce {
+                    metadata["code_challenge_methods_supported"] = json!(["S256"]);
+                }
+                Reply::json(metadata)
+            }
+            (_, Some("/register")) => self.register(&received.message()),
+            (_, Some("/authorize")) => self.authorize(received, &issuer),
+            (_, Some("/token")) => self.token(received),
+            (_, Some("/revoke")) => {
+                let token = received.field("token").unwrap_or_default();
+                self.refresh.remove(&token);
+                self.access.remove(&token);
+                Reply::empty(200)
+            }
+            _ => Reply::empty(404),
+        })
+    }
+
+    /// The MCP endpoint.
+    fn guarded(&self, received: &Received, base: &str) -> Option<Reply> {
+        let place = match self.names_server {
+            true => format!(r#"resource_metadata="{base}/.well-known/oauth-protected-resource/mcp""#),
+            false => "realm=\"keys\"".to_owned(),
+        };
+        let challenge = |status, rest: &str| {
+            let value = format!("Bearer {place}{rest}");
+            Some(
+                Reply::status(status, "application/json", r#"{"error":"no"}"#)
+                    .header("www-authenticate", &value),
+            )
+        };
+        let bearer = received.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let scope = bearer.and_then(|token| self.access.get(token)).filter(|_| !self.refuses_all);
+        let Some(scope) = scope else { return challenge(401, r#", error="invalid_token""#) };
+        if received.tool() == "write" && !scope.split(' ').any(|known| known == self.scope_of_write) {
+            let rest = format!(r#", error="insufficient_scope", scope="{}""#, self.scope_of_write);
+            return challenge(403, &rest);
+        }
+        match received.method.as_str() {
+            "" if received.verb == "GET" && self.pushes.is_some() => {
+                let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+                let nothing: [&str; 0] = [];
+                Some(Reply::events(nothing).then(self.pushes.as_ref()?, changed).stalled())
+            }
+            "initialize" if self.pushes.is_some() => {
+                let version = received.message()["params"]["protocolVersion"].clone();
+                let result = json!({"protocolVersion": version, "capabilities": {"tools": {"listChanged": true}}, "serverInfo": {"name": "s", "version": "1"}});
+                Some(Reply::result(received, result))
+            }
+            "tools/list" => {
+                let tools: Vec<Value> = ["read", "write"]
+                    .map(|name| json!({"name": name, "inputSchema": {"type": "object"}}))
+                    .into();
+                Some(Reply::result(received, json!({ "tools": tools })))
+            }
+            _ => None,
+        }
+    }
+
+    fn register(&mut self, document: &Value) -> Reply {
+        if document["application_type"] != "native" || document["grant_types"][1] != "refresh_token" {
+            return refused("invalid_client_metadata");
+        }
+        let id = self.fresh("client");
+        self.clients.insert(id.clone(), document["redirect_uris"][0].as_str().unwrap_or_default().to_owned());
+        let body = json!({"client_id": id, "token_endpoint_auth_method": "none"});
+        Reply::status(201, "application/json", body.to_string())
+    }
+
+    fn authorize(&mut self, received: &Received, issuer: &str) -> Reply {
+        let of = |name: &str| received.field(name).unwrap_or_default();
+        let (client, redirect_uri) = (of("client_id"), of("redirect_uri"));
+        if self.clients.get(&client) != Some(&redirect_uri) {
+            return refused("invalid_client");
+        }
+        let granted = of("scope");
+        let granted: Vec<&str> = granted.split(' ').filter(|scope| !self.withheld.contains(scope)).collect();
+        let code = self.fresh("code");
+        let granted = Code {
+            client,
+            redirect_uri: redirect_uri.clone(),
+            challenge: of("code_challenge"),
+            scope: granted.join(" "),
+            resource: received.field("resource"),
+        };
+        self.codes.insert(code.clone(), granted);
+        let mut to = Url::parse(&redirect_uri).unwrap();
+        let iss = self.iss.clone().unwrap_or(issuer.to_owned());
+        to.query_pairs_mut()
+            .append_pair("code", &code)
+            .append_pair("state", &of("state"))
+            .append_pair("iss", &iss);
+        Reply::empty(302).header("location", to.as_str())
+    }
+
+    fn token(&mut self, received: &Received) -> Reply {
+        if self.fails.1 > 0 {
+            self.fails.1 -= 1;
+            return Reply::empty(self.fails.0).header("retry-after", "0");
+        }
+        let of = |name: &str| received.field(name).unwrap_or_default();
+        let basic = received.header("authorization").is_some_and(|value| value.starts_with("Basic "));
+        if !basic && !self.clients.contains_key(&of("client_id")) {
+            return refused("invalid_client");
+        }
+        match of("grant_type").as_str() {
+            "client_credentials" => self.issue("read"),
+            "authorization_code" => {
+                let Some(code) = self.codes.remove(&of("code")) else { return refused("invalid_grant") };
+                let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(of("code_verifier")));
+                let fits = code.challenge == hash
+                    && code.client == of("client_id")
+                    && code.redirect_uri == of("redirect_uri")
+                    && code.resource == received.field("resource");
+                if fits { self.issue(&code.scope) } else { refused("invalid_grant") }
+            }
+            "refresh_token" => {
+                let token = of("refresh_token");
+                if self.used.contains(&token) {
+                    // A replay ends the family.
+                    self.refresh.clear();
+                    self.access.clear();
+                }
+                let Some(scope) = self.refresh.remove(&token) else { return refused("invalid_grant") };
+                self.used.insert(token);
+                self.issue(&scope)
+            }
+            _ => refused("unsupported_grant_type"),
+        }
+    }
+
+    fn issue(&mut self, scope: &str) -> Reply {
+        let (access, refresh) = (self.fresh("access"), self.fresh("refresh"));
+        self.access.insert(access.clone(), scope.to_owned());
+        self.refresh.insert(refresh.clone(), scope.to_owned());
+        let mut body =
+            json!({"access_token": access, "token_type": "Bearer", "scope": scope, "refresh_token": refresh});
+        if let Some(lifetime) = self.lifetime {
+            body["expires_in"] = lifetime.into();
+        }
+        Reply::json(body)
+    }
+
+    fn fresh(&mut self, kind: &str) -> String {
+        self.count += 1;
+        let mark = if kind == "client" { "" } else { MARK };
+        format!("{kind}-{mark}-{}", self.count)
+    }
+}
+
+fn refused(code: &str) -> Reply {
+    Reply::status(400, "application/json", json!({ "error": code }).to_string())
+}
+
+/// A person's browser: `BROWSER` hands each URL to the test.
+pub struct Browser {
+    pub command: String,
+    opened: Receiver<String>,
+}
+
+impl Browser {
+    /// Puts a command into a directory.
+    pub fn in_directory(directory: &Path) -> Self {
+        let (pipe, command) = (directory.join("opened"), directory.join("browser"));
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let script = format!("#!/bin/sh\nprintf '%s\\n' \"$1\" >'{}'\n", pipe.display());
+        std::fs::write(&command, script).unwrap();
+        std::os::unix::fs::PermissionsExt::set_mode(
+            &mut std::fs::metadata(&command).unwrap().permissions(),
+            0o755,
+        );
+        std::fs::set_permissions(&command, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (send, opened) = channel();
+        std::thread::spawn(move || {
+            // Open for writing, too: it does not end with its first writer.
+            let pipe = std::fs::File::options().read(true).write(true).open(pipe).unwrap();
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { command: command.to_str().unwrap().to_owned(), opened }
+    }
+
+    /// Waits for a window.
+    pub fn opens(&self) -> Url {
+        Url::parse(&self.opened.recv_timeout(DEADLINE).expect("a window opens")).unwrap()
+    }
+
+    /// Says how many more windows have opened.
+    pub fn more(&self) -> usize {
+        self.opened.try_iter().count()
+    }
+
+    /// Logs in: follows the redirect to the callback; returns the last page.
+    pub fn logs_in(&self) -> (u16, String) {
+        let callback = follow(&self.opens());
+        get(&callback).0
+    }
+}
+
+/// The redirect of a person who declines.
+pub fn denial_of(page: &Url, login: &Login) -> Url {
+    let of = |name: &str| page.query_pairs().find(|(known, _)| known == name).unwrap().1.into_owned();
+    let mut denied = Url::parse(&of("redirect_uri")).unwrap();
+    let iss = login.url().replace("/mcp", "/auth");
+    denied
+        .query_pairs_mut()
+        .append_pair("error", "access_denied")
+        .append_pair("state", &of("state"))
+        .append_pair("iss", &iss);
+    denied
+}
+
+/// Asks the authorization server for the redirect.
+pub fn follow(url: &Url) -> Url {
+    let ((status, page), location) = get(url);
+    assert_eq!(status, 302, "{page}");
+    Url::parse(&location.unwrap()).unwrap()
+}
+
+/// One GET: status, body, and where it redirects to.
+pub fn get(url: &Url) -> ((u16, String), Option<String>) {
+    let host = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
+    let mut stream = TcpStream::connect(&host).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let location = head.lines().find_map(|line| line.strip_prefix("location: ")).map(str::to_owned);
+    ((status, body.to_owned()), location)
+}
