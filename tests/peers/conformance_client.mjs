@@ -3,6 +3,7 @@
 // Usage: conformance_client.mjs BINARY 1.x|2.x [OPTION…] URL, where the options are those of the bridge.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { HELD } from './conformance_suite.mjs';
 import { connectThroughBridge, failure, ModernClient, peer, PeerClient } from './support.mjs';
 
 const [binary, host, ...options] = process.argv.slice(2);
@@ -106,4 +107,5 @@ await use(bridge.client);
 const { code, log } = await bridge.close();
 if (bridge.log()) console.error(bridge.log());
 assert.equal(code, 0, `the bridge ended with ${code}: ${log}`);
+console.log(HELD);
 process.exit(0);
