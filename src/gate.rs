@@ -10,7 +10,7 @@ mod documented;
 use std::time::{Duration, Instant};
 
 use crate::protocol::driver::GateNews;
-use crate::protocol::retry::{Admission, Ask};
+use crate::protocol::retry::{Admission, Ask, Why};
 use crate::service::Rate;
 use documented::Documented;
 
@@ -64,6 +64,8 @@ struct Window {
 /// A limit that the service has enforced.
 #[derive(Clone, Copy, Debug)]
 struct Limit {
+    /// What the last refusal said.
+    why: Why,
     opens: Instant,
     pace: Duration,
     /// When the next exchange may go.
@@ -95,7 +97,10 @@ impl Gate {
             self.limit = None;
         }
         let admission = match &mut self.limit {
-            Some(limit) => limit.admit(now, ask),
+            Some(limit) => match (limit.admit(now, ask), limit.why) {
+                (Admission::Wait(wait), Why::Busy) => Admission::Paused(wait),
+                (admission, _) => admission,
+            },
             None => {
                 let wait = self.documented.as_mut().and_then(|rate| rate.wait(now, ask));
                 wait.unwrap_or_else(|| self.admit_freely(now, ask))
@@ -128,7 +133,10 @@ impl Gate {
                     limit.released(admitted);
                 }
             }
-            GateNews::Refused(wait) => self.refused(now, now + wait.min(LONGEST_CLOSURE)),
+            GateNews::Refused(wait) => {
+                self.refused(now, now + wait.min(LONGEST_CLOSURE), Why::RateLimit);
+            }
+            GateNews::Busy(wait) => self.refused(now, now + wait.min(LONGEST_CLOSURE), Why::Busy),
         }
     }
 
@@ -155,8 +163,9 @@ impl Gate {
         window
     }
 
-    fn refused(&mut self, now: Instant, opens: Instant) {
+    fn refused(&mut self, now: Instant, opens: Instant, why: Why) {
         if let Some(limit) = &mut self.limit {
+            limit.why = why;
             return limit.refused(opens);
         }
         let window = *self.window_at(now);
@@ -166,6 +175,7 @@ impl Gate {
         };
         self.window = None;
         self.limit = Some(Limit {
+            why,
             opens,
             pace: pace.clamp(PACE.0, PACE.1),
             next: opens,
@@ -303,14 +313,14 @@ mod tests {
                 match news {
                     GateNews::Accepted => done += 1,
                     GateNews::Released => unreachable!("every reply speaks"),
-                    GateNews::Refused(_) => calls.push((now, None)),
+                    GateNews::Refused(_) | GateNews::Busy(_) => calls.push((now, None)),
                 }
             }
             let due: Vec<_> = calls.extract_if(.., |(at, _)| *at <= now).collect();
             for (_, turn) in due {
                 match gate.admit(now, Ask { turn, ..PATIENT }) {
                     Admission::Go => replies.push((now + Duration::from_millis(3), now, service.post(now))),
-                    Admission::Staggered(wait) | Admission::Wait(wait) => {
+                    Admission::Staggered(wait) | Admission::Wait(wait) | Admission::Paused(wait) => {
                         calls.push((now + wait, Some(now + wait)));
                     }
                 }
@@ -375,6 +385,16 @@ mod tests {
         assert_eq!(impatient(&mut gate, 60), Admission::Go);
         assert!(matches!(impatient(&mut gate, 61), Admission::Wait(_)));
         assert_eq!(impatient(&mut gate, 120), Admission::Go);
+    }
+
+    #[test]
+    fn all_hear_that_the_service_is_busy() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        gate.news(now, now, GateNews::Busy(Duration::from_secs(5)));
+        assert_eq!(gate.admit(now, PATIENT), Admission::Paused(Duration::from_secs(5)));
+        assert!(matches!(gate.admit(now, PATIENT), Admission::Paused(_)), "another one");
+        gate.news(now, now, GateNews::Refused(Duration::from_secs(6)));
+        assert!(matches!(gate.admit(now, PATIENT), Admission::Wait(_)));
     }
 
     #[test]

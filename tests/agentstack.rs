@@ -1,5 +1,6 @@
 //! AgentStack's REST calls behind the shell and the bridge, with the real binary.
 
+pub mod busy;
 pub mod lists;
 pub mod new_keys;
 

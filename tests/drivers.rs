@@ -10,10 +10,10 @@ use asistry::protocol::driver::{
     Answers, Driver, Item, Login, Next, Outcome, Purpose, Rests, Standing, Terms,
 };
 use asistry::protocol::effect::Effect;
-use asistry::protocol::http::HttpCall;
+use asistry::protocol::http::{Head, HttpCall};
 use asistry::protocol::message::Message;
 use asistry::protocol::request::{Promise, Repeat};
-use asistry::protocol::retry::{Admission, RetryPolicy};
+use asistry::protocol::retry::{Admission, Busy, RetryPolicy};
 use bytes::Bytes;
 
 use crate::conversations::settings;
@@ -24,11 +24,15 @@ fn at(now: Instant) -> Moment {
 
 /// The driver of a `tools/call`, which may wait for a minute.
 fn driver(promise: Promise) -> Driver {
+    driver_with(RetryPolicy::waiting(Duration::from_secs(60)), promise)
+}
+
+fn driver_with(retry: RetryPolicy, promise: Promise) -> Driver {
     let url = Arc::new(url::Url::parse("http://h/mcp").unwrap());
     let (method, headers) = (http::Method::POST, Default::default());
     let call = HttpCall { method, url, headers, body: Bytes::new(), signing: Default::default() };
     let terms = Terms {
-        retry: RetryPolicy::waiting(Duration::from_secs(60)).into(),
+        retry: retry.into(),
         standing: Standing::InSession,
         answers: Answers::Here,
         repeat: Repeat::Never,
@@ -69,6 +73,40 @@ fn a_turn_that_comes_too_late_names_the_limit_that_decides() {
     let mut bound_by_wait = driver(Promise::new(now, None));
     assert!(matches!(bound_by_wait.admitted(Admission::Wait(50 * second), at(now)), Next::Rest));
     assert!(refused(&mut bound_by_wait, 30 * second).contains("--max-wait 81s"), "what it waited counts too");
+}
+
+/// Refuses every attempt in this way, and returns how many were made and what the error advises.
+fn refused_each_time(status: u16, hint: Option<&'static str>) -> (u32, String) {
+    let mut now = Instant::now();
+    let busy = Busy { statuses: vec![503], ..Busy::default() };
+    let retry = RetryPolicy { busy, ..RetryPolicy::waiting(Duration::from_secs(100_000)) };
+    let mut driver = driver_with(retry, Promise::new(now, None));
+    for attempts in 1.. {
+        assert!(matches!(driver.admitted(Admission::Go, at(now)), Next::Exchange(_)));
+        let headers = hint.map(|hint| ("retry-after".parse().unwrap(), hint.parse().unwrap()));
+        driver.head(Head { status, headers: headers.into_iter().collect() }, now);
+        match driver.body(Bytes::new(), at(now)) {
+            Next::Over(Outcome::Failed(failure)) => {
+                let error = failure.error.with_hint_text(&settings(&[]).advise);
+                assert_eq!(error.kind(), Kind::RateLimited);
+                return (attempts, error.advice().unwrap_or_default().to_owned());
+            }
+            Next::Admit => now += Duration::from_secs(31),
+            next => panic!("{next:?}"),
+        }
+    }
+    unreachable!("it gives up")
+}
+
+#[test]
+fn a_longer_wait_is_not_advised_where_the_attempts_are_used_up() {
+    for (status, hint, most) in [(503, Some("0"), 10), (429, Some("0"), 10), (429, None, 9)] {
+        let (attempts, advice) = refused_each_time(status, hint);
+        assert_eq!(attempts, most);
+        assert!(!advice.is_empty() && !advice.contains("--max-wait"), "{status} {hint:?}: {advice}");
+    }
+    let (attempts, advice) = refused_each_time(503, Some("200000"));
+    assert!(attempts == 1 && advice.contains("--max-wait"), "{advice}");
 }
 
 #[test]

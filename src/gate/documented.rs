@@ -104,7 +104,7 @@ mod tests {
                         went.push(now);
                         gate.news(now, now, GateNews::Accepted);
                     }
-                    Admission::Staggered(wait) | Admission::Wait(wait) => {
+                    Admission::Staggered(wait) | Admission::Wait(wait) | Admission::Paused(wait) => {
                         waiting.push((now + wait, Some(now + wait)));
                     }
                 }

@@ -409,7 +409,7 @@ impl Bridge {
                 }
             }
             Heard::Told { during, message, generation } => self.client.told(&message, during, generation),
-            Heard::Waits { number, remaining } => self.client.waits(number, remaining),
+            Heard::Waits { number, remaining, why } => self.client.waits(number, remaining, why),
             Heard::Lives { number, said } => self.client.task_lives(number, said.as_deref()),
             Heard::Unsure if self.modern.is_probing() => {}
             Heard::Unsure => self.modern.probe_for(None, moment),

@@ -540,11 +540,12 @@ impl Driver {
         }
         let failing = Failing { head, body, wall: moment.wall, place: &self.terms.place, key };
         let mut failure = failure_of(&failing);
-        let remedy = match (head.status, failure.error.details().retry_after) {
-            (429, Some(wait)) => Some(self.promise.remedy(&self.terms.retry, wait, moment.now)),
-            (429, None) if self.terms.retry.unhinted_pauses.is_some() => {
+        let hint = failure.error.details().retry_after;
+        let remedy = match head.status {
+            429 if hint.is_none() && self.terms.retry.unhinted_pauses.is_some() => {
                 Some(Remedy::advice("the limit of your plan may be reached; otherwise try again later"))
             }
+            429 => self.promise.remedy_of_refusal(&self.terms.retry, hint, moment.now),
             _ => None,
         };
         if let Some(remedy) = remedy {

@@ -64,6 +64,21 @@ impl Promise {
         self.waited.spent.saturating_add(wait) <= policy.max_wait && !self.outlasts(now, wait)
     }
 
+    /// Returns what to do after the last refusal, which asked to wait this long; none without such a time, unless the
+    /// attempts are used up.
+    pub fn remedy_of_refusal(
+        &self,
+        policy: &RetryPolicy,
+        hint: Option<Duration>,
+        now: Instant,
+    ) -> Option<Remedy> {
+        if self.waited.is_spent(hint) {
+            let all = format!("try again later: all {} attempts were refused", self.waited.refusals);
+            return Some(Remedy::Advice(all.into()));
+        }
+        hint.map(|wait| self.remedy(policy, wait, now))
+    }
+
     /// Returns what would allow a wait that [`Self::allows_wait`] refuses.
     pub fn remedy(&self, policy: &RetryPolicy, wait: Duration, now: Instant) -> Remedy {
         let total = self.waited.spent.saturating_add(wait);
@@ -135,9 +150,11 @@ pub enum Leaves {
     AfterTools,
 }
 
-/// A wait for a rate limit.
+/// A wait for a rate limit, or for a busy service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
+    /// Whether the rate is limited, or the service is busy.
+    pub why: Why,
     /// Until when.
     pub until: Instant,
     /// Whether anything that was sent before it may have run.

@@ -31,9 +31,10 @@ pub struct Refusal {
 }
 
 /// Why a request was refused for now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Why {
     /// 429: nothing was processed.
+    #[default]
     RateLimit,
     /// The service says that it is busy, in the way that its data declares: nothing was processed.
     Busy,
@@ -50,6 +51,13 @@ pub struct Waited {
     pub refusals: u32,
     /// How many of those were a 429 that named no time.
     pub unhinted: u32,
+}
+
+impl Waited {
+    /// Says whether the attempts are used up (section 6.1): no longer wait would help.
+    pub fn is_spent(&self, hint: Option<Duration>) -> bool {
+        self.refusals >= MOST_ATTEMPTS || (hint.is_none() && self.refusals > MOST_UNHINTED)
+    }
 }
 
 /// What to do about a refusal.
@@ -174,6 +182,8 @@ pub enum Admission {
     Staggered(Duration),
     /// The rate is limited: it asks again after this long.
     Wait(Duration),
+    /// The service is busy, and asks for this pause.
+    Paused(Duration),
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Exchange {
 
 /// Logs a wait.
 pub(super) fn waits(wait: Duration, why: Pause) {
-    if why == Pause::RateLimit {
+    if matches!(why, Pause::RateLimit | Pause::Busy) {
         return tracing::info!(target: LIMITED, "waiting {} ms: {why}", wait.as_millis());
     }
     tracing::info!("waiting {} ms: {why}", wait.as_millis());

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle, WeakProgressBar};
 
 use super::{clean, foreign, print_to_reader};
 use crate::error::Result;
+use crate::protocol::retry::Why;
 
 const TICK: Duration = Duration::from_millis(120);
 
@@ -90,8 +91,8 @@ impl Progress {
         }
     }
 
-    /// Counts the wait for a rate limit down.
-    pub fn count_down(&mut self, wait: Duration) {
+    /// Counts the wait for a rate limit, or for a busy service, down.
+    pub fn count_down(&mut self, wait: Duration, why: Why) {
         let Some(bar) = &self.0 else { return };
         let until = Instant::now() + wait;
         let left = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
@@ -104,7 +105,11 @@ impl Progress {
             (_, None) => "{pos} {msg}; ",
             _ => "{pos}/{len} {msg}; ",
         };
-        let why = if bar_width() > 0 { "the service limits the rate; again in" } else { "limited for" };
+        let (long, short) = match why {
+            Why::RateLimit => ("the service limits the rate; again in", "limited for"),
+            Why::Busy | Why::Unavailable => ("the service asks to wait; again in", "busy for"),
+        };
+        let why = if bar_width() > 0 { long } else { short };
         if let Ok(style) = template(&format!("{{spinner}} {count}{why} {{left}}")) {
             bar.set_style(style.with_key("left", left));
         }

@@ -21,8 +21,9 @@ use super::environment::Environment;
 use super::output::Output;
 use super::tools;
 use crate::error::{Error, Executed, Kind, Result, shell_quoted};
-use crate::protocol::client::RETRY_AFTER;
+use crate::protocol::client::{BUSY, RETRY_AFTER, WAIT_REASON};
 use crate::protocol::message::{INVALID_PARAMS, METHOD_NOT_FOUND, Message};
+use crate::protocol::retry::Why;
 use crate::protocol::secrets::{NewKeys, StoredKey};
 use crate::ui::{self, json::Json};
 
@@ -279,8 +280,8 @@ fn advance(bar: &mut ui::Progress, message: &Message) {
     let params: Value =
         message.params().and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
     match message.method() {
-        "notifications/progress" => match rate_limited_for(message) {
-            Some(wait) => bar.count_down(wait),
+        "notifications/progress" => match waits_for(message) {
+            Some((wait, why)) => bar.count_down(wait, why),
             None => {
                 bar.advance(params["progress"].as_f64(), params["total"].as_f64(), params["message"].as_str())
             }
@@ -296,8 +297,10 @@ fn advance(bar: &mut ui::Progress, message: &Message) {
     }
 }
 
-/// Says how long a call waits for a rate limit, where a notification is about that.
-fn rate_limited_for(message: &Message) -> Option<Duration> {
+/// Says how long a call waits for a rate limit, or for a busy service, where a notification is about that.
+fn waits_for(message: &Message) -> Option<(Duration, Why)> {
     let params: Value = serde_json::from_str(message.params()?).ok()?;
-    params["_meta"][RETRY_AFTER].as_u64().map(Duration::from_millis)
+    let meta = &params["_meta"];
+    let why = if meta[WAIT_REASON] == BUSY { Why::Busy } else { Why::RateLimit };
+    Some((Duration::from_millis(meta[RETRY_AFTER].as_u64()?), why))
 }

@@ -44,7 +44,7 @@ use door::Door;
 pub(super) use held::ToolsPage;
 use modern::Discovery;
 use progress::Progress;
-pub use progress::RETRY_AFTER;
+pub use progress::{BUSY, RETRY_AFTER, WAIT_REASON};
 use questions::Questions;
 use rounds::Rounds;
 use tasks::Task;

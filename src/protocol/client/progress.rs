@@ -1,4 +1,4 @@
-//! Progress notifications about requests that wait for a rate limit.
+//! Progress notifications about requests that wait for a rate limit, or for a busy service.
 //!
 //! Never lets progress fall (specification, "Progress"; T-27).
 
@@ -12,10 +12,15 @@ use super::Client;
 use crate::protocol::effect::{About, Delivery, Effect, Origin};
 use crate::protocol::message::{Message, quote};
 use crate::protocol::object::object;
+use crate::protocol::retry::Why;
 
 /// Milliseconds until a request that waits for a rate limit goes out again, in the `_meta` of our
 /// own progress notifications.
 pub const RETRY_AFTER: &str = "com.asistry/retryAfterMs";
+/// Beside it: [`BUSY`] where it waits for a busy service instead.
+pub const WAIT_REASON: &str = "com.asistry/waitReason";
+/// The value of [`WAIT_REASON`].
+pub const BUSY: &str = "busy";
 /// Our own steps are below everything that a service counts.
 const STEP: f64 = 1e-6;
 
@@ -114,11 +119,15 @@ impl Progress {
 }
 
 impl Client {
-    /// A request waits for a rate limit: reports that to the client if it asked for progress.
-    pub(in crate::protocol) fn waits(&mut self, number: u64, remaining: Duration) {
+    /// A request waits for a rate limit, or for a busy service: reports that to the client if it asked for progress.
+    pub(in crate::protocol) fn waits(&mut self, number: u64, remaining: Duration, why: Why) {
         let seconds = remaining.as_secs_f64().ceil();
-        let text = quote(&format!("{} limits the rate; trying again in {seconds} s", self.settings.place));
-        let meta = format!(r#"{{"{RETRY_AFTER}":{}}}"#, remaining.as_millis());
+        let (does, reason) = match why {
+            Why::RateLimit => ("limits the rate", None),
+            Why::Busy | Why::Unavailable => ("asks to wait", Some((WAIT_REASON, quote(BUSY)))),
+        };
+        let text = quote(&format!("{} {does}; trying again in {seconds} s", self.settings.place));
+        let meta = object([(RETRY_AFTER, remaining.as_millis().to_string())].into_iter().chain(reason));
         self.report_step(number, &[("message", &*text), ("_meta", &*meta)]);
     }
 

@@ -55,15 +55,19 @@ impl Driver {
     pub(super) fn refused(&mut self, head: Head, body: Bytes, refusal: Refusal, moment: Moment) -> Next {
         let verdict = self.promise.refused(&self.terms.retry, refusal, moment);
         self.state = State::Between;
+        let news = |wait| match refusal.why {
+            Why::RateLimit => GateNews::Refused(wait),
+            Why::Busy | Why::Unavailable => GateNews::Busy(wait),
+        };
         self.in_doubt |= refusal.why == Why::Unavailable && !self.terms.retry.repeats_503;
         match verdict {
             Verdict::Wait(wait) => {
                 self.sent = None;
-                self.news = Some(GateNews::Refused(wait));
+                self.news = Some(news(wait));
                 Next::Admit
             }
             Verdict::GiveUp => {
-                self.news = refusal.hint.map(GateNews::Refused);
+                self.news = refusal.hint.map(news);
                 if refusal.why == Why::Busy && self.resuming.is_none() && self.purpose != Purpose::Listen {
                     return self.too_busy(&head, &body, refusal, moment);
                 }
@@ -75,8 +79,8 @@ impl Driver {
     fn too_busy(&self, head: &Head, body: &Bytes, refusal: Refusal, moment: Moment) -> Next {
         let failing = Failing { head, body, wall: moment.wall, place: &self.terms.place, key: Key::Sent };
         let mut error = status::too_busy(&failing, refusal.hint).executed(self.unanswered());
-        if let Some(wait) = refusal.hint {
-            error = error.remedy(self.promise.remedy(&self.terms.retry, wait, moment.now));
+        if let Some(remedy) = self.promise.remedy_of_refusal(&self.terms.retry, refusal.hint, moment.now) {
+            error = error.remedy(remedy);
         }
         let failure = Failure { error, executed: self.unanswered(), cause: Cause::Permanent };
         Next::Over(Outcome::Failed(Box::new(failure)))

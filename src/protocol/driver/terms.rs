@@ -179,6 +179,8 @@ pub enum GateNews {
     Released,
     /// It was refused; the service wants this much time.
     Refused(Duration),
+    /// It was refused because the service is busy, which wants this much time.
+    Busy(Duration),
 }
 
 /// The next step after a challenge.

@@ -9,7 +9,7 @@ use super::{Cause, Driver, Next, Purpose, State};
 use crate::protocol::Moment;
 use crate::protocol::exchange::status;
 use crate::protocol::request::Wait;
-use crate::protocol::retry::{Admission, Ask};
+use crate::protocol::retry::{Admission, Ask, Why};
 
 /// The interval between attempts to connect while no descriptor is free.
 const NEXT_DESCRIPTOR: Duration = Duration::from_millis(50);
@@ -21,6 +21,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 pub enum Pause {
     /// The service limits the rate.
     RateLimit,
+    /// The service is busy.
+    Busy,
     /// A broken stream is resumed later.
     Resumption,
     /// The gate spreads out a burst.
@@ -33,6 +35,7 @@ impl fmt::Display for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RateLimit => "the service limits the rate",
+            Self::Busy => "the service asks for it",
             Self::Resumption => "before the stream is resumed",
             Self::Staggered => "a burst is staggered",
             Self::Backoff => "the last attempt failed",
@@ -44,7 +47,7 @@ impl fmt::Display for Pause {
 pub(super) enum Rest {
     /// Before another attempt or a resumption, or for a turn.
     Pause,
-    /// The rate is limited; the next progress notification is due at `beat`.
+    /// The rate is limited, or the service is busy; the next progress notification is due at `beat`.
     RateLimit { beat: Instant },
 }
 
@@ -53,6 +56,8 @@ pub(super) enum Rest {
 pub(super) struct Waits {
     /// The turn that the gate has given.
     turn: Option<Instant>,
+    /// Why it has to wait.
+    why: Why,
     /// When the next progress notification about a rate limit is due.
     beat: Option<Instant>,
     /// The remaining wait, to be reported to the client.
@@ -76,7 +81,8 @@ impl Driver {
     pub fn pause(&self, now: Instant) -> Option<(Duration, Pause)> {
         let State::Resting { until, why } = self.state else { return None };
         let why = match why {
-            Rest::RateLimit { .. } => Pause::RateLimit,
+            Rest::RateLimit { .. } if self.waits.why == Why::RateLimit => Pause::RateLimit,
+            Rest::RateLimit { .. } => Pause::Busy,
             Rest::Pause if self.resuming.is_some() => Pause::Resumption,
             Rest::Pause if self.waits.turn.is_some() => Pause::Staggered,
             Rest::Pause => Pause::Backoff,
@@ -96,7 +102,9 @@ impl Driver {
         }
         self.waits.turn = match admission {
             Admission::Go => None,
-            Admission::Staggered(wait) | Admission::Wait(wait) => Some(moment.now + wait),
+            Admission::Staggered(wait) | Admission::Wait(wait) | Admission::Paused(wait) => {
+                Some(moment.now + wait)
+            }
         };
         match admission {
             Admission::Go => {
@@ -108,13 +116,19 @@ impl Driver {
                 Next::Exchange(self.at_hand().clone())
             }
             Admission::Staggered(wait) => self.rest(wait, moment.now),
-            Admission::Wait(wait) if self.promise.allows_wait(&self.terms.retry, wait, moment.now) => {
-                self.promise.waits(wait);
-                self.tell_wait(moment.now + wait, moment.now);
-                Next::Rest
-            }
-            Admission::Wait(wait) => self.no_turn(wait, moment.now),
+            Admission::Wait(wait) => self.wait_for(Why::RateLimit, wait, moment.now),
+            Admission::Paused(wait) => self.wait_for(Why::Busy, wait, moment.now),
         }
+    }
+
+    fn wait_for(&mut self, why: Why, wait: Duration, now: Instant) -> Next {
+        self.waits.why = why;
+        if !self.promise.allows_wait(&self.terms.retry, wait, now) {
+            return self.no_turn(wait, now);
+        }
+        self.promise.waits(wait);
+        self.tell_wait(now + wait, now);
+        Next::Rest
     }
 
     /// Says whether another attempt may be made once other exchanges have given their descriptors back.
@@ -139,7 +153,8 @@ impl Driver {
             Some(beat) => beat,
             None => {
                 if matches!(self.purpose, Purpose::Request(_)) {
-                    self.waits.untold = Some(Wait { until, executed: self.unanswered() });
+                    self.waits.untold =
+                        Some(Wait { why: self.waits.why, until, executed: self.unanswered() });
                 }
                 now + HEARTBEAT
             }
@@ -151,7 +166,7 @@ impl Driver {
     /// Its turn at the gate would come later than it may wait.
     pub(super) fn no_turn(&mut self, wait: Duration, now: Instant) -> Next {
         let remedy = self.promise.remedy(&self.terms.retry, wait, now);
-        let error = status::no_turn(&self.terms.place, wait).remedy(remedy);
+        let error = status::no_turn(&self.terms.place, self.waits.why, wait).remedy(remedy);
         self.fail(error, self.unanswered(), Cause::Permanent)
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Executed, Kind, Remedy};
 use crate::protocol::http::{self, Head};
-use crate::protocol::retry::{self, seconds};
+use crate::protocol::retry::{self, Why, seconds};
 
 /// A failure, and whether the message may have been processed.
 #[derive(Clone, Debug)]
@@ -145,9 +145,10 @@ pub fn failure_of(failing: &Failing<'_>) -> Failure {
 /// The `--max-wait` to suggest where the service names no time.
 const UNHINTED: Duration = Duration::from_secs(300);
 
-/// Returns the error of a request that was not sent: its turn behind a rate limit comes too late.
-pub fn no_turn(place: &str, wait: Duration) -> Error {
-    let why = format!("{place} limits the rate: this request would have its turn in {}", seconds(wait));
+/// Returns the error of a request that was not sent: its turn comes too late.
+pub fn no_turn(place: &str, why: Why, wait: Duration) -> Error {
+    let does = if why == Why::RateLimit { "limits the rate" } else { "is busy" };
+    let why = format!("{place} {does}: this request would have its turn in {}", seconds(wait));
     Error::new(Kind::RateLimited, why).retry_after(wait).executed(Executed::No)
 }
 

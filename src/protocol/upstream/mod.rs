@@ -19,7 +19,7 @@ use crate::protocol::driver::Item;
 use crate::protocol::effect::{Effect, Ended, Tag};
 use crate::protocol::message::{Id, Malformed, Message};
 use crate::protocol::request::{Class, Outgoing, Wait};
-use crate::protocol::retry::seconds;
+use crate::protocol::retry::{Why, seconds};
 use crate::protocol::revision::Revision;
 use crate::protocol::subscriptions;
 use probe::Probed;
@@ -100,8 +100,8 @@ pub(super) enum Heard {
     Told { during: Option<u64>, message: Message, generation: Option<u64> },
     /// The task of a request goes on; JSON text of what the service says of it.
     Lives { number: u64, said: Option<String> },
-    /// A request waits this much longer for a rate limit.
-    Waits { number: u64, remaining: Duration },
+    /// A request waits this much longer for a rate limit, or for a busy service.
+    Waits { number: u64, remaining: Duration, why: Why },
     /// What the answer to the `server/discover` of this number tells. Where the service does not speak the stateless era,
     /// nothing else is said of that request.
     Probed { number: u64, came: Probed },

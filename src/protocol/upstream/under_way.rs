@@ -313,7 +313,7 @@ impl UnderWay {
         let request = self.request(number)?;
         request.waits(wait);
         let remaining = wait.until.saturating_duration_since(now);
-        (request.asker == Asker::Client).then_some(Heard::Waits { number, remaining })
+        (request.asker == Asker::Client).then_some(Heard::Waits { number, remaining, why: wait.why })
     }
 
     /// Returns the requests that wait although their `--max-time`, given with each, has passed.

@@ -24,7 +24,7 @@ use self::tally::Tally;
 use super::given::Reader;
 use super::result::{Outcome, check_save};
 use super::schema::{Schema, Work};
-use super::{Arguments, INVALID_PARAMS, rate_limited_for};
+use super::{Arguments, INVALID_PARAMS, waits_for};
 use crate::commands::arguments::Common;
 use crate::commands::conversation::{Conversation, Filters, Runs, Tool, parsed_json};
 use crate::commands::environment::Environment;
@@ -198,8 +198,8 @@ impl Batch<'_> {
             let event = tokio::select! {
                 biased;
                 answered = conversation.answer(|said| {
-                    if let Some(wait) = rate_limited_for(said) {
-                        bar.count_down(wait);
+                    if let Some((wait, why)) = waits_for(said) {
+                        bar.count_down(wait, why);
                     }
                 }) => answered.map(|(id, answer)| Event::Answered(id, answer))?,
                 line = lines.next(), if room => match line {

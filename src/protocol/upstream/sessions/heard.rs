@@ -31,9 +31,9 @@ impl Sessions {
             }
             Heard::Asked { during, message, generation } => self.asked((name, generation), during, message),
             Heard::Told { during, message, .. } => self.told(name, during, message),
-            Heard::Waits { number, remaining } => {
+            Heard::Waits { number, remaining, why } => {
                 if let Some(Call { asker: Asker::Client(number), .. }) = self.calls.get(&number) {
-                    self.out.push(Out::Heard(Heard::Waits { number: *number, remaining }));
+                    self.out.push(Out::Heard(Heard::Waits { number: *number, remaining, why }));
                 }
             }
             // What was held for it has left for the other era.
