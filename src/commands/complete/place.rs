@@ -63,6 +63,7 @@ const NAMES: &[(Option<&str>, &str, Names)] = &[
     (Some("call"), "args", Names::AtFile),
     (Some("call"), "tool", Names::Tools),
     (Some("help"), "command", Names::Command),
+    (Some("keys"), "key", Names::Keys),
     (Some("keys"), "name", Names::Keys),
     (Some("man"), "command", Names::Command),
     (Some("profiles"), "name", Names::Profiles),
