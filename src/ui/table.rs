@@ -124,7 +124,7 @@ impl Rows {
         let is_shown = |at: &usize| !columns[*at].is_empty || self.keep == Keep::All;
         let mut order: Vec<usize> = (0..columns.len()).filter(is_shown).collect();
         // What decides is shown however wide it is: a terminal wraps it, and it can be copied whole.
-        let decides = |at: usize| self.decides(&self.columns[at].to_lowercase());
+        let decides = |at: usize| self.decides(at, &columns[at]);
         order.sort_by_key(|at| (!decides(*at), columns[*at].rank));
         let (mut chosen, mut used) = (Vec::new(), 0);
         for &at in &order {
@@ -145,10 +145,13 @@ impl Rows {
         Drawn { text: self.drawn(&chosen, &widths), omitted }
     }
 
-    fn decides(&self, head: &str) -> bool {
+    fn decides(&self, at: usize, column: &Column) -> bool {
+        let head = &*self.columns[at].to_lowercase();
+        // Such as the one of the current key.
+        let are_marks = head.is_empty() && column.natural == 1;
         match self.keep {
             // Names and values without heads are nothing without the values.
-            Keep::First => DECIDING.contains(&head) || self.columns.iter().all(String::is_empty),
+            Keep::First => are_marks || DECIDING.contains(&head) || self.columns.iter().all(String::is_empty),
             Keep::Telling => head == "uri",
             Keep::All => false,
         }
@@ -389,6 +392,12 @@ mod tests {
         assert_eq!(drawn.omitted, ["SERVICE", ""]);
         let pairs = vec![vec!["origin".to_owned(), url.to_owned()]];
         assert!(Rows::under(&["", ""], pairs).table(40).text.contains(url));
+        let heads = ["", "PROFILE", "NAME", "KEY", "ORIGIN"];
+        let row = |mark: &str, name: &str| [mark, "agentstack", name, "anon_ask_…x9", url].map(str::to_owned);
+        let drawn =
+            Rows::under(&heads, vec![row("*", "default").into(), row("", "default.session_token").into()])
+                .table(40);
+        assert!(drawn.text.contains("\n*  agentstack") && drawn.omitted == ["ORIGIN"], "{}", drawn.text);
         let uri = "file:///a/very/long/path/to/a/resource.md";
         let list =
             serde_json::json!([{"name": "A resource with a name", "uri": uri, "type": "text/markdown"}]);
