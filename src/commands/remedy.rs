@@ -209,9 +209,11 @@ impl Target {
         Self { url: self.url.clone().filter(|_| self.profile.is_none()), ..self.clone() }
     }
 
-    /// Returns the command that does something to a named key.
+    /// Returns the command that does something to a named key. What stores one needs the URL for which it is stored.
     pub fn keys(&self, verb: &str, name: &str) -> String {
-        format!("asistry keys {verb}{} --name {}", self.own().options(), shell_quoted(name))
+        let stores = matches!(verb, "add" | "rotate");
+        let options = if stores { self.options() } else { self.own().options() };
+        format!("asistry keys {verb}{options} --name {}", shell_quoted(name))
     }
 
     fn filter(&self, filter: Filter) -> String {

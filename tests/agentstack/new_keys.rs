@@ -610,3 +610,16 @@ fn a_word_in_an_argument_for_secrets_masks_nothing_else() {
     let told = call(8, json!({"name": format!("it is {}", SECRETS[3])}));
     assert!(!told.to_string().contains("MARKED"), "{told}");
 }
+
+#[test]
+fn the_remedy_of_a_batch_repeats_what_becomes_of_its_keys() {
+    let home = Home::new();
+    let directory = home.home.path();
+    std::fs::write(directory.join("calls"), "{\"tool\": \"no.such\"}\n").expect("a file");
+    let output = std::fs::File::create(directory.join("output")).expect("a file");
+    let mut command = home.command();
+    command.current_dir(directory).stdout(output).stderr(Stdio::piped());
+    command.args(["call", "--batch", "calls", "--save-key", "--save", "images"]);
+    let said = text(&command.output().expect("the binary").stderr);
+    assert!(said.contains(" --batch calls --save-key --save images --resume output >>output"), "{said}");
+}

@@ -231,6 +231,21 @@ fn a_remedy_repeats_where_the_key_comes_from() {
 }
 
 #[test]
+fn a_remedy_repeats_the_url_for_which_a_key_was_given() {
+    let home = Home::new();
+    let url = "https://other.example/mcp";
+    let add = ["keys", "add", "-p", "asistry", "--url", url, "--stdin", "--no-verify"];
+    home.told(&add, SERVICES[0].1).succeeds();
+    home.told(&add, SERVICES[0].1).fails(2).says(&[
+        &format!(
+            "replace it: asistry keys rotate -p asistry --url {url} --name default --stdin --no-verify\n"
+        ),
+        &format!("or at once: asistry keys add -p asistry --url {url} --name default --stdin"),
+        &format!("or keep both: asistry keys add -p asistry --url {url} --name OTHER --stdin"),
+    ]);
+}
+
+#[test]
 fn only_one_place_can_be_named() {
     let home = Home::new();
     let ran = home.run(&["keys", "add", "--stdin", "--from-env", "HOME"]).fails(2);

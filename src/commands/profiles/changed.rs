@@ -66,28 +66,29 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
     let asker = environment.asker(common.no_input);
     // A URL alone means any MCP service.
     let by_url = common.url.is_some() && service.is_none();
+    let typed = Typed { settings: repeatable(&set), is_default: use_ };
     if by_url && config.catalog.find(&name)?.is_some() {
         let why = format!("{name} is the profile of a service, and a URL would hide that service");
-        return Err(Error::new(Kind::Usage, why)
-            .hint(format!("choose another name, or leave --url out: asistry profiles add {name}")));
+        return Err(Error::new(Kind::Usage, why).hint(format!(
+            "choose another name, or leave --url out: asistry profiles add {name}{}",
+            typed.after("")
+        )));
     }
     let service = if by_url { Some("mcp".to_owned()) } else { service };
-    let service = chosen_service(service, &name, &config, asker)?;
+    let service = chosen_service(service, (&name, &typed), &config, asker)?;
     let mut changes = vec![Change::set("service", &service.name)];
     for setting in &set {
         changes.push(Change::read(setting)?);
     }
     if let Some(url) = &common.url {
-        changes.push(url_of(&name, &service, url)?);
+        changes.push(url_of((&name, &typed), &service, url)?);
     }
-    ask_for_missing(&name, &service, &mut changes, asker)?;
+    ask_for_missing((&name, &typed), &service, &mut changes, asker)?;
     let profile = edit(environment, |document, config| {
         if config.has(&name) {
             let why = format!("there is a profile {name} already");
             let profile = name.clone();
-            // A header's value may be a secret.
-            let settings: Vec<String> =
-                set.iter().filter(|one| !one.starts_with("headers.")).cloned().collect();
+            let settings = typed.settings.clone();
             return Err(Error::new(Kind::Config, why).remedy(match settings.is_empty() {
                 true => Remedy::ShowProfile { profile },
                 false => Remedy::SetFields { profile, settings },
@@ -122,24 +123,52 @@ fn note_hidden(environment: &Environment) {
 }
 
 /// Sets the variable of a service that holds its whole URL.
-fn url_of(name: &str, service: &Service, url: &str) -> Result<Change> {
+fn url_of(of: (&str, &Typed), service: &Service, url: &str) -> Result<Change> {
     if service.variables.contains_key("url") {
         return Ok(Change::set("url", url));
     }
     let error = Error::new(Kind::Usage, format!("a profile of {} does not take a whole URL", service.name));
     let all: Vec<_> = service.variables.iter().map(|(name, variable)| (name.as_str(), variable)).collect();
     Err(error.hint(match all.is_empty() {
-        true => format!("leave --service out: asistry profiles add {name} --url {}", shell_quoted(url)),
-        false => example(name, service, &all),
+        true => {
+            let ((name, typed), url) = (of, shell_quoted(url));
+            format!("leave --service out: asistry profiles add {name} --url {url}{}", typed.after(""))
+        }
+        false => example(of, service, &all),
     }))
 }
 
+/// What was typed beside the name and the service of a new profile, as far as commands in remedies repeat it.
+struct Typed {
+    settings: Vec<String>,
+    /// `--use`.
+    is_default: bool,
+}
+
+impl Typed {
+    /// Returns it as options, with further ones in between.
+    fn after(&self, more: &str) -> String {
+        let settings: String =
+            self.settings.iter().map(|setting| format!(" --set {}", shell_quoted(setting))).collect();
+        format!("{settings}{more}{}", if self.is_default { " --use" } else { "" })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.settings.iter().any(|setting| setting.split_once('=').is_some_and(|(of, _)| of == name))
+    }
+}
+
+/// Returns the settings without headers, whose values may be secrets.
+fn repeatable(settings: &[String]) -> Vec<String> {
+    settings.iter().filter(|one| !one.starts_with("headers.")).cloned().collect()
+}
+
 /// Returns the command that adds a profile with these values, for example.
-fn example(name: &str, service: &Service, values: &[(&str, &Variable)]) -> String {
+fn example((name, typed): (&str, &Typed), service: &Service, values: &[(&str, &Variable)]) -> String {
     let service = if service.name == name { String::new() } else { format!(" --service {}", service.name) };
     let value = |(name, variable): &(&str, &Variable)| format!(" --set {name}={}", variable.kind.example());
-    let values: String = values.iter().map(value).collect();
-    format!("for example: asistry profiles add {name}{service}{values}")
+    let values: String = values.iter().filter(|(name, _)| !typed.has(name)).map(value).collect();
+    format!("for example: asistry profiles add {name}{service}{}", typed.after(&values))
 }
 
 fn has_no_key(profile: &str, environment: &Environment) -> Result<bool> {
@@ -256,7 +285,12 @@ fn edit<T>(environment: &Environment, change: impl FnOnce(&mut Document, &Config
 }
 
 /// Finds the service of a new profile.
-fn chosen_service(told: Option<String>, name: &str, config: &Config, asker: Asker) -> Result<Service> {
+fn chosen_service(
+    told: Option<String>,
+    (name, typed): (&str, &Typed),
+    config: &Config,
+    asker: Asker,
+) -> Result<Service> {
     let catalog = &config.catalog;
     let own = catalog.find(name)?;
     let known = catalog.names().join(", ");
@@ -264,8 +298,9 @@ fn chosen_service(told: Option<String>, name: &str, config: &Config, asker: Aske
         (Some(told), _) => told,
         (None, Some(own)) => own.name,
         (None, None) => {
+            let url = "https://host.example/mcp";
             let otherwise =
-                format!("for example: asistry profiles add {name} --url https://host.example/mcp");
+                format!("for example: asistry profiles add {name} --url {url}{}", typed.after(""));
             asker.line(&format!("Which service ({known})?"), &otherwise)?
         }
     };
@@ -278,16 +313,21 @@ fn chosen_service(told: Option<String>, name: &str, config: &Config, asker: Aske
 }
 
 /// Asks for each variable that has neither a value nor a default, until its answer fits.
-fn ask_for_missing(name: &str, service: &Service, changes: &mut Vec<Change>, asker: Asker) -> Result<()> {
+fn ask_for_missing(
+    of: (&str, &Typed),
+    service: &Service,
+    changes: &mut Vec<Change>,
+    asker: Asker,
+) -> Result<()> {
     let given = |name: &str| changes.iter().any(|change| change.field() == name);
     let mut missing = service.missing(&Default::default());
     missing.retain(|(name, _)| !given(name) && !service.embedded);
     if !missing.is_empty() && !asker.is_allowed() {
         let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
-        let why = format!("the profile {name} needs {}", names.join(" and "));
-        return Err(Error::new(Kind::Usage, why).hint(example(name, service, &missing)));
+        let why = format!("the profile {} needs {}", of.0, names.join(" and "));
+        return Err(Error::new(Kind::Usage, why).hint(example(of, service, &missing)));
     }
-    let otherwise = example(name, service, &missing);
+    let otherwise = example(of, service, &missing);
     for (name, variable) in missing {
         let question = format!("{name} ({})?", variable.about);
         let answer = loop {

@@ -28,7 +28,7 @@ use super::{Arguments, INVALID_PARAMS, waits_for};
 use crate::commands::arguments::Common;
 use crate::commands::conversation::{Conversation, Filters, Runs, Tool, parsed_json};
 use crate::commands::environment::Environment;
-use crate::error::{Error, Executed, Kind, Remedy, Result};
+use crate::error::{Error, Executed, Kind, Remedy, Result, shell_quoted};
 use crate::protocol::message::Id;
 use crate::state::started::Run;
 use crate::ui::{self, json::Json};
@@ -150,7 +150,13 @@ impl Arguments {
         let earlier = self.resume.as_deref();
         let is_output =
             |path: &&Path| std::fs::File::open(path).is_ok_and(|file| stdout::is(&file).is_some());
-        let flags = [(self.full, " --full"), (self.no_check, " --no-check")];
+        let flags = [
+            (self.full, " --full"),
+            (self.no_check, " --no-check"),
+            (self.reveal, " --reveal"),
+            (self.save_key, " --save-key"),
+        ];
+        let save = self.save.as_deref().map(|path| format!(" --save {}", shell_quoted(&shown(path))));
         let jobs = self.jobs.map(|jobs| format!(" --jobs {jobs}"));
         Remedy::ResumeBatch {
             calls: self.batch.as_deref().filter(|path| path.as_os_str() != "-").map(shown),
@@ -159,6 +165,7 @@ impl Arguments {
                 .iter()
                 .filter(|(given, _)| *given)
                 .map(|(_, flag)| *flag)
+                .chain(save.as_deref())
                 .chain(jobs.as_deref())
                 .collect(),
         }
