@@ -163,8 +163,8 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// Removes a key, and the secrets that came with it, from the list and from its store. A running bridge that has read it keeps using it until the
-    /// service rejects it.
+    /// Removes a key, and the secrets that came with it, from the list and from its store. A running bridge that has read
+    /// it keeps using it until the service rejects it.
     ///
     /// # Errors
     /// [`Kind::AuthRequired`] for an unknown key; [`Kind::KeyStore`] if it cannot be deleted from its store, in which

@@ -5,6 +5,7 @@
 mod answer;
 mod era;
 mod lists;
+mod new_keys;
 mod questions;
 mod tasks;
 mod tool;
@@ -28,14 +29,14 @@ use super::bridge::stop_signal;
 use super::environment::Environment;
 use super::profile_in_use::ProfileInUse;
 use crate::auth::keys::Found;
-use crate::error::{Error, Executed, Kind, Remedy, Result};
+use crate::error::{Error, Executed, Kind, Result};
 use crate::local::inside::{self, Client};
 use crate::profile::Options;
 use crate::protocol::effect::Origin;
 use crate::protocol::http::origin_and_path;
 use crate::protocol::message::{Id, Kind as MessageKind, Message};
 use crate::protocol::revision::{Era, NEWEST_LEGACY};
-use crate::protocol::secrets::{KeyWork, NewKeys, Purpose};
+use crate::protocol::secrets::NewKeys;
 use crate::protocol::settings::Protocol;
 use crate::relay::{Ending, Relay};
 use crate::remote::Remote;
@@ -414,48 +415,6 @@ impl Conversation {
         line
     }
 
-    /// Checks, before anything is sent, that no new key of a tool would be lost.
-    ///
-    /// # Errors
-    /// [`Kind::Usage`] where nothing is to become of it; [`Kind::KeyStore`] where it cannot be stored.
-    pub async fn check_new_keys(&self, tool: Option<&str>, wanted: NewKeys) -> Result<()> {
-        let service = &self.in_use.profile.service;
-        let rule = tool.and_then(|tool| service.secrets.new_key(tool));
-        let speaks_mcp = self.wire() == Protocol::Mcp;
-        match (wanted, rule.map(|rule| rule.purpose)) {
-            (_, Some(_)) if speaks_mcp => {
-                let why =
-                    format!("{} makes a key, which can be stored only over REST", tool.unwrap_or_default());
-                Err(Error::new(Kind::ToolDenied, why).remedy(Remedy::UseRest))
-            }
-            (NewKeys::Refused, Some(Purpose::Added)) => {
-                let why = format!("{} makes a key; nothing was sent", tool.unwrap_or_default());
-                Err(Error::new(Kind::Usage, why).remedy(Remedy::SaveNewKey))
-            }
-            (NewKeys::Stored, _) if service.secrets.new_keys.is_empty() => {
-                let why = format!("--save-key: {} is not known to make keys", service.title);
-                Err(Error::new(Kind::Usage, why).hint("leave --save-key out"))
-            }
-            (NewKeys::Stored, _) | (NewKeys::Refused, Some(Purpose::Switched)) => {
-                let checked = self.in_use.remote.key_work(KeyWork::Check).await.map(drop);
-                checked.map_err(|error| match error.next_step() {
-                    Some(Remedy::FixKeyring { .. }) => {
-                        error.hint("use the encrypted file: set ASISTRY_KEY_STORE=file, and run this again")
-                    }
-                    _ => error,
-                })
-            }
-            _ => Ok(()),
-        }
-        .map_err(|error| error.executed(Executed::No).with_hint_text(&self.in_use.advise()))
-    }
-
-    /// Says whether a tool adds a key.
-    pub fn adds_key(&self, tool: Option<&str>) -> bool {
-        let rule = tool.and_then(|tool| self.in_use.profile.service.secrets.new_key(tool));
-        rule.is_some_and(|rule| rule.purpose == Purpose::Added)
-    }
-
     /// Returns the remote side.
     pub fn remote(&self) -> Arc<Remote> {
         self.in_use.remote.clone()
@@ -491,12 +450,6 @@ impl Conversation {
     /// Returns the options that choose the profile or URL in use, each after a space.
     pub fn options(&self) -> String {
         self.in_use.target_options()
-    }
-
-    /// As [`Self::options`], with what a tool that makes a key needs.
-    pub fn options_of(&self, tool: &str) -> String {
-        let save = if self.adds_key(Some(tool)) { " --save-key" } else { "" };
-        format!("{}{save}", self.options())
     }
 
     /// Returns the era of the service's last result.
