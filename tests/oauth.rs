@@ -186,6 +186,8 @@ fn a_call_that_needs_more_scopes_asks_for_all_of_them_once() {
     let running = desk.start(&login, &["call", "write"]);
     get(&follow(&desk.browser.opens()));
     running.ends().fails(4).says(&["does not grant what this needs: admin"]);
+    // Another process does not ask again.
+    desk.run(&login, &["call", "write"]).fails(4).says(&["the last one was not finished"]);
     assert_eq!(desk.browser.more(), 0);
 }
 
@@ -257,6 +259,15 @@ fn a_login_in_another_process_is_waited_for() {
     first.ends().succeeds();
     assert_eq!(second.exit_code(), 0);
     assert_eq!((login.grants().len(), desk.browser.more()), (1, 0));
+}
+
+#[test]
+fn a_token_that_cannot_be_sent_is_not_kept() {
+    let (desk, login) = (Desk::new(), Login::with(|server| server.mark = "\n"));
+    let running = desk.start(&login, &["login"]);
+    assert_eq!(desk.browser.logs_in().0, 400);
+    running.ends().fails(7).says(&["cannot be sent in a header"]);
+    desk.run(&login, &["whoami"]).fails(4);
 }
 
 #[test]
@@ -334,7 +345,9 @@ fn a_client_logs_in_for_itself() {
     assert_eq!(login.grants(), ["client_credentials"]);
     let token = login.service.awaits("a token request", |r| r.path.ends_with("/token"));
     assert!(token.header("authorization").is_some_and(|value| value.starts_with("Basic ")));
-    Ran::of(&mut desk.home.command(words)).fails(4).says(&["client's id and secret", "--client-secret-env"]);
+    Ran::of(&mut desk.home.command(words))
+        .fails(2)
+        .says(&["--client-secret-env SECRET: that variable is not set"]);
 }
 
 #[test]

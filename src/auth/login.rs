@@ -124,6 +124,11 @@ impl Authorizer {
         self.use_credential(Some(header), Some(KeySource::Login), Some(token));
     }
 
+    /// Says whether a login signs.
+    pub fn signs_with_login(&self) -> bool {
+        self.login.is_some() && self.key_state().token.is_some()
+    }
+
     /// Notes that the service took a request that this credential signed.
     pub fn accepted(&self, signed: Signed) {
         if let Some(login) = &self.login

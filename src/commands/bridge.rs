@@ -61,6 +61,9 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let prepared = ProfileInUse::prepare(common, arguments.options, environment).await?;
     let settings = settings(&prepared)?;
     let endpoint = settings.endpoint.clone();
+    if let Some(login) = prepared.remote.login() {
+        login.outlives_requests();
+    }
     let (stop, stop_at_once) = stop_signals()?;
     let (remote, advise) = (prepared.remote.clone(), prepared.advise());
     let warm_up = tokio::spawn(async move {

@@ -21,7 +21,12 @@ use crate::ui;
 const OPENER: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(20);
 /// Variables that a browser must not see.
-const SECRETS: [&str; 3] = ["ASISTRY_API_KEY", "ASISTRY_KEY_PASSPHRASE", "ASISTRY_KEY_PASSPHRASE_FILE"];
+const SECRETS: [&str; 4] = [
+    "ASISTRY_API_KEY",
+    "ASISTRY_KEY_PASSPHRASE",
+    "ASISTRY_KEY_PASSPHRASE_FILE",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+];
 
 /// How a person is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +38,9 @@ pub enum Reach {
 }
 
 /// Returns how logins reach the person in front of this process.
-pub fn person(options: &Options, asker: Asker, reach: Reach) -> Person {
+pub fn person(options: &Options, asker: Asker, reach: Reach, mut hidden: Vec<String>) -> Person {
     let may_open = reach == Reach::Window && (asker.is_forbidden().is_none() || is_wished(options));
-    let hidden: Vec<String> =
-        SECRETS.iter().map(|name| (*name).to_owned()).chain(options.client_secret_env.clone()).collect();
+    hidden.extend(SECRETS.iter().map(|name| (*name).to_owned()).chain(options.client_secret_env.clone()));
     let hidden = Arc::new(hidden);
     let pasted = (reach == Reach::Paste)
         .then(|| Arc::new(paste) as Arc<dyn Fn() -> Boxed<Result<String>> + Send + Sync>);
@@ -48,6 +52,12 @@ pub fn person(options: &Options, asker: Asker, reach: Reach) -> Person {
         pasted,
         say: Arc::new(ui::warn),
     }
+}
+
+/// Returns the variables that a header reads.
+pub fn variables_in(value: &str) -> Vec<String> {
+    let named = value.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
+    named.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// Says whether a window is wished for although nobody is to be asked.

@@ -39,6 +39,10 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let way = if arguments.device { Way::Device } else { Way::Browser };
     let prepared = prepared(common, environment, reach).await?;
     let login = login_of(&prepared)?;
+    if prepared.options.client_credentials == Some(true) {
+        let why = "--client-credentials needs no login: each command gets its own token";
+        return Err(Error::new(Kind::Usage, why).hint("leave the login out").into());
+    }
     if !environment.may_log_in(common.no_input, &prepared.options, reach) {
         let why = "a login needs a person, and nobody is to be asked here";
         return Err(Error::new(Kind::Usage, why)

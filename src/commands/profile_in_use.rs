@@ -107,7 +107,10 @@ impl ProfileInUse {
             crate::ui::warn("--insecure: no certificate is checked; anyone on the way can read the key");
         }
         let asker = environment.asker(common.no_input);
-        let person = browser::person(&options, asker, reach);
+        let used = common.header.iter().chain(profile.headers.iter().map(|(_, value)| value));
+        let hidden = used.flat_map(|value| browser::variables_in(value)).collect();
+        let person = browser::person(&options, asker, reach, hidden);
+        check_client(&common.options())?;
         let login = login_options(&options, environment.may_log_in(common.no_input, &options, reach));
         let login = environment.state().map(|state| LoginParts { keeping, options: login, person, state });
         let trace = |path| Trace::create(path, config.catalog.key_prefixes());
@@ -157,6 +160,24 @@ impl ProfileInUse {
         getrandom::fill(&mut settings.seed)
             .map_err(|error| Error::new(Kind::Bug, format!("the system gives no random bytes: {error}")))?;
         Ok(settings)
+    }
+}
+
+/// Refuses what the command line says of an OAuth client and cannot be.
+fn check_client(given: &Options) -> Result<()> {
+    if let Some(name) = given.client_secret_env.as_deref().filter(|name| variable(name).is_none()) {
+        let why = format!("--client-secret-env {name}: that variable is not set");
+        return Err(Error::new(Kind::Usage, why).hint(format!("export {name}")));
+    }
+    // AUTH-9: the URL is the client's id, and must be its own.
+    let is_document =
+        |text: &String| Url::parse(text).is_ok_and(|url| url.scheme() == "https" && url.path().len() > 1);
+    match &given.client_metadata_url {
+        Some(text) if !is_document(text) => {
+            let why = format!("--client-metadata-url {text}: write an https URL with a path");
+            Err(Error::new(Kind::Usage, why).hint("https://host.example/client.json"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -82,6 +82,11 @@ impl Target {
             Remedy::UseHttpSse => self.wire("sse"),
             Remedy::Moved { url, origin } => self.moved(url, origin, source),
             Remedy::Login => format!("asistry login{options}"),
+            Remedy::LoginFor { scope } => format!("asistry login{options} --scope {}", shell_quoted(scope)),
+            Remedy::LoginInFile => {
+                format!("use the encrypted file: ASISTRY_KEY_STORE=file asistry login{options}")
+            }
+            Remedy::LoginElsewhere => format!("asistry login{options} --no-browser"),
             Remedy::GiveClientId => format!(
                 "register a client there with the redirect URI http://127.0.0.1:14220/callback, then: asistry login{options} --client-id ID"
             ),

@@ -54,6 +54,15 @@ pub enum Remedy {
     },
     /// Log in.
     Login,
+    /// Log in for these scopes too.
+    LoginFor {
+        /// The scopes, each after a space.
+        scope: String,
+    },
+    /// Log in, and store the login in the encrypted file.
+    LoginInFile,
+    /// Log in without a browser on this machine.
+    LoginElsewhere,
     /// Name a client that the authorization server knows.
     GiveClientId,
     /// Name the client's id and secret.

@@ -169,6 +169,11 @@ impl Driver {
         self.fail(error, self.unanswered(), Cause::Permanent)
     }
 
+    /// The token of a login goes along.
+    pub fn signed_by_login(&mut self) {
+        self.key = Key::Login;
+    }
+
     /// Something came from the service.
     pub fn heard(&mut self, now: Instant) {
         if let State::Exchanging { heard } | State::Elsewhere { heard } = &mut self.state {
@@ -351,6 +356,7 @@ impl Driver {
                 self.key = key;
                 Next::Admit
             }
+            Again::No if self.key == Key::Login => self.failing(&head, &body, Key::Login, moment),
             Again::No => self.failing(&head, &body, Key::Sent, moment),
             Again::NoKey => self.failing(&head, &body, Key::Missing, moment),
             Again::Unknown(why) => self.not_looked_up(&head, &body, &why, moment),
@@ -358,7 +364,9 @@ impl Driver {
                 self.failing(&head, &body, Key::Missing, moment)
             }
             Again::LoggedOut(error) => {
-                self.fail(error.http_status(head.status), self.unanswered(), Cause::Permanent)
+                let is_of_other = error.details().http_status.is_some();
+                let error = if is_of_other { error } else { error.http_status(head.status) };
+                self.fail(error, self.unanswered(), Cause::Permanent)
             }
         }
     }

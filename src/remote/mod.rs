@@ -265,7 +265,8 @@ impl Remote {
         let rejected = flight.until_wake(self.authorizer.rejected(signed, &challenge, ask)).await;
         let is_absent = self.key_source() == Some(KeySource::Absent);
         let again = match rejected {
-            Ok(Ok(auth::Again)) => Again::Yes(if is_absent { Key::Missing } else { Key::Sent }),
+            Ok(Ok(auth::Again)) if is_absent => Again::Yes(Key::Missing),
+            Ok(Ok(auth::Again)) => Again::Yes(Key::Sent),
             Ok(Err(Rejection::Login(error))) => Again::LoggedOut(error),
             Ok(Err(_)) if is_absent => Again::NoKey,
             Ok(Err(Rejection::Denied)) => Again::No,
@@ -313,7 +314,12 @@ impl Remote {
         flight.exchanges += 1;
         let end_line = |came: &str, headers| line.into_iter().for_each(|line| line.end(came, headers, mask));
         match flight.until_wake(self.authorizer.sign(&mut call)).await {
-            Ok(Ok(signed)) => flight.signed = signed,
+            Ok(Ok(signed)) => {
+                flight.signed = signed;
+                if self.authorizer.signs_with_login() {
+                    flight.driver.signed_by_login();
+                }
+            }
             Ok(Err(error)) => return flight.driver.not_sent(error),
             Err(next) => return next,
         }

@@ -19,6 +19,9 @@ pub struct LoginList {
     /// The newest of each profile and endpoint last.
     #[serde(default)]
     pub logins: Vec<LoginRecord>,
+    /// Which authorization server knows a client that the user named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    clients: Vec<ClientRecord>,
     /// Logins that a person declined or did not finish.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unfinished: Vec<Unfinished>,
@@ -26,7 +29,7 @@ pub struct LoginList {
 
 impl Default for LoginList {
     fn default() -> Self {
-        Self { version: VERSION, logins: Vec::new(), unfinished: Vec::new() }
+        Self { version: VERSION, logins: Vec::new(), clients: Vec::new(), unfinished: Vec::new() }
     }
 }
 
@@ -43,6 +46,19 @@ pub struct LoginRecord {
     pub place: Place,
     /// Whether it has tokens; a client's registration may outlive them.
     pub active: bool,
+}
+
+/// A client that the user named, and the issuer that took it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct ClientRecord {
+    /// The profile.
+    pub profile: String,
+    /// The endpoint.
+    pub endpoint: String,
+    /// The client's id.
+    pub id: String,
+    /// The issuer.
+    pub issuer: String,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -65,6 +81,12 @@ impl LoginList {
             login.profile == profile && login.endpoint == endpoint && login.issuer == issuer
         };
         self.logins.iter().find(fits)
+    }
+
+    /// Returns the issuer that took a client which the user named.
+    pub fn issuer_of(&self, profile: &str, endpoint: &str, id: &str) -> Option<&str> {
+        let fits = |one: &&ClientRecord| (&*one.profile, &*one.endpoint, &*one.id) == (profile, endpoint, id);
+        self.clients.iter().find(fits).map(|one| one.issuer.as_str())
     }
 
     /// Returns when a login was last declined or not finished, in seconds since 1970.
@@ -97,6 +119,30 @@ impl State {
     /// The list cannot be written.
     pub fn put_login(&self, login: LoginRecord) -> io::Result<()> {
         self.change(FILE, |list: &mut LoginList| list.put(login))
+    }
+
+    /// Notes which issuer took a client that the user named.
+    ///
+    /// # Errors
+    /// As [`Self::put_login`].
+    pub fn put_client(&self, client: ClientRecord) -> io::Result<()> {
+        let list = self.logins();
+        if list.clients.contains(&client) {
+            return Ok(());
+        }
+        self.change(FILE, |list: &mut LoginList| list.clients.push(client))
+    }
+
+    /// Forgets the clients that the user named for an endpoint.
+    ///
+    /// # Errors
+    /// As [`Self::put_login`].
+    pub fn forget_clients(&self, profile: &str, endpoint: &str) -> io::Result<()> {
+        let is_other = |one: &ClientRecord| (&*one.profile, &*one.endpoint) != (profile, endpoint);
+        if self.logins().clients.iter().all(is_other) {
+            return Ok(());
+        }
+        self.change(FILE, |list: &mut LoginList| list.clients.retain(is_other))
     }
 
     /// Removes the login that is stored at a place.

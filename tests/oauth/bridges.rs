@@ -54,6 +54,19 @@ fn the_handshake_is_answered_at_once_and_the_first_request_logs_in() {
 }
 
 #[test]
+fn what_is_sent_before_the_handshake_is_answered_logs_in_too() {
+    let (desk, login) = (Desk::new(), Login::start());
+    let mut bridge = bridge(&desk, &login, &[]);
+    let params =
+        json!({"protocolVersion": REVISION, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    bridge.say(request("1", "initialize", &params.to_string()));
+    bridge.call(2, "read");
+    assert_eq!(desk.browser.logs_in().0, 200);
+    assert_eq!(bridge.answer(1)["result"]["protocolVersion"], REVISION);
+    assert!(bridge.answer(2)["result"].is_object());
+}
+
+#[test]
 fn eight_calls_that_are_refused_refresh_once() {
     let (desk, login) = (Desk::new(), Login::start());
     desk.logs_in(&login);
@@ -267,5 +280,26 @@ fn a_service_that_wants_a_key_is_told_apart_at_the_first_request() {
     let error = bridge.answer(1)["error"].clone();
     assert_eq!(error["code"], -32001);
     assert!(error["data"]["hint"].as_str().unwrap().contains("asistry keys add"), "{error}");
+    assert_eq!(desk.browser.more(), 0);
+}
+
+#[test]
+fn a_bridge_whose_token_was_refused_takes_the_next_login() {
+    let (desk, login) = (Desk::new(), Login::start());
+    desk.logs_in(&login);
+    let mut bridge = bridge(&desk, &login, &[]);
+    bridge.open(REVISION);
+    lists(&bridge, 1);
+    bridge.answer(1);
+    login.set(|server| server.refuses_all = true);
+    bridge.call(2, "read");
+    assert_eq!(bridge.answer(2)["error"]["data"]["kind"], "auth_denied");
+    login.set(|server| {
+        server.refuses_all = false;
+        server.access.clear();
+    });
+    desk.logs_in(&login);
+    bridge.call(3, "read");
+    assert!(bridge.answer(3)["result"].is_object());
     assert_eq!(desk.browser.more(), 0);
 }

@@ -50,6 +50,8 @@ pub struct Server {
     pub names_server: bool,
     /// A change of the list is told on the standalone stream when this opens.
     pub pushes: Option<Gate>,
+    /// A mark in every secret.
+    pub mark: &'static str,
 }
 
 struct Code {
@@ -79,6 +81,7 @@ impl Default for Server {
             pkce: true,
             names_server: true,
             pushes: None,
+            mark: MARK,
         }
     }
 }
@@ -294,7 +297,8 @@ impl Server {
 
     fn fresh(&mut self, kind: &str) -> String {
         self.count += 1;
-        let mark = if kind == "client" { "" } else { MARK };
+        let mark = if kind == "access" { self.mark } else { MARK };
+        let mark = if kind == "client" { "" } else { mark };
         format!("{kind}-{mark}-{}", self.count)
     }
 }

@@ -143,13 +143,16 @@ impl Request {
         match query {
             Some(query) => self.code(query),
             None if line.contains("code=") || line.contains("error=") => self.code(line),
-            // PKCE binds it to this request.
-            None if !line.is_empty() && !line.contains(char::is_whitespace) => {
-                Ok(Secret::new(line.to_owned()))
-            }
+            // PKCE binds it to this request; who has issued it, only the whole URL says.
+            None if !self.must_name_issuer && is_code(line) => Ok(Secret::new(line.to_owned())),
             None => Err(Unfit::Stray),
         }
     }
+}
+
+/// Says whether a text may be a code alone.
+fn is_code(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_whitespace) && !text.contains("://")
 }
 
 #[cfg(test)]
@@ -230,7 +233,9 @@ mod tests {
         ] {
             assert_eq!(request.pasted(&line).unwrap().expose(), "abc", "{line}");
         }
-        for line in ["", "two words", "http://127.0.0.1:1/callback?code=abc&state=x"] {
+        for line in
+            ["", "two words", "http://127.0.0.1:1/callback", "http://127.0.0.1:1/callback?code=abc&state=x"]
+        {
             assert!(matches!(request.pasted(line), Err(Unfit::Stray)), "{line}");
         }
     }

@@ -11,7 +11,7 @@ use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -24,6 +24,8 @@ const PATH: &str = "/callback";
 pub const FIXED_PORTS: [u16; 3] = [14220, 24220, 34220];
 /// Maximum connections at once.
 const MOST_CONNECTIONS: usize = 32;
+/// How long a request may take to arrive.
+const HEAD_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 /// How long the browser has to take its page before the port closes.
 const SHOWN_WITHIN: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -131,6 +133,8 @@ async fn accept(listener: TcpListener, port: u16, report: mpsc::Sender<Arrived>,
             let service = service_fn(move |request| answer(request, port, report.clone()));
             let connection = hyper::server::conn::http1::Builder::new()
                 .keep_alive(false)
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_WITHIN)
                 .serve_connection(TokioIo::new(stream), service);
             let _ = connection.await;
             answered.notify_waiters();

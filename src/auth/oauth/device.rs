@@ -15,7 +15,8 @@ use super::web::{Web, shortened};
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::secret::Secret;
 
-const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+/// The grant type of a device (RFC 8628 section 3.4).
+pub const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// RFC 8628 section 3.2: the pause where the server names none, and what `slow_down` adds.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -45,6 +46,17 @@ struct Begun {
     interval: Option<u64>,
 }
 
+/// Checks that the server has the device grant.
+///
+/// # Errors
+/// [`Kind::AuthRequired`] if it has not.
+pub fn check(server: &ServerMetadata) -> Result<&str> {
+    server.device_authorization_endpoint.as_deref().ok_or_else(|| {
+        let why = format!("{} has no login with a device code", server.issuer);
+        Error::new(Kind::AuthRequired, why).remedy(Remedy::LoginElsewhere)
+    })
+}
+
 /// Begins a login.
 ///
 /// # Errors
@@ -55,10 +67,7 @@ pub async fn begin(
     client: &Client,
     (scopes, resource): (&[String], Option<&str>),
 ) -> Result<Device> {
-    let Some(endpoint) = &server.device_authorization_endpoint else {
-        let why = format!("{} has no login with a device code", server.issuer);
-        return Err(Error::new(Kind::AuthRequired, why).remedy(Remedy::Login));
-    };
+    let endpoint = check(server)?;
     let scope = scopes.join(" ");
     let mut fields = Vec::new();
     fields.extend(Some(scope.as_str()).filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope)));
@@ -91,13 +100,17 @@ pub async fn finish(
 ) -> Result<Tokens> {
     let mut pause = device.pause;
     loop {
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause.min(device.until.saturating_duration_since(Instant::now()))).await;
         let fields = [("grant_type", GRANT_TYPE), ("device_code", device.secret.expose())];
         match token::request(web, server, client, &fields, asked).await {
             Ok(tokens) => return Ok(tokens),
             Err(TokenError::Refused(refusal)) if refusal.code == "authorization_pending" => {}
-            Err(TokenError::Refused(refusal)) if refusal.code == "slow_down" => pause += PAUSE,
-            Err(TokenError::Failing(error)) if error.kind() != Kind::ProtocolViolation => pause += PAUSE,
+            Err(TokenError::Refused(refusal)) if refusal.code == "slow_down" => {
+                pause = pause.saturating_add(PAUSE)
+            }
+            Err(TokenError::Failing(error)) if error.kind() != Kind::ProtocolViolation => {
+                pause = pause.saturating_add(PAUSE)
+            }
             Err(error) => return Err(error.into()),
         }
         if Instant::now() > device.until {

@@ -11,6 +11,9 @@ use crate::error::{Error, Kind, Remedy, Result};
 use crate::protocol::authenticate::BearerChallenge;
 use crate::protocol::http::origin_and_path;
 
+/// Maximum authorization servers of a resource to look at.
+const MOST_ISSUERS: usize = 3;
+
 /// What a login at a service needs.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -59,6 +62,7 @@ pub async fn discover(web: &Web, search: Search<'_>) -> Result<Option<Found>> {
     };
     let mut issuers = resource.authorization_servers.clone();
     issuers.sort_by_key(|issuer| search.known_issuer != Some(issuer.as_str()));
+    issuers.truncate(MOST_ISSUERS);
     let mut failed = None;
     for issuer in &issuers {
         match server_metadata(web, issuer).await {

@@ -13,7 +13,9 @@ use super::metadata::ServerMetadata;
 use super::registration::{named_client, scopes};
 use super::stored::Proof;
 use super::token::{self, TokenError};
-use super::{Ask, Inner, LOGIN_LIMIT, Leaving, Need, PAUSE_AFTER_DECLINED, Stage, Token, Way, Why};
+use super::{
+    Ask, Inner, LOGIN_LIMIT, Leaving, MOST_STEP_UPS, Need, PAUSE_AFTER_DECLINED, Stage, Token, Way, Why,
+};
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::profile::{LoginMode, StoreKind};
 use crate::protocol::authenticate::BearerChallenge;
@@ -21,7 +23,12 @@ use crate::protocol::http::{Challenge, origin_and_path};
 use crate::protocol::retry::backoff;
 use crate::secret::Secret;
 use crate::state;
+use crate::state::logins::ClientRecord;
 
+/// How long a logout waits for another process.
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+/// Time limit for finding the authorization server.
+const DISCOVERY_LIMIT: Duration = Duration::from_secs(45);
 /// How long another process's renewal is waited for by those who may not ask a person.
 const SILENT_WAIT: Duration = Duration::from_secs(3);
 /// Attempts of one refresh while the authorization server fails.
@@ -39,6 +46,10 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
     if lock.is_none() {
         // Another process is at it: what it gets is ours.
         has_waited = true;
+        if need.ask == Ask::Never && !inner.stored().await?.is_some_and(|grant| grant.has_refresh()) {
+            // It logs in, then: nobody who may not ask waits for that.
+            return Err(inner.login_needed());
+        }
         if need.ask == Ask::Always {
             (inner.person.say)("another asistry process is logging in; waiting for it");
         }
@@ -58,6 +69,7 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
         let token = inner.adopt(Some(grant.clone()), Proof::Elsewhere);
         return token.ok_or_else(|| inner.login_needed());
     }
+    inner.refuse_loop(need, stored.as_ref())?;
     if need.why == Why::Expiring {
         // Ahead of time: the token is still good, so the service need not be asked.
         let grant = stored.filter(|grant| grant.tokens.is_some()).ok_or_else(|| inner.login_needed())?;
@@ -90,8 +102,10 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
         known_issuer: issuer.as_deref(),
         is_oauth: inner.place.is_oauth || challenge.is_some() || need.ask == Ask::Always,
     };
-    let found = discover(&inner.web, search).await?.ok_or_else(|| no_server(inner))?;
-    check_given(inner, stored.as_ref(), &found)?;
+    let found = tokio::time::timeout(DISCOVERY_LIMIT, discover(&inner.web, search)).await;
+    let found = found.map_err(|_| overdue_discovery(inner))??.ok_or_else(|| no_server(inner))?;
+    check_given(inner, &found)?;
+    *inner.server() = Some(found.server.clone());
     let grant = inner.stored_with(&found.server.issuer).await?;
     let mut grant = grant.filter(|_| !inner.options.client_credentials);
     if let Some(kept) = &mut grant
@@ -129,14 +143,13 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
         Way::Browser => login.in_browser(grant).await,
         Way::Device => login.on_device(grant).await,
     };
-    if done.as_ref().is_err_and(|error| matches!(error.kind(), Kind::AuthDenied | Kind::AuthRequired)) {
+    let done = done.and_then(|token| check_granted(inner, need, challenge.as_ref()).map(|()| token));
+    if done.as_ref().is_err_and(is_unfinished) {
         inner.current().unfinished = Some(Instant::now());
         let (profile, endpoint) = (&inner.place.profile, inner.place.endpoint.as_str());
         let _ = inner.state.login_unfinished(profile, endpoint);
     }
-    let token = done?;
-    check_granted(inner, need, challenge.as_ref())?;
-    Ok(token)
+    done
 }
 
 /// Deletes the login; returns whether somebody was logged in.
@@ -144,7 +157,13 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
 /// # Errors
 /// As [`super::OAuth::leave`].
 pub async fn leave(inner: &Inner, leaving: Leaving) -> Result<bool> {
-    let _lock = inner.lock(LOGIN_LIMIT).await?;
+    let _lock = inner.lock(LEAVE_WITHIN).await?.ok_or_else(|| {
+        Error::new(Kind::KeyStore, "another asistry process is logging in").hint("end that login first")
+    })?;
+    if leaving.forgets_client {
+        let (profile, endpoint) = (&inner.place.profile, inner.place.endpoint.as_str());
+        inner.state.forget_clients(profile, endpoint).map_err(|e| inner.state.unwritable(&e))?;
+    }
     let Some(mut grant) = inner.stored().await? else { return Ok(false) };
     let tokens = grant.tokens.take();
     let revoked = match &tokens {
@@ -178,6 +197,12 @@ async fn revoked(inner: &Inner, grant: &Grant, tokens: &Tokens) -> Result<()> {
     Ok(())
 }
 
+/// Says whether a person has declined, or has not finished in time; not whether something failed.
+fn is_unfinished(error: &Error) -> bool {
+    let by_person = matches!(error.next_step(), Some(Remedy::Login | Remedy::LoginFor { .. }));
+    by_person && matches!(error.kind(), Kind::AuthDenied | Kind::AuthRequired)
+}
+
 /// Says whether a stored login serves a need as it is.
 fn is_enough(grant: &Grant, need: &Need) -> bool {
     let Some(tokens) = &grant.tokens else { return false };
@@ -185,7 +210,7 @@ fn is_enough(grant: &Grant, need: &Need) -> bool {
     let is_other = need.refused.as_ref() != Some(&tokens.access);
     let needed = need.challenge.as_ref().and_then(|challenge| challenge.scope.as_deref()).unwrap_or_default();
     let has_scope = need.why != Why::MoreScopes || tokens.has_scopes(needed);
-    is_fresh && is_other && has_scope
+    is_fresh && is_other && has_scope && tokens.header().is_some()
 }
 
 /// Refreshes before the token expires.
@@ -196,12 +221,18 @@ async fn renewed_ahead(inner: &Inner, mut grant: Grant) -> Result<Token> {
         // Nothing to refresh it with: the service's refusal begins what follows.
         return Err(inner.login_needed());
     }
-    let server = super::discovery::server_metadata(&inner.web, &grant.issuer).await;
-    // 2025-03-26 needs no metadata.
-    let server = server.unwrap_or_else(|_| ServerMetadata::assumed(&inner.place.endpoint));
+    let known = inner.server().clone().filter(|server| server.issuer == grant.issuer);
+    let server = match known {
+        Some(server) => server,
+        // 2025-03-26 needs no metadata.
+        None => super::discovery::server_metadata(&inner.web, &grant.issuer)
+            .await
+            .unwrap_or_else(|_| ServerMetadata::assumed(&inner.place.endpoint)),
+    };
     if server.issuer != grant.issuer {
         return Err(inner.login_needed());
     }
+    *inner.server() = Some(server.clone());
     match refreshed(inner, &server, &grant).await {
         Ok(tokens) => {
             grant.tokens = Some(tokens);
@@ -217,6 +248,15 @@ async fn renewed_ahead(inner: &Inner, mut grant: Grant) -> Result<Token> {
 }
 
 pub async fn kept_for_use(inner: &Inner, grant: Grant, store: Option<StoreKind>) -> Result<Token> {
+    if grant.client.origin == ClientOrigin::Given {
+        let taken = ClientRecord {
+            profile: inner.place.profile.clone(),
+            endpoint: inner.place.endpoint.to_string(),
+            id: grant.client.id.clone(),
+            issuer: grant.issuer.clone(),
+        };
+        inner.state.put_client(taken).map_err(|e| inner.state.unwritable(&e))?;
+    }
     inner.save(grant, store, Proof::None).await?;
     inner.current().token().ok_or_else(|| {
         Error::new(Kind::ProtocolViolation, "the authorization server issued a token that cannot be sent")
@@ -251,18 +291,15 @@ async fn refreshed(inner: &Inner, server: &ServerMetadata, grant: &Grant) -> Res
     unreachable!("the loop returns")
 }
 
-/// Refuses a client that was given for another authorization server (AUTH-11).
-fn check_given(inner: &Inner, stored: Option<&Grant>, found: &Found) -> Result<()> {
+/// Refuses to show a client that the user named to another authorization server than the one that took it (AUTH-11).
+fn check_given(inner: &Inner, found: &Found) -> Result<()> {
     let Some(given) = &inner.options.client_id else { return Ok(()) };
-    match stored {
-        Some(grant)
-            if grant.client.origin == ClientOrigin::Given
-                && grant.client.id == *given
-                && grant.issuer != found.server.issuer =>
-        {
+    let (profile, endpoint) = (&inner.place.profile, inner.place.endpoint.as_str());
+    match inner.state.logins().issuer_of(profile, endpoint, given) {
+        Some(issuer) if issuer != found.server.issuer => {
             let why = format!(
-                "the service names another authorization server now: {}, and the client id belongs to {}",
-                found.server.issuer, grant.issuer
+                "the service names another authorization server now: {}, and the client id belongs to {issuer}",
+                found.server.issuer
             );
             Err(Error::new(Kind::AuthDenied, why).remedy(Remedy::ForgetClient))
         }
@@ -278,21 +315,22 @@ fn wanted_scopes(
     (found, grant): (&Found, Option<&Grant>),
 ) -> Vec<String> {
     let challenged = challenge.and_then(|challenge| challenge.scope.as_deref());
-    let mut wanted = scopes(&inner.options.scopes, challenged, found.scopes.as_deref());
-    if need.why == Why::MoreScopes {
-        let granted = grant.and_then(|grant| grant.tokens.as_ref()).map(|tokens| tokens.scope.as_slice());
-        let requested = grant.map(|grant| grant.requested.as_slice());
-        let challenged = challenged.map(super::words).unwrap_or_default();
-        let known = requested.into_iter().chain(granted).flatten().cloned().chain(challenged);
-        let mut union: Vec<String> = Vec::new();
-        for scope in known {
-            if !union.contains(&scope) {
-                union.push(scope);
-            }
+    let first = match need.why {
+        Why::MoreScopes => challenged.map(super::words).unwrap_or_default(),
+        _ => scopes(&inner.options.scopes, challenged, found.scopes.as_deref()),
+    };
+    // A login for more scopes, or one more login, keeps what there was (AUTH-15).
+    let keeps = matches!(need.why, Why::MoreScopes | Why::Asked);
+    let granted = grant.and_then(|grant| grant.tokens.as_ref()).map(|tokens| tokens.scope.as_slice());
+    let requested = grant.map(|grant| grant.requested.as_slice());
+    let known = requested.into_iter().chain(granted).flatten().filter(|_| keeps).cloned();
+    let mut union: Vec<String> = Vec::new();
+    for scope in known.chain(first) {
+        if !union.contains(&scope) {
+            union.push(scope);
         }
-        wanted = union;
     }
-    wanted
+    union
 }
 
 /// Says whether a person may be asked now.
@@ -306,7 +344,7 @@ fn check_may_ask(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>
     check_scope(inner, need, challenge)?;
     if need.why == Why::MoreScopes {
         let scope = challenge.and_then(|challenge| challenge.scope.clone()).unwrap_or_default();
-        inner.current().asked_scopes.push(scope);
+        inner.current().step_ups.push((scope, Instant::now()));
     }
     check_pause(inner)
 }
@@ -314,9 +352,16 @@ fn check_may_ask(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>
 /// Of what was asked for already, or is granted, another login grants no more.
 fn check_scope(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>) -> Result<()> {
     let scope = challenge.and_then(|challenge| challenge.scope.as_deref()).unwrap_or_default();
-    let current = inner.current();
-    let is_vain = current.asked_scopes.iter().any(|asked| asked == scope) || current.has_scopes(scope);
-    if need.why == Why::MoreScopes && is_vain { Err(too_few(scope)) } else { Ok(()) }
+    if need.why != Why::MoreScopes {
+        return Ok(());
+    }
+    let mut current = inner.current();
+    current.step_ups.retain(|(_, at)| at.elapsed() < PAUSE_AFTER_DECLINED);
+    let is_vain = current.step_ups.iter().any(|(asked, _)| asked == scope) || current.has_scopes(scope);
+    match is_vain || current.step_ups.len() >= MOST_STEP_UPS {
+        true => Err(too_few(scope)),
+        false => Ok(()),
+    }
 }
 
 /// Opens no window by itself for a while after a login that was declined or not finished.
@@ -325,7 +370,8 @@ fn check_pause(inner: &Inner) -> Result<()> {
     let pause = PAUSE_AFTER_DECLINED.as_secs();
     let here = inner.current().unfinished.map(|at| at.elapsed().as_secs());
     let elsewhere = inner.state.logins().unfinished_at(profile, endpoint);
-    match here.or(elsewhere.map(|at| state::now().saturating_sub(at))) {
+    // A clock that was set meanwhile says nothing.
+    match here.or(elsewhere.map(|at| state::now().abs_diff(at))) {
         Some(ago) if ago < pause => {
             let why = format!("{}; the last one was not finished", inner.login_needed().message());
             Err(inner.login_needed().with_message(why))
@@ -349,7 +395,11 @@ fn too_few(scope: &str) -> Error {
         "" => "the service wants another scope, and does not say which".to_owned(),
         scope => format!("the login does not grant what this needs: {}", super::web::shortened(scope)),
     };
-    Error::new(Kind::AuthDenied, why).remedy(Remedy::Login)
+    let error = Error::new(Kind::AuthDenied, why);
+    match scope {
+        "" => error.remedy(Remedy::Login),
+        scope => error.remedy(Remedy::LoginFor { scope: scope.to_owned() }),
+    }
 }
 
 /// Logs in with the client's own credentials (RFC 6749 section 4.4).
@@ -378,6 +428,12 @@ pub fn overdue(inner: &Inner) -> Error {
         LOGIN_LIMIT.as_secs() / 60
     );
     Error::new(Kind::AuthRequired, why).remedy(Remedy::Login)
+}
+
+fn overdue_discovery(inner: &Inner) -> Error {
+    let place = origin_and_path(&inner.place.endpoint);
+    Error::new(Kind::Timeout, format!("the authorization server of {place} was not found in time"))
+        .hint("try again later")
 }
 
 pub fn no_server(inner: &Inner) -> Error {

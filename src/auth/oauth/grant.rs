@@ -4,7 +4,9 @@
 
 use std::time::{Duration, Instant};
 
+use http::header::HeaderValue;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 use crate::state;
@@ -146,6 +148,14 @@ impl Grant {
 }
 
 impl Tokens {
+    /// Returns the value of the `Authorization` header, marked as sensitive; `None` for a token that cannot be sent.
+    pub fn header(&self) -> Option<HeaderValue> {
+        let text = Zeroizing::new(format!("Bearer {}", self.access.expose()));
+        let mut header = HeaderValue::from_str(&text).ok().filter(|_| !self.access.is_empty())?;
+        header.set_sensitive(true);
+        Some(header)
+    }
+
     /// Returns until when the access token may be used without a renewal; `None` if that is not known.
     pub fn fresh_until(&self) -> Option<Instant> {
         let lifetime = Duration::from_secs(self.lifetime?);

@@ -12,7 +12,7 @@ use super::flow::{kept_for_use, no_server, overdue};
 use super::grant::{Client, ClientOrigin, Grant, Tokens};
 use super::registration::{named_client, register, with_offline};
 use super::{Inner, Keeping, LOGIN_LIMIT, Stage, Token, device, token};
-use crate::error::Result;
+use crate::error::{Remedy, Result};
 use crate::profile::StoreKind;
 use crate::secret::Secret;
 
@@ -54,7 +54,7 @@ impl Login<'_> {
             (None, None) => (self.registered(&redirect_uri, store).await?, false),
         };
         let mut request = self.request(&client, &redirect_uri)?;
-        if is_old && self.is_forgotten(&request).await? {
+        if is_old && self.is_forgotten(&request).await {
             client = self.registered(&redirect_uri, store).await?;
             request = self.request(&client, &redirect_uri)?;
         }
@@ -118,6 +118,7 @@ impl Login<'_> {
     /// # Errors
     /// As [`super::OAuth::renew`].
     pub async fn on_device(mut self, known: Option<Grant>) -> Result<Token> {
+        device::check(&self.found.server)?;
         let store = self.store().await?;
         let server = &self.found.server;
         let registered =
@@ -143,7 +144,7 @@ impl Login<'_> {
             Err(error) => error,
         };
         if self.inner.keeping == Keeping::Stored {
-            return Err(error);
+            return Err(error.remedy(Remedy::LoginInFile));
         }
         (self.inner.person.say)(&format!(
             "the login will end with this process, because it cannot be stored: {}",
@@ -175,16 +176,16 @@ impl Login<'_> {
         authorize::Request::new(&self.inner.web, &self.found.server, asked)
     }
 
-    /// Asks the authorization server whether it still knows a client, so that no window shows an error.
-    async fn is_forgotten(&self, request: &authorize::Request) -> Result<bool> {
-        let reply = self.inner.web.get(&request.url).await?;
+    /// Asks the authorization server whether it still knows a client, so that no window shows an error. What is no
+    /// clear word about the client is none.
+    async fn is_forgotten(&self, request: &authorize::Request) -> bool {
+        let Ok(reply) = self.inner.web.get(&request.url).await else { return false };
         let names_client =
             |text: &str| text.contains("invalid_client") || text.contains("unauthorized_client");
-        let elsewhere = reply.location(&request.url);
-        let by_redirect = elsewhere
+        let by_redirect = reply
+            .location(&request.url)
             .is_some_and(|to| to.query_pairs().any(|(name, value)| name == "error" && names_client(&value)));
-        let by_status = (400..500).contains(&reply.status) && !matches!(reply.status, 405 | 429);
-        Ok(by_redirect || by_status || names_client(&String::from_utf8_lossy(&reply.body)))
+        by_redirect || matches!(reply.status, 400 | 401 | 404 | 422)
     }
 
     async fn exchange(

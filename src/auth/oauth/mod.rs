@@ -19,6 +19,7 @@ mod web;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,14 +38,19 @@ use crate::protocol::http::origin_and_path;
 use crate::secret::Secret;
 use crate::state::State;
 use grant::Grant;
+use metadata::ServerMetadata;
 use web::Web;
 
 /// The scope that asks for a refresh token (OpenID Connect Core, section 11).
 const OFFLINE: &str = "offline_access";
 /// How long a person may take to log in.
 pub const LOGIN_LIMIT: Duration = Duration::from_secs(300);
+/// How long requests wait for a renewal ahead of time.
+const RENEW_WITHIN: Duration = Duration::from_secs(2);
 /// The pause after a renewal ahead of time that has failed.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
+/// Maximum logins for more scopes within [`PAUSE_AFTER_DECLINED`].
+const MOST_STEP_UPS: usize = 4;
 /// No window opens by itself for this long after a login was declined or not finished.
 const PAUSE_AFTER_DECLINED: Duration = Duration::from_secs(600);
 
@@ -229,6 +235,10 @@ struct Inner {
     state: State,
     current: Mutex<Current>,
     flight: Mutex<Option<watch::Receiver<Stage>>>,
+    /// The process goes on after each request.
+    outlives_requests: AtomicBool,
+    /// The metadata of the authorization server in use.
+    server: Mutex<Option<ServerMetadata>>,
 }
 
 /// What this process knows of the login.
@@ -244,8 +254,8 @@ struct Current {
     is_unproven: bool,
     /// When a person last declined a login, or did not finish it.
     unfinished: Option<Instant>,
-    /// Scopes that a person was already asked for.
-    asked_scopes: Vec<String>,
+    /// Scopes that a person was already asked for, and when.
+    step_ups: Vec<(String, Instant)>,
 }
 
 /// How far a renewal is that runs in this process.
@@ -271,8 +281,23 @@ impl OAuth {
     pub fn new(place: Place, parts: LoginParts, keys: Arc<Keys>, tls: TlsOptions, proxies: Proxies) -> Self {
         let LoginParts { keeping, options, person, state } = parts;
         let web = Web::new(&place.endpoint, tls, proxies, place.allow_http).within(place.timeout);
-        let (current, flight) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { place, options, person, keeping, web, keys, state, current, flight }) }
+        let (current, flight, server) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let outlives_requests = AtomicBool::new(false);
+        Self {
+            inner: Arc::new(Inner {
+                place,
+                options,
+                person,
+                keeping,
+                web,
+                keys,
+                state,
+                current,
+                flight,
+                outlives_requests,
+                server,
+            }),
+        }
     }
 
     /// Says whether there may be a login; opens no store.
@@ -304,7 +329,9 @@ impl OAuth {
         }
         let need =
             Need { why: Why::Expiring, refused: None, challenge: None, ask: Ask::Never, way: Way::Browser };
-        match self.renew(need).await {
+        // What waits for the token must not wait for a server that is silent; the renewal goes on.
+        let renewed = tokio::time::timeout(RENEW_WITHIN, self.renew(need)).await;
+        match renewed.unwrap_or_else(|_| Err(Error::new(Kind::Timeout, "it takes longer"))) {
             Ok(token) => Ok(Some(token)),
             // The login is over, or cannot be renewed without a person: the service says what it wants.
             Err(error) if error.kind() == Kind::AuthRequired => Ok(self.inner.current().token()),
@@ -312,7 +339,6 @@ impl OAuth {
             Err(error) => {
                 tracing::warn!("the login could not be renewed: {error}");
                 let later = Some(Instant::now() + RENEW_AGAIN);
-                self.inner.current().fresh_until = later;
                 Ok(Some(Token { fresh_until: later, ..token }))
             }
         }
@@ -324,7 +350,6 @@ impl OAuth {
     /// [`Kind::AuthRequired`] if a person must log in, [`Kind::AuthDenied`] if that is in vain,
     /// [`Kind::Unreachable`] or [`Kind::RateLimited`] if the authorization server does not work just now.
     pub async fn renew(&self, need: Need) -> Result<Token> {
-        self.inner.refuse_loop(&need)?;
         loop {
             let (mut stage, is_own) = self.join_or_start(&need);
             let done = watch_stage(&mut stage, &self.inner, need.ask).await;
@@ -340,6 +365,11 @@ impl OAuth {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The process goes on after each request: where no browser opens, the error can have the URL.
+    pub fn outlives_requests(&self) {
+        self.inner.outlives_requests.store(true, Ordering::Relaxed);
     }
 
     /// Notes that the service took the newest token.
@@ -419,7 +449,9 @@ async fn watch_stage(stage: &mut watch::Receiver<Stage>, inner: &Inner, ask: Ask
         match (&*stage.borrow_and_update(), ask) {
             (Stage::Done(done), _) => return done.clone(),
             (Stage::Asking(_), Ask::Never) => return Err(inner.login_needed()),
-            (Stage::Asking(Some(url)), Ask::AsConfigured) => return Err(inner.must_open(url)),
+            (Stage::Asking(Some(url)), Ask::AsConfigured) if inner.outlives_requests() => {
+                return Err(inner.must_open(url));
+            }
             (Stage::Silent | Stage::Asking(_), _) => {}
         }
         if stage.changed().await.is_err() {
@@ -434,17 +466,28 @@ impl Inner {
     }
 
     /// A token that was just issued and is refused already: another one would be, too (AUTH-14).
-    fn refuse_loop(&self, need: &Need) -> Result<()> {
-        let current = self.current();
-        let is_newest = match (&need.refused, &current.grant) {
+    fn refuse_loop(&self, need: &Need, stored: Option<&Grant>) -> Result<()> {
+        let mut current = self.current();
+        let is_newest = match (&need.refused, stored) {
             (Some(refused), Some(grant)) => grant.has_access(refused),
             _ => false,
         };
         if is_newest && current.is_unproven && need.why == Why::Refused {
+            // Another login would end in the same way, also in another process.
+            current.unfinished = Some(Instant::now());
+            let _ = self.state.login_unfinished(&self.place.profile, self.place.endpoint.as_str());
             let why = "the service refuses a token that was just issued for it";
             return Err(Error::new(Kind::AuthDenied, why).remedy(Remedy::Login));
         }
         Ok(())
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<ServerMetadata>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outlives_requests(&self) -> bool {
+        self.outlives_requests.load(Ordering::Relaxed)
     }
 
     fn login_needed(&self) -> Error {
@@ -469,9 +512,8 @@ impl Current {
 
     fn token(&self) -> Option<Token> {
         let grant = self.grant.as_ref()?;
-        let access = grant.tokens.as_ref()?.access.clone();
-        let mut header = HeaderValue::from_str(&format!("Bearer {}", access.expose())).ok()?;
-        header.set_sensitive(true);
+        let tokens = grant.tokens.as_ref()?;
+        let (header, access) = (tokens.header()?, tokens.access.clone());
         Some(Token { header, access, identity: grant.id.clone(), fresh_until: self.fresh_until })
     }
 }

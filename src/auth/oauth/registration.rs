@@ -78,6 +78,9 @@ pub async fn register(
         "response_types": ["code"],
         "token_endpoint_auth_method": method.name(),
     });
+    if server.device_authorization_endpoint.is_some() {
+        document["grant_types"] = json!(["authorization_code", "refresh_token", super::device::GRANT_TYPE]);
+    }
     if !scopes.is_empty() {
         document["scope"] = scopes.join(" ").into();
     }

@@ -68,7 +68,14 @@ impl Inner {
     async fn read(&self, login: &LoginRecord) -> Result<Option<Grant>> {
         let secret = self.keys.read_item(&login.place).await?;
         // The list can be edited; the issuer in the store decides (AUTH-11).
-        Ok(secret.as_ref().and_then(Grant::read).filter(|grant| grant.issuer == login.issuer))
+        let grant = secret.as_ref().and_then(Grant::read).filter(|grant| grant.issuer == login.issuer);
+        Ok(grant.filter(|grant| self.is_of_client(grant)))
+    }
+
+    /// Says whether a login is one of the client that the user names.
+    fn is_of_client(&self, grant: &Grant) -> bool {
+        let given = self.options.client_id.as_ref();
+        !self.options.client_credentials && given.is_none_or(|given| *given == grant.client.id)
     }
 
     /// Stores a login, then uses it.

@@ -12,6 +12,9 @@ use crate::error::{Error, Kind};
 use crate::secret::Secret;
 use crate::state;
 
+/// Longer words of a refusal are masked.
+const LONGEST_WORD: usize = 32;
+
 /// Why no token was issued.
 #[derive(Clone, Debug)]
 pub enum TokenError {
@@ -91,13 +94,18 @@ pub async fn request(
         return Err(TokenError::Failing(Error::new(Kind::ProtocolViolation, why)));
     }
     let scope = issued.scope.map_or_else(|| asked.to_vec(), |scope| super::words(&scope));
-    Ok(Tokens {
+    let tokens = Tokens {
         access: issued.access_token,
         refresh: issued.refresh_token,
         scope,
         received_at: state::now(),
         lifetime: issued.expires_in.as_ref().and_then(seconds),
-    })
+    };
+    if tokens.header().is_none() {
+        let why = format!("{} issues a token that cannot be sent in a header", server.issuer);
+        return Err(TokenError::Failing(Error::new(Kind::ProtocolViolation, why)));
+    }
+    Ok(tokens)
 }
 
 /// Sends a form to an endpoint that knows the client; resolves with a 2xx.
@@ -151,7 +159,11 @@ fn refusal_of(reply: &Reply, sent: &[&str]) -> Refusal {
         for secret in sent.iter().filter(|value| value.len() >= 8) {
             text = text.replace(secret, "MASKED");
         }
-        shortened(&text)
+        // Whatever else looks like one, such as a secret in base64.
+        let words = text.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c)));
+        let masked: String =
+            words.map(|word| if word.len() > LONGEST_WORD { "MASKED " } else { word }).collect();
+        shortened(masked.trim_end())
     };
     Refusal { code: clean(&refusal.code), said: clean(&refusal.said) }
 }

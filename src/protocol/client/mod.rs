@@ -462,6 +462,7 @@ impl Client {
             }
             return;
         }
+        self.is_logged_out = false;
         let mut text = message.text_with_id(id);
         match open.message.method() {
             "server/discover" => self.discovery.is_guess = false,

@@ -47,6 +47,8 @@ pub struct Failing<'a> {
 pub enum Key {
     /// It did, or that is not known.
     Sent,
+    /// It did: the token of a login.
+    Login,
     /// It did not, and there is none.
     Missing,
 }
@@ -86,7 +88,15 @@ fn row_of(status: u16, key: Key) -> Row {
             advice("check the URL and the extra headers"),
         ),
         401 if key == Key::Missing => says(row(Kind::AuthRequired, No), "requires a key", Remedy::ReplaceKey),
+        401 if key == Key::Login => {
+            says(row(Kind::AuthDenied, No), "does not accept the login", Remedy::Login)
+        }
         401 => says(row(Kind::AuthDenied, No), "does not accept the key", Remedy::ReplaceKey),
+        403 if key == Key::Login => says(
+            row(Kind::AuthDenied, No),
+            "does not allow this with the login in use",
+            advice("check what the login may do, or log in as somebody else"),
+        ),
         403 => says(
             row(Kind::AuthDenied, No),
             "does not allow this with the key in use",

@@ -2,12 +2,14 @@
 //!
 //! Refuses to send again what may have run, unless its class allows it (section 6.3).
 
+use std::time::Duration;
+
 use super::super::under_way::{Asker, Entry, Own, Request, Sending, reissue_after};
 use super::super::{Heard, Out};
 use super::Legacy;
 use super::session::Phase;
 use crate::error::{Error, Executed, Kind};
-use crate::protocol::driver::{Cause, Failure, Outcome};
+use crate::protocol::driver::{Cause, Failure, Login, Outcome};
 use crate::protocol::request::Class;
 
 impl Legacy {
@@ -39,9 +41,19 @@ impl Legacy {
         if again {
             return self.reissue(number, failure.executed);
         }
+        // The client's opening message may not begin a login; what waits behind it may.
+        let is_of_client = request.asker == Asker::Client;
         let error = failure.error.executed(failure.executed);
+        let waits_for_login =
+            is_of_client && error.needs_login() && self.settings.login_at_opening == Login::Silent;
         self.give_up(number, &error);
-        self.opening_failed(number, &error);
+        match waits_for_login && self.session.opening() == Some(number) && !self.queue.is_empty() {
+            true => {
+                self.forget_session();
+                self.open_ourselves(Duration::ZERO);
+            }
+            false => self.opening_failed(number, &error),
+        }
     }
 
     /// Sends a request once more; under a new id if the service may know the old one.
