@@ -132,7 +132,7 @@ fn a_server_that_fails_ends_no_login() {
         server.access.clear();
         server.fails = (503, 100);
     });
-    desk.run(&login, &["call", "read"]).fails(6).says(&["does not work just now (HTTP 503)"]);
+    desk.run(&login, &["call", "read"]).fails(6).says(&["failed (HTTP 503)"]);
     login.set(|server| server.fails = (503, 2));
     desk.run(&login, &["call", "read"]).succeeds();
     assert_eq!(desk.browser.more(), 0);
@@ -185,7 +185,7 @@ fn a_call_that_needs_more_scopes_asks_for_all_of_them_once() {
     });
     let running = desk.start(&login, &["call", "write"]);
     get(&follow(&desk.browser.opens()));
-    running.ends().fails(4).says(&["does not grant what this needs: admin"]);
+    running.ends().fails(4).says(&["this needs the scope admin"]);
     // Another process does not ask again.
     desk.run(&login, &["call", "write"]).fails(4).says(&["the last one was not finished"]);
     assert_eq!(desk.browser.more(), 0);
@@ -348,6 +348,47 @@ fn a_client_logs_in_for_itself() {
     Ran::of(&mut desk.home.command(words))
         .fails(2)
         .says(&["--client-secret-env SECRET: that variable is not set"]);
+}
+
+#[test]
+fn a_client_that_the_user_names_goes_to_no_other_server_and_uses_no_other_login() {
+    let (desk, login) = (Desk::new(), Login::start());
+    login.set(|server| server.clients.insert("robot".into(), String::new()));
+    desk.logs_in(&login);
+    let url = login.url();
+    let words =
+        ["--url", &url, "--client-credentials", "--client-id", "robot", "--client-secret-env", "SECRET"];
+    let run = |more: &[&str]| Ran::of(desk.home.command(words.iter().chain(more)).env("SECRET", MARK));
+    run(&["call", "read"]).succeeds();
+    assert_eq!(login.grants(), ["authorization_code", "client_credentials"]);
+    login.set(|server| server.name = "other");
+    run(&["call", "read"]).fails(4).says(&[
+        "names another authorization server now",
+        "logout",
+        "--forget-client",
+    ]);
+    assert!(!login.service.received().iter().any(|r| r.path.starts_with("/other/token")));
+    desk.run(&login, &["logout", "--forget-client"]).succeeds();
+    run(&["call", "read"]).succeeds();
+}
+
+#[test]
+fn a_login_keeps_the_scopes_that_there_were_and_a_logout_ends_each() {
+    let (desk, login) = (Desk::new(), Login::with(|server| server.scope_of_write = "write"));
+    desk.logs_in(&login);
+    let running = desk.start(&login, &["call", "write"]);
+    get(&follow(&desk.browser.opens()));
+    running.ends().succeeds();
+    let running = desk.start(&login, &["login", "--scope", "admin"]);
+    let page = desk.browser.opens();
+    let scope = page.query_pairs().find(|(name, _)| name == "scope").unwrap().1.into_owned();
+    assert_eq!(scope, "read offline_access write admin");
+    get(&follow(&page));
+    running.ends().succeeds();
+    login.set(|server| server.name = "other");
+    desk.logs_in(&login);
+    desk.run(&login, &["logout", "--forget-client"]).succeeds();
+    desk.run(&login, &["whoami"]).fails(4);
 }
 
 #[test]

@@ -65,6 +65,7 @@ pub fn is_wished(options: &Options) -> bool {
     variable("BROWSER").is_some() || options.login == Some(LoginMode::Auto)
 }
 
+/// Shows a URL, and opens it if it may.
 async fn show(url: &Url, may_open: bool, hidden: &[String]) -> bool {
     ui::warn(&format!("to log in, open {url}"));
     if !may_open {
@@ -81,6 +82,7 @@ async fn show(url: &Url, may_open: bool, hidden: &[String]) -> bool {
             return true;
         }
     }
+    ui::warn("no browser was opened; the login waits five minutes for it");
     false
 }
 

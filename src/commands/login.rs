@@ -44,7 +44,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         return Err(Error::new(Kind::Usage, why).hint("leave the login out").into());
     }
     if !environment.may_log_in(common.no_input, &prepared.options, reach) {
-        let why = "a login needs a person, and nobody is to be asked here";
+        let why = "login needs a terminal or a browser, and input is disabled (CI or --no-input)";
         return Err(Error::new(Kind::Usage, why)
             .hint("log in on a terminal, add --login auto, or use --client-credentials")
             .into());
@@ -101,10 +101,10 @@ pub fn print(prepared: &ProfileInUse, status: &Status, output: &Output) -> crate
         scopes => format!(", scopes {}", scopes.join(" ")),
     };
     let until = match (status.renews, when) {
-        (true, _) => "it renews itself".to_owned(),
+        (true, _) => "renews automatically".to_owned(),
         (false, Some(when)) => format!("until {when}"),
         (false, None) => "with no known end".to_owned(),
     };
-    let text = format!("{}: logged in by {}{scopes}; {until}", prepared.profile.name, status.issuer);
+    let text = format!("{}: logged in through {}{scopes}; {until}", prepared.profile.name, status.issuer);
     output.print(&value, Some(&text))
 }

@@ -86,6 +86,7 @@ impl Target {
             Remedy::LoginInFile => {
                 format!("use the encrypted file: ASISTRY_KEY_STORE=file asistry login{options}")
             }
+            Remedy::LogoutHere => format!("asistry logout{options}"),
             Remedy::LoginElsewhere => format!("asistry login{options} --no-browser"),
             Remedy::GiveClientId => format!(
                 "register a client there with the redirect URI http://127.0.0.1:14220/callback, then: asistry login{options} --client-id ID"

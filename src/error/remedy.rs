@@ -61,6 +61,8 @@ pub enum Remedy {
     },
     /// Log in, and store the login in the encrypted file.
     LoginInFile,
+    /// Log out without telling the authorization server.
+    LogoutHere,
     /// Log in without a browser on this machine.
     LoginElsewhere,
     /// Name a client that the authorization server knows.

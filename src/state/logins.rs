@@ -164,15 +164,4 @@ impl State {
             list.unfinished.push(Unfinished { profile, endpoint, at: now() });
         })
     }
-
-    /// Forgets that a login was not finished.
-    ///
-    /// # Errors
-    /// As [`Self::put_login`].
-    pub fn login_begins(&self, profile: &str, endpoint: &str) -> io::Result<()> {
-        if self.logins().unfinished_at(profile, endpoint).is_none() {
-            return Ok(());
-        }
-        self.change(FILE, |list: &mut LoginList| list.forget_unfinished(profile, endpoint))
-    }
 }

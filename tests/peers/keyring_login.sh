@@ -27,7 +27,7 @@ exec 8>&-
 wait "$bridge"
 
 start_unlocked_keyring
-check "a login is stored in the keyring" 'logged in by' 0 "${asistry[@]}" login
+check "a login is stored in the keyring" 'logged in through' 0 "${asistry[@]}" login
 before=$(count windows)
 check "another process uses it" 'it works' 0 "${asistry[@]}" call hello
 check "whoami names the store" '"store": "keyring"' 0 "${asistry[@]}" whoami --json
@@ -43,7 +43,7 @@ start_unlocked_keyring
 check "what is lost in the keyring is logged in anew" 'it works' 0 "${asistry[@]}" call hello
 check "logout" 'logged out' 0 "${asistry[@]}" logout
 check "nobody is logged in" 'nobody is logged in' 4 "${asistry[@]}" whoami
-check "a login after it uses the same client" 'logged in by' 0 "${asistry[@]}" login
+check "a login after it uses the same client" 'logged in through' 0 "${asistry[@]}" login
 check "logout and forget" 'logged out' 0 "${asistry[@]}" logout --forget-client
 same "nothing is left in the keyring" "" "$(items | grep login)"
 

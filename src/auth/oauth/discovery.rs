@@ -85,7 +85,7 @@ async fn resource_metadata(web: &Web, search: Search<'_>) -> Result<Option<Resou
     if let Some(said) = said {
         places.push(web.checked(said, "resource metadata")?);
     }
-    places.extend(resource_places(search.endpoint, None));
+    places.extend(resource_places(search.endpoint));
     for place in places {
         let document = web.document(&place).await?;
         let read = document.map(serde_json::from_value::<ResourceMetadata>);

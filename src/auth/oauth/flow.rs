@@ -125,7 +125,7 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
                 let kept = kept.clone();
                 if is_forgotten {
                     grant = None;
-                    inner.delete().await?;
+                    inner.delete_current().await?;
                 } else {
                     inner.save(kept, None, Proof::Elsewhere).await?;
                 }
@@ -164,26 +164,33 @@ pub async fn leave(inner: &Inner, leaving: Leaving) -> Result<bool> {
         let (profile, endpoint) = (&inner.place.profile, inner.place.endpoint.as_str());
         inner.state.forget_clients(profile, endpoint).map_err(|e| inner.state.unwritable(&e))?;
     }
-    let Some(mut grant) = inner.stored().await? else { return Ok(false) };
-    let tokens = grant.tokens.take();
-    let revoked = match &tokens {
-        Some(tokens) if leaving.revokes => revoked(inner, &grant, tokens).await,
-        _ => Ok(()),
-    };
-    if leaving.forgets_client || grant.client.origin != ClientOrigin::Registered {
-        inner.delete().await?;
-    } else {
-        inner.save(grant, None, Proof::Elsewhere).await?;
+    let mut was_logged_in = false;
+    // A service that has changed its authorization server has left a login at each.
+    for login in inner.all_listed() {
+        let Some(mut grant) = inner.read(&login).await? else {
+            inner.delete(&login).await?;
+            continue;
+        };
+        let tokens = grant.tokens.take();
+        was_logged_in |= tokens.is_some();
+        if let Some(tokens) = tokens.filter(|_| leaving.revokes) {
+            revoked(inner, &grant, &tokens).await?;
+        }
+        match leaving.forgets_client || grant.client.origin != ClientOrigin::Registered {
+            true => inner.delete(&login).await?,
+            false => inner.write(&grant, login.place.store).await?,
+        }
     }
-    revoked.map(|()| tokens.is_some())
+    inner.adopt(None, Proof::Elsewhere);
+    Ok(was_logged_in)
 }
 
 /// Tells the authorization server that the tokens are no longer used (RFC 7009).
 async fn revoked(inner: &Inner, grant: &Grant, tokens: &Tokens) -> Result<()> {
     let server = super::discovery::server_metadata(&inner.web, &grant.issuer).await?;
     let Some(endpoint) = &server.revocation_endpoint else {
-        let why = format!("{} has no endpoint to revoke tokens; the login is deleted here", server.issuer);
-        return Err(Error::new(Kind::AuthDenied, why));
+        let why = format!("{} has no endpoint to revoke tokens; you are still logged in", server.issuer);
+        return Err(Error::new(Kind::AuthDenied, why).remedy(Remedy::LogoutHere));
     };
     let refresh = tokens.refresh.as_ref().map(|token| (token, "refresh_token"));
     for (token, hint) in refresh.into_iter().chain([(&tokens.access, "access_token")]) {
@@ -215,19 +222,21 @@ fn is_enough(grant: &Grant, need: &Need) -> bool {
 
 /// Refreshes before the token expires.
 async fn renewed_ahead(inner: &Inner, mut grant: Grant) -> Result<Token> {
-    if inner.options.client_credentials
-        || grant.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_none())
-    {
+    if inner.options.client_credentials || !grant.has_refresh() {
         // Nothing to refresh it with: the service's refusal begins what follows.
         return Err(inner.login_needed());
     }
     let known = inner.server().clone().filter(|server| server.issuer == grant.issuer);
     let server = match known {
         Some(server) => server,
-        // 2025-03-26 needs no metadata.
-        None => super::discovery::server_metadata(&inner.web, &grant.issuer)
-            .await
-            .unwrap_or_else(|_| ServerMetadata::assumed(&inner.place.endpoint)),
+        None => match super::discovery::server_metadata(&inner.web, &grant.issuer).await {
+            Ok(server) => server,
+            // 2025-03-26 needs no metadata.
+            Err(error) if error.kind() == Kind::ProtocolViolation && grant.resource.is_none() => {
+                ServerMetadata::assumed(&inner.place.endpoint)
+            }
+            Err(error) => return Err(error),
+        },
     };
     if server.issuer != grant.issuer {
         return Err(inner.login_needed());
@@ -342,11 +351,12 @@ fn check_may_ask(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>
         return Err(inner.login_needed());
     }
     check_scope(inner, need, challenge)?;
+    check_pause(inner)?;
     if need.why == Why::MoreScopes {
         let scope = challenge.and_then(|challenge| challenge.scope.clone()).unwrap_or_default();
         inner.current().step_ups.push((scope, Instant::now()));
     }
-    check_pause(inner)
+    Ok(())
 }
 
 /// Of what was asked for already, or is granted, another login grants no more.
@@ -393,7 +403,9 @@ fn check_granted(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>
 fn too_few(scope: &str) -> Error {
     let why = match scope {
         "" => "the service wants another scope, and does not say which".to_owned(),
-        scope => format!("the login does not grant what this needs: {}", super::web::shortened(scope)),
+        scope => {
+            format!("this needs the scope {}, which the login does not have", super::web::shortened(scope))
+        }
     };
     let error = Error::new(Kind::AuthDenied, why);
     match scope {

@@ -104,7 +104,7 @@ impl Login<'_> {
                     Ok(code) => return self.exchange(&request, code, client, (&redirect_uri, store)).await,
                     Err(Unfit::Failed(error)) => return Err(error),
                     Err(Unfit::Stray) => {
-                        (self.inner.person.say)("that belongs to another login; paste the URL that the browser shows at the end");
+                        (self.inner.person.say)("that is not the URL of this login: paste the whole address, which begins with http://127.0.0.1:");
                         paste = pasted.as_ref().map(|pasted| pasted());
                     }
                 },

@@ -96,13 +96,10 @@ impl ServerMetadata {
     }
 }
 
-/// Returns where the metadata of a resource may be, in order (AUTH-3): where the challenge says, below the endpoint's
-/// path, at the root.
-pub fn resource_places(endpoint: &Url, said: Option<&str>) -> Vec<Url> {
+/// Returns where the metadata of a resource may be, in order (AUTH-3), if the challenge does not say: below the
+/// endpoint's path, at the root.
+pub fn resource_places(endpoint: &Url) -> Vec<Url> {
     const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
-    if let Some(said) = said.and_then(|said| endpoint.join(said).ok()) {
-        return vec![said];
-    }
     let path = endpoint.path().trim_end_matches('/');
     let mut places = Vec::new();
     for suffix in [path, ""] {
@@ -164,19 +161,15 @@ mod tests {
     #[test]
     fn metadata_is_looked_for_in_every_place_in_order() {
         assert_eq!(
-            texts(resource_places(&url("https://h/api/mcp?x=1"), None)),
+            texts(resource_places(&url("https://h/api/mcp?x=1"))),
             [
                 "https://h/.well-known/oauth-protected-resource/api/mcp?x=1",
                 "https://h/.well-known/oauth-protected-resource"
             ]
         );
         assert_eq!(
-            texts(resource_places(&url("https://h/"), None)),
+            texts(resource_places(&url("https://h/"))),
             ["https://h/.well-known/oauth-protected-resource"]
-        );
-        assert_eq!(
-            texts(resource_places(&url("https://h/mcp"), Some("https://h/there"))),
-            ["https://h/there"]
         );
         assert_eq!(
             texts(server_places(&url("https://a/auth/"))),

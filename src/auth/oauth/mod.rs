@@ -354,7 +354,7 @@ impl OAuth {
             let (mut stage, is_own) = self.join_or_start(&need);
             let done = watch_stage(&mut stage, &self.inner, need.ask).await;
             match done {
-                Ok(token) if is_own || need.refused.as_ref() != Some(&token.access) => return Ok(token),
+                Ok(token) if is_own || self.serves(&need, &token) => return Ok(token),
                 // That one was silent; this one may ask.
                 Err(error)
                     if !is_own
@@ -418,6 +418,14 @@ impl OAuth {
     /// Returns the secrets of the login, to be masked.
     pub fn secrets(&self) -> Vec<Secret> {
         self.inner.current().grant.iter().flat_map(Grant::secrets).cloned().collect()
+    }
+
+    /// Says whether a token that another request got serves this one.
+    fn serves(&self, need: &Need, token: &Token) -> bool {
+        let scope = need.challenge.as_ref().and_then(|challenge| challenge.scope.as_deref());
+        let has_scope =
+            need.why != Why::MoreScopes || scope.is_none_or(|scope| self.inner.current().has_scopes(scope));
+        need.refused.as_ref() != Some(&token.access) && has_scope
     }
 
     fn join_or_start(&self, need: &Need) -> (watch::Receiver<Stage>, bool) {

@@ -65,7 +65,11 @@ impl Inner {
         self.read(login).await
     }
 
-    async fn read(&self, login: &LoginRecord) -> Result<Option<Grant>> {
+    /// Reads a login of the list.
+    ///
+    /// # Errors
+    /// As [`Self::read_once`].
+    pub async fn read(&self, login: &LoginRecord) -> Result<Option<Grant>> {
         let secret = self.keys.read_item(&login.place).await?;
         // The list can be edited; the issuer in the store decides (AUTH-11).
         let grant = secret.as_ref().and_then(Grant::read).filter(|grant| grant.issuer == login.issuer);
@@ -119,14 +123,30 @@ impl Inner {
         self.state.put_login(record).map_err(|e| self.state.unwritable(&e))
     }
 
-    /// Deletes the login of the list from its store.
+    /// Returns all logins of this profile at this endpoint, whatever their issuer.
+    pub fn all_listed(&self) -> Vec<LoginRecord> {
+        let (profile, endpoint) = (&self.place.profile, self.place.endpoint.as_str());
+        let mut logins = self.state.logins().logins;
+        logins.retain(|login| login.profile == *profile && login.endpoint == endpoint);
+        logins
+    }
+
+    /// Deletes a login from its store and from the list.
     ///
     /// # Errors
     /// As [`Self::save`].
-    pub async fn delete(&self) -> Result<()> {
+    pub async fn delete(&self, login: &LoginRecord) -> Result<()> {
+        self.keys.delete_item(&login.place).await?;
+        self.state.remove_login(&login.place).map_err(|e| self.state.unwritable(&e))
+    }
+
+    /// Deletes the newest login, and uses it no longer.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub async fn delete_current(&self) -> Result<()> {
         if let Some(login) = self.listed() {
-            self.keys.delete_item(&login.place).await?;
-            self.state.remove_login(&login.place).map_err(|e| self.state.unwritable(&e))?;
+            self.delete(&login).await?;
         }
         self.current().in_memory = false;
         self.adopt(None, Proof::Elsewhere);

@@ -4,7 +4,7 @@
 //! service that is not private itself (AUTH-18). TLS is always verified: `--insecure` is for the service alone.
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -225,7 +225,10 @@ impl Web {
             let why = format!("{place} cannot be reached: {}", net::cause(error));
             Error::new(Kind::Unreachable, why).hint("check the network, then try again")
         };
+        let (begun, verb) = (Instant::now(), request.method().clone());
         let mut response = net.client().await?.execute(request).await.map_err(|e| unreachable(&e))?;
+        let (place, millis) = (origin_and_path(url), begun.elapsed().as_millis());
+        tracing::info!("{verb} {place} {} {millis} ms", response.status().as_u16());
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let mut whole = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
@@ -239,12 +242,12 @@ impl Web {
     }
 }
 
-/// Returns the error of an authorization server that does not work just now.
+/// Returns the error of an authorization server that fails.
 pub fn failing(url: &Url, reply: &Reply) -> Error {
     let place = origin_and_path(url);
     let error = match reply.status {
         429 => Error::new(Kind::RateLimited, format!("{place} limits the rate (HTTP 429)")),
-        status => Error::new(Kind::Unreachable, format!("{place} does not work just now (HTTP {status})")),
+        status => Error::new(Kind::Unreachable, format!("{place} failed (HTTP {status})")),
     };
     let error = error.http_status(reply.status).remedy(Remedy::advice("try again later"));
     match reply.retry_after() {
