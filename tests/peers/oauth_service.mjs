@@ -18,7 +18,8 @@ const FRESH = {
   always401: false, // every access token is refused
   always403: false, // no scope is enough for create_task
   iss: undefined, // what stands for `iss` in each callback; an empty one takes it away
-  fail: [], // { at: 'token' | 'register' | 'metadata', status: a number or 'reset', times, headers }
+  fail: [], // { at: 'token' | 'register' | 'metadata', status: a number or 'reset', times, headers, body }
+  lose: 0, // so many refreshes are done, and their answers lost
   hold: false, // token requests wait until it is false
   scopes: ['tasks:read'], // what the resource advertises
 };
@@ -93,7 +94,7 @@ async function authorization(request, response, body) {
     fault.times -= 1;
     journal({ ...told, status: fault.status, fault: true });
     if (fault.status === 'reset') return request.socket.resetAndDestroy();
-    return response.writeHead(fault.status, fault.headers).end('the peers let it fail');
+    return response.writeHead(fault.status, fault.headers).end(fault.body ?? 'the peers let it fail');
   }
   if (kind === 'token' && state.hold) {
     journal({ kind: 'held', grant: given.grant_type });
@@ -113,6 +114,11 @@ async function authorization(request, response, body) {
   if (kind === 'register' && value?.client_id) {
     told.client = value.client_id;
     remember([value.client_secret, value.registration_access_token]);
+  }
+  if (kind === 'token' && given.grant_type === 'refresh_token' && state.lose > 0) {
+    state.lose -= 1;
+    journal({ ...told, status: 'lost' });
+    return request.socket.resetAndDestroy();
   }
   if (value?.redirect === true && value.url) text = JSON.stringify({ ...value, url: throughFront(value.url) });
   const location = answer.headers.get('location');
@@ -190,6 +196,8 @@ const SET = {
     const old = authority;
     authority = await startAuthority(origin(), origin() + MCP);
     old.stop();
+    // It has other keys, and a restarted service does not remember the old ones.
+    for (const token of tokens) refused.add(token);
   },
   mark: (mark) => journal({ kind: 'mark', mark }),
   reset: async () => {

@@ -252,19 +252,18 @@ export async function progressAndResult(client, call) {
   return messages.map(({ params, result }) => result ?? { ...params, progressToken: undefined }).map((entry) => JSON.parse(JSON.stringify(entry)));
 }
 
-/** Puts `client` in front of `BINARY bridge --url URL`; `six` hands on the six variables only, otherwise all. */
-export async function connectThroughBridge(binary, url, { client = new PeerClient(), six = false, Transport = client.constructor.Transport, options = [] } = {}) {
-  const env = six ? undefined : { ...process.env };
+/** Puts `client` in front of `BINARY bridge --url URL`, with these variables beside the six, which are the only ones with `six`. */
+export async function connectThroughBridge(binary, url, { client = new PeerClient(), six = false, env = six ? undefined : { ...process.env }, Transport = client.constructor.Transport, options = [] } = {}) {
   const transport = new Transport({ command: binary, args: ['bridge', '--url', url, ...options], env, stderr: 'pipe' });
   let log = '';
-  transport.stderr.on('data', (chunk) => (log = (log + chunk).slice(-4000)));
+  transport.stderr.on('data', (chunk) => (log += chunk));
   const connected = client.connect(transport, { timeout: 15_000 });
   connected.catch(() => {});
   try {
     await within(connected, 20_000, 'the handshake to end');
   } catch (error) {
     await transport.close();
-    throw new Error(`no connection through ${binary}: ${error.message}\nits stderr:\n${log}`);
+    throw new Error(`no connection through ${binary}: ${error.message}\nits stderr:\n${log.slice(-4000)}`);
   }
   const deliver = transport.onmessage;
   transport.onmessage = (message, extra) => {
