@@ -1,5 +1,5 @@
-// An authorization server: better-auth with its OAuth provider, its jwt plugin and an SQLite database in memory, as a
-// deployment for MCP sets them up. Has one user; refuses clients that do not register as native ones.
+// An authorization server: better-auth with its OAuth provider, its jwt plugin and an in-memory SQLite database, configured
+// as for an MCP service. Has one user. Refuses loopback redirects of clients that don't register as native.
 import { pathToFileURL } from 'node:url';
 import { peer } from './support.mjs';
 
@@ -48,16 +48,16 @@ export async function startAuthority(origin, resource) {
   const { getProtectedResourceMetadata, verifyBearerToken } = oauthProviderResourceClient(auth).getActions();
 
   return {
-    /** Answers a web Request. */
+    /** Handles a web Request. */
     handle: (request) => auth.handler(request),
-    /** Answers the claims of an access token for `resource`, or throws what to answer the client. */
+    /** Returns the claims of an access token for `resource`, or throws the challenge to send. */
     verify: (token, requiredScopes) => verifyBearerToken(token, { verifyOptions: { audience: resource }, requiredScopes }),
     resourceMetadata: (scopes) => getProtectedResourceMetadata({ resource, scopes_supported: scopes }),
-    /** Seconds that the access tokens issued from now on live. */
+    /** Lifetime in seconds of access tokens issued from now on. */
     setLifetime: (seconds) => database.prepare('update oauthResource set accessTokenTtl = ?').run(seconds),
-    /** Takes back every grant: no refresh token is known any more, and each client has to ask for consent again. */
+    /** Revokes every grant: deletes refresh tokens and consents. */
     revokeGrants: () => database.exec('delete from oauthAccessToken; delete from oauthRefreshToken; delete from oauthConsent'),
-    /** Registers a client as a person at the service does it, which may have a secret. */
+    /** Registers a client in the user's name; it may have a secret. */
     async register(metadata) {
       const { headers } = await auth.api.signInEmail({ body: USER, returnHeaders: true });
       const cookie = headers.getSetCookie().map((line) => line.split(';')[0]).join('; ');

@@ -1,16 +1,16 @@
-// A browser that a script sits at: signs in at oauth_service.mjs, answers the consent page, follows the redirect to the
-// client. Started as a program with a folder and a URL, it does what the folder's file `mode` says and appends to `log`.
+// A scripted browser: signs in at oauth_service.mjs, answers the consent page and follows the redirect to the client. As a
+// program it takes a folder and a URL, behaves as the folder's file `mode` says, and appends what it does to `log`.
 import { appendFileSync, existsSync, readFileSync, watch } from 'node:fs';
 import http from 'node:http';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { pathToFileURL } from 'node:url';
 
-// As in oauth_authority.mjs, which a browser does not load.
+// The user of oauth_authority.mjs, which is slow to import.
 const USER = { email: 'ada@example.com', password: 'a password of the peers' };
 const LOCAL = new Set(['127.0.0.1', 'localhost']);
 
-/** One request as a page or a person makes it; resolves with status, headers and text. */
+/** Sends one request; resolves with status, headers and text. */
 export const fetched = (address, { method = 'GET', headers = {}, body } = {}) => new Promise((resolve, reject) => {
   const request = http.request(address, { method, agent: false, headers: { 'user-agent': 'peers-browser', accept: 'text/html', ...headers } }, async (reply) => {
     resolve({ status: reply.statusCode, headers: reply.headers, text: await text(reply).catch(() => '') });
@@ -20,8 +20,8 @@ export const fetched = (address, { method = 'GET', headers = {}, body } = {}) =>
 });
 
 /**
- * Goes from an authorization URL to the address that the client is called back at, which is not opened. `consent` is
- * `{ accept, scope }`; a page that is neither of the two known ones is where it ends: `{ stuck, status, text }`.
+ * Follows an authorization URL up to the callback URL, without requesting that. `consent` is `{ accept, scope }`. Resolves
+ * with `{ callback }`, or with `{ stuck, status, text }` on a page it doesn't know.
  */
 export async function signIn(address, consent = { accept: true }) {
   let [here, cookies] = [new URL(address), ''];
@@ -48,7 +48,7 @@ export async function signIn(address, consent = { accept: true }) {
   throw new Error(`no end of redirects: ${here.pathname}`);
 }
 
-/** Waits for a file of the folder. */
+/** Waits until a file exists. */
 const appears = (folder, name) => new Promise((resolve) => {
   const look = () => existsSync(join(folder, name)) && (watcher.close(), resolve());
   const watcher = watch(folder, look);

@@ -1,19 +1,13 @@
-// The OAuth suite's checks of what goes wrong: an authorization server that fails, forgets or has another time, and
-// processes that end in the middle.
+// The OAuth suite's checks of a faulty service: an authorization server that fails, hangs, lost its database or has another
+// time, and tokens that are always refused.
 import assert from 'node:assert/strict';
 import { scenes } from './oauth_logins.mjs';
-import { listens, portOf } from './oauth_scene.mjs';
-import { failure, SIX } from './support.mjs';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-
-const opened = ({ kind }) => kind === 'opened';
-const isInitialize = ({ kind, method, status }) => kind === 'mcp' && method === 'initialize' && status === 401;
+import { failure } from './support.mjs';
 
 export async function checkFaults(binary, service) {
   const scene = scenes(binary, service);
 
-  await scene('the authorization server was restarted with an empty database: one new window, no page of an error', {}, async (it) => {
+  await scene('the authorization server was restarted with an empty database: one new window, no error page', {}, async (it) => {
     const { task } = await it.bridge();
     await task(1);
     await it.control({ empty: true });
@@ -38,7 +32,7 @@ export async function checkFaults(binary, service) {
     ['429 with X-Retry-After', { status: 429, headers: { 'x-retry-after': '2' } }, 2000],
     ['a connection that is reset', { status: 'reset' }],
   ]) {
-    await scene(`the token endpoint answers ${what}: the login stays`, {}, async (it) => {
+    await scene(`the token endpoint fails once with ${what}: the login stays`, {}, async (it) => {
       await it.must(0, 'login');
       await it.control({ revoke: 'access', fail: [{ ...fault, times: 1 }] });
       const { code, err } = await it.run(['call', 'get_task', 'taskId=1']);
@@ -53,7 +47,7 @@ export async function checkFaults(binary, service) {
     });
   }
 
-  await scene('the token endpoint stays down: calls fail, no window opens, and the login is there when it is back', {}, async (it) => {
+  await scene('the token endpoint stays down: calls fail, no window opens, the login stays', {}, async (it) => {
     const { task, client } = await it.bridge({ options: ['--max-wait', '2s'] });
     await task(1);
     for (const fault of [{ status: 503, headers: { 'retry-after': '1' } }, { status: 429, headers: { 'retry-after': '1' } }, { status: 500 }, { status: 'reset' }]) {
@@ -72,7 +66,32 @@ export async function checkFaults(binary, service) {
     assert.deepEqual([windows, registrations, exchanges], [1, 1, 1]);
   }, 60_000);
 
-  await scene('the answer to a refresh is lost: one new window, and nothing is stuck', {}, async (it) => {
+  await scene('the token endpoint fails once while the code is exchanged: the login succeeds', { fail: [{ status: 503, times: 1, headers: { 'retry-after': '1' } }] }, async (it) => {
+    await it.must(0, 'login');
+    await it.countsAre(1, 1, 2, 0);
+  });
+
+  await scene('the token endpoint never answers: the call times out, the login stays', {}, async (it) => {
+    await it.must(0, 'login');
+    await it.control({ revoke: 'access', hold: true });
+    const hung = await it.start(['--timeout', '1s', 'call', 'get_task', 'taskId=1']).ended(15_000);
+    assert.equal(hung.code, 6, hung.err);
+    await it.control({ fail: [{ status: 503, times: 1000 }], hold: false });
+    await it.must(6, '--max-wait', '0s', 'call', 'get_task', 'taskId=2');
+    await it.must(0, 'whoami');
+  });
+
+  await scene('the documents of the authorization server are down: the login stays', {}, async (it) => {
+    await it.must(0, 'login');
+    await it.control({ revoke: 'access', fail: [{ at: 'metadata', status: 503, times: 1000 }] });
+    const { code, err } = await it.run(['--max-wait', '0s', 'call', 'get_task', 'taskId=1']);
+    assert.ok([0, 6].includes(code), err);
+    await it.control({ fail: [] });
+    await it.must(0, 'call', 'get_task', 'taskId=2');
+    assert.equal(it.browser.count(), 1);
+  });
+
+  await scene('the response to a refresh is lost: one new window', {}, async (it) => {
     await it.must(0, 'login');
     await it.control({ revoke: 'access', lose: 1 });
     await it.run(['call', 'get_task', 'taskId=1']);
@@ -106,7 +125,7 @@ export async function checkFaults(binary, service) {
     assert.ok(asked.length <= 20, `${asked.length} requests for 4 calls`);
   });
 
-  await scene('every token is refused from some time on', {}, async (it) => {
+  await scene('every token is refused after a while', {}, async (it) => {
     const { client, task } = await it.bridge();
     await task(1);
     await it.control({ always401: true });
@@ -117,78 +136,5 @@ export async function checkFaults(binary, service) {
     await it.control({ always401: false });
     await task(2);
     assert.equal(it.browser.count(), 1);
-  });
-
-  await scene('a second process during the consent joins the login', { mode: 'wait' }, async (it) => {
-    const login = it.start(['login']);
-    await it.browser.find(opened, 'a window', 15_000);
-    const call = it.start(['call', 'get_task', 'taskId=9']);
-    const bridge = await it.bridge();
-    const task = bridge.task(10);
-    await it.waitForSome(2, isInitialize, 'the other processes to be refused');
-    it.browser.go();
-    assert.equal((await login.ended()).code, 0);
-    const { code, out, err } = await call.ended();
-    assert.deepEqual([code, out.trim()], [0, 'task 9'], err);
-    await task;
-    await it.countsAre(1, 1, 1, 0);
-  });
-
-  await scene('the process that waits for the person is killed: another takes over', { mode: 'ignore' }, async (it) => {
-    const holder = await it.bridge();
-    failure(holder.client.tool('get_task', { taskId: 1 }), 'the call');
-    const { url } = await it.browser.find(opened, 'a window', 15_000);
-    const other = await it.bridge();
-    const task = other.task(2);
-    task.catch(() => {});
-    await it.waitForSome(2, isInitialize, 'the second process to be refused');
-    it.browser.will('consent');
-    holder.child.kill('SIGKILL');
-    await task;
-    assert.equal(await listens(portOf(url)), false);
-    const { windows, exchanges } = await it.counts();
-    assert.deepEqual([windows, exchanges], [2, 1]);
-  });
-
-  for (const [what, how] of [['stdin ends', ({ client }) => client.close()], ['SIGTERM comes', ({ child }) => child.kill('SIGTERM')]]) {
-    await scene(`${what} while a bridge waits for the person: it ends within a second and frees port and lock`, { mode: 'ignore' }, async (it) => {
-      const bridge = await it.bridge();
-      failure(bridge.client.tool('get_task', { taskId: 1 }), 'the call');
-      const { url } = await it.browser.find(opened, 'a window', 15_000);
-      assert.equal(await listens(portOf(url)), true);
-      const began = performance.now();
-      const ended = new Promise((done) => bridge.child.once('exit', () => done(performance.now() - began)));
-      how(bridge);
-      const ms = await ended;
-      assert.ok(ms < 1000, `it ended after ${ms} ms`);
-      assert.equal(await listens(portOf(url)), false, 'the port is still open');
-      it.browser.will('consent');
-      await it.must(0, 'login');
-      assert.equal(it.browser.count(), 2);
-    });
-  }
-
-  await scene('Ctrl-C during a login', { mode: 'ignore' }, async (it) => {
-    const login = it.start(['login']);
-    const { url } = await it.browser.find(opened, 'a window', 15_000);
-    login.child.kill('SIGINT');
-    const { code, signal } = await login.ended(2000);
-    assert.ok(code === 130 || signal === 'SIGINT', `${code} ${signal}`);
-    assert.equal(await listens(portOf(url)), false);
-  });
-
-  await scene('as a desktop client starts it, with six variables and no store: the login serves the process', {}, async (it) => {
-    const tools = join(it.home, 'tools');
-    mkdirSync(tools);
-    writeFileSync(join(tools, 'xdg-open'), `#!/bin/sh\nexec '${it.browser.program}' "$1"\n`);
-    chmodSync(join(tools, 'xdg-open'), 0o755);
-    const env = Object.fromEntries(SIX.map((name) => [name, process.env[name]]));
-    const bridge = await it.bridge({ env: { ...env, HOME: it.env.HOME, PATH: `${tools}:${process.env.PATH}` } });
-    await bridge.task(1);
-    await it.control({ revoke: 'access' });
-    await Promise.all([bridge.task(2), bridge.task(3)]);
-    await it.countsAre(1, 1, 1, 1);
-    const { log } = await bridge.close();
-    assert.equal(log.match(/will end with this process/g)?.length, 1, log.slice(-2000));
   });
 }

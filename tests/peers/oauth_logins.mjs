@@ -1,4 +1,4 @@
-// The OAuth suite's checks of a login: how one begins, who takes part in it, how it ends, and what may disturb it.
+// The OAuth suite's checks of logins and logouts: discovery, registration, consent, callbacks.
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { fetched, signIn } from './oauth_browser.mjs';
@@ -8,20 +8,20 @@ import { check, failure, within } from './support.mjs';
 const AUTHORIZE = /(http\S+\/oauth2\/authorize\?\S+)/;
 const isRefused = (status) => assert.ok(status >= 400 && status < 500, `answered with ${status}`);
 
-/** An error to an MCP client that says what to do. */
+/** Asserts an error that names `asistry login`. */
 function authRequired(error, kind = 'auth_required') {
   assert.equal(error.code, -32001, String(error));
   assert.equal(error.data?.kind, kind, JSON.stringify(error.data));
   assert.match(`${error.message} ${error.data.hint}`, /asistry login/);
 }
 
-/** Checks named `oauth: …` in a scene each, one after the other. */
+/** Returns a function that runs one check in a scene of its own. */
 export const scenes = (binary, service) => (name, settings, play, ms = 30_000) => check(`oauth: ${name}`, () => inScene(binary, service, settings, play), ms);
 
 export async function checkLogins(binary, service) {
   const scene = scenes(binary, service);
 
-  await scene('the first login: one window, and all that the rules ask for', {}, async (it) => {
+  await scene('the first login: one window, and correct requests', {}, async (it) => {
     await it.must(4, 'whoami');
     await it.must(0, 'login');
     await it.countsAre(1, 1, 1, 0);
@@ -57,13 +57,24 @@ export async function checkLogins(binary, service) {
     await it.control({ fail: [{ status: 400, times: 9, headers, body: '{"error":"invalid_grant"}' }] });
     const failed = await it.run(['login']);
     assert.equal(failed.code, 4, failed.err);
-    const pages = it.browser.did.items.filter(({ kind }) => kind === 'page');
-    assert.ok(pages.length === 2 && pages[1].status >= 400 && !/are logged in/.test(pages[1].text), JSON.stringify(pages[1]));
+    const page = await it.browser.find(({ kind, status }) => kind === 'page' && status >= 400, 'the page of the failure');
+    assert.doesNotMatch(page.text, /are logged in/);
   });
 
   await scene('a call opens the window by itself', {}, async (it) => {
     assert.equal((await it.must(0, 'call', 'get_task', 'taskId=1')).out.trim(), 'task 1');
     await it.must(0, 'call', 'get_task', 'taskId=2');
+    await it.countsAre(1, 1, 1, 0);
+  });
+
+  await scene('the profile zuko needs nothing but its backend_url', {}, async (it) => {
+    const at = ['-p', 'zuko'];
+    assert.equal((await it.run(['profiles', 'set', 'zuko', `backend_url=${service.origin}`], { at: [] })).code, 0);
+    const { code, out, err } = await it.run(['call', 'get_task', 'taskId=1'], { at });
+    assert.deepEqual([code, out.trim()], [0, 'task 1'], err);
+    const who = await it.run(['whoami', '--json'], { at });
+    assert.deepEqual([who.code, JSON.parse(who.out).profile], [0, 'zuko'], who.err);
+    await it.must(4, 'whoami');
     await it.countsAre(1, 1, 1, 0);
   });
 
@@ -91,7 +102,7 @@ export async function checkLogins(binary, service) {
     assert.equal(it.browser.count(), 0);
   });
 
-  await scene('without a browser: what was not pasted ends the login, and what is not right too', {}, async (it) => {
+  await scene('without a browser: no input and a forged callback URL end the login', {}, async (it) => {
     const closed = await it.run(['login', '--no-browser']);
     assert.equal(closed.code, 4, closed.err);
     const login = it.start(['login', '--no-browser'], { input: 'pipe' });
@@ -103,7 +114,7 @@ export async function checkLogins(binary, service) {
     await it.countsAre(0, (await it.counts()).registrations, 0, 0);
   });
 
-  await scene('consent is denied: no window opens by itself any more, one that is asked for does', { mode: 'deny' }, async (it) => {
+  await scene('consent is denied: calls open no more windows, `login` does', { mode: 'deny' }, async (it) => {
     const denied = await it.must(4, 'login');
     assert.match(denied.err, /denied/i);
     const call = await it.must(4, 'call', 'get_task', 'taskId=1');
@@ -125,7 +136,7 @@ export async function checkLogins(binary, service) {
     await it.countsAre(1, 1, 0, 0);
   });
 
-  await scene('while a person thinks, a bridge answers the handshake and pings, and says the address', { mode: 'wait' }, async (it) => {
+  await scene('during the login a bridge answers the handshake and pings, and shows the URL', { mode: 'wait' }, async (it) => {
     const { task, client, log } = await it.bridge();
     const call = task(8);
     await it.browser.find(({ kind }) => kind === 'opened', 'a window', 10_000);
@@ -133,6 +144,20 @@ export async function checkLogins(binary, service) {
     assert.match(log(), AUTHORIZE);
     it.browser.go();
     await call;
+    await it.countsAre(1, 1, 1, 0);
+  });
+
+  await scene('`login` while a bridge waits for the person joins that login', { mode: 'wait' }, async (it) => {
+    const { task } = await it.bridge();
+    const call = task(1);
+    call.catch(() => {});
+    await it.browser.find(({ kind }) => kind === 'opened', 'a window', 10_000);
+    const login = it.start(['login']);
+    await it.waitForSome(2, ({ kind, status }) => kind === 'metadata' && status === 200, 'the command to look around');
+    it.browser.go();
+    await call;
+    const { code, err } = await login.ended();
+    assert.equal(code, 0, err);
     await it.countsAre(1, 1, 1, 0);
   });
 
@@ -194,7 +219,7 @@ export async function checkLogins(binary, service) {
   });
 
   for (const [what, iss] of [['a foreign', 'https://evil.example.com'], ['a longer', `${service.origin}/auth/`], ['no', '']]) {
-    await scene(`a callback with ${what} iss: the code stays here`, { iss }, async (it) => {
+    await scene(`a callback with ${what} iss: the code is not sent`, { iss }, async (it) => {
       const { code, err } = await it.run(['login']);
       assert.equal(code, 4, err);
       const page = await it.browser.find(({ kind }) => kind === 'page', 'the page');
@@ -204,7 +229,7 @@ export async function checkLogins(binary, service) {
     });
   }
 
-  await scene('a foreign iss hides what its error says', { mode: 'hold' }, async (it) => {
+  await scene('a foreign iss: its error is not shown', { mode: 'hold' }, async (it) => {
     const login = it.start(['login']);
     const url = new URL((await it.browser.find(({ kind }) => kind === 'ended', 'the callback', 15_000)).callback);
     url.searchParams.delete('code');
@@ -225,7 +250,7 @@ export async function checkLogins(binary, service) {
     try {
       await it.must(0, 'login');
       assert.notEqual(portOf(it.browser.did.items.findLast(({ kind }) => kind === 'opened').url), port);
-      assert.equal(strangers, 0, 'something went to the program that took the port');
+      assert.equal(strangers, 0, 'the program on the old port was called');
       const { windows, exchanges } = await it.counts();
       assert.deepEqual([windows, exchanges], [2, 2]);
     } finally {
@@ -233,7 +258,7 @@ export async function checkLogins(binary, service) {
     }
   });
 
-  await scene('log out: nothing is left, the client is known, and --revoke and --forget-client do what they say', {}, async (it) => {
+  await scene('logout removes the login and keeps the client; --revoke and --forget-client', {}, async (it) => {
     await it.must(0, 'login');
     await it.must(0, 'logout');
     await it.must(4, 'whoami');

@@ -1,5 +1,5 @@
-// A scene of the OAuth suite: one service, one person with an empty home and a scripted browser, and all that was asked,
-// opened and said. Knows no check.
+// A scene of the OAuth suite: a service, an empty home and a scripted browser, with a record of every request, window and
+// output. Contains no checks.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, watch, writeFileSync } from 'node:fs';
@@ -9,10 +9,14 @@ import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { connectThroughBridge, here, Journal, PeerClient, startServer, within } from './support.mjs';
 
-/** What a person, a model or a log could have seen, and where. */
+/** All output of asistry, as [name, content]. */
 export const seen = [];
 export const homes = [];
 export const services = [];
+
+/** The variables that select a key store. */
+const FILE = { ASISTRY_KEY_STORE: 'file', ASISTRY_KEY_PASSPHRASE: 'correct horse' };
+export const KEYRING = { DBUS_SESSION_BUS_ADDRESS: process.env.DBUS_SESSION_BUS_ADDRESS };
 
 export async function startService(...kind) {
   const server = await startServer(process.execPath, [join(here, 'oauth_service.mjs'), ...kind]);
@@ -27,7 +31,7 @@ export async function startService(...kind) {
     return JSON.parse(text);
   };
   let marks = 0;
-  /** Waits until the journal holds everything that was asked so far. */
+  /** Waits until the journal holds every request so far. */
   const settled = async () => {
     const mark = (marks += 1);
     await control({ mark });
@@ -39,7 +43,7 @@ export async function startService(...kind) {
   return service;
 }
 
-/** Whether something listens on this port of 127.0.0.1. */
+/** Whether a port of 127.0.0.1 accepts connections. */
 export const listens = (port) => new Promise((resolve) => {
   const socket = net.connect(port, '127.0.0.1', () => (socket.destroy(), resolve(true)));
   socket.on('error', () => resolve(false));
@@ -47,7 +51,7 @@ export const listens = (port) => new Promise((resolve) => {
 
 export const portOf = (authorizeUrl) => Number(new URL(new URL(authorizeUrl).searchParams.get('redirect_uri')).port);
 
-/** The browser's folder, and what it did as a Journal. */
+/** Makes a scripted browser; `did` is its log as a Journal. */
 function browserIn(home) {
   const folder = join(home, 'browser');
   mkdirSync(folder);
@@ -67,13 +71,16 @@ function browserIn(home) {
   return { folder, program, did, will, count, find: (...given) => did.find(...given), go: () => writeFileSync(join(folder, 'go'), ''), close: () => watcher.close() };
 }
 
-/** Runs `play` in a scene of `service`, which is as new but for its clients; `mode` is what the browser does. */
-export async function inScene(binary, service, { mode = 'consent', scope, env: more = {}, ...state }, play) {
+/**
+ * Resets `service` and runs `play` in a new scene. `mode` and `scope` tell the browser what to do; unknown settings are the
+ * service's controls.
+ */
+export async function inScene(binary, service, { mode = 'consent', scope, store = FILE, ...state }, play) {
   const home = mkdtempSync(join(process.env.HOME, 'oauth-'));
   mkdirSync(join(home, 'home'));
   await service.control({ reset: true, ...state });
   await service.settled();
-  const scene = new Scene(binary, service, home, more);
+  const scene = new Scene(binary, service, home, store);
   scene.browser.will(mode, { scope });
   try {
     return await play(scene);
@@ -86,25 +93,24 @@ class Scene {
   #running = new Set();
   #bridges = [];
 
-  constructor(binary, service, home, env) {
+  constructor(binary, service, home, store) {
     Object.assign(this, { binary, service, home });
     this.from = service.journal.items.length;
     this.browser = browserIn(home);
     homes.push(join(home, 'home'));
     const places = Object.fromEntries(['CONFIG', 'DATA', 'STATE', 'CACHE'].map((kind) => [`ASISTRY_${kind}_DIR`, join(home, 'home', kind.toLowerCase())]));
-    const store = { ASISTRY_KEY_STORE: 'file', ASISTRY_KEY_PASSPHRASE: 'correct horse' };
-    this.env = { HOME: join(home, 'home'), PATH: process.env.PATH, BROWSER: this.browser.program, ...places, ...store, ...env };
+    this.env = { HOME: join(home, 'home'), PATH: process.env.PATH, BROWSER: this.browser.program, ...places, ...store };
   }
 
-  /** Logs as much as can be had, into the home. */
+  /** Logs and traces in full, to files in the home. */
   get options() {
     return ['-vv', '--trace', join(this.env.HOME, 'trace-%p'), '--log-file', join(this.env.HOME, 'log')];
   }
 
-  /** Starts asistry; `says(pattern)` waits for something on its stderr, `ended()` for its end: code, stdout, stderr and ms. */
-  start(args, { env = this.env, input = 'ignore' } = {}) {
+  /** Starts asistry. `says(pattern)` waits for a match on stderr, `ended()` for code, stdout, stderr and ms. */
+  start(args, { env = this.env, input = 'ignore', at = ['--url', this.service.url] } = {}) {
     const began = performance.now();
-    const child = spawn(this.binary, ['--url', this.service.url, ...this.options, ...args], { env, stdio: [input, 'pipe', 'pipe'] });
+    const child = spawn(this.binary, [...at, ...this.options, ...args], { env, stdio: [input, 'pipe', 'pipe'] });
     this.#running.add(child);
     const lines = new Journal();
     let [out, err] = ['', ''];
@@ -123,14 +129,14 @@ class Scene {
     return this.start(args, options).ended();
   }
 
-  /** Runs asistry, which has to end with `code`. */
+  /** Runs asistry and asserts its exit code. */
   async must(code, ...args) {
     const ran = await this.run(args);
     assert.equal(ran.code, code, `\`${args.join(' ')}\` ended with ${ran.code}, not ${code}: ${ran.out}${ran.err}`);
     return ran;
   }
 
-  /** An official client in front of a bridge. */
+  /** Connects an official client through a bridge. */
   async bridge({ client = new PeerClient(), options = [], env = this.env } = {}) {
     const bridge = await connectThroughBridge(this.binary, this.service.url, { client, env, options: [...this.options, ...options] });
     const closed = bridge.close;
@@ -144,7 +150,7 @@ class Scene {
     return bridge;
   }
 
-  /** Everything of one kind that the service was asked in this scene. */
+  /** The requests of one kind in this scene. */
   async asked(kind, wanted = () => true) {
     await this.service.settled();
     return this.service.journal.items.slice(this.from).filter((entry) => entry.kind === kind && wanted(entry));
@@ -155,12 +161,12 @@ class Scene {
     return this.service.journal.find((entry) => wanted(entry) && items.indexOf(entry) >= this.from, what, ms);
   }
 
-  /** Waits until the service has answered so many requests that match. */
+  /** Waits until `count` requests match. */
   waitForSome(count, wanted, what, ms) {
     return this.waitFor(() => this.service.journal.items.slice(this.from).filter(wanted).length >= count, what, ms);
   }
 
-  /** How often the person was bothered and the authorization server asked. */
+  /** How often a window opened, and how often each authorization endpoint was called. */
   async counts() {
     const tokens = await this.asked('token');
     return {

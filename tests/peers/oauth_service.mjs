@@ -1,6 +1,6 @@
-// A protected MCP service with its authorization server on one origin, on a free port of 127.0.0.1: `/api/mcp` (sessions
-// with the argument `sessions`, otherwise stateless), `/auth` and the well-known documents. `/control` decides what goes
-// wrong; `/control/journal` streams what was asked, without secrets; `/control/secrets` lists the secrets.
+// A protected MCP service and its authorization server on one origin, on a free port of 127.0.0.1: `/api/mcp` (stateless,
+// or with sessions if the argument is `sessions`), `/auth` and the well-known documents. `/control` injects faults;
+// `/control/journal` streams the requests, without secrets; `/control/secrets` lists every secret seen.
 import { randomUUID } from 'node:crypto';
 import http from 'node:http';
 import { buffer } from 'node:stream/consumers';
@@ -15,16 +15,16 @@ const SESSIONS = process.argv[2] === 'sessions';
 const [MCP, RESOURCE_METADATA] = ['/api/mcp', '/.well-known/oauth-protected-resource/api/mcp'];
 const NEEDS = { create_task: ['tasks:write'] };
 const FRESH = {
-  always401: false, // every access token is refused
-  always403: false, // no scope is enough for create_task
-  iss: undefined, // what stands for `iss` in each callback; an empty one takes it away
+  always401: false, // refuse every access token
+  always403: false, // refuse create_task whatever the scope
+  iss: undefined, // replaces `iss` in the callback; empty removes it
   fail: [], // { at: 'token' | 'register' | 'metadata', status: a number or 'reset', times, headers, body }
-  lose: 0, // so many refreshes are done, and their answers lost
-  hold: false, // token requests wait until it is false
-  scopes: ['tasks:read'], // what the resource advertises
+  lose: 0, // number of refreshes whose response is dropped
+  hold: false, // hold token requests until this is false again
+  scopes: ['tasks:read'], // scopes_supported of the resource
 };
 
-// ---- the clock: the whole process has another time than the machine ----
+// ---- the clock: skewed for the whole process ----
 
 let offset = 0; // ms
 const RealDate = Date;
@@ -34,7 +34,7 @@ globalThis.Date = new Proxy(RealDate, {
   get: (target, name) => (name === 'now' ? () => target.now() + offset : Reflect.get(target, name)),
 });
 
-// ---- what is remembered ----
+// ---- journal and secrets ----
 
 const streams = new Set();
 const entries = [];
@@ -65,8 +65,8 @@ const parsed = (text) => {
   }
 };
 
-/** What a redirect to the client says, in a Location or in the JSON that a page's script gets. */
-function throughFront(address) {
+/** Rewrites a redirect to the client, from a Location header or from the JSON for a page's script. */
+function rewritten(address) {
   const url = new URL(address, origin());
   if (url.origin === origin()) return address;
   remember([url.searchParams.get('code')]);
@@ -83,18 +83,18 @@ async function authorization(request, response, body) {
   const basic = /^Basic (.*)$/i.exec(request.headers.authorization ?? '')?.[1];
   const [basicId, basicSecret] = basic ? Buffer.from(basic, 'base64').toString().split(':').map(decodeURIComponent) : [];
   if (kind === 'token' || kind === 'revoke') remember([given.code, given.code_verifier, given.refresh_token, given.token, given.client_secret, basic, basicSecret]);
-  const told = { kind, path: url.pathname, agent: request.headers['user-agent'] };
-  if (kind === 'authorize') Object.assign(told, { client: given.client_id, scope: given.scope, resource: given.resource, redirect: given.redirect_uri, challenge: given.code_challenge_method, prompt: given.prompt });
-  if (kind === 'token') Object.assign(told, { grant: given.grant_type, client: given.client_id ?? basicId, scope: given.scope, resource: given.resource, by: basic ? 'basic' : given.client_secret ? 'post' : 'none' });
-  if (kind === 'revoke') Object.assign(told, { client: given.client_id ?? basicId, hint: given.token_type_hint });
-  if (kind === 'register') Object.assign(told, { metadata: given });
+  const entry = { kind, path: url.pathname, agent: request.headers['user-agent'] };
+  if (kind === 'authorize') Object.assign(entry, { client: given.client_id, scope: given.scope, resource: given.resource, redirect: given.redirect_uri, challenge: given.code_challenge_method, prompt: given.prompt });
+  if (kind === 'token') Object.assign(entry, { grant: given.grant_type, client: given.client_id ?? basicId, scope: given.scope, resource: given.resource, by: basic ? 'basic' : given.client_secret ? 'post' : 'none' });
+  if (kind === 'revoke') Object.assign(entry, { client: given.client_id ?? basicId, hint: given.token_type_hint });
+  if (kind === 'register') Object.assign(entry, { metadata: given });
 
   const fault = state.fail.find(({ at = 'token', times }) => at === kind && times > 0);
   if (fault) {
     fault.times -= 1;
-    journal({ ...told, status: fault.status, fault: true });
+    journal({ ...entry, status: fault.status, fault: true });
     if (fault.status === 'reset') return request.socket.resetAndDestroy();
-    return response.writeHead(fault.status, fault.headers).end(fault.body ?? 'the peers let it fail');
+    return response.writeHead(fault.status, fault.headers).end(fault.body ?? 'injected fault');
   }
   if (kind === 'token' && state.hold) {
     journal({ kind: 'held', grant: given.grant_type });
@@ -108,24 +108,24 @@ async function authorization(request, response, body) {
   if (kind === 'token' && value?.access_token) {
     remember([value.access_token, value.refresh_token, value.id_token]);
     tokens.push(value.access_token);
-    told.granted = value.scope;
-    told.token = tokens.length - 1;
+    entry.granted = value.scope;
+    entry.token = tokens.length - 1;
   }
   if (kind === 'register' && value?.client_id) {
-    told.client = value.client_id;
+    entry.client = value.client_id;
     remember([value.client_secret, value.registration_access_token]);
   }
   if (kind === 'token' && given.grant_type === 'refresh_token' && state.lose > 0) {
     state.lose -= 1;
-    journal({ ...told, status: 'lost' });
+    journal({ ...entry, status: 'lost' });
     return request.socket.resetAndDestroy();
   }
-  if (value?.redirect === true && value.url) text = JSON.stringify({ ...value, url: throughFront(value.url) });
+  if (value?.redirect === true && value.url) text = JSON.stringify({ ...value, url: rewritten(value.url) });
   const location = answer.headers.get('location');
-  if (location) told.to = new URL(location, origin()).pathname;
-  journal({ ...told, status: answer.status, error: value?.error });
+  if (location) entry.to = new URL(location, origin()).pathname;
+  journal({ ...entry, status: answer.status, error: value?.error });
   const reply = Object.fromEntries([...answer.headers].filter(([name]) => !['set-cookie', 'content-length'].includes(name)));
-  if (location) reply.location = throughFront(location);
+  if (location) reply.location = rewritten(location);
   response.writeHead(answer.status, { ...reply, 'set-cookie': answer.headers.getSetCookie() }).end(text);
 }
 
@@ -148,7 +148,7 @@ async function transportFor(request) {
   return transport;
 }
 
-/** The challenge for this request, or undefined where its token is good for it. */
+/** The challenge for this request; undefined if its token is sufficient. */
 async function challengeFor(token, tool) {
   const needed = NEEDS[tool] ?? ['tasks:read'];
   try {
@@ -167,18 +167,18 @@ async function mcp(request, response, body) {
   const token = /^Bearer (.*)$/i.exec(request.headers.authorization ?? '')?.[1];
   const tool = message?.method === 'tools/call' ? message.params.name : undefined;
   const challenge = await challengeFor(token, tool);
-  const told = { kind: 'mcp', method: message?.method ?? request.method, tool, token: token && tokens.indexOf(token), era: request.headers['mcp-protocol-version'] };
+  const entry = { kind: 'mcp', method: message?.method ?? request.method, tool, token: token && tokens.indexOf(token), era: request.headers['mcp-protocol-version'] };
   if (challenge) {
-    journal({ ...told, status: challenge.status });
+    journal({ ...entry, status: challenge.status });
     return response.writeHead(challenge.status, { 'www-authenticate': challenge.header, 'content-type': 'application/json' }).end('{"error":"unauthorized"}');
   }
   if (request.method !== 'POST' && !SESSIONS) {
-    journal({ ...told, status: 405 });
+    journal({ ...entry, status: 405 });
     return response.writeHead(405, { allow: 'POST' }).end();
   }
   const transport = await transportFor(request);
   response.on('close', () => (SESSIONS ? undefined : transport.close()));
-  if (request.method !== 'GET') response.on('finish', () => journal({ ...told, status: response.statusCode }));
+  if (request.method !== 'GET') response.on('finish', () => journal({ ...entry, status: response.statusCode }));
   if (!transport) return response.writeHead(404).end();
   await transport.handleRequest(request, response, message);
 }
@@ -196,7 +196,7 @@ const SET = {
     const old = authority;
     authority = await startAuthority(origin(), origin() + MCP);
     old.stop();
-    // It has other keys, and a restarted service does not remember the old ones.
+    // A restarted service has new signing keys; better-auth's verifier still caches the old ones.
     for (const token of tokens) refused.add(token);
   },
   mark: (mark) => journal({ kind: 'mark', mark }),
@@ -228,7 +228,7 @@ async function control(request, response, body) {
   for (const [name, value] of Object.entries(wishes)) {
     if (SET[name]) await SET[name](value);
     else if (name in state) state[name] = value;
-    else return response.writeHead(400).end(`nothing is called ${name}`);
+    else return response.writeHead(400).end(`no such control: ${name}`);
   }
   const client = register && (await authority.register(register));
   remember([client?.client_secret]);

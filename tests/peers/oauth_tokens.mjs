@@ -1,13 +1,13 @@
-// The OAuth suite's checks of what comes after a login: refreshing within and across processes, scopes, and grants that
-// are taken back.
+// The OAuth suite's checks of what follows a login: refreshes within and across processes, scopes, revoked grants.
 import assert from 'node:assert/strict';
 import { scenes } from './oauth_logins.mjs';
+import { KEYRING } from './oauth_scene.mjs';
 import { failure, now, within } from './support.mjs';
 
 const isCall = ({ kind, method }) => kind === 'mcp' && method === 'tools/call';
 const isRefused = (entry) => isCall(entry) && entry.status === 401;
 
-/** Calls every 250 ms for `ms`, and answers how many calls there were. */
+/** Calls every 250 ms for `ms`; returns the number of calls. */
 async function callsFor(ms, task) {
   const until = now() + ms;
   let count = 0;
@@ -21,7 +21,7 @@ async function callsFor(ms, task) {
 export async function checkTokens(binary, service) {
   const scene = scenes(binary, service);
 
-  await scene('8 parallel calls on a 401: one refresh, and all are answered', {}, async (it) => {
+  await scene('8 parallel calls on a 401: one refresh, 8 results', {}, async (it) => {
     const { task } = await it.bridge();
     await task(0);
     await it.control({ revoke: 'access' });
@@ -45,7 +45,7 @@ export async function checkTokens(binary, service) {
     await it.countsAre(1, 1, 1, 1);
   });
 
-  await scene('2 processes on a 401, one after the other: the second takes what the first got', {}, async (it) => {
+  await scene('2 processes on a 401, one after the other: the second uses the new token', {}, async (it) => {
     await it.must(0, 'login');
     const [one, other] = [await it.bridge(), await it.bridge()];
     await Promise.all([one.task(1), other.task(2)]);
@@ -66,7 +66,7 @@ export async function checkTokens(binary, service) {
     const { windows, registrations, exchanges, refreshes } = await it.counts();
     assert.deepEqual([windows, registrations, exchanges], [1, 1, 1]);
     assert.ok(refreshes >= 2 && refreshes <= 4, `${refreshes} refreshes in 11 s`);
-    // Nothing is kept alive without need: a new process finds a token that is over.
+    // With no process running, the token expires.
     await new Promise((done) => setTimeout(done, 5500));
     await it.must(0, 'call', 'get_task', 'taskId=1');
     assert.equal((await it.counts()).refreshes, refreshes + 1);
@@ -85,7 +85,7 @@ export async function checkTokens(binary, service) {
     await it.countsAre(1, 1, 1, 1);
   });
 
-  await scene('no refresh token is granted: a new window when the token is over', { scope: 'tasks:read' }, async (it) => {
+  await scene('no refresh token is granted: a new window when the access token expires', { scope: 'tasks:read' }, async (it) => {
     await it.must(0, 'login');
     await it.must(0, 'call', 'get_task', 'taskId=1');
     await it.control({ revoke: 'access' });
@@ -93,7 +93,7 @@ export async function checkTokens(binary, service) {
     await it.countsAre(2, 1, 2, 0);
   });
 
-  await scene('a step-up is granted: one more window, for all scopes so far and the new one', {}, async (it) => {
+  await scene('a step-up is granted: one more window, for the union of scopes', {}, async (it) => {
     const { client, task } = await it.bridge();
     await task(1);
     const { content } = await client.tool('create_task', { title: 'A' });
@@ -109,7 +109,7 @@ export async function checkTokens(binary, service) {
     await it.countsAre(2, 1, 2, 1);
   });
 
-  await scene('a step-up is refused: the call fails, what was granted stays, and no more window opens', {}, async (it) => {
+  await scene('a step-up is refused: the call fails, the login stays, no more windows', {}, async (it) => {
     const { client, task } = await it.bridge();
     await task(1);
     it.browser.will('deny');
@@ -122,7 +122,7 @@ export async function checkTokens(binary, service) {
     await it.countsAre(2, 1, 1, 0);
   });
 
-  await scene('a scope that is never enough ends', { always403: true }, async (it) => {
+  await scene('a scope that is never enough: no loop', { always403: true }, async (it) => {
     const { client, task } = await it.bridge();
     await task(1);
     await failure(client.tool('create_task', { title: 'A' }), 'the call');
@@ -134,7 +134,7 @@ export async function checkTokens(binary, service) {
     await task(2);
   });
 
-  await scene('the access token is revoked: nobody notices', {}, async (it) => {
+  await scene('the access token is revoked: silent refresh', {}, async (it) => {
     const { task } = await it.bridge();
     for (let round = 1; round <= 3; round += 1) {
       await task(round);
@@ -144,7 +144,7 @@ export async function checkTokens(binary, service) {
     await it.countsAre(1, 1, 1, 3);
   });
 
-  await scene('the whole grant is revoked: one new window, for the client that is known', {}, async (it) => {
+  await scene('the whole grant is revoked: one new window, no new registration', {}, async (it) => {
     const { task } = await it.bridge();
     await task(1);
     await it.control({ revoke: 'grant' });
@@ -154,7 +154,7 @@ export async function checkTokens(binary, service) {
     await it.countsAre(2, 1, 2, 1);
   });
 
-  await scene('the whole grant is revoked, and nobody may be asked', {}, async (it) => {
+  await scene('the whole grant is revoked, with --login never', {}, async (it) => {
     await it.must(0, 'login');
     await it.control({ revoke: 'grant' });
     const { code, err } = await it.run(['--login', 'never', 'call', 'get_task', 'taskId=1']);
@@ -178,7 +178,7 @@ export async function checkTokens(binary, service) {
   }, 40_000);
 }
 
-/** What a session adds: it stays while tokens change. */
+/** Checks that need a service with sessions. */
 export async function checkSessions(binary, service) {
   await scenes(binary, service)('a session outlives its tokens', { lifetime: 5 }, async (it) => {
     const { task, close } = await it.bridge();
@@ -190,5 +190,33 @@ export async function checkSessions(binary, service) {
     assert.deepEqual([windows, registrations, exchanges], [1, 1, 1]);
     assert.ok(refreshes >= 2, `${refreshes} refreshes`);
     assert.equal((await it.asked('mcp', ({ method, status }) => method === 'initialize' && status === 200)).length, 1);
+  });
+}
+
+/** Checks of a login in the desktop's keyring. */
+export async function checkKeyring(binary, service) {
+  const scene = scenes(binary, service);
+
+  await scene('a login in the keyring: silent in other processes, refreshed once for two, and gone after a logout', { store: KEYRING }, async (it) => {
+    await it.must(0, 'login');
+    assert.equal(JSON.parse((await it.must(0, 'whoami', '--json')).out).store, 'keyring');
+    const [one, other] = [await it.bridge(), await it.bridge()];
+    await Promise.all([one.task(1), other.task(2)]);
+    await it.control({ revoke: 'access' });
+    await Promise.all([one.task(3), other.task(4)]);
+    await it.must(0, 'call', 'get_task', 'taskId=5');
+    await it.countsAre(1, 1, 1, 1);
+    await it.control({ revoke: 'grant' });
+    await it.must(0, 'call', 'get_task', 'taskId=6');
+    await it.countsAre(2, 1, 2, 2);
+    await it.must(0, 'logout', '--forget-client');
+    await it.must(4, 'whoami');
+  });
+
+  await scene('5 processes at once, with the keyring', { store: KEYRING }, async (it) => {
+    const bridges = await Promise.all(Array.from({ length: 5 }, () => it.bridge()));
+    await Promise.all(bridges.map(({ task }, at) => task(at)));
+    await it.countsAre(1, 1, 1, 0);
+    await it.must(0, 'logout', '--forget-client');
   });
 }

@@ -16,7 +16,7 @@ if [[ -z ${ASISTRY_PRIVATE_BUS:-} ]]; then
 <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow receive_sender="*" eavesdrop="true"/>
 <allow eavesdrop="true"/><allow own="*"/></policy></busconfig>
 CONF
-  env -i PATH="$PATH" HOME="$scratch/home" XDG_RUNTIME_DIR="$scratch/run" PYTHON="${ASISTRY_PEERS_PYTHON:-python3}" \
+  env -i PATH="$PATH" HOME="$scratch/home" XDG_RUNTIME_DIR="$scratch/run" PYTHON="${ASISTRY_PEERS_PYTHON:-python3}" ASISTRY_PEERS_MODULES="${ASISTRY_PEERS_MODULES:-}" \
     ASISTRY_PRIVATE_BUS="$scratch" dbus-run-session --config-file="$scratch/bus.conf" -- "$0" "$binary"
   exit
 fi
