@@ -2,7 +2,12 @@
 //!
 //! Refuses to resolve a reference of another origin. Finds secrets by the names of their fields, whatever the depth and
 //! the escapes, in JSON inside strings and in prose too, and keys by their prefix; then each of them wherever it occurs.
-//! Does not find a secret that is seen for the first time in a number, in base64, or behind a percent-encoded name.
+//! Does not find a secret that is seen for the first time in a number, in base64, or behind a name that is
+//! percent-encoded twice.
+
+mod percent;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -27,6 +32,8 @@ const DEEPEST: usize = 3;
 const SHORTEST_KEY: usize = 8;
 /// Maximum length of a secret that is remembered: no key is longer.
 const LONGEST: usize = super::form::LONGEST;
+/// Maximum length of a text that may be the name of a field, as a string.
+const LONGEST_NAME: usize = 256;
 /// Maximum secrets of one text that are masked wherever they recur in it.
 const MOST_REPEATED: usize = 1024;
 
@@ -47,6 +54,17 @@ struct Known {
     mask: Mask,
     /// Reference and secret.
     secrets: VecDeque<(String, Secret)>,
+}
+
+/// The fields of an object that may be a pair, such as `{"name":"session_token","value":"…"}`.
+#[derive(Default)]
+struct Pair {
+    /// One of them names a field of a secret.
+    is_named: bool,
+    /// The next string is the pair's value.
+    in_value: bool,
+    /// Its value, which came before the name.
+    value: Option<Range<usize>>,
 }
 
 /// A secret in a text.
@@ -194,9 +212,13 @@ impl Vault {
     /// Finds the values of the fields, by the order of the strings alone: broken or deep JSON hides nothing.
     fn find(&self, text: &[u8], depth: usize, found: &mut Vec<Found>) {
         let mut place = Place::Elsewhere;
+        let mut pair = Pair::default();
         let mut at = 0;
         while let Some(byte) = text.get(at) {
             if *byte != b'"' {
+                if matches!(byte, b'{' | b'}') {
+                    pair = Pair::default();
+                }
                 place = place.after(*byte);
                 at += 1;
                 continue;
@@ -206,22 +228,56 @@ impl Vault {
             let is_inside = matches!(place, Place::Inside(_));
             if is_name(&text[at.min(text.len())..]) {
                 if !is_inside {
-                    let is_secret = self.names(&unescaped(&text[content]));
+                    let name = unescaped(&text[content]);
+                    pair.in_value = plain(&name) == "value";
+                    let is_secret = self.names(&name) || (pair.in_value && pair.is_named);
                     place = if is_secret { Place::AfterName } else { Place::Elsewhere };
                 }
                 continue;
             }
             let is_escaped = memchr(b'\\', &text[content.clone()]).is_some();
+            let in_value = std::mem::take(&mut pair.in_value);
             if place == Place::Value || is_inside {
                 let secret = unescaped(&text[content.clone()]);
-                let is_secret = if is_inside { looks_secret(&secret) } else { !secret.is_empty() };
+                let is_secret = match in_value {
+                    _ if is_inside => looks_secret(&secret),
+                    true => is_value(&secret),
+                    false => !secret.is_empty(),
+                };
                 if is_secret && !is_masked(&secret) {
                     found.push(Found { at: Some(content), secret: Some(secret) });
                 }
-            } else if is_escaped {
-                self.find_inside(&unescaped(&text[content.clone()]), (depth, content), found);
+            } else {
+                self.pair(text, (&mut pair, in_value), content.clone(), found);
+                if is_escaped {
+                    self.find_inside(&unescaped(&text[content.clone()]), (depth, content), found);
+                }
             }
             place = if is_inside { place } else { Place::Elsewhere };
+        }
+    }
+
+    /// Takes a string that is no secret by the name before it: the value of a pair, or the name that makes it one.
+    fn pair(
+        &self,
+        text: &[u8],
+        (pair, in_value): (&mut Pair, bool),
+        content: Range<usize>,
+        found: &mut Vec<Found>,
+    ) {
+        if in_value {
+            pair.value = Some(content);
+            return;
+        }
+        let before = text[..content.start - 1].iter().rev().find(|byte| !byte.is_ascii_whitespace());
+        if content.len() > LONGEST_NAME || before != Some(&b':') || !self.names(&unescaped(&text[content])) {
+            return;
+        }
+        pair.is_named = true;
+        let Some(at) = pair.value.take() else { return };
+        let secret = unescaped(&text[at.clone()]);
+        if is_value(&secret) && !is_masked(&secret) {
+            found.push(Found { at: Some(at), secret: Some(secret) });
         }
     }
 
@@ -244,8 +300,26 @@ impl Vault {
         found.splice(0..0, inner.into_iter().map(|inner| Found { at: None, ..inner }));
     }
 
-    /// Finds keys by their prefix, at the beginning of a word, and what follows the name of a field.
+    /// Finds secrets in prose, and in what is percent-encoded there.
     fn find_in_prose(&self, text: &[u8], found: &mut Vec<Found>) {
+        self.find_words(text, found);
+        for decoded in percent::words(text) {
+            let mut inner = Vec::new();
+            self.find_words(&decoded.bytes, &mut inner);
+            for Found { at, secret } in inner {
+                let Some(at) = at.map(|at| decoded.written(&at)) else { continue };
+                // It may recur as it is written here.
+                let written = std::str::from_utf8(&text[at.clone()]).unwrap_or_default();
+                let differs = secret.as_ref().is_some_and(|secret| ***secret != *written);
+                let written = differs.then(|| Zeroizing::new(written.to_owned()));
+                found.push(Found { at: Some(at.clone()), secret });
+                found.extend(written.map(|written| Found { at: Some(at), secret: Some(written) }));
+            }
+        }
+    }
+
+    /// Finds keys by their prefix, at the beginning of a word, and what follows the name of a field.
+    fn find_words(&self, text: &[u8], found: &mut Vec<Found>) {
         for prefix in &self.prefixes {
             for at in memmem::find_iter(text, prefix) {
                 let begins_word = at == 0 || !is_of_word(text[at - 1]);
@@ -337,6 +411,11 @@ fn is_word(secret: &str) -> bool {
     secret.len() < 2 * SHORTEST_KEY && !looks_secret(secret)
 }
 
+/// Says whether the value of a pair is a secret rather than a word or a sentence.
+fn is_value(text: &str) -> bool {
+    !is_word(text) && !text.contains(char::is_whitespace)
+}
+
 /// Returns where a string ends whose content begins here: at its quote, or at the end of the text.
 fn end_of_string(text: &[u8], start: usize) -> usize {
     let mut at = start;
@@ -365,172 +444,4 @@ fn unescaped(content: &[u8]) -> Zeroizing<String> {
     let read = |text: &str| serde_json::from_str(text).ok();
     let whole = read(&replace_lone_surrogates(&quoted)).unwrap_or_else(|| written.into_owned());
     Zeroizing::new(whole)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use super::*;
-
-    fn vault() -> Vault {
-        Vault::new(&Service::built_in("agentstack").unwrap(), "https://h")
-    }
-
-    fn sealed(vault: &Vault, text: &str) -> String {
-        let sealed = vault.sealed(Bytes::copy_from_slice(text.as_bytes()));
-        String::from_utf8(sealed.to_vec()).unwrap()
-    }
-
-    #[test]
-    fn a_secret_is_masked_in_its_field_and_wherever_it_recurs() {
-        let secret = "anon_ask_S3cret+x/9";
-        let vault = vault();
-        let masked = vault.masked(secret);
-        let nested =
-            serde_json::json!({"text": format!(r#"{{"a":1,"session_token": "{secret}"}}"#)}).to_string();
-        for (text, wanted) in [
-            (
-                format!(r#"{{"user_api_key":"{secret}","n":1.50}}"#),
-                format!(r#"{{"user_api_key":"{masked}","n":1.50}}"#),
-            ),
-            (
-                format!(r#"{{"m":"it is {secret}, {secret}"}}"#),
-                format!(r#"{{"m":"it is {masked}, {masked}"}}"#),
-            ),
-            (format!(r#"{{"apiKey" : ["{secret}","x"]}}"#), format!(r#"{{"apiKey" : ["{masked}","x"]}}"#)),
-            (
-                r#"{"auth_key":"anon_ask_S3cret\u002bx\/9"}"#.to_owned(),
-                format!(r#"{{"auth_key":"{masked}"}}"#),
-            ),
-            (
-                r#"{"auth\u005fkey":"anon_ask_S3cret+x/9"}"#.to_owned(),
-                format!(r#"{{"auth\u005fkey":"{masked}"}}"#),
-            ),
-            (
-                nested,
-                serde_json::json!({"text": format!(r#"{{"a":1,"session_token": "{masked}"}}"#)}).to_string(),
-            ),
-            (r#"{"q":"anon_ask_S3cret%2Bx%2F9"}"#.to_owned(), format!(r#"{{"q":"{masked}"}}"#)),
-        ] {
-            assert_eq!(sealed(&vault, &text), wanted, "{text}");
-        }
-        assert_eq!(vault.unsealed(format!(r#"["{masked}"]"#).into()), format!(r#"["{secret}"]"#));
-    }
-
-    #[test]
-    fn a_word_is_masked_in_its_field_and_nowhere_else() {
-        let vault = vault();
-        let masked = vault.masked("completed");
-        let told = sealed(&vault, r#"{"status":"completed","auth_key":"completed"}"#);
-        assert_eq!(told, format!(r#"{{"status":"completed","auth_key":"{masked}"}}"#));
-        let inside = serde_json::json!({"t": r#"{"auth_key":"completed"}"#}).to_string();
-        assert!(!sealed(&vault, &inside).contains("completed"));
-        assert_eq!(sealed(&vault, r#"{"status":"completed"}"#), r#"{"status":"completed"}"#);
-        assert_eq!(vault.unsealed(format!(r#"["{masked}"]"#).into()), r#"["completed"]"#);
-    }
-
-    #[test]
-    fn each_is_found_in_a_text_of_its_own() {
-        let secret = "tok-8f2e61";
-        let inside = serde_json::json!({"t": format!(r#"[{{"session_token":"{secret}"}}]"#)}).to_string();
-        for text in [
-            format!(r#"{{"session_token":"{secret}""#),
-            format!(r#"{}{{"auth_key":"{secret}"}}"#, "[".repeat(5000)),
-            inside,
-        ] {
-            assert!(!sealed(&vault(), &text).contains(secret), "{text}");
-        }
-        // A key in prose, at the beginning of a word and with a digit.
-        assert!(!sealed(&vault(), "use anon_ask_abcdef12 now").contains("abcdef12"));
-        for text in [
-            "task_list_12345678",
-            "ask_for_a_project_name",
-            r#"{"key":"value","api_key":null,"x":"y"}"#,
-            r#"{"api_key":{"name":"main"}}"#,
-        ] {
-            assert_eq!(sealed(&vault(), text), text);
-        }
-    }
-
-    #[test]
-    fn it_is_found_however_it_is_written() {
-        let secret = "tok-zQ7MARK9";
-        let json = serde_json::json!({"session_token": secret}).to_string();
-        let nested = |times: usize| {
-            (0..times).fold(json.clone(), |inner, _| serde_json::json!({"t": inner}).to_string())
-        };
-        for text in [
-            nested(1),
-            nested(3),
-            nested(6),
-            serde_json::json!({"error": format!("HTTP 500: {json}")}).to_string(),
-            serde_json::json!({"error": format!("KeyError: {{'session_token': '{secret}', 'x': 1}}")})
-                .to_string(),
-            format!("<html>session_token: {secret}</html>"),
-            format!(r#"{{"url":"https://x/?session_token={secret}&x"}}"#),
-            format!(r#"{{"session_token":{{"value":"{secret}"}}}}"#),
-            format!(r#"{{"session_token":[null,["{secret}"]]}}"#),
-            format!(r#"{{"sessionTokens":["{secret}"]}}"#),
-            format!(r#"{{"session_token":"\ud800{secret}"}}"#),
-            serde_json::json!({"t": format!(r#"{{"session_token":"\ud800{secret}"}}"#)}).to_string(),
-            format!("{{\"session_token\"\r\n:\r\n\"{secret}\"}}"),
-            format!(r#"{{"session_token":"MASKED_0123456789ab","session_token":"{secret}"}}"#),
-        ] {
-            assert!(!sealed(&vault(), &text).contains("zQ7MARK"), "{text}");
-        }
-        for key in ["anon_ask_zQ7MARK9x", "ask_abc.def1.zQ7MARK9", "ask_abcdefghijklzQQMARK"] {
-            for text in [format!("Your key:\n{key}."), format!("key {key}")] {
-                let text = serde_json::json!({"m": text}).to_string();
-                let told = sealed(&vault(), &text);
-                assert!(!told.contains("MARK9") && !told.contains("QQMARK"), "{told}");
-            }
-        }
-        let told = sealed(&vault(), r#"{"message":"key anon\u005fask_zQ7MARK9x"}"#);
-        assert!(!told.contains("zQ7MARK"), "{told}");
-    }
-
-    #[test]
-    fn a_schema_and_a_sentence_stay_as_they_are() {
-        for text in [
-            r#"{"properties":{"auth_key":{"type":"string","description":"The key of the project, 32 letters"}},"required":["auth_key"]}"#,
-            r#"{"error":"session_token: authentication is needed"}"#,
-        ] {
-            assert_eq!(sealed(&vault(), text), text);
-        }
-    }
-
-    #[test]
-    fn more_secrets_than_are_remembered_are_masked_all_the_same() {
-        let list = |name: &str| {
-            let keys: Vec<String> =
-                (0..70).map(|n| format!(r#"{{"api_key":"{name}-{n:03}-MARK1"}}"#)).collect();
-            format!("[{}]", keys.join(","))
-        };
-        let again: String = (0..70).map(|n| format!(" rr-{n:03}-MARK1")).collect();
-        let inside = serde_json::json!({"a": list("aa"), "b": list("bb")}).to_string();
-        for text in [format!(r#"{{"l":{},"m":"{again}"}}"#, list("rr")), inside] {
-            let told = sealed(&vault(), &text);
-            assert!(!told.contains("MARK"), "{told}");
-        }
-    }
-
-    #[test]
-    fn what_is_masked_is_not_masked_again() {
-        let vault = vault();
-        let once = sealed(&vault, r#"{"auth_key":"abcdefgh1"}"#);
-        assert_eq!(sealed(&vault, &once), once);
-    }
-
-    #[test]
-    fn very_many_secrets_take_linear_time_and_are_all_masked() {
-        let one = |n: usize| format!(r#"{{"api_key":"secret-{n:08}"}}"#);
-        let many = (0..100_000).map(one).collect::<Vec<_>>().join(",");
-        let inside = serde_json::Value::from(format!("[{many}]")).to_string();
-        let begun = Instant::now();
-        for text in [format!("[{many}]"), inside] {
-            assert!(!sealed(&vault(), &text).contains("secret-"));
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    }
 }
