@@ -392,6 +392,29 @@ fn a_login_keeps_the_scopes_that_there_were_and_a_logout_ends_each() {
 }
 
 #[test]
+fn a_key_that_is_refused_opens_no_window() {
+    let (desk, login) = (Desk::new(), Login::start());
+    let url = login.url();
+    let add = ["keys", "add", "--url", &url, "--no-verify", "--stdin"];
+    desk.home.told(&add, "key_0123456789abcdef").succeeds();
+    desk.run(&login, &["call", "read"]).fails(4).says(&["does not accept the key"]);
+    assert_eq!((login.count("/register"), desk.browser.more()), (0, 0));
+}
+
+#[test]
+fn a_damaged_list_of_logins_is_never_replaced() {
+    let (desk, login) = (Desk::new(), Login::start());
+    desk.logs_in(&login);
+    for damaged in ["", "{", r#"{"version":2,"logins":[]}"#] {
+        let list = desk.home.write("state/logins.json", damaged);
+        desk.run(&login, &["login"]).fails(4).says(&["logins.json", "mv "]);
+        desk.run(&login, &["call", "read"]).fails(4).says(&["logins.json"]);
+        assert_eq!(std::fs::read_to_string(list).unwrap(), damaged);
+    }
+    assert_eq!(desk.browser.more(), 0);
+}
+
+#[test]
 fn a_service_that_wants_a_key_is_told_apart() {
     let (desk, login) = (Desk::new(), Login::with(|server| server.names_server = false));
     login.set(|server| server.name = "elsewhere/auth");

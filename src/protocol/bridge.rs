@@ -38,7 +38,7 @@ use bytes::Bytes;
 use crate::error::{Error, Executed, Kind, Result};
 use crate::protocol::Moment;
 use crate::protocol::client::{Client, Room, Said, ToolsPage};
-use crate::protocol::driver::Item;
+use crate::protocol::driver::{Item, Login};
 use crate::protocol::effect::{Effect, Ended, Lesson, Spilled, Tag, UpstreamKind};
 use crate::protocol::request::{Outgoing, Wait};
 use crate::protocol::revision::Era;
@@ -347,6 +347,14 @@ impl Bridge {
                     // It speaks nothing now: the next request finds out whether that is still so.
                     (self.speaks_legacy, self.speaks_modern) = (Spoken::Unknown, Spoken::Unknown);
                 }
+            }
+            // The client's own opening message may not begin a login; what waits behind it may.
+            Probed::Nothing(error)
+                if error.needs_login()
+                    && number.is_multiple_of(2)
+                    && self.settings.login_at_opening == Login::Silent =>
+            {
+                parked.into_iter().for_each(|parked| self.request(parked, moment));
             }
             Probed::Nothing(error) => {
                 for parked in parked {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::Place;
 use super::{State, now};
+use crate::error::{Error, Kind, Result, shell_quoted};
 
 const FILE: &str = "logins.json";
 const VERSION: u32 = 1;
@@ -111,6 +112,23 @@ impl State {
     /// Returns the list of logins; an unreadable one is empty.
     pub fn logins(&self) -> LoginList {
         self.read(FILE).unwrap_or_default()
+    }
+
+    /// Checks that the list can be read: it is replaced as a whole.
+    ///
+    /// # Errors
+    /// [`Kind::KeyStore`] for a damaged list, or one of a later version.
+    pub fn check_logins(&self) -> Result<()> {
+        let path = self.directory().join(FILE);
+        let Ok(text) = std::fs::read(&path) else { return Ok(()) };
+        let read = serde_json::from_slice::<LoginList>(&text);
+        if read.is_ok_and(|list| list.version == VERSION) {
+            return Ok(());
+        }
+        let why = format!("the list of logins {} is damaged, or of a later asistry", path.display());
+        let path = path.display().to_string();
+        let (from, to) = (shell_quoted(&path), format!("{path}.damaged"));
+        Err(Error::new(Kind::KeyStore, why).hint(format!("mv {from} {} && log in again", shell_quoted(&to))))
     }
 
     /// Adds or replaces a login.

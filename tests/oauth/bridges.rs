@@ -303,3 +303,33 @@ fn a_bridge_whose_token_was_refused_takes_the_next_login() {
     assert!(bridge.answer(3)["result"].is_object());
     assert_eq!(desk.browser.more(), 0);
 }
+
+#[test]
+fn a_client_without_a_handshake_logs_in_too_whatever_it_sends_at_once() {
+    let (desk, login) = (Desk::new(), Login::start());
+    let mut bridge = bridge(&desk, &login, &[]);
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {}
+    });
+    let params = json!({ "_meta": meta }).to_string();
+    bridge.say(request("1", "server/discover", &params));
+    bridge.say(request("2", "tools/list", &params));
+    assert_eq!(desk.browser.logs_in().0, 200);
+    assert_eq!(bridge.answer(1)["result"]["capabilities"]["tools"]["listChanged"], true);
+    assert_eq!(bridge.answer(2)["result"]["tools"][0]["name"], "read");
+    assert_eq!(desk.browser.more(), 0);
+}
+
+#[test]
+fn a_tool_that_the_user_denies_logs_nobody_in() {
+    let (desk, login) = (Desk::new(), Login::start());
+    let mut bridge = bridge(&desk, &login, &["--login", "tool", "--deny-tool", "sign_in"]);
+    bridge.open(REVISION);
+    lists(&bridge, 1);
+    assert_eq!(bridge.answer(1)["error"]["data"]["kind"], "auth_required");
+    bridge.call(2, "sign_in");
+    assert!(bridge.answer(2)["error"].is_object());
+    assert_eq!(desk.browser.more(), 0);
+}

@@ -41,6 +41,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// # Errors
 /// As [`super::OAuth::renew`].
 pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> Result<Token> {
+    inner.state.check_logins()?;
     let mut has_waited = false;
     let mut lock = inner.lock(Duration::ZERO).await?;
     if lock.is_none() {
@@ -103,7 +104,12 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
         is_oauth: inner.place.is_oauth || challenge.is_some() || need.ask == Ask::Always,
     };
     let found = tokio::time::timeout(DISCOVERY_LIMIT, discover(&inner.web, search)).await;
-    let found = found.map_err(|_| overdue_discovery(inner))??.ok_or_else(|| no_server(inner))?;
+    let found = match found.map_err(|_| overdue_discovery(inner)).flatten() {
+        Ok(found) => found.ok_or_else(|| no_server(inner))?,
+        // A handshake waits for no login: what stands in its way is said to the first request.
+        Err(_) if need.ask == Ask::Never && stored.is_none() => return Err(inner.login_needed()),
+        Err(error) => return Err(error),
+    };
     check_given(inner, &found)?;
     *inner.server() = Some(found.server.clone());
     let grant = inner.stored_with(&found.server.issuer).await?;
@@ -116,7 +122,7 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
         match refreshed(inner, &found.server, kept).await {
             Ok(tokens) => {
                 kept.tokens = Some(tokens);
-                return kept_for_use(inner, kept.clone(), None).await;
+                return kept_after_refresh(inner, kept.clone()).await;
             }
             Err(TokenError::Ended(refusal)) => {
                 tracing::debug!("the login has ended: {refusal}");
@@ -245,7 +251,7 @@ async fn renewed_ahead(inner: &Inner, mut grant: Grant) -> Result<Token> {
     match refreshed(inner, &server, &grant).await {
         Ok(tokens) => {
             grant.tokens = Some(tokens);
-            kept_for_use(inner, grant, None).await
+            kept_after_refresh(inner, grant).await
         }
         Err(TokenError::Ended(_)) => {
             grant.tokens = None;
@@ -253,6 +259,18 @@ async fn renewed_ahead(inner: &Inner, mut grant: Grant) -> Result<Token> {
             Err(inner.login_needed())
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Stores a refreshed login. The former tokens may be void already: what cannot be stored serves this process.
+async fn kept_after_refresh(inner: &Inner, grant: Grant) -> Result<Token> {
+    match kept_for_use(inner, grant.clone(), None).await {
+        Err(error) if error.kind() == Kind::KeyStore => {
+            (inner.person.say)(&format!("the login will end with this process: {}", error.message()));
+            inner.current().in_memory = true;
+            inner.adopt(Some(grant), Proof::None).ok_or(error)
+        }
+        done => done,
     }
 }
 

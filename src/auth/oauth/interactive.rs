@@ -179,7 +179,7 @@ impl Login<'_> {
     /// Asks the authorization server whether it still knows a client, so that no window shows an error. What is no
     /// clear word about the client is none.
     async fn is_forgotten(&self, request: &authorize::Request) -> bool {
-        let Ok(reply) = self.inner.web.get(&request.url).await else { return false };
+        let Ok(reply) = self.inner.web.get_page(&request.url).await else { return false };
         let names_client =
             |text: &str| text.contains("invalid_client") || text.contains("unauthorized_client");
         let by_redirect = reply

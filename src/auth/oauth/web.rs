@@ -166,12 +166,12 @@ impl Web {
         Ok(None)
     }
 
-    /// Sends a GET and reads nothing but its head and a short body.
+    /// Sends a GET as a browser does: some servers answer programs otherwise.
     ///
     /// # Errors
     /// [`Kind::Unreachable`] if nothing comes.
-    pub async fn get(&self, url: &Url) -> Result<Reply> {
-        self.send(Method::GET, url, None, None).await
+    pub async fn get_page(&self, url: &Url) -> Result<Reply> {
+        self.send_as("text/html", (Method::GET, url), None, None).await
     }
 
     /// Sends a POST, again while the server is busy (429, 503) and asks for a short wait; `basic` is a client's id and
@@ -198,11 +198,21 @@ impl Web {
         body: Option<&Body>,
         basic: Option<(&str, &Secret)>,
     ) -> Result<Reply> {
+        self.send_as("application/json", (method, url), body, basic).await
+    }
+
+    async fn send_as(
+        &self,
+        accept: &'static str,
+        (method, url): (Method, &Url),
+        body: Option<&Body>,
+        basic: Option<(&str, &Secret)>,
+    ) -> Result<Reply> {
         let net = if url.scheme() == "https" { &self.tls } else { &self.plain };
         let mut request = reqwest::Request::new(method, url.clone());
         *request.timeout_mut() = Some(self.timeout);
         let headers = request.headers_mut();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
         let version = HeaderName::from_static("mcp-protocol-version");
         headers.insert(version, HeaderValue::from_static(NEWEST_LEGACY.date));
         if let Some(basic) = basic {

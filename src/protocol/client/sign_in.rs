@@ -12,6 +12,7 @@ use crate::protocol::object::{fields, string, value};
 use crate::protocol::request::Class;
 use crate::protocol::revision::{self, Era, FIRST_MODERN};
 use crate::protocol::settings::SignIn;
+use crate::protocol::tool_rules::matches_glob;
 
 /// The tool that logs in.
 const TOOL: &str = "sign_in";
@@ -55,7 +56,7 @@ impl Client {
 
     /// Returns the list with the tool that logs in, for a list that waits for nothing but a login.
     pub(super) fn list_with_sign_in(&mut self, open: &Open, error: &Error) -> Option<String> {
-        if self.settings.sign_in == SignIn::None || !error.needs_login() {
+        if !self.offers_sign_in() || !error.needs_login() {
             return None;
         }
         self.is_logged_out = true;
@@ -74,11 +75,17 @@ impl Client {
         })
     }
 
+    /// Says whether there is such a tool: the user wants it, and does not deny it.
+    fn offers_sign_in(&self) -> bool {
+        let is_denied = self.settings.tools.deny.iter().any(|glob| matches_glob(glob, TOOL));
+        self.settings.sign_in == SignIn::AsTool && !is_denied
+    }
+
     /// Takes a call of the tool that logs in; gives back every other call.
     pub(super) fn signs_in(&mut self, asked: Asked) -> Option<Asked> {
         let params = fields(asked.message.params().unwrap_or_default());
         let name = value(&params, "name").and_then(string).unwrap_or_default();
-        if !self.is_logged_out || name != TOOL {
+        if !self.is_logged_out || name != TOOL || !self.offers_sign_in() {
             return Some(asked);
         }
         let outgoing = self.begin(asked, Class::C);
