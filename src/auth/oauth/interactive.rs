@@ -79,6 +79,8 @@ impl Login<'_> {
                 }
             };
             tokio::select! {
+                // The URL is shown before anything else happens.
+                biased;
                 is_open = opened => {
                     opening = None;
                     if !is_open {
