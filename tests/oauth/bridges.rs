@@ -333,3 +333,19 @@ fn a_tool_that_the_user_denies_logs_nobody_in() {
     assert!(bridge.answer(2)["error"].is_object());
     assert_eq!(desk.browser.more(), 0);
 }
+
+#[test]
+fn a_token_that_cannot_be_refreshed_costs_its_requests_nothing() {
+    let (desk, login) = (Desk::new(), Login::start());
+    login.set(|server| (server.refreshes, server.lifetime) = (false, Some(0)));
+    desk.logs_in(&login);
+    let mut bridge = bridge(&desk, &login, &["-vv"]);
+    bridge.open(REVISION);
+    let mut reads = Vec::new();
+    for id in 0..20 {
+        bridge.call(id, "read");
+        assert!(bridge.answer(id)["result"].is_object());
+        reads.push(bridge.stderr().matches("reading the key store").count());
+    }
+    assert_eq!(reads[1], reads[19], "the store is read for each request");
+}

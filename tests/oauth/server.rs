@@ -52,6 +52,8 @@ pub struct Server {
     pub pushes: Option<Gate>,
     /// A mark in every secret.
     pub mark: &'static str,
+    /// Whether refresh tokens are issued.
+    pub refreshes: bool,
 }
 
 struct Code {
@@ -82,6 +84,7 @@ impl Default for Server {
             names_server: true,
             pushes: None,
             mark: MARK,
+            refreshes: true,
         }
     }
 }
@@ -287,8 +290,10 @@ impl Server {
         let (access, refresh) = (self.fresh("access"), self.fresh("refresh"));
         self.access.insert(access.clone(), scope.to_owned());
         self.refresh.insert(refresh.clone(), scope.to_owned());
-        let mut body =
-            json!({"access_token": access, "token_type": "Bearer", "scope": scope, "refresh_token": refresh});
+        let mut body = json!({"access_token": access, "token_type": "Bearer", "scope": scope});
+        if self.refreshes {
+            body["refresh_token"] = refresh.into();
+        }
         if let Some(lifetime) = self.lifetime {
             body["expires_in"] = lifetime.into();
         }

@@ -1,7 +1,7 @@
 //! OAuth logins: one for each profile, endpoint and issuer, however many processes need it.
 //!
-//! [`OAuth::token`] and [`OAuth::renew`] are all that requests need: inside the process one [`Flight`] serves everybody
-//! who waits, across processes one file lock does. `flow` is what happens under that lock. Refuses to open a window that
+//! [`OAuth::token`] and [`OAuth::renew`] are all that requests need: inside the process one task renews for all requests that
+//! wait, across processes one file lock admits one process. `flow` is what happens under that lock. Refuses to open a window that
 //! was not asked for, to log in twice at once, and to use a token before it is stored.
 
 mod authorize;
@@ -333,13 +333,13 @@ impl OAuth {
         let renewed = tokio::time::timeout(RENEW_WITHIN, self.renew(need)).await;
         match renewed.unwrap_or_else(|_| Err(Error::new(Kind::Timeout, "it takes longer"))) {
             Ok(token) => Ok(Some(token)),
-            // The login is over, or cannot be renewed without a person: the service says what it wants.
-            Err(error) if error.kind() == Kind::AuthRequired => Ok(self.inner.current().token()),
-            // The token may be good for a while.
             Err(error) => {
-                tracing::warn!("the login could not be renewed: {error}");
-                let later = Some(Instant::now() + RENEW_AGAIN);
-                Ok(Some(Token { fresh_until: later, ..token }))
+                // Without a person it cannot be renewed, or not now; the service decides about the old token.
+                if error.kind() != Kind::AuthRequired {
+                    tracing::warn!("the login could not be renewed: {error}");
+                }
+                let fresh_until = Some(Instant::now() + RENEW_AGAIN);
+                Ok(self.inner.current().token().map(|token| Token { fresh_until, ..token }))
             }
         }
     }
@@ -410,14 +410,9 @@ impl OAuth {
     /// Logs out; returns whether somebody was logged in.
     ///
     /// # Errors
-    /// The key store's, and those of a revocation; the login is deleted all the same.
+    /// The key store's, and those of a revocation: then the login is kept.
     pub async fn leave(&self, leaving: Leaving) -> Result<bool> {
         flow::leave(&self.inner, leaving).await
-    }
-
-    /// Returns the secrets of the login, to be masked.
-    pub fn secrets(&self) -> Vec<Secret> {
-        self.inner.current().grant.iter().flat_map(Grant::secrets).cloned().collect()
     }
 
     /// Says whether a token that another request got serves this one.
