@@ -139,12 +139,6 @@ impl Grant {
     pub fn has_access(&self, token: &Secret) -> bool {
         self.tokens.as_ref().is_some_and(|tokens| tokens.access == *token)
     }
-
-    /// Returns the secrets in it, to be masked.
-    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        let tokens = self.tokens.iter().flat_map(|tokens| [Some(&tokens.access), tokens.refresh.as_ref()]);
-        tokens.flatten().chain(&self.client.secret)
-    }
 }
 
 impl Tokens {
