@@ -7,7 +7,7 @@ use http::header::AUTHORIZATION;
 use super::keys::{KeySource, Keys};
 use super::oauth::{Ask, Need, OAuth, Token, Way, Why};
 use super::{Again, Authorizer, Header, Signed, Source};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::protocol::http::Challenge;
 
 /// Why a rejected request is not sent again.
@@ -84,8 +84,7 @@ impl Authorizer {
                 self.use_token(token);
                 Ok(Again)
             }
-            Err(error) if error.kind() == Kind::AuthDenied && !had_token && error.next_step().is_none() => {
-                // There is no authorization server: the service wants a key.
+            Err(error) if !had_token && error.next_step() == Some(&Remedy::KeyInsteadOfLogin) => {
                 Err(Rejection::Denied)
             }
             Err(error) => Err(Rejection::Login(error)),

@@ -145,6 +145,7 @@ impl Target {
                 "set ASISTRY_KEY_STORE={from}, or store it again: {} --store {to}",
                 self.keys("rotate", name)
             ),
+            Remedy::KeyInsteadOfLogin => format!("if it takes a key: asistry keys add{options}"),
             Remedy::StoreKey => format!("store one: asistry keys add{options}"),
             Remedy::FixKeyring { options: more, fix } => format!(
                 "use the encrypted file: asistry keys add{options}{more} --store file\n  or {fix}, or set ASISTRY_API_KEY"

@@ -52,6 +52,8 @@ pub enum Remedy {
         /// Its origin.
         origin: String,
     },
+    /// Store a key: the service has no logins.
+    KeyInsteadOfLogin,
     /// Log in.
     Login,
     /// Log in for these scopes too.

@@ -468,7 +468,7 @@ fn overdue_discovery(inner: &Inner) -> Error {
 
 pub fn no_server(inner: &Inner) -> Error {
     let why = format!("{} names no authorization server", origin_and_path(&inner.place.endpoint));
-    Error::new(Kind::AuthDenied, why)
+    Error::new(Kind::AuthDenied, why).remedy(Remedy::KeyInsteadOfLogin)
 }
 
 /// Asks the service without a token, for what it says about its authorization server.
