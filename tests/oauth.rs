@@ -27,7 +27,11 @@ impl Desk {
     /// Starts a command that may need a person.
     fn start(&self, login: &Login, words: &[&str]) -> Running {
         let url = login.url();
-        let words: Vec<&str> = ["--url", &url].into_iter().chain(words.iter().copied()).collect();
+        self.start_with(&[&["--url", &url], words].concat())
+    }
+
+    /// Starts a command that names its service itself.
+    fn start_with(&self, words: &[&str]) -> Running {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_asistry"));
         command.args(words).env_clear().envs(self.home.environment()).env("BROWSER", &self.browser.command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -37,6 +41,14 @@ impl Desk {
     /// Runs a command that needs nobody.
     fn run(&self, login: &Login, words: &[&str]) -> Ran {
         self.start(login, words).ends()
+    }
+
+    /// No file but the encrypted one holds a secret of the server.
+    fn holds_no_secret(&self) {
+        for file in self.home.files().iter().filter(|file| file.is_file()) {
+            let content = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
+            assert!(!content.contains(MARK), "{}: {content}", file.display());
+        }
     }
 
     /// Logs in.
@@ -81,10 +93,7 @@ fn a_login_is_stored_used_shown_and_ended() {
     // The client is still known.
     desk.logs_in(&login);
     assert_eq!((login.count("/register"), desk.browser.more()), (1, 0));
-    for file in desk.home.files().iter().filter(|file| file.is_file()) {
-        let content = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
-        assert!(!content.contains(MARK), "{}", file.display());
-    }
+    desk.holds_no_secret();
 }
 
 #[test]
@@ -402,6 +411,32 @@ fn a_key_that_is_refused_opens_no_window() {
 }
 
 #[test]
+fn a_key_beside_a_login_is_named_and_a_profile_with_a_login_is_not_removed() {
+    let (desk, login) = (Desk::new(), Login::start());
+    let url = login.url();
+    desk.home.run(&["profiles", "add", "work", "--url", &url]).succeeds();
+    let running = desk.start_with(&["-p", "work", "login"]);
+    assert_eq!(desk.browser.logs_in().0, 200);
+    running.ends().succeeds();
+    desk.home
+        .run(&["profiles", "remove", "work", "--yes"])
+        .fails(3)
+        .says(&["asistry logout -p work --forget-client"]);
+    desk.home
+        .told(&["keys", "add", "-p", "work", "--no-verify", "--stdin"], "key_0123456789abcdef")
+        .succeeds();
+    let ran = desk.home.run(&["-p", "work", "whoami"]).succeeds();
+    assert!(
+        ran.stderr.contains("a stored key is used instead of this login: asistry keys remove -p work"),
+        "{}",
+        ran.stderr
+    );
+    desk.home.run(&["keys", "remove", "-p", "work", "--yes"]).succeeds();
+    desk.home.run(&["logout", "-p", "work", "--forget-client"]).succeeds();
+    desk.home.run(&["profiles", "remove", "work", "--yes"]).succeeds();
+}
+
+#[test]
 fn a_damaged_list_of_logins_is_never_replaced() {
     let (desk, login) = (Desk::new(), Login::start());
     desk.logs_in(&login);
@@ -420,6 +455,7 @@ fn a_service_that_wants_a_key_is_told_apart() {
     login.set(|server| server.name = "elsewhere/auth");
     let ran = desk.run(&login, &["call", "read"]).fails(4);
     assert!(ran.stderr.contains("asistry keys add"), "{}", ran.stderr);
+    desk.run(&login, &["login"]).fails(4).says(&["names no authorization server", "asistry keys add --url"]);
     assert_eq!(desk.browser.more(), 0);
 }
 
@@ -436,10 +472,7 @@ fn no_secret_reaches_a_trace_a_log_or_an_output() {
     for text in [page, ran.stdout, ran.stderr, again.stdout, again.stderr] {
         assert!(!text.contains(MARK), "{text}");
     }
-    for file in desk.home.files().iter().filter(|file| file.is_file()) {
-        let content = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
-        assert!(!content.contains(MARK), "{}: {content}", file.display());
-    }
+    desk.holds_no_secret();
 }
 
 #[test]

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::arguments::Common;
+use super::ask::Asker;
 use super::browser::Reach;
 use super::environment::Environment;
 use super::output::Output;
@@ -14,6 +15,7 @@ use super::profile_in_use::ProfileInUse;
 use crate::auth::oauth::{Keeping, Need, OAuth, Status, Way};
 use crate::error::{Error, Kind};
 use crate::profile::Options;
+use crate::ui;
 
 /// Options of `asistry login`.
 #[derive(Debug, Args)]
@@ -53,6 +55,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let Some(status) = login.status().await? else {
         return Err(Error::new(Kind::Bug, "the login was not kept").into());
     };
+    note_key(&prepared, environment)?;
     print(&prepared, &status, &arguments.output)?;
     Ok(0)
 }
@@ -65,6 +68,26 @@ pub async fn prepared(common: &Common, environment: &Environment, reach: Reach) 
     let environment = environment.without_key();
     let way = (reach, Keeping::Stored);
     Ok(ProfileInUse::prepare_login(common, Options::default(), &environment, way).await?)
+}
+
+/// Warns where a key is used instead of the login.
+///
+/// # Errors
+/// The key list's.
+pub fn note_key(prepared: &ProfileInUse, environment: &Environment) -> crate::error::Result<()> {
+    let key = match environment.key() {
+        Some(_) => Some("ASISTRY_API_KEY is used instead of this login: unset ASISTRY_API_KEY".to_owned()),
+        None => {
+            let keys = environment.keys(&environment.config()?, Asker::never())?;
+            let origin = prepared.endpoint.origin().ascii_serialization();
+            let is_listed = keys.is_listed(&prepared.profile, &origin)?;
+            let options = prepared.target_options();
+            is_listed
+                .then(|| format!("a stored key is used instead of this login: asistry keys remove{options}"))
+        }
+    };
+    key.iter().for_each(|line| ui::warn(line));
+    Ok(())
 }
 
 /// Returns the logins of the profile.

@@ -6,7 +6,7 @@ use clap::Args;
 use super::arguments::Common;
 use super::browser::Reach;
 use super::environment::Environment;
-use super::login::{login_of, prepared, print};
+use super::login::{login_of, note_key, prepared, print};
 use super::output::Output;
 use crate::error::{Error, Kind, Remedy};
 use crate::protocol::http::origin_and_path;
@@ -29,6 +29,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         let why = format!("nobody is logged in at {}", origin_and_path(&prepared.endpoint));
         return Err(Error::new(Kind::AuthRequired, why).remedy(Remedy::Login).into());
     };
+    note_key(&prepared, environment)?;
     print(&prepared, &status, &arguments.output)?;
     Ok(0)
 }

@@ -233,6 +233,7 @@ pub fn remove(common: &Common, arguments: &Remove, environment: &Environment) ->
     }
     let asker = environment.asker(common.no_input);
     check_unused(name, &environment.without_key().keys(&config, asker)?)?;
+    check_logged_out(name, environment)?;
     if !arguments.yes {
         let otherwise = format!("asistry profiles remove {} --yes", shell_quoted(name));
         asker.consent(&format!("Remove the profile {name}?"), &otherwise)?;
@@ -260,6 +261,17 @@ fn check_unused(name: &str, keys: &Keys) -> Result<()> {
     let why = format!("keys of the profile {name} are still stored: {}", names.join(", "));
     let (profile, name) = (name.to_owned(), (*first).to_owned());
     Err(Error::new(Kind::Config, why).remedy(Remedy::RemoveKey { profile, name }))
+}
+
+/// Refuses to remove a profile whose login is still stored, for the same reason.
+fn check_logged_out(name: &str, environment: &Environment) -> Result<()> {
+    let logins = environment.without_key().state().map(|state| state.logins().logins).unwrap_or_default();
+    if !logins.iter().any(|login| login.profile == name) {
+        return Ok(());
+    }
+    let why = format!("a login of the profile {name} is still stored");
+    Err(Error::new(Kind::Config, why)
+        .hint(format!("asistry logout -p {} --forget-client", shell_quoted(name))))
 }
 
 /// Makes a profile the default.
