@@ -38,7 +38,7 @@ impl Desk {
         Running(command.spawn().unwrap())
     }
 
-    /// Runs a command that needs nobody.
+    /// Runs a command that opens no window.
     fn run(&self, login: &Login, words: &[&str]) -> Ran {
         self.start(login, words).ends()
     }
@@ -78,7 +78,7 @@ impl Running {
 #[test]
 fn a_login_is_stored_used_shown_and_ended() {
     let (desk, login) = (Desk::new(), Login::start());
-    desk.run(&login, &["whoami"]).fails(4).says(&["nobody is logged in", "asistry login --url"]);
+    desk.run(&login, &["whoami"]).fails(4).says(&["not logged in", "asistry login --url"]);
     desk.logs_in(&login);
     let shown = desk.run(&login, &["whoami", "--json"]).succeeds().json();
     assert_eq!(shown["scopes"], serde_json::json!(["read", "offline_access"]));
@@ -160,7 +160,7 @@ fn a_server_that_forgot_everything_is_logged_in_at_anew() {
     assert_eq!(desk.browser.logs_in().0, 200);
     running.ends().succeeds();
     assert_eq!((login.count("/register"), desk.browser.more()), (2, 0));
-    // A client that was forgotten while nobody was logged in.
+    // A client that was forgotten after the logout.
     desk.run(&login, &["logout"]).succeeds();
     login.set(|server| server.clients.clear());
     desk.logs_in(&login);

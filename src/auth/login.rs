@@ -91,7 +91,7 @@ impl Authorizer {
         }
     }
 
-    /// Returns the credential of the login, if somebody is logged in.
+    /// Returns the credential of the stored login, if any.
     pub(super) async fn logged_in(&self) -> Result<(Option<Header>, Option<KeySource>, Option<Token>)> {
         let Some(login) = &self.login else { return Ok((None, None, None)) };
         if !login.is_listed() {
@@ -108,7 +108,7 @@ impl Authorizer {
     /// Logs in, whatever was configured.
     ///
     /// # Errors
-    /// Why nobody is logged in.
+    /// Errors of the login.
     pub async fn sign_in(&self) -> Result<()> {
         let Some(login) = &self.login else {
             return Err(Error::new(Kind::Usage, "this service takes a key, not a login"));

@@ -1,7 +1,7 @@
 //! How a login reaches a person: the URL on stderr, a browser window, a line that is pasted.
 //!
-//! Refuses a shell, and hands no secret of the environment to the browser. Opens no window where nobody is to be asked,
-//! unless `BROWSER` or `--login auto` says so.
+//! Refuses a shell, and hands no secret of the environment to the browser. With `--no-input` or `CI`, opens a window only if
+//! `BROWSER` or `--login auto` asks for it.
 
 use std::io::BufRead;
 use std::process::{Child, Command, Stdio};
@@ -60,7 +60,7 @@ pub fn variables_in(value: &str) -> Vec<String> {
     named.map(|(name, _)| name.to_owned()).collect()
 }
 
-/// Says whether a window is wished for although nobody is to be asked.
+/// Returns whether `BROWSER` or `--login auto` asks for a window despite `--no-input`.
 pub fn is_wished(options: &Options) -> bool {
     variable("BROWSER").is_some() || options.login == Some(LoginMode::Auto)
 }
@@ -117,7 +117,7 @@ async fn has_opened(mut child: Child) -> bool {
             Err(_) => return false,
         }
     }
-    // Somebody has to take note of its end.
+    // Reaps the child.
     std::thread::spawn(move || drop(child.wait()));
     true
 }

@@ -33,7 +33,7 @@ pub struct Arguments {
 /// Logs in.
 ///
 /// # Errors
-/// [`Kind::AuthRequired`] if nobody logs in, [`Kind::AuthDenied`] if the login is refused, [`Kind::KeyStore`] if it
+/// [`Kind::AuthRequired`] if the login is not finished, [`Kind::AuthDenied`] if the login is refused, [`Kind::KeyStore`] if it
 /// could not be stored.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     arguments.output.check()?;

@@ -31,7 +31,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let name = &prepared.profile.name;
     match login_of(&prepared)?.leave(leaving).await? {
         true => ui::say(&format!("{name}: logged out")),
-        false => ui::say(&format!("{name}: nobody was logged in")),
+        false => ui::say(&format!("{name}: there was no login")),
     }
     Ok(0)
 }

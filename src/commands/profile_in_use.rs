@@ -181,7 +181,7 @@ fn check_client(given: &Options) -> Result<()> {
     }
 }
 
-/// Returns what the options say about logins; where nobody may be asked, no login begins by itself.
+/// Returns the login options; without permission to ask, no login begins by itself.
 fn login_options(options: &Options, may_log_in: bool) -> LoginOptions {
     let secret = options.client_secret_env.as_deref().and_then(variable).map(Secret::new);
     LoginOptions {

@@ -21,12 +21,12 @@ pub struct Arguments {
 /// Shows profile, issuer, scopes and expiry.
 ///
 /// # Errors
-/// [`Kind::AuthRequired`] if nobody is logged in.
+/// [`Kind::AuthRequired`] without a login.
 pub async fn run(common: &Common, arguments: Arguments, environment: &Environment) -> Result<u8> {
     arguments.output.check()?;
     let prepared = prepared(common, environment, Reach::Window).await?;
     let Some(status) = login_of(&prepared)?.status().await? else {
-        let why = format!("nobody is logged in at {}", origin_and_path(&prepared.endpoint));
+        let why = format!("not logged in at {}", origin_and_path(&prepared.endpoint));
         return Err(Error::new(Kind::AuthRequired, why).remedy(Remedy::Login).into());
     };
     note_key(&prepared, environment)?;

@@ -69,7 +69,7 @@ pub enum SignIn {
     /// It is not.
     #[default]
     None,
-    /// It is, while nobody is logged in.
+    /// It is, until the login is done.
     AsTool,
 }
 

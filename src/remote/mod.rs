@@ -136,7 +136,7 @@ impl Remote {
     /// Logs in, whatever was configured.
     ///
     /// # Errors
-    /// Why nobody is logged in.
+    /// Errors of the login.
     pub async fn sign_in(&self) -> Result<()> {
         self.authorizer.sign_in().await
     }

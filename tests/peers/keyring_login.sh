@@ -42,7 +42,7 @@ stop_keyring
 start_unlocked_keyring
 check "what is lost in the keyring is logged in anew" 'it works' 0 "${asistry[@]}" call hello
 check "logout" 'logged out' 0 "${asistry[@]}" logout
-check "nobody is logged in" 'nobody is logged in' 4 "${asistry[@]}" whoami
+check "there is no login then" 'not logged in' 4 "${asistry[@]}" whoami
 check "a login after it uses the same client" 'logged in through' 0 "${asistry[@]}" login
 check "logout and forget" 'logged out' 0 "${asistry[@]}" logout --forget-client
 same "nothing is left in the keyring" "" "$(items | grep login)"

@@ -34,7 +34,7 @@ const SHOWN_WITHIN: std::time::Duration = std::time::Duration::from_millis(500);
 pub enum Page {
     /// The login has succeeded.
     Done,
-    /// It has failed, with a sentence of ours.
+    /// It has failed, for this reason.
     Failed(String),
     /// The response is not for this login, or was used already.
     Stray,
@@ -54,7 +54,7 @@ pub struct Arrived {
 pub struct Listener {
     redirect_uri: String,
     arrived: mpsc::Receiver<Arrived>,
-    /// Told when a connection has ended.
+    /// Notified when a connection has ended.
     answered: Arc<Notify>,
     _serving: JoinSet<()>,
 }
@@ -115,7 +115,7 @@ impl Listener {
     }
 }
 
-/// Returns the port of a redirect URI of ours.
+/// Returns the port of our redirect URI.
 pub fn port_of(redirect_uri: &str) -> Option<u16> {
     let url = url::Url::parse(redirect_uri).ok()?;
     (url.host_str() == Some("127.0.0.1") && url.path() == PATH).then(|| url.port()).flatten()

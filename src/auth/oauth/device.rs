@@ -91,7 +91,7 @@ pub async fn begin(
 /// Waits until the person has logged in.
 ///
 /// # Errors
-/// [`Kind::AuthRequired`] if nobody does in time, [`Kind::AuthDenied`] if the person declines.
+/// [`Kind::AuthRequired`] if the code expires, [`Kind::AuthDenied`] if the person declines.
 pub async fn finish(
     web: &Web,
     server: &ServerMetadata,
@@ -114,7 +114,7 @@ pub async fn finish(
             Err(error) => return Err(error.into()),
         }
         if Instant::now() > device.until {
-            let why = "nobody entered the code in time";
+            let why = "the code expired before it was entered";
             return Err(Error::new(Kind::AuthRequired, why).remedy(Remedy::Login));
         }
     }

@@ -29,7 +29,7 @@ use crate::state::logins::ClientRecord;
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 /// Time limit for finding the authorization server.
 const DISCOVERY_LIMIT: Duration = Duration::from_secs(45);
-/// How long another process's renewal is waited for by those who may not ask a person.
+/// How long silent requests wait for another process's renewal.
 const SILENT_WAIT: Duration = Duration::from_secs(3);
 /// Attempts of one refresh while the authorization server fails.
 const REFRESH_ATTEMPTS: u32 = 3;
@@ -45,10 +45,10 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
     let mut has_waited = false;
     let mut lock = inner.lock(Duration::ZERO).await?;
     if lock.is_none() {
-        // Another process is at it: what it gets is ours.
+        // Another process is renewing: its token will serve this one too.
         has_waited = true;
         if need.ask == Ask::Never && !inner.stored().await?.is_some_and(|grant| grant.has_refresh()) {
-            // It logs in, then: nobody who may not ask waits for that.
+            // It is waiting for a person; silent requests don't wait for that.
             return Err(inner.login_needed());
         }
         if need.ask == Ask::Always {
@@ -72,7 +72,7 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
     }
     inner.refuse_loop(need, stored.as_ref())?;
     if need.why == Why::Expiring {
-        // Ahead of time: the token is still good, so the service need not be asked.
+        // The token is still valid, so the service is not asked.
         let grant = stored.filter(|grant| grant.tokens.is_some()).ok_or_else(|| inner.login_needed())?;
         return renewed_ahead(inner, grant).await;
     }
@@ -86,13 +86,13 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
         && stored.is_none()
         && !inner.options.client_credentials
     {
-        // Nothing would come of looking for the authorization server.
+        // No login would follow, so discovery is skipped.
         let is_known = names_server || inner.place.is_oauth;
         return Err(if is_known { inner.login_needed() } else { no_server(inner) });
     }
     let can_refresh = need.why == Why::Refused && stored.as_ref().is_some_and(Grant::has_refresh);
     if !can_refresh && need.ask == Ask::AsConfigured && !inner.options.client_credentials {
-        // A login that would not begin needs no look at the authorization server.
+        // Checked before discovery: the login would not begin anyway.
         check_scope(inner, need, challenge.as_ref())?;
         check_pause(inner)?;
     }
@@ -106,7 +106,7 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
     let found = tokio::time::timeout(DISCOVERY_LIMIT, discover(&inner.web, search)).await;
     let found = match found.map_err(|_| overdue_discovery(inner)).flatten() {
         Ok(found) => found.ok_or_else(|| no_server(inner))?,
-        // A handshake waits for no login: what stands in its way is said to the first request.
+        // A handshake is answered at once; the first request reports this error.
         Err(_) if need.ask == Ask::Never && stored.is_none() => return Err(inner.login_needed()),
         Err(error) => return Err(error),
     };
@@ -158,7 +158,7 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
     done
 }
 
-/// Deletes the login; returns whether somebody was logged in.
+/// Deletes the login; returns whether there was one.
 ///
 /// # Errors
 /// As [`super::OAuth::leave`].
@@ -210,7 +210,7 @@ async fn revoked(inner: &Inner, grant: &Grant, tokens: &Tokens) -> Result<()> {
     Ok(())
 }
 
-/// Says whether a person has declined, or has not finished in time; not whether something failed.
+/// Returns whether the person declined or ran out of time; false for failures of servers.
 fn is_unfinished(error: &Error) -> bool {
     let by_person = matches!(error.next_step(), Some(Remedy::Login | Remedy::LoginFor { .. }));
     by_person && matches!(error.kind(), Kind::AuthDenied | Kind::AuthRequired)
@@ -229,7 +229,7 @@ fn is_enough(grant: &Grant, need: &Need) -> bool {
 /// Refreshes before the token expires.
 async fn renewed_ahead(inner: &Inner, mut grant: Grant) -> Result<Token> {
     if inner.options.client_credentials || !grant.has_refresh() {
-        // Nothing to refresh it with: the service's refusal begins what follows.
+        // There is no refresh token; the service's 401 will start a login.
         return Err(inner.login_needed());
     }
     let known = inner.server().clone().filter(|server| server.issuer == grant.issuer);
@@ -262,7 +262,7 @@ async fn renewed_ahead(inner: &Inner, mut grant: Grant) -> Result<Token> {
     }
 }
 
-/// Stores a refreshed login. The former tokens may be void already: what cannot be stored serves this process.
+/// Stores a refreshed login; keeps it in memory if that fails, because the former tokens may be void.
 async fn kept_after_refresh(inner: &Inner, grant: Grant) -> Result<Token> {
     match kept_for_use(inner, grant.clone(), None).await {
         Err(error) if error.kind() == Kind::KeyStore => {
@@ -304,7 +304,7 @@ async fn refreshed(inner: &Inner, server: &ServerMetadata, grant: &Grant) -> Res
                 let refresh = tokens.refresh.clone().or(Some(refresh.clone()));
                 return Ok(Tokens { refresh, ..tokens });
             }
-            // A busy server has been waited for; a silent one may have issued tokens already.
+            // `Web::post` has waited for a busy server; a silent one may have issued tokens.
             Err(TokenError::Failing(error))
                 if error.kind() == Kind::Unreachable
                     && error.details().http_status != Some(503)
@@ -346,7 +346,7 @@ fn wanted_scopes(
         Why::MoreScopes => challenged.map(super::words).unwrap_or_default(),
         _ => scopes(&inner.options.scopes, challenged, found.scopes.as_deref()),
     };
-    // A login for more scopes, or one more login, keeps what there was (AUTH-15).
+    // A step-up and a new login keep the scopes of the former one (AUTH-15).
     let keeps = matches!(need.why, Why::MoreScopes | Why::Asked);
     let granted = grant.and_then(|grant| grant.tokens.as_ref()).map(|tokens| tokens.scope.as_slice());
     let requested = grant.map(|grant| grant.requested.as_slice());
@@ -377,7 +377,7 @@ fn check_may_ask(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>
     Ok(())
 }
 
-/// Of what was asked for already, or is granted, another login grants no more.
+/// Refuses a login for a scope that is granted already or was asked for recently.
 fn check_scope(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>) -> Result<()> {
     let scope = challenge.and_then(|challenge| challenge.scope.as_deref()).unwrap_or_default();
     if need.why != Why::MoreScopes {
@@ -398,7 +398,7 @@ fn check_pause(inner: &Inner) -> Result<()> {
     let pause = PAUSE_AFTER_DECLINED.as_secs();
     let here = inner.current().unfinished.map(|at| at.elapsed().as_secs());
     let elsewhere = inner.state.logins().unfinished_at(profile, endpoint);
-    // A clock that was set meanwhile says nothing.
+    // A time in the future means that the clock was set back.
     match here.or(elsewhere.map(|at| state::now().abs_diff(at))) {
         Some(ago) if ago < pause => {
             let why = format!("{}; the last one was not finished", inner.login_needed().message());
@@ -453,7 +453,7 @@ async fn for_itself(inner: &Inner, found: &Found, wanted: Vec<String>) -> Result
 
 pub fn overdue(inner: &Inner) -> Error {
     let why = format!(
-        "nobody logged in at {} within {} minutes",
+        "the login at {} was not finished within {} minutes",
         origin_and_path(&inner.place.endpoint),
         LOGIN_LIMIT.as_secs() / 60
     );
@@ -471,7 +471,7 @@ pub fn no_server(inner: &Inner) -> Error {
     Error::new(Kind::AuthDenied, why).remedy(Remedy::KeyInsteadOfLogin)
 }
 
-/// Asks the service without a token, for what it says about its authorization server.
+/// Sends a request without a token, to get the service's challenge.
 async fn asked_without_token(inner: &Inner) -> Option<BearerChallenge> {
     let ping = r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#.to_owned();
     let reply = inner.web.post(&inner.place.endpoint, super::web::Body::Json(ping), None).await.ok()?;

@@ -100,7 +100,7 @@ pub enum Keeping {
     StoredIfPossible,
 }
 
-/// What a login is made from.
+/// The parts of a login.
 #[derive(Debug)]
 pub struct LoginParts {
     /// Whether it must be stored.
@@ -152,7 +152,7 @@ pub enum Why {
     Asked,
 }
 
-/// What a token is needed for.
+/// A request for a token.
 #[derive(Clone, Debug)]
 pub struct Need {
     /// Why.
@@ -193,7 +193,7 @@ pub struct Token {
 /// How a login is left.
 #[derive(Clone, Copy, Debug)]
 pub struct Leaving {
-    /// Whether the authorization server is told.
+    /// Whether the tokens are revoked at the authorization server.
     pub revokes: bool,
     /// Whether the registered client is forgotten.
     pub forgets_client: bool,
@@ -235,7 +235,7 @@ struct Inner {
     state: State,
     current: Mutex<Current>,
     flight: Mutex<Option<watch::Receiver<Stage>>>,
-    /// The process goes on after each request.
+    /// The process outlives its requests.
     outlives_requests: AtomicBool,
     /// The metadata of the authorization server in use.
     server: Mutex<Option<ServerMetadata>>,
@@ -261,7 +261,7 @@ struct Current {
 /// How far a renewal is that runs in this process.
 #[derive(Clone, Debug)]
 enum Stage {
-    /// It needs nobody.
+    /// No person is needed.
     Silent,
     /// It waits for a person, here or in another process; the URL where no browser could be opened.
     Asking(Option<String>),
@@ -305,7 +305,7 @@ impl OAuth {
         self.inner.current().in_memory || self.inner.listed().is_some_and(|login| login.active)
     }
 
-    /// Says what is known without a request: a service that wants a login, where none is ever made.
+    /// Fails if the service is known to want a login and `--login never` forbids one.
     ///
     /// # Errors
     /// [`Kind::AuthRequired`].
@@ -317,10 +317,10 @@ impl OAuth {
         }
     }
 
-    /// Returns the token of the login, renewed if it is about to expire; `None` if nobody is logged in.
+    /// Returns the token of the login, renewed if it is about to expire; `None` without a login.
     ///
     /// # Errors
-    /// [`Kind::KeyStore`] if the store is unavailable, and what stands in the way of a renewal.
+    /// [`Kind::KeyStore`] if the store is unavailable.
     pub async fn token(&self) -> Result<Option<Token>> {
         self.inner.read_once().await?;
         let Some(token) = self.inner.current().token() else { return Ok(None) };
@@ -329,7 +329,7 @@ impl OAuth {
         }
         let need =
             Need { why: Why::Expiring, refused: None, challenge: None, ask: Ask::Never, way: Way::Browser };
-        // What waits for the token must not wait for a server that is silent; the renewal goes on.
+        // Bounded, because the server may be silent; the renewal continues in its task.
         let renewed = tokio::time::timeout(RENEW_WITHIN, self.renew(need)).await;
         match renewed.unwrap_or_else(|_| Err(Error::new(Kind::Timeout, "it takes longer"))) {
             Ok(token) => Ok(Some(token)),
@@ -347,15 +347,15 @@ impl OAuth {
     /// Gets another token than the refused one; joins the renewal that runs already.
     ///
     /// # Errors
-    /// [`Kind::AuthRequired`] if a person must log in, [`Kind::AuthDenied`] if that is in vain,
-    /// [`Kind::Unreachable`] or [`Kind::RateLimited`] if the authorization server does not work just now.
+    /// [`Kind::AuthRequired`] if a person must log in, [`Kind::AuthDenied`] if the login is refused,
+    /// [`Kind::Unreachable`], [`Kind::Timeout`] or [`Kind::RateLimited`] if the authorization server fails.
     pub async fn renew(&self, need: Need) -> Result<Token> {
         loop {
             let (mut stage, is_own) = self.join_or_start(&need);
             let done = watch_stage(&mut stage, &self.inner, need.ask).await;
             match done {
                 Ok(token) if is_own || self.serves(&need, &token) => return Ok(token),
-                // That one was silent; this one may ask.
+                // The joined renewal was silent; this request may ask a person.
                 Err(error)
                     if !is_own
                         && need.ask != Ask::Never
@@ -367,7 +367,7 @@ impl OAuth {
         }
     }
 
-    /// The process goes on after each request: where no browser opens, the error can have the URL.
+    /// Declares that the process outlives its requests, so that an error can contain the URL of a login that goes on.
     pub fn outlives_requests(&self) {
         self.inner.outlives_requests.store(true, Ordering::Relaxed);
     }
@@ -383,7 +383,7 @@ impl OAuth {
         flight.as_ref().is_some_and(|running| matches!(*running.borrow(), Stage::Asking(_)))
     }
 
-    /// Says whether somebody is logged in, and as what.
+    /// Returns what is known about the login; `None` without one.
     ///
     /// # Errors
     /// [`Kind::KeyStore`] if the store is unavailable.
@@ -407,7 +407,7 @@ impl OAuth {
         }))
     }
 
-    /// Logs out; returns whether somebody was logged in.
+    /// Logs out; returns whether there was a login.
     ///
     /// # Errors
     /// The key store's, and those of a revocation: then the login is kept.
@@ -468,7 +468,7 @@ impl Inner {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A token that was just issued and is refused already: another one would be, too (AUTH-14).
+    /// Refuses to replace a token that was just issued: the next one would be refused as well (AUTH-14).
     fn refuse_loop(&self, need: &Need, stored: Option<&Grant>) -> Result<()> {
         let mut current = self.current();
         let is_newest = match (&need.refused, stored) {
@@ -476,7 +476,7 @@ impl Inner {
             _ => false,
         };
         if is_newest && current.is_unproven && need.why == Why::Refused {
-            // Another login would end in the same way, also in another process.
+            // Also stops other processes.
             current.unfinished = Some(Instant::now());
             let _ = self.state.login_unfinished(&self.place.profile, self.place.endpoint.as_str());
             let why = "the service refuses a token that was just issued for it";
@@ -524,7 +524,7 @@ impl Current {
 /// Returns 256 random bits as text.
 fn random_text() -> String {
     let mut bytes = [0; 32];
-    // Without random bytes of the system nothing here is safe.
+    // Panics rather than continue without secure random numbers.
     getrandom::fill(&mut bytes).expect("the system gives random bytes");
     URL_SAFE_NO_PAD.encode(bytes)
 }

@@ -149,7 +149,7 @@ pub async fn post(
     })
 }
 
-/// Reads a refusal; what was sent and is repeated in it is masked.
+/// Reads a refusal; masks sent values that the server repeats.
 fn refusal_of(reply: &Reply, sent: &[&str]) -> Refusal {
     let read = serde_json::from_slice::<Refusal>(&reply.body).ok();
     let refusal =
@@ -159,7 +159,7 @@ fn refusal_of(reply: &Reply, sent: &[&str]) -> Refusal {
         for secret in sent.iter().filter(|value| value.len() >= 8) {
             text = text.replace(secret, "MASKED");
         }
-        // Whatever else looks like one, such as a secret in base64.
+        // Also masks long words, such as a secret in base64.
         let words = text.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c)));
         let masked: String =
             words.map(|word| if word.len() > LONGEST_WORD { "MASKED " } else { word }).collect();

@@ -130,7 +130,7 @@ pub struct Client {
     waiting: Waiting,
     tools: Tools,
     held: Vec<u64>,
-    /// The service wants a login, and the client was shown the tool for it.
+    /// A login is needed, and `sign_in` was listed.
     is_logged_out: bool,
     said: Vec<Said>,
     effects: Vec<Effect>,

@@ -16,12 +16,12 @@ use crate::protocol::tool_rules::matches_glob;
 
 /// The tool that logs in.
 const TOOL: &str = "sign_in";
-/// What a service is said to have before it has spoken (ERA-6).
+/// The capabilities to declare before the service has declared its own (ERA-6).
 const CAPABILITIES: &str =
     r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true}}"#;
 
 impl Client {
-    /// Describes a service that has not spoken yet (ERA-6).
+    /// Returns a description of a service that has not described itself yet (ERA-6).
     pub(super) fn guess(&self) -> String {
         let info = &self.settings.client_info;
         format!(
@@ -29,7 +29,7 @@ impl Client {
         )
     }
 
-    /// Answers an opening message that waits for nothing but a login; `None` where this is not the cause.
+    /// Returns the answer to an opening message that failed only because a login is needed.
     pub(super) fn answer_to_opening(&mut self, open: &Open, error: &Error) -> Option<String> {
         if self.settings.login_at_opening == Login::Asks || !error.needs_login() {
             return None;
@@ -54,7 +54,7 @@ impl Client {
         }
     }
 
-    /// Returns the list with the tool that logs in, for a list that waits for nothing but a login.
+    /// Returns the list with `sign_in` alone, for a list that failed only because a login is needed.
     pub(super) fn list_with_sign_in(&mut self, open: &Open, error: &Error) -> Option<String> {
         if !self.offers_sign_in() || !error.needs_login() {
             return None;
@@ -75,13 +75,13 @@ impl Client {
         })
     }
 
-    /// Says whether there is such a tool: the user wants it, and does not deny it.
+    /// Returns whether `sign_in` is offered: configured, and not denied.
     fn offers_sign_in(&self) -> bool {
         let is_denied = self.settings.tools.deny.iter().any(|glob| matches_glob(glob, TOOL));
         self.settings.sign_in == SignIn::AsTool && !is_denied
     }
 
-    /// Takes a call of the tool that logs in; gives back every other call.
+    /// Starts the login if `sign_in` is called; returns every other call.
     pub(super) fn signs_in(&mut self, asked: Asked) -> Option<Asked> {
         let params = fields(asked.message.params().unwrap_or_default());
         let name = value(&params, "name").and_then(string).unwrap_or_default();
@@ -93,7 +93,7 @@ impl Client {
         None
     }
 
-    /// The login of a call of that tool has ended.
+    /// Ends a call of `sign_in`.
     pub(in crate::protocol) fn signed_in(&mut self, number: u64, came: Result<()>) {
         if let Err(error) = came {
             return self.failed(number, error);
