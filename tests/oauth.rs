@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::support::home::{Home, Ran};
 use crate::support::service::Received;
-use server::{Browser, Login, MARK, denial_of, follow, get};
+use server::{Browser, Login, MARK, ask, denial_of, follow, get};
 
 /// A person's machine: a home, and a browser.
 struct Desk {
@@ -213,6 +213,9 @@ fn strangers_at_the_callback_change_nothing() {
     assert_eq!(forged("code=x&state=y"), 400);
     assert_eq!(forged("error=access_denied"), 400);
     assert_eq!(get(&callback.join("/other").unwrap()).0.0, 404);
+    assert_eq!(ask("GET", &callback, "evil.example").0.0, 404, "DNS rebinding");
+    let own = format!("127.0.0.1:{}", callback.port().unwrap());
+    assert_eq!(ask("POST", &callback, &own).0.0, 405);
     assert_eq!(get(&callback).0.0, 200);
     running.ends().succeeds();
 }
@@ -434,6 +437,19 @@ fn a_key_beside_a_login_is_named_and_a_profile_with_a_login_is_not_removed() {
     desk.home.run(&["keys", "remove", "-p", "work", "--yes"]).succeeds();
     desk.home.run(&["logout", "-p", "work", "--forget-client"]).succeeds();
     desk.home.run(&["profiles", "remove", "work", "--yes"]).succeeds();
+}
+
+#[test]
+fn a_code_on_another_device_logs_in_where_the_server_offers_that() {
+    let (desk, login) = (Desk::new(), Login::start());
+    let ran = desk.run(&login, &["login", "--device"]).fails(4);
+    assert!(ran.stderr.contains("--no-browser") && login.count("/register") == 0, "{}", ran.stderr);
+    login.set(|server| server.device = Some(1));
+    let ran = desk.run(&login, &["login", "--device"]).succeeds().says(&["/auth/enter", "WDJB-MJHT"]);
+    assert!(!ran.stderr.contains(MARK), "{}", ran.stderr);
+    desk.run(&login, &["call", "read"]).succeeds();
+    let document = login.service.awaits("a registration", |r| r.path.ends_with("/register")).message();
+    assert_eq!(document["grant_types"][2], "urn:ietf:params:oauth:grant-type:device_code");
 }
 
 #[test]

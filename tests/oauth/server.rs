@@ -54,6 +54,8 @@ pub struct Server {
     pub mark: &'static str,
     /// Whether refresh tokens are issued.
     pub refreshes: bool,
+    /// How often a device must ask; none where there is no device grant.
+    pub device: Option<usize>,
 }
 
 struct Code {
@@ -85,6 +87,7 @@ impl Default for Server {
             pushes: None,
             mark: MARK,
             refreshes: true,
+            device: None,
         }
     }
 }
@@ -155,6 +158,9 @@ impl Server {
                     "scopes_supported": ["read", "write", "offline_access"],
                     "authorization_response_iss_parameter_supported": true,
                 });
+                if self.device.is_some() {
+                    metadata["device_authorization_endpoint"] = format!("{issuer}/device").into();
+                }
                 if self.pkce {
                     metadata["code_challenge_methods_supported"] = json!(["S256"]);
                 }
@@ -163,6 +169,10 @@ impl Server {
             (_, Some("/register")) => self.register(&received.message()),
             (_, Some("/authorize")) => self.authorize(received, &issuer),
             (_, Some("/token")) => self.token(received),
+            (_, Some("/device")) => Reply::json(json!({
+                "device_code": MARK, "user_code": "WDJB-MJHT", "interval": 1, "expires_in": 60,
+                "verification_uri": format!("{issuer}/enter"),
+            })),
             (_, Some("/revoke")) => {
                 let token = received.field("token").unwrap_or_default();
                 self.refresh.remove(&token);
@@ -262,6 +272,16 @@ impl Server {
         }
         match of("grant_type").as_str() {
             "client_credentials" => self.issue("read"),
+            "urn:ietf:params:oauth:grant-type:device_code" if of("device_code") == MARK => {
+                match &mut self.device {
+                    Some(0) => self.issue("read"),
+                    Some(left) => {
+                        *left -= 1;
+                        refused("authorization_pending")
+                    }
+                    None => refused("unsupported_grant_type"),
+                }
+            }
             "authorization_code" => {
                 let Some(code) = self.codes.remove(&of("code")) else { return refused("invalid_grant") };
                 let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(of("code_verifier")));
@@ -383,10 +403,15 @@ pub fn follow(url: &Url) -> Url {
 /// One GET: status, body, and where it redirects to.
 pub fn get(url: &Url) -> ((u16, String), Option<String>) {
     let host = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
-    let mut stream = TcpStream::connect(&host).unwrap();
+    ask("GET", url, &host)
+}
+
+/// One request that names this host.
+pub fn ask(verb: &str, url: &Url, host: &str) -> ((u16, String), Option<String>) {
+    let mut stream = TcpStream::connect((url.host_str().unwrap(), url.port().unwrap())).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "{verb} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
