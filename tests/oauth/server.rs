@@ -196,6 +196,11 @@ impl Server {
                     .header("www-authenticate", &value),
             )
         };
+        // T-33: some servers look at this first.
+        let accept = received.header("accept").unwrap_or_default();
+        if received.verb == "POST" && !accept.contains("text/event-stream") {
+            return Some(Reply::empty(406));
+        }
         let bearer = received.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let scope = bearer.and_then(|token| self.access.get(token)).filter(|_| !self.refuses_all);
         let Some(scope) = scope else { return challenge(401, r#", error="invalid_token""#) };

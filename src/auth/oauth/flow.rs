@@ -474,7 +474,7 @@ pub fn no_server(inner: &Inner) -> Error {
 /// Sends a request without a token, to get the service's challenge.
 async fn asked_without_token(inner: &Inner) -> Option<BearerChallenge> {
     let ping = r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#.to_owned();
-    let reply = inner.web.post(&inner.place.endpoint, super::web::Body::Json(ping), None).await.ok()?;
+    let reply = inner.web.ask_service(&inner.place.endpoint, ping).await.ok()?;
     let values = reply.authenticate();
     Challenge { status: reply.status, authenticate: values }.bearer()
 }

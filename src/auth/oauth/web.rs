@@ -174,6 +174,15 @@ impl Web {
         self.send_as("text/html", (Method::GET, url), None, None).await
     }
 
+    /// Sends a message to the service itself, without a credential; it must be able to answer in either form (T-33).
+    ///
+    /// # Errors
+    /// [`Kind::Unreachable`] or [`Kind::Timeout`] if nothing comes.
+    pub async fn ask_service(&self, endpoint: &Url, message: String) -> Result<Reply> {
+        let body = Body::Json(message);
+        self.send_as("application/json, text/event-stream", (Method::POST, endpoint), Some(&body), None).await
+    }
+
     /// Sends a POST, again while the server is busy (429, 503) and asks for a short wait; `basic` is a client's id and
     /// secret (RFC 6749 section 2.3.1).
     ///
