@@ -453,6 +453,16 @@ fn a_code_on_another_device_logs_in_where_the_server_offers_that() {
 }
 
 #[test]
+fn metadata_that_fails_in_one_place_is_looked_for_in_the_next() {
+    let login = Login::with(|server| server.broken = "/.well-known/oauth-authorization-server");
+    Desk::new().logs_in(&login);
+    // A service without metadata is no service with a failing authorization server.
+    let login = Login::with(|server| server.broken = "/.well-known/");
+    login.set(|server| server.names_server = false);
+    Desk::new().run(&login, &["call", "read"]).fails(4).says(&["asistry keys add"]);
+}
+
+#[test]
 fn a_damaged_list_of_logins_is_never_replaced() {
     let (desk, login) = (Desk::new(), Login::start());
     desk.logs_in(&login);

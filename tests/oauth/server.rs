@@ -54,6 +54,8 @@ pub struct Server {
     pub mark: &'static str,
     /// Whether refresh tokens are issued.
     pub refreshes: bool,
+    /// The path of metadata that the server answers with 500.
+    pub broken: &'static str,
     /// How often a device must ask; none where there is no device grant.
     pub device: Option<usize>,
 }
@@ -87,6 +89,7 @@ impl Default for Server {
             pushes: None,
             mark: MARK,
             refreshes: true,
+            broken: "",
             device: None,
         }
     }
@@ -140,6 +143,9 @@ impl Server {
         if path == "/mcp" {
             return self.guarded(received, &base);
         }
+        if !self.broken.is_empty() && path.starts_with(self.broken) {
+            return Some(Reply::empty(500));
+        }
         let of_server = path.strip_prefix(&format!("/{}", self.name));
         Some(match (path, of_server) {
             ("/.well-known/oauth-protected-resource/mcp", _) if self.names_server => Reply::json(json!({
@@ -147,7 +153,9 @@ impl Server {
                 "authorization_servers": [issuer],
                 "scopes_supported": ["read"],
             })),
-            (_, None) if path == format!("/.well-known/oauth-authorization-server/{}", self.name) => {
+            _ if path == format!("/.well-known/oauth-authorization-server/{}", self.name)
+                || path == format!("/{}/.well-known/openid-configuration", self.name) =>
+            {
                 let mut metadata = json!({
                     "issuer": issuer,
                     "authorization_endpoint": format!("{issuer}/authorize"),

@@ -86,14 +86,41 @@ async fn resource_metadata(web: &Web, search: Search<'_>) -> Result<Option<Resou
         places.push(web.checked(said, "resource metadata")?);
     }
     places.extend(resource_places(search.endpoint));
-    for place in places {
-        let document = web.document(&place).await?;
-        let read = document.map(serde_json::from_value::<ResourceMetadata>);
-        if let Some(Ok(metadata)) = read {
-            return Ok(Some(metadata));
+    let found = first_of(web, places, |document| serde_json::from_value(document).ok()).await;
+    search.unless_guessed(said.is_some(), found)
+}
+
+impl Search<'_> {
+    /// Ignores that guessed places fail: the service need not have metadata at all.
+    fn unless_guessed<T>(&self, is_named: bool, found: Result<Option<T>>) -> Result<Option<T>> {
+        match found {
+            Err(_) if !is_named && self.known_issuer.is_none() => Ok(None),
+            found => found,
         }
     }
-    Ok(None)
+}
+
+/// Fetches documents until one can be read. A place that fails may be followed by one that works.
+///
+/// # Errors
+/// The first failure, if no document can be read.
+async fn first_of<T>(
+    web: &Web,
+    places: Vec<Url>,
+    mut read: impl FnMut(Value) -> Option<T>,
+) -> Result<Option<T>> {
+    let mut failed = None;
+    for place in places {
+        match web.document(&place).await {
+            Ok(document) => {
+                if let Some(found) = document.and_then(&mut read) {
+                    return Ok(Some(found));
+                }
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(None), Err)
 }
 
 /// Fetches and checks the metadata of an authorization server (AUTH-5, AUTH-6).
@@ -103,12 +130,19 @@ async fn resource_metadata(web: &Web, search: Search<'_>) -> Result<Option<Resou
 pub async fn server_metadata(web: &Web, issuer: &str) -> Result<ServerMetadata> {
     let url = web.checked(issuer, "issuer")?;
     let mut other = None;
-    for place in server_places(&url) {
-        let Some(server) = web.document(&place).await?.and_then(read) else { continue };
+    let own = |document| {
+        let server: ServerMetadata = serde_json::from_value(document).ok()?;
         if server.issuer == issuer {
-            return Ok(server);
+            return Some(server);
         }
-        other = other.or(Some(server.issuer));
+        other = other.take().or(Some(server.issuer));
+        None
+    };
+    let found = first_of(web, server_places(&url), own).await;
+    match (found, &other) {
+        (Ok(Some(server)), _) => return Ok(server),
+        (Err(error), None) => return Err(error),
+        _ => {}
     }
     let why = match other {
         Some(other) => format!(
@@ -127,18 +161,16 @@ async fn before_resources(web: &Web, search: Search<'_>) -> Result<Option<Found>
     origin.set_path("/");
     origin.set_query(None);
     let own = origin.origin().ascii_serialization();
-    for place in server_places(&origin) {
-        let Some(server) = web.document(&place).await?.and_then(read) else { continue };
-        if server.issuer.trim_end_matches('/') == own {
-            return Ok(Some(Found { resource: None, scopes: None, server, is_assumed: false }));
-        }
+    let of_origin = |document| {
+        let server: ServerMetadata = serde_json::from_value(document).ok()?;
+        (server.issuer.trim_end_matches('/') == own).then_some(server)
+    };
+    let found = search.unless_guessed(false, first_of(web, server_places(&origin), of_origin).await)?;
+    if let Some(server) = found {
+        return Ok(Some(Found { resource: None, scopes: None, server, is_assumed: false }));
     }
     let assumed = search.is_oauth.then(|| ServerMetadata::assumed(&origin));
     Ok(assumed.map(|server| Found { resource: None, scopes: None, server, is_assumed: true }))
-}
-
-fn read(document: Value) -> Option<ServerMetadata> {
-    serde_json::from_value(document).ok()
 }
 
 /// Returns the canonical URI of an endpoint (RFC 8707 section 2): without fragment, and without a slash alone.
