@@ -131,6 +131,7 @@ impl Authorizer {
     /// Notes that the service took a request that this credential signed.
     pub fn accepted(&self, signed: Signed) {
         if let Some(login) = &self.login
+            && login.is_unproven()
             && self.key_state().which == signed
         {
             login.accepted();

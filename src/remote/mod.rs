@@ -313,12 +313,7 @@ impl Remote {
         flight.exchanges += 1;
         let end_line = |came: &str, headers| line.into_iter().for_each(|line| line.end(came, headers, mask));
         match flight.until_wake(self.authorizer.sign(&mut call)).await {
-            Ok(Ok(signed)) => {
-                flight.signed = signed;
-                if self.authorizer.signs_with_login() {
-                    flight.driver.signed_by_login();
-                }
-            }
+            Ok(Ok(signed)) => flight.signed = signed,
             Ok(Err(error)) => return flight.driver.not_sent(error),
             Err(next) => return next,
         }
@@ -342,8 +337,10 @@ impl Remote {
         if head.status >= 400 || self.authorizer.seals() {
             self.authorizer.without_secrets_in(&mut head.headers);
         }
-        if head.status < 400 {
-            self.authorizer.accepted(flight.signed);
+        match head.status {
+            401 | 403 if self.authorizer.signs_with_login() => flight.driver.signed_by_login(),
+            400.. => {}
+            _ => self.authorizer.accepted(flight.signed),
         }
         self.trace_head(flight.tag, &head);
         end_line(&head.status.to_string(), Some(&head.headers));

@@ -235,6 +235,8 @@ struct Inner {
     state: State,
     current: Mutex<Current>,
     flight: Mutex<Option<watch::Receiver<Stage>>>,
+    /// The service has not accepted the newest token yet. Looked at after each response.
+    is_unproven: AtomicBool,
     /// The process outlives its requests.
     outlives_requests: AtomicBool,
     /// The metadata of the authorization server in use.
@@ -250,8 +252,6 @@ struct Current {
     is_read: bool,
     /// The login is in no store: it ends with the process.
     in_memory: bool,
-    /// The service has not accepted the newest token yet.
-    is_unproven: bool,
     /// When a person last declined a login, or did not finish it.
     unfinished: Option<Instant>,
     /// Scopes that a person was already asked for, and when.
@@ -282,7 +282,7 @@ impl OAuth {
         let LoginParts { keeping, options, person, state } = parts;
         let web = Web::new(&place.endpoint, tls, proxies, place.allow_http).within(place.timeout);
         let (current, flight, server) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let outlives_requests = AtomicBool::new(false);
+        let (is_unproven, outlives_requests) = (AtomicBool::default(), AtomicBool::default());
         Self {
             inner: Arc::new(Inner {
                 place,
@@ -294,6 +294,7 @@ impl OAuth {
                 state,
                 current,
                 flight,
+                is_unproven,
                 outlives_requests,
                 server,
             }),
@@ -374,7 +375,12 @@ impl OAuth {
 
     /// Notes that the service took the newest token.
     pub fn accepted(&self) {
-        self.inner.current().is_unproven = false;
+        self.inner.is_unproven.store(false, Ordering::Relaxed);
+    }
+
+    /// Says whether the service has not accepted the newest token yet.
+    pub fn is_unproven(&self) -> bool {
+        self.inner.is_unproven.load(Ordering::Relaxed)
     }
 
     /// Says whether a login waits for a person.
@@ -475,7 +481,7 @@ impl Inner {
             (Some(refused), Some(grant)) => grant.has_access(refused),
             _ => false,
         };
-        if is_newest && current.is_unproven && need.why == Why::Refused {
+        if is_newest && self.is_unproven.load(Ordering::Relaxed) && need.why == Why::Refused {
             // Also stops other processes.
             current.unfinished = Some(Instant::now());
             let _ = self.state.login_unfinished(&self.place.profile, self.place.endpoint.as_str());

@@ -2,6 +2,8 @@
 //!
 //! Refuses to hand out a token that is not stored yet.
 
+use std::sync::atomic::Ordering;
+
 use super::grant::Grant;
 use super::{Inner, Token};
 use crate::error::{Error, Kind, Result};
@@ -159,7 +161,7 @@ impl Inner {
         current.is_read = true;
         current.unfinished =
             current.unfinished.filter(|_| grant.as_ref().is_none_or(|grant| grant.tokens.is_none()));
-        current.is_unproven = proof == Proof::None;
+        self.is_unproven.store(proof == Proof::None, Ordering::Relaxed);
         current.fresh_until = grant.as_ref().and_then(|grant| grant.tokens.as_ref()?.fresh_until());
         current.grant = grant;
         current.token()
