@@ -60,8 +60,14 @@ pub fn variables_in(value: &str) -> Vec<String> {
     named.map(|(name, _)| name.to_owned()).collect()
 }
 
+/// Returns whether a login may begin.
+pub fn may_log_in(options: &Options, asker: Asker, reach: Reach) -> bool {
+    let needs_no_window = reach == Reach::Paste || options.client_credentials == Some(true);
+    asker.is_forbidden().is_none() || needs_no_window || is_wished(options)
+}
+
 /// Returns whether `BROWSER` or `--login auto` asks for a window despite `--no-input`.
-pub fn is_wished(options: &Options) -> bool {
+fn is_wished(options: &Options) -> bool {
     variable("BROWSER").is_some() || options.login == Some(LoginMode::Auto)
 }
 

@@ -9,12 +9,11 @@ use directories::{BaseDirs, ProjectDirs};
 use zeroize::Zeroizing;
 
 use super::ask::Asker;
-use super::browser::{self, Reach};
 use crate::auth::keys::Keys;
 use crate::auth::{Passphrase, PassphraseFor};
 use crate::error::{Error, Kind, Result, shell_quoted};
 use crate::files::remedy_for_shared;
-use crate::profile::{Config, Options, Place, StoreKind};
+use crate::profile::{Config, Place, StoreKind};
 use crate::secret::Secret;
 use crate::state::State;
 
@@ -141,15 +140,6 @@ impl Environment {
             (false, true) => Some("CI is set, so asistry does not ask"),
             (false, false) => None,
         })
-    }
-
-    /// Says whether a login may be asked for.
-    pub fn may_log_in(&self, no_input: bool, options: &Options, reach: Reach) -> bool {
-        let is_forbidden = self.asker(no_input).is_forbidden().is_some();
-        !is_forbidden
-            || reach == Reach::Paste
-            || options.client_credentials == Some(true)
-            || browser::is_wished(options)
     }
 
     /// Returns further root certificates, of every program on this machine.

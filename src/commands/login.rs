@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::arguments::Common;
 use super::ask::Asker;
-use super::browser::Reach;
+use super::browser::{self, Reach};
 use super::environment::Environment;
 use super::output::Output;
 use super::profile_in_use::ProfileInUse;
@@ -45,7 +45,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         let why = "--client-credentials needs no login: each command gets its own token";
         return Err(Error::new(Kind::Usage, why).hint("leave the login out").into());
     }
-    if !environment.may_log_in(common.no_input, &prepared.options, reach) {
+    if !browser::may_log_in(&prepared.options, environment.asker(common.no_input), reach) {
         let why = "login needs a terminal or a browser, and input is disabled (CI or --no-input)";
         return Err(Error::new(Kind::Usage, why)
             .hint("log in on a terminal, add --login auto, or use --client-credentials")

@@ -97,21 +97,19 @@ impl ProfileInUse {
         let (profile, key, sandbox) = start_embedded(profile, key, environment).await?;
         let options = given.over(common.options()).over(profile.options.clone());
         let proxy = proxy_of(&profile.name, &options)?;
+        let asker = environment.asker(common.no_input);
         let credential = match key {
             Some(key) => Credential::Given(key),
-            None => {
-                Credential::Stored(Arc::new(environment.keys(&config, environment.asker(common.no_input))?))
-            }
+            None => Credential::Stored(Arc::new(environment.keys(&config, asker)?)),
         };
         if options.insecure == Some(true) {
             crate::ui::warn("--insecure: no certificate is checked; anyone on the way can read the key");
         }
-        let asker = environment.asker(common.no_input);
         let used = common.header.iter().chain(profile.headers.iter().map(|(_, value)| value));
         let hidden = used.flat_map(|value| browser::variables_in(value)).collect();
         let person = browser::person(&options, asker, reach, hidden);
         check_client(&common.options())?;
-        let login = login_options(&options, environment.may_log_in(common.no_input, &options, reach));
+        let login = login_options(&options, browser::may_log_in(&options, asker, reach));
         let login = environment.state().map(|state| LoginParts { keeping, options: login, person, state });
         let trace = |path| Trace::create(path, config.catalog.key_prefixes());
         let trace = common.trace.as_deref().map(trace).transpose()?.map(Arc::new);
