@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -199,6 +199,19 @@ pub fn remedy_for_shared(path: &Path) -> io::Result<Option<String>> {
     }
     #[cfg(not(unix))]
     fs::metadata(path).map(|_| None)
+}
+
+/// Reads a text file, or a pipe, of at most this many bytes.
+///
+/// # Errors
+/// The system's, and one for a longer file or for what is not UTF-8.
+pub fn read_at_most(path: &Path, limit: u64) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(limit + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > limit {
+        true => Err(io::Error::other(format!("it is longer than {limit} bytes"))),
+        false => Ok(text),
+    }
 }
 
 #[cfg(test)]

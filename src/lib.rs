@@ -53,6 +53,9 @@
 //!   driver, trace or log sees them, and opened while a call is signed, where its wire says so.
 //! * A login (`auth/oauth`) is found, refreshed and stored under one file lock for each profile and endpoint; inside the
 //!   process one task serves all requests that wait, and goes on when they are cancelled. `commands` lends it a person.
+//! * A machine's login (`oauth/machine.rs`) takes the place of the window; its tokens are in no store. A token that is bound to
+//!   a key (`oauth/dpop.rs`) carries that key: `Authorizer::sign` makes each proof, and a 401 that only lacks a nonce is no
+//!   rejection.
 //! * A client whose opening message waits for nothing but a login is answered from a guess (`client/sign_in.rs`); the
 //!   session is opened with the client's words once a request needs it.
 //! * The key list in the state directory (`state/keys.rs`, changed by `auth/keys`) decides which store item is current.
@@ -74,6 +77,7 @@
 //! | a key store | `auth/store/NAME.rs`, and a row in `profile::StoreKind` |
 //! | a check of a key's form | `auth/form.rs` |
 //! | a rule of OAuth | `auth/oauth/`: `discovery`, `registration`, `authorize`, `token`, and their order in `flow` |
+//! | a way in which a machine logs in | a variant of `auth/oauth/machine.rs`, made from options in `commands/client.rs` |
 //! | state to keep between runs | `state/NAME.rs` |
 //! | an environment variable, a file | a row in `commands/environment.rs` |
 //! | a peer to test against | `tests/peers/NAME`, and its row in `tests/peers/run` |

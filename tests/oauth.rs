@@ -1,6 +1,8 @@
 //! OAuth logins, with the real binary: the shell, the bridge, and several processes at once.
 
 mod bridges;
+mod machines;
+mod proofs;
 mod server;
 
 use std::process::{Child, Stdio};
@@ -195,9 +197,22 @@ fn a_call_that_needs_more_scopes_asks_for_all_of_them_once() {
     let running = desk.start(&login, &["call", "write"]);
     get(&follow(&desk.browser.opens()));
     running.ends().fails(4).says(&["this needs the scope admin"]);
+    // Some servers grant only scopes that the client was registered for.
+    assert_eq!(login.count("/register"), 3);
     // Another process does not ask again.
     desk.run(&login, &["call", "write"]).fails(4).says(&["the last one was not finished"]);
     assert_eq!(desk.browser.more(), 0);
+}
+
+#[test]
+fn a_declined_login_for_more_scopes_keeps_the_login_that_there_was() {
+    let (desk, login) = (Desk::new(), Login::with(|server| server.scope_of_write = "write"));
+    desk.logs_in(&login);
+    let running = desk.start(&login, &["call", "write"]);
+    get(&denial_of(&desk.browser.opens(), &login));
+    running.ends().fails(4);
+    desk.run(&login, &["call", "read"]).succeeds();
+    assert_eq!(login.grants(), ["authorization_code"]);
 }
 
 #[test]

@@ -2,9 +2,11 @@
 //!
 //! Refuses to log in where the user has a key: its refusal is final.
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderMap};
+use url::Url;
 
 use super::keys::{KeySource, Keys};
+use super::oauth::dpop::Role;
 use super::oauth::{Ask, Need, OAuth, Token, Way, Why};
 use super::{Again, Authorizer, Header, Signed, Source};
 use crate::error::{Error, Kind, Remedy, Result};
@@ -121,6 +123,20 @@ impl Authorizer {
     fn use_token(&self, token: Token) {
         let header = (AUTHORIZATION, token.header.clone());
         self.use_credential(Some(header), Some(KeySource::Login), Some(token));
+    }
+
+    /// Takes the nonce that a response of the service holds, for the next proof (RFC 9449 section 8.2).
+    pub fn heard(&self, url: &Url, headers: &HeaderMap) {
+        if self.login.is_some()
+            && let Some((_, binding)) = self.key_state().bound()
+        {
+            binding.heard(url, Role::Resource, headers);
+        }
+    }
+
+    /// Says whether a challenge only asks for the nonce that came with it (RFC 9449 section 9).
+    pub fn lacks_nonce(&self, challenge: &Challenge) -> bool {
+        challenge.wants_nonce() && self.key_state().bound().is_some()
     }
 
     /// Says whether a login signs.

@@ -39,6 +39,7 @@ use crate::state::keys::Stamp;
 use key::{header_of, no_key};
 use keys::{Found, KeySource, Keys, Lookup};
 use mask::Mask;
+use oauth::dpop::{self, Binding};
 use oauth::{OAuth, Token};
 use vault::Vault;
 
@@ -135,6 +136,12 @@ struct KeyState {
 }
 
 impl KeyState {
+    /// Returns the token and the key that it is bound to, if it is.
+    fn bound(&self) -> Option<(&Token, &Binding)> {
+        let token = self.token.as_ref()?;
+        Some((token, token.binding.as_ref()?))
+    }
+
     /// Says whether the credential is known, and may be used without a renewal.
     fn is_ready(&self) -> bool {
         let fresh_until = self.token.as_ref().and_then(|token| token.fresh_until);
@@ -271,6 +278,10 @@ impl Authorizer {
         let state = self.key_state();
         if let Some((name, value)) = state.credential.clone() {
             headers.insert(name, value);
+        }
+        if let Some((token, binding)) = state.bound() {
+            let proof = binding.proof(&call.method, &call.url, Some(&token.access));
+            headers.insert(dpop::PROOF, proof);
         }
         Ok(state.which)
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::ask::Asker;
+use super::client;
 use super::environment::variable;
 use crate::auth::oauth::{Boxed, Person};
 use crate::error::{Error, Kind, Result};
@@ -40,7 +41,7 @@ pub enum Reach {
 /// Returns how logins reach the person in front of this process.
 pub fn person(options: &Options, asker: Asker, reach: Reach, mut hidden: Vec<String>) -> Person {
     let may_open = reach == Reach::Window && (asker.is_forbidden().is_none() || is_wished(options));
-    hidden.extend(SECRETS.iter().map(|name| (*name).to_owned()).chain(options.client_secret_env.clone()));
+    hidden.extend(SECRETS.iter().map(|name| (*name).to_owned()).chain(client::secret_variables(options)));
     let hidden = Arc::new(hidden);
     let pasted = (reach == Reach::Paste)
         .then(|| Arc::new(paste) as Arc<dyn Fn() -> Boxed<Result<String>> + Send + Sync>);
@@ -62,7 +63,7 @@ pub fn variables_in(value: &str) -> Vec<String> {
 
 /// Returns whether a login may begin.
 pub fn may_log_in(options: &Options, asker: Asker, reach: Reach) -> bool {
-    let needs_no_window = reach == Reach::Paste || options.client_credentials == Some(true);
+    let needs_no_window = reach == Reach::Paste || client::is_machine(options);
     asker.is_forbidden().is_none() || needs_no_window || is_wished(options)
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::arguments::Common;
 use super::ask::Asker;
 use super::browser::{self, Reach};
+use super::client;
 use super::environment::Environment;
 use super::output::Output;
 use super::profile_in_use::ProfileInUse;
@@ -41,8 +42,9 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let way = if arguments.device { Way::Device } else { Way::Browser };
     let prepared = prepared(common, environment, reach).await?;
     let login = login_of(&prepared)?;
-    if prepared.options.client_credentials == Some(true) {
-        let why = "--client-credentials needs no login: each command gets its own token";
+    if client::is_machine(&prepared.options) {
+        let why =
+            "a client or a workload that logs in for itself needs no login: each command gets its own token";
         return Err(Error::new(Kind::Usage, why).hint("leave the login out").into());
     }
     if !browser::may_log_in(&prepared.options, environment.asker(common.no_input), reach) {

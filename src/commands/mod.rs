@@ -8,6 +8,7 @@ mod ask;
 mod bridge;
 mod browser;
 mod call;
+mod client;
 mod complete;
 mod completions;
 mod conversation;
@@ -77,7 +78,7 @@ struct Card {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run an MCP server on stdio in front of a remote service
-    Bridge(bridge::Arguments),
+    Bridge(Box<bridge::Arguments>),
     /// Call a tool and print its result
     #[command(long_about = call::FORMS)]
     Call(call::Arguments),
@@ -289,7 +290,7 @@ fn run(card: Card, environment: &Environment) -> Result<u8> {
     let runtime = runtime.enable_all().build().map_err(no_runtime)?;
     let result = runtime.block_on(async {
         match card.command {
-            Command::Bridge(arguments) => bridge::run(&card.common, arguments, environment).await,
+            Command::Bridge(arguments) => bridge::run(&card.common, *arguments, environment).await,
             Command::Call(arguments) => call::run(&card.common, arguments, environment).await,
             Command::Tools(arguments) => tools::run(&card.common, arguments, environment).await,
             Command::Resources(arguments) => resources::run(&card.common, arguments, environment).await,

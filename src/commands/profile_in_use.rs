@@ -7,15 +7,16 @@ use url::Url;
 
 use super::arguments::Common;
 use super::browser::{self, Reach};
+use super::client;
 use super::environment::{Environment, variable, way_to_profiles};
 use super::remedy::Target;
 use crate::auth::keys::{Found, KeySource};
-use crate::auth::oauth::{Keeping, LoginOptions, LoginParts};
+use crate::auth::oauth::{Keeping, LoginParts};
 use crate::auth::{Credential, ExtraHeaders, read_header_file};
 use crate::connection::{Connection, ConnectionParts};
 use crate::error::{Error, Kind, RemedyWriter, Result};
 use crate::net::{Net, Proxies, TlsOptions};
-use crate::profile::{self, Config, LoginMode, Options, Profile, headers};
+use crate::profile::{self, Config, Options, Profile, headers};
 use crate::protocol::settings::Settings;
 use crate::secret::Secret;
 use crate::state::State;
@@ -108,8 +109,9 @@ impl ProfileInUse {
         let used = common.header.iter().chain(profile.headers.iter().map(|(_, value)| value));
         let hidden = used.flat_map(|value| browser::variables_in(value)).collect();
         let person = browser::person(&options, asker, reach, hidden);
-        check_client(&common.options())?;
-        let login = login_options(&options, browser::may_log_in(&options, asker, reach));
+        let on_line = common.options();
+        let client = client::Configured { given: &on_line, options: &options, profile: &profile.name };
+        let login = client.login_options(browser::may_log_in(&options, asker, reach))?;
         let login = environment.state().map(|state| LoginParts { keeping, options: login, person, state });
         let trace = |path| Trace::create(path, config.catalog.key_prefixes());
         let trace = common.trace.as_deref().map(trace).transpose()?.map(Arc::new);
@@ -158,37 +160,6 @@ impl ProfileInUse {
         getrandom::fill(&mut settings.seed)
             .map_err(|error| Error::new(Kind::Bug, format!("the system gives no random bytes: {error}")))?;
         Ok(settings)
-    }
-}
-
-/// Refuses what the command line says of an OAuth client and cannot be.
-fn check_client(given: &Options) -> Result<()> {
-    if let Some(name) = given.client_secret_env.as_deref().filter(|name| variable(name).is_none()) {
-        let why = format!("--client-secret-env {name}: that variable is not set");
-        return Err(Error::new(Kind::Usage, why).hint(format!("export {name}")));
-    }
-    // AUTH-9: the URL is the client's id, and must be its own.
-    let is_document =
-        |text: &String| Url::parse(text).is_ok_and(|url| url.scheme() == "https" && url.path().len() > 1);
-    match &given.client_metadata_url {
-        Some(text) if !is_document(text) => {
-            let why = format!("--client-metadata-url {text}: write an https URL with a path");
-            Err(Error::new(Kind::Usage, why).hint("https://host.example/client.json"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Returns the login options; without permission to ask, no login begins by itself.
-fn login_options(options: &Options, may_log_in: bool) -> LoginOptions {
-    let secret = options.client_secret_env.as_deref().and_then(variable).map(Secret::new);
-    LoginOptions {
-        client_id: options.client_id.clone(),
-        client_secret: secret,
-        client_metadata_url: options.client_metadata_url.clone(),
-        client_credentials: options.client_credentials == Some(true),
-        scopes: options.scopes.clone().unwrap_or_default(),
-        mode: if may_log_in { options.login.unwrap_or_default() } else { LoginMode::Never },
     }
 }
 

@@ -91,7 +91,13 @@ impl Target {
             Remedy::GiveClientId => format!(
                 "register a client there with the redirect URI http://127.0.0.1:14220/callback, then: asistry login{options} --client-id ID"
             ),
-            Remedy::GiveClientSecret => "add --client-id ID --client-secret-env VARIABLE".into(),
+            Remedy::GiveClientSecret => {
+                "add --client-id ID, and --client-secret-env VARIABLE or --client-key FILE".into()
+            }
+            Remedy::GiveClientKey => "add --client-key FILE or --client-key-env VARIABLE".into(),
+            Remedy::CheckMachineLogin => {
+                "check the client, its secret or key, the identity token and this machine's clock".into()
+            }
             Remedy::ForgetClient => {
                 format!("asistry logout{options} --forget-client, then log in with its new client id")
             }

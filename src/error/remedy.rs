@@ -69,8 +69,12 @@ pub enum Remedy {
     LoginElsewhere,
     /// Name a client that the authorization server knows.
     GiveClientId,
-    /// Name the client's id and secret.
+    /// Name the client's id, and its secret or key.
     GiveClientSecret,
+    /// Name the client's private key.
+    GiveClientKey,
+    /// Check what a machine logs in with.
+    CheckMachineLogin,
     /// Forget the client, then log in.
     ForgetClient,
     /// Replace the key, which the service rejects.

@@ -58,10 +58,24 @@ pub struct Options {
     pub client_id: Option<String>,
     /// The variable that holds its secret.
     pub client_secret_env: Option<String>,
+    /// The file that holds its private key.
+    pub client_key: Option<PathBuf>,
+    /// The variable that holds its private key.
+    pub client_key_env: Option<String>,
+    /// The id of that key at the authorization server.
+    pub client_key_id: Option<String>,
     /// The URL of an OAuth client's metadata document.
     pub client_metadata_url: Option<String>,
     /// Whether the client logs in for itself.
     pub client_credentials: Option<bool>,
+    /// Where the token that identifies a workload comes from.
+    pub identity_token: Option<String>,
+    /// The issuer of the identity provider that exchanges that token.
+    pub idp_issuer: Option<String>,
+    /// The client there.
+    pub idp_client_id: Option<String>,
+    /// The variable that holds its secret.
+    pub idp_client_secret_env: Option<String>,
     /// The OAuth scopes to ask for.
     pub scopes: Option<Vec<String>>,
     /// What to do when a service wants a login.
@@ -179,12 +193,32 @@ pub const OPTIONS: &[Row] = &[
     every("client-secret-env", "VAR", Slot::Word(|o| &mut o.client_secret_env),
         "Environment variable that holds the client's secret")
         .key("client_secret_env").default("none"),
+    every("client-key", "PEM", Slot::Path(|o| &mut o.client_key),
+        "Private key of the OAuth client, P-256 or RSA (private_key_jwt)")
+        .key("client_key").default("none"),
+    every("client-key-env", "VAR", Slot::Word(|o| &mut o.client_key_env),
+        "Environment variable that holds that key")
+        .key("client_key_env").default("none"),
+    every("client-key-id", "KID", Slot::Word(|o| &mut o.client_key_id),
+        "Id of that key at the authorization server")
+        .key("client_key_id").default("none"),
     every("client-metadata-url", "URL", Slot::Word(|o| &mut o.client_metadata_url),
         "URL of the OAuth client's metadata document, its id where the server takes such ids")
         .key("client_metadata_url").default("none"),
     every("client-credentials", "", Slot::Switch(|o| &mut o.client_credentials),
         "Log in as the client itself, without a person (OAuth client credentials)")
         .key("client_credentials").default("false"),
+    every("identity-token", "SOURCE", Slot::Word(|o| &mut o.identity_token),
+        "Log in with a workload's token (JWT): github, github:AUDIENCE, env:VAR or file:FILE")
+        .key("identity_token").default("none"),
+    every("idp-issuer", "URL", Slot::Word(|o| &mut o.idp_issuer),
+        "Identity provider that exchanges the identity token for an ID-JAG (enterprise-managed authorization)")
+        .key("idp_issuer").default("none"),
+    every("idp-client-id", "ID", Slot::Word(|o| &mut o.idp_client_id), "OAuth client at the identity provider")
+        .key("idp_client_id").default("none"),
+    every("idp-client-secret-env", "VAR", Slot::Word(|o| &mut o.idp_client_secret_env),
+        "Environment variable that holds that client's secret")
+        .key("idp_client_secret_env").default("none"),
     every("scope", "SCOPE", Slot::Scopes(|o| &mut o.scopes), "OAuth scope to ask for (repeatable)")
         .key("scopes").default("those that the service names"),
     every("login", "MODE", Slot::Login(|o| &mut o.login), "What to do when a service wants an OAuth login")

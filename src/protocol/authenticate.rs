@@ -8,6 +8,8 @@ use crate::protocol::http::Challenge;
 /// The parameters of a `Bearer` or `DPoP` challenge that a login needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BearerChallenge {
+    /// Which tokens are taken.
+    pub kind: TokenKind,
     /// URL of the protected-resource metadata (RFC 9728 section 5.1).
     pub resource_metadata: Option<String>,
     /// The scopes that the request needs (RFC 6750 section 3).
@@ -16,21 +18,47 @@ pub struct BearerChallenge {
     pub error: Option<String>,
 }
 
+/// The kinds of tokens that a service takes, by the schemes of its challenges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Bearer tokens (RFC 6750).
+    #[default]
+    Bearer,
+    /// Tokens that are bound to a key (RFC 9449).
+    Dpop,
+    /// Both.
+    Either,
+}
+
 impl Challenge {
     /// Returns the parameters of the first challenge that a token answers.
     pub fn bearer(&self) -> Option<BearerChallenge> {
         let named = self.authenticate.iter().flat_map(|value| read(value));
-        let mut fitting = named.filter(|(scheme, _)| ["bearer", "dpop"].contains(&scheme.as_str()));
-        let (_, parameters) = fitting.next()?;
-        let of = |name: &str| {
-            let found = parameters.iter().find(|(known, _)| known == name);
-            found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+        let fitting: Vec<Named> = named.filter(|named| is_bearer(named) || is_dpop(named)).collect();
+        let kind = match (fitting.iter().any(is_bearer), fitting.iter().any(is_dpop)) {
+            (true, true) => TokenKind::Either,
+            (true, false) => TokenKind::Bearer,
+            (false, _) => TokenKind::Dpop,
         };
-        Some(BearerChallenge {
+        let of = |name: &str| {
+            let found = fitting
+                .iter()
+                .flat_map(|(_, parameters)| parameters)
+                .find(|(known, value)| known == name && !value.is_empty());
+            found.map(|(_, value)| value.clone())
+        };
+        (!fitting.is_empty()).then(|| BearerChallenge {
+            kind,
             resource_metadata: of("resource_metadata"),
             scope: of("scope"),
             error: of("error"),
         })
+    }
+
+    /// Says whether the request only lacks the service's nonce in its proof (RFC 9449 section 9).
+    pub fn wants_nonce(&self) -> bool {
+        self.status == 401
+            && self.bearer().is_some_and(|challenge| challenge.error.as_deref() == Some("use_dpop_nonce"))
     }
 
     /// Says whether more scopes would help (RFC 6750 section 3.1; AUTH-15).
@@ -42,6 +70,16 @@ impl Challenge {
 
 /// A scheme in lower case, and its parameters, their names in lower case.
 type Named = (String, Vec<(String, String)>);
+
+fn is_bearer((scheme, _): &Named) -> bool {
+    scheme == "bearer"
+}
+
+/// Says whether a challenge takes proofs with ES256 (RFC 9449 section 7.1).
+fn is_dpop((scheme, parameters): &Named) -> bool {
+    let mut algorithms = parameters.iter().filter(|(name, _)| name == "algs");
+    scheme == "dpop" && algorithms.all(|(_, names)| names.split(' ').any(|name| name == "ES256"))
+}
 
 /// Reads one header, which may hold several challenges.
 fn read(header: &str) -> Vec<Named> {
@@ -105,6 +143,7 @@ mod tests {
     #[test]
     fn a_bearer_challenge_is_found_among_others_in_any_form() {
         let full = BearerChallenge {
+            kind: TokenKind::Bearer,
             resource_metadata: Some("https://h/.well-known/oauth-protected-resource/mcp".into()),
             scope: Some("a b".into()),
             error: Some("invalid_token".into()),
@@ -124,6 +163,11 @@ mod tests {
         }
         assert_eq!(bearer(&["Basic realm=\"x\"", "Bearer"]), Some(BearerChallenge::default()));
         assert_eq!(bearer(&["Basic realm=\"x\""]), None);
+        let kind = |values: &[&str]| bearer(values).map(|challenge| challenge.kind);
+        assert_eq!(kind(&["DPoP algs=\"ES256 PS256\"", "Bearer"]), Some(TokenKind::Either));
+        assert_eq!(kind(&["Bearer, DPoP algs=\"PS256\""]), Some(TokenKind::Bearer));
+        assert_eq!(kind(&["dpop error=\"use_dpop_nonce\""]), Some(TokenKind::Dpop));
+        assert_eq!(kind(&["DPoP algs=PS256"]), None);
         assert_eq!(bearer(&["=", "\"", "Bearer \"", "a=\"b"]), Some(BearerChallenge::default()));
     }
 }

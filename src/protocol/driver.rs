@@ -306,6 +306,9 @@ impl Driver {
             return self.success(&head, body, moment.now);
         }
         match head.status {
+            401 if head.challenge().wants_nonce() && self.promise.takes_nonce() => {
+                self.challenged_by(head, body)
+            }
             401 if self.promise.renews() => self.challenged_by(head, body),
             403 if head.challenge().wants_scope() && self.promise.steps_up() => {
                 self.challenged_by(head, body)

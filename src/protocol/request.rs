@@ -22,13 +22,14 @@ pub struct Promise {
     waited: Waited,
     renewals: u8,
     step_ups: u8,
+    nonces: u8,
 }
 
 impl Promise {
     /// Makes the promise of a request that came at `now`; `max_time` is `--max-time`.
     pub fn new(now: Instant, max_time: Option<Duration>) -> Self {
         let deadline = max_time.map(|limit| (now + limit, limit));
-        Self { deadline, waited: Waited::default(), renewals: 0, step_ups: 0 }
+        Self { deadline, waited: Waited::default(), renewals: 0, step_ups: 0, nonces: 0 }
     }
 
     /// Ends it at this instant, if not before.
@@ -110,6 +111,12 @@ impl Promise {
     pub fn steps_up(&mut self) -> bool {
         self.step_ups += 1;
         self.step_ups <= 2
+    }
+
+    /// Counts a nonce that a proof lacked; false where there were three already (RFC 9449 section 9).
+    pub fn takes_nonce(&mut self) -> bool {
+        self.nonces = self.nonces.saturating_add(1);
+        self.nonces <= 3
     }
 
     /// A credential was accepted: the next rejection may renew it again.

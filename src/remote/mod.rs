@@ -209,13 +209,23 @@ impl Remote {
         flight.report(Some(ended)).await;
     }
 
-    /// Sends the last request of a session and ignores the response.
-    pub async fn farewell(&self, mut call: HttpCall) {
-        if self.authorizer.sign(&mut call).await.is_ok()
-            && let Ok(client) = self.net.client().await
-        {
-            let _ = tokio::time::timeout(FAREWELL, client.execute(request(call))).await;
-        }
+    /// Sends the last request of a session and ignores the response, unless it only asks for a nonce.
+    pub async fn farewell(&self, call: HttpCall) {
+        let sent = async {
+            for _ in 0..2 {
+                let mut call = call.clone();
+                let url = call.url.clone();
+                self.authorizer.sign(&mut call).await.ok()?;
+                let reply = self.net.client().await.ok()?.execute(request(call)).await.ok()?;
+                self.authorizer.heard(&url, reply.headers());
+                let head = Head { status: reply.status().as_u16(), headers: reply.headers().clone() };
+                if !self.authorizer.lacks_nonce(&head.challenge()) {
+                    break;
+                }
+            }
+            Some(())
+        };
+        let _ = tokio::time::timeout(FAREWELL, sent).await;
     }
 
     async fn drive(&self, flight: &mut Flight<'_>) -> Outcome {
@@ -260,6 +270,9 @@ impl Remote {
     /// Looks for another credential than the rejected one.
     async fn look_up_again(&self, flight: &mut Flight<'_>) -> Next {
         let (signed, challenge) = (flight.signed, flight.driver.challenge());
+        if self.authorizer.lacks_nonce(&challenge) {
+            return flight.driver.challenged(Again::Yes(Key::Sent), moment());
+        }
         let ask = if flight.driver.may_ask() { Ask::AsConfigured } else { Ask::Never };
         let rejected = flight.until_wake(self.authorizer.rejected(signed, &challenge, ask)).await;
         let is_absent = self.key_source() == Some(KeySource::Absent);
@@ -321,6 +334,7 @@ impl Remote {
             Ok(client) => client,
             Err(error) => return flight.driver.not_sent(error),
         };
+        let url = call.url.clone();
         let reply = match flight.until_wake(client.execute(request(call))).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => {
@@ -333,6 +347,7 @@ impl Remote {
                 return next;
             }
         };
+        self.authorizer.heard(&url, reply.headers());
         let mut head = Head { status: reply.status().as_u16(), headers: reply.headers().clone() };
         if head.status >= 400 || self.authorizer.seals() {
             self.authorizer.without_secrets_in(&mut head.headers);

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::proofs::Ledger;
 use crate::support::DEADLINE;
 use crate::support::service::{Gate, Received, Reply, Service};
 
@@ -58,6 +59,15 @@ pub struct Server {
     pub broken: &'static str,
     /// How often a device must ask; none where there is no device grant.
     pub device: Option<usize>,
+    /// The public key by which the client `robot` proves itself; none where it has a secret.
+    pub robot: Option<Vec<u8>>,
+    /// Identity tokens that are taken, and what they were exchanged for.
+    pub identities: HashSet<String>,
+    /// The nonces that the authorization server and the service want; none where tokens are bound to no key.
+    pub nonces: Option<[&'static str; 2]>,
+    pub ledger: Ledger,
+    /// The key of the token request that is answered.
+    key: Option<String>,
 }
 
 struct Code {
@@ -91,6 +101,11 @@ impl Default for Server {
             refreshes: true,
             broken: "",
             device: None,
+            robot: None,
+            identities: HashSet::new(),
+            nonces: None,
+            ledger: Ledger::default(),
+            key: None,
         }
     }
 }
@@ -176,7 +191,7 @@ impl Server {
             }
             (_, Some("/register")) => self.register(&received.message()),
             (_, Some("/authorize")) => self.authorize(received, &issuer),
-            (_, Some("/token")) => self.token(received),
+            (_, Some("/token")) => self.token(received, &issuer),
             (_, Some("/device")) => Reply::json(json!({
                 "device_code": MARK, "user_code": "WDJB-MJHT", "interval": 1, "expires_in": 60,
                 "verification_uri": format!("{issuer}/enter"),
@@ -192,13 +207,14 @@ impl Server {
     }
 
     /// The MCP endpoint.
-    fn guarded(&self, received: &Received, base: &str) -> Option<Reply> {
+    fn guarded(&mut self, received: &Received, base: &str) -> Option<Reply> {
         let place = match self.names_server {
             true => format!(r#"resource_metadata="{base}/.well-known/oauth-protected-resource/mcp""#),
             false => "realm=\"keys\"".to_owned(),
         };
+        let scheme = if self.nonces.is_some() { "DPoP" } else { "Bearer" };
         let challenge = |status, rest: &str| {
-            let value = format!("Bearer {place}{rest}");
+            let value = format!("{scheme} {place}{rest}");
             Some(
                 Reply::status(status, "application/json", r#"{"error":"no"}"#)
                     .header("www-authenticate", &value),
@@ -209,7 +225,21 @@ impl Server {
         if received.verb == "POST" && !accept.contains("text/event-stream") {
             return Some(Reply::empty(406));
         }
-        let bearer = received.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let sent = received.header("authorization").and_then(|value| value.split_once(' '));
+        let bearer = sent.filter(|(used, _)| *used == scheme).map(|(_, token)| token);
+        if let (Some([_, nonce]), Some(token)) = (self.nonces, bearer) {
+            match self.ledger.proof(received, nonce, Some(token)) {
+                Ok(key) if self.ledger.keys.get(token) == Some(&key) => {}
+                Ok(_) => {
+                    return challenge(401, r#", error="invalid_token", error_description="another key""#);
+                }
+                Err(_) if self.ledger.is_lacking => {
+                    let lacking = challenge(401, r#", error="use_dpop_nonce""#);
+                    return lacking.map(|reply| reply.header("dpop-nonce", nonce));
+                }
+                Err(_) => return challenge(401, r#", error="invalid_dpop_proof""#),
+            }
+        }
         let scope = bearer.and_then(|token| self.access.get(token)).filter(|_| !self.refuses_all);
         let Some(scope) = scope else { return challenge(401, r#", error="invalid_token""#) };
         if received.tool() == "write" && !scope.split(' ').any(|known| known == self.scope_of_write) {
@@ -225,7 +255,7 @@ impl Server {
             "initialize" if self.pushes.is_some() => {
                 let version = received.message()["params"]["protocolVersion"].clone();
                 let result = json!({"protocolVersion": version, "capabilities": {"tools": {"listChanged": true}}, "serverInfo": {"name": "s", "version": "1"}});
-                Some(Reply::result(received, result))
+                Some(Reply::result(received, result).header("mcp-session-id", "s"))
             }
             "tools/list" => {
                 let tools: Vec<Value> = ["read", "write"]
@@ -273,18 +303,37 @@ impl Server {
         Reply::empty(302).header("location", to.as_str())
     }
 
-    fn token(&mut self, received: &Received) -> Reply {
+    fn token(&mut self, received: &Received, issuer: &str) -> Reply {
         if self.fails.1 > 0 {
             self.fails.1 -= 1;
             return Reply::empty(self.fails.0).header("retry-after", "0");
         }
         let of = |name: &str| received.field(name).unwrap_or_default();
         let basic = received.header("authorization").is_some_and(|value| value.starts_with("Basic "));
-        if !basic && !self.clients.contains_key(&of("client_id")) {
-            return refused("invalid_client");
+        let is_known = basic || self.clients.contains_key(&of("client_id"));
+        let proven = match &self.robot {
+            Some(point) => self.ledger.assertion(received, issuer, point),
+            None => is_known.then_some(()).ok_or("unknown"),
+        };
+        if let Err(why) = proven {
+            let body = json!({"error": "invalid_client", "error_description": why});
+            return Reply::status(401, "application/json", body.to_string());
         }
+        self.key = match self.nonces.map(|[own, _]| self.ledger.proof(received, own, None)).transpose() {
+            Ok(key) => key,
+            Err(refusal) => return refusal,
+        };
+        let of_identity = |field: &str| self.identities.contains(&of(field));
         match of("grant_type").as_str() {
             "client_credentials" => self.issue("read"),
+            "urn:ietf:params:oauth:grant-type:jwt-bearer" if of_identity("assertion") => self.issue("read"),
+            "urn:ietf:params:oauth:grant-type:token-exchange" if of_identity("subject_token") => {
+                let made = self.fresh("jag");
+                self.identities.insert(made.clone());
+                let kind = of("requested_token_type");
+                Reply::json(json!({"access_token": made, "issued_token_type": kind, "token_type": "N_A"}))
+            }
+            "urn:ietf:params:oauth:grant-type:jwt-bearer" => refused("invalid_grant"),
             "urn:ietf:params:oauth:grant-type:device_code" if of("device_code") == MARK => {
                 match &mut self.device {
                     Some(0) => self.issue("read"),
@@ -312,6 +361,9 @@ impl Server {
                     self.access.clear();
                 }
                 let Some(scope) = self.refresh.remove(&token) else { return refused("invalid_grant") };
+                if self.ledger.keys.get(&token) != self.key.as_ref() {
+                    return refused("invalid_grant");
+                }
                 self.used.insert(token);
                 self.issue(&scope)
             }
@@ -323,7 +375,11 @@ impl Server {
         let (access, refresh) = (self.fresh("access"), self.fresh("refresh"));
         self.access.insert(access.clone(), scope.to_owned());
         self.refresh.insert(refresh.clone(), scope.to_owned());
-        let mut body = json!({"access_token": access, "token_type": "Bearer", "scope": scope});
+        let kind = if self.key.is_some() { "DPoP" } else { "Bearer" };
+        let mut body = json!({"access_token": access, "token_type": kind, "scope": scope});
+        if let Some(key) = self.key.take() {
+            self.ledger.keys.extend([access, refresh.clone()].map(|token| (token, key.clone())));
+        }
         if self.refreshes {
             body["refresh_token"] = refresh.into();
         }

@@ -26,7 +26,7 @@ pub struct Request {
 }
 
 /// What an authorization request asks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Asked<'a> {
     /// The client's id.
     pub client_id: &'a str,
@@ -36,6 +36,8 @@ pub struct Asked<'a> {
     pub scopes: &'a [String],
     /// The resource, verbatim.
     pub resource: Option<&'a str>,
+    /// The thumbprint of the key that the code is bound to (RFC 9449 section 10).
+    pub key: Option<String>,
 }
 
 /// Why a response is not taken.
@@ -70,6 +72,7 @@ impl Request {
         let rest = [
             ("scope", Some(scope.as_str()).filter(|scope| !scope.is_empty())),
             ("resource", asked.resource),
+            ("dpop_jkt", asked.key.as_deref()),
             ("prompt", consent),
         ];
         for (name, value) in rest {
@@ -175,6 +178,7 @@ mod tests {
             redirect_uri: "http://127.0.0.1:1/callback",
             scopes: &scopes,
             resource: Some("https://h.example"),
+            key: None,
         };
         Request::new(&web, &server, asked).unwrap()
     }

@@ -8,10 +8,10 @@ use serde::Deserialize;
 use url::Url;
 
 use super::LOGIN_LIMIT;
-use super::grant::{Client, Tokens};
+use super::grant::Tokens;
 use super::metadata::ServerMetadata;
-use super::token::{self, TokenError};
-use super::web::{Web, shortened};
+use super::token::{AtServer, TokenError};
+use super::web::shortened;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::secret::Secret;
 
@@ -60,19 +60,15 @@ pub fn check(server: &ServerMetadata) -> Result<&str> {
 /// Begins a login.
 ///
 /// # Errors
-/// [`Kind::AuthRequired`] where the server has no device grant, and the errors of [`token::post`].
-pub async fn begin(
-    web: &Web,
-    server: &ServerMetadata,
-    client: &Client,
-    (scopes, resource): (&[String], Option<&str>),
-) -> Result<Device> {
+/// [`Kind::AuthRequired`] where the server has no device grant, and the errors of [`AtServer::post`].
+pub async fn begin(at: AtServer<'_>, scopes: &[String], resource: Option<&str>) -> Result<Device> {
+    let (web, server) = (at.web, at.server);
     let endpoint = check(server)?;
     let scope = scopes.join(" ");
     let mut fields = Vec::new();
     fields.extend(Some(scope.as_str()).filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope)));
     fields.extend(resource.map(|resource| ("resource", resource)));
-    let reply = token::post(web, Some(endpoint), client, &fields).await?;
+    let reply = at.post(Some(endpoint), &fields).await?;
     let begun: Begun = serde_json::from_slice(&reply.body).map_err(|e| {
         let why = format!("{} answers a login with a device code without one", server.issuer);
         Error::new(Kind::ProtocolViolation, why).caused_by(e)
@@ -92,17 +88,12 @@ pub async fn begin(
 ///
 /// # Errors
 /// [`Kind::AuthRequired`] if the code expires, [`Kind::AuthDenied`] if the person declines.
-pub async fn finish(
-    web: &Web,
-    server: &ServerMetadata,
-    client: &Client,
-    (device, asked): (&Device, &[String]),
-) -> Result<Tokens> {
+pub async fn finish(at: AtServer<'_>, device: &Device, asked: &[String]) -> Result<Tokens> {
     let mut pause = device.pause;
     loop {
         tokio::time::sleep(pause.min(device.until.saturating_duration_since(Instant::now()))).await;
         let fields = [("grant_type", GRANT_TYPE), ("device_code", device.secret.expose())];
-        match token::request(web, server, client, &fields, asked).await {
+        match at.tokens(&fields, asked).await {
             Ok(tokens) => return Ok(tokens),
             Err(TokenError::Refused(refusal)) if refusal.code == "authorization_pending" => {}
             Err(TokenError::Refused(refusal)) if refusal.code == "slow_down" => {

@@ -21,10 +21,19 @@ pub struct Found {
     pub resource: Option<String>,
     /// The scopes that the resource knows.
     pub scopes: Option<Vec<String>>,
+    /// Whether the resource takes only tokens that are bound to a key.
+    pub binds_tokens: bool,
     /// The authorization server.
     pub server: ServerMetadata,
     /// Whether nothing says that there is one: its endpoints are those that 2025-03-26 assumes.
     pub is_assumed: bool,
+}
+
+impl Found {
+    /// A service of 2025-03-26, which has no metadata.
+    fn without_resource(server: ServerMetadata, is_assumed: bool) -> Self {
+        Self { resource: None, scopes: None, binds_tokens: false, server, is_assumed }
+    }
 }
 
 /// Where to look.
@@ -67,8 +76,13 @@ pub async fn discover(web: &Web, search: Search<'_>) -> Result<Option<Found>> {
     for issuer in &issuers {
         match server_metadata(web, issuer).await {
             Ok(server) => {
-                let scopes = resource.scopes_supported;
-                return Ok(Some(Found { resource: Some(name), scopes, server, is_assumed: false }));
+                return Ok(Some(Found {
+                    resource: Some(name),
+                    scopes: resource.scopes_supported,
+                    binds_tokens: resource.dpop_bound_access_tokens_required,
+                    server,
+                    is_assumed: false,
+                }));
             }
             Err(error) => failed = failed.or(Some(error)),
         }
@@ -167,10 +181,10 @@ async fn before_resources(web: &Web, search: Search<'_>) -> Result<Option<Found>
     };
     let found = search.unless_guessed(false, first_of(web, server_places(&origin), of_origin).await)?;
     if let Some(server) = found {
-        return Ok(Some(Found { resource: None, scopes: None, server, is_assumed: false }));
+        return Ok(Some(Found::without_resource(server, false)));
     }
     let assumed = search.is_oauth.then(|| ServerMetadata::assumed(&origin));
-    Ok(assumed.map(|server| Found { resource: None, scopes: None, server, is_assumed: true }))
+    Ok(assumed.map(|server| Found::without_resource(server, true)))
 }
 
 /// Returns the canonical URI of an endpoint (RFC 8707 section 2): without fragment, and without a slash alone.

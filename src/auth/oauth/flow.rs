@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::discovery::{Found, Search, discover};
+use super::dpop::Binding;
 use super::grant::{ClientOrigin, Grant, Tokens};
 use super::interactive::Login;
+use super::machine;
 use super::metadata::ServerMetadata;
-use super::registration::{named_client, scopes};
+use super::registration::scopes;
 use super::stored::Proof;
-use super::token::{self, TokenError};
+use super::token::{AtServer, TokenError};
 use super::{
     Ask, Inner, LOGIN_LIMIT, Leaving, MOST_STEP_UPS, Need, PAUSE_AFTER_DECLINED, Stage, Token, Way, Why,
 };
@@ -71,7 +73,7 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
         return token.ok_or_else(|| inner.login_needed());
     }
     inner.refuse_loop(need, stored.as_ref())?;
-    if need.why == Why::Expiring {
+    if need.why == Why::Expiring && inner.options.machine.is_none() {
         // The token is still valid, so the service is not asked.
         let grant = stored.filter(|grant| grant.tokens.is_some()).ok_or_else(|| inner.login_needed())?;
         return renewed_ahead(inner, grant).await;
@@ -84,14 +86,14 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
     if inner.options.mode == LoginMode::Never
         && need.ask != Ask::Always
         && stored.is_none()
-        && !inner.options.client_credentials
+        && inner.options.machine.is_none()
     {
         // No login would follow, so discovery is skipped.
         let is_known = names_server || inner.place.is_oauth;
         return Err(if is_known { inner.login_needed() } else { no_server(inner) });
     }
     let can_refresh = need.why == Why::Refused && stored.as_ref().is_some_and(Grant::has_refresh);
-    if !can_refresh && need.ask == Ask::AsConfigured && !inner.options.client_credentials {
+    if !can_refresh && need.ask == Ask::AsConfigured && inner.options.machine.is_none() {
         // Checked before discovery: the login would not begin anyway.
         check_scope(inner, need, challenge.as_ref())?;
         check_pause(inner)?;
@@ -112,13 +114,16 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
     };
     check_given(inner, &found)?;
     *inner.server() = Some(found.server.clone());
-    let grant = inner.stored_with(&found.server.issuer).await?;
-    let mut grant = grant.filter(|_| !inner.options.client_credentials);
+    let mut grant = inner.stored_with(&found.server.issuer).await?;
+    let former = grant.as_ref().and_then(|grant| grant.binding.as_ref());
+    let binding = Binding::wanted(&found, challenge.as_ref(), former);
     if let Some(kept) = &mut grant
         && kept.resource == found.resource
         && need.why == Why::Refused
         && kept.has_refresh()
+        && inner.options.machine.is_none()
     {
+        kept.binding = binding.clone();
         match refreshed(inner, &found.server, kept).await {
             Ok(tokens) => {
                 kept.tokens = Some(tokens);
@@ -140,11 +145,11 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
         }
     }
     let wanted = wanted_scopes(inner, need, challenge.as_ref(), (&found, grant.as_ref()));
-    if inner.options.client_credentials {
-        return for_itself(inner, &found, wanted).await;
+    if let Some(machine) = &inner.options.machine {
+        return machine::log_in(inner, machine, &found, (wanted, binding)).await;
     }
     check_may_ask(inner, need, challenge.as_ref())?;
-    let login = Login { inner, found: &found, wanted, stage };
+    let login = Login { inner, found: &found, wanted, binding, stage };
     let done = match need.way {
         Way::Browser => login.in_browser(grant).await,
         Way::Device => login.on_device(grant).await,
@@ -198,10 +203,12 @@ async fn revoked(inner: &Inner, grant: &Grant, tokens: &Tokens) -> Result<()> {
         let why = format!("{} has no endpoint to revoke tokens; you are still logged in", server.issuer);
         return Err(Error::new(Kind::AuthDenied, why).remedy(Remedy::LogoutHere));
     };
+    let (client, binding) = (&grant.client, grant.binding.as_ref());
+    let at = AtServer { web: &inner.web, server: &server, client, binding };
     let refresh = tokens.refresh.as_ref().map(|token| (token, "refresh_token"));
     for (token, hint) in refresh.into_iter().chain([(&tokens.access, "access_token")]) {
         let fields = [("token", token.expose()), ("token_type_hint", hint)];
-        match token::post(&inner.web, Some(endpoint), &grant.client, &fields).await {
+        match at.post(Some(endpoint), &fields).await {
             // RFC 7009 section 2.2.1: some servers cannot revoke access tokens, which end by themselves.
             Err(TokenError::Refused(refusal)) if refusal.code == "unsupported_token_type" => {}
             other => drop(other?),
@@ -228,7 +235,7 @@ fn is_enough(grant: &Grant, need: &Need) -> bool {
 
 /// Refreshes before the token expires.
 async fn renewed_ahead(inner: &Inner, mut grant: Grant) -> Result<Token> {
-    if inner.options.client_credentials || !grant.has_refresh() {
+    if !grant.has_refresh() {
         // There is no refresh token; the service's 401 will start a login.
         return Err(inner.login_needed());
     }
@@ -275,7 +282,7 @@ async fn kept_after_refresh(inner: &Inner, grant: Grant) -> Result<Token> {
 }
 
 pub async fn kept_for_use(inner: &Inner, grant: Grant, store: Option<StoreKind>) -> Result<Token> {
-    if grant.client.origin == ClientOrigin::Given {
+    if grant.client.origin == ClientOrigin::Given && !grant.client.id.is_empty() {
         let taken = ClientRecord {
             profile: inner.place.profile.clone(),
             endpoint: inner.place.endpoint.to_string(),
@@ -297,8 +304,10 @@ async fn refreshed(inner: &Inner, server: &ServerMetadata, grant: &Grant) -> Res
     let mut fields = vec![("grant_type", "refresh_token"), ("refresh_token", refresh.expose())];
     fields.extend(grant.resource.as_deref().map(|resource| ("resource", resource)));
     let scope = old.map(|tokens| tokens.scope.clone()).unwrap_or_default();
+    let (client, binding) = (&grant.client, grant.binding.as_ref());
+    let at = AtServer { web: &inner.web, server, client, binding };
     for attempt in 0.. {
-        match token::request(&inner.web, server, &grant.client, &fields, &scope).await {
+        match at.tokens(&fields, &scope).await {
             Ok(tokens) => {
                 // RFC 6749 section 6: without a new one, the old one stays.
                 let refresh = tokens.refresh.clone().or(Some(refresh.clone()));
@@ -344,10 +353,11 @@ fn wanted_scopes(
     let challenged = challenge.and_then(|challenge| challenge.scope.as_deref());
     let first = match need.why {
         Why::MoreScopes => challenged.map(super::words).unwrap_or_default(),
+        Why::Expiring if grant.is_some_and(|grant| grant.tokens.is_some()) => Vec::new(),
         _ => scopes(&inner.options.scopes, challenged, found.scopes.as_deref()),
     };
-    // A step-up and a new login keep the scopes of the former one (AUTH-15).
-    let keeps = matches!(need.why, Why::MoreScopes | Why::Asked);
+    // A step-up and a new login keep the scopes of the former one (AUTH-15), as a renewal does.
+    let keeps = need.why != Why::Refused;
     let granted = grant.and_then(|grant| grant.tokens.as_ref()).map(|tokens| tokens.scope.as_slice());
     let requested = grant.map(|grant| grant.requested.as_slice());
     let known = requested.into_iter().chain(granted).flatten().filter(|_| keeps).cloned();
@@ -430,25 +440,6 @@ fn too_few(scope: &str) -> Error {
         "" => error.remedy(Remedy::Login),
         scope => error.remedy(Remedy::LoginFor { scope: scope.to_owned() }),
     }
-}
-
-/// Logs in with the client's own credentials (RFC 6749 section 4.4).
-async fn for_itself(inner: &Inner, found: &Found, wanted: Vec<String>) -> Result<Token> {
-    let client = named_client(&inner.options, &found.server).filter(|client| client.secret.is_some());
-    let client = client.ok_or_else(|| {
-        Error::new(Kind::AuthRequired, "a login with client credentials needs the client's id and secret")
-            .remedy(Remedy::GiveClientSecret)
-    })?;
-    let scope = wanted.join(" ");
-    let mut fields = vec![("grant_type", "client_credentials")];
-    fields.extend(Some(scope.as_str()).filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope)));
-    fields.extend(found.resource.as_deref().map(|resource| ("resource", resource)));
-    let tokens = token::request(&inner.web, &found.server, &client, &fields, &wanted).await?;
-    let mut grant = Grant::new(&found.server.issuer, found.resource.clone(), client);
-    (grant.requested, grant.tokens) = (wanted, Some(tokens));
-    // A new token costs nothing: it is kept in no store.
-    inner.current().in_memory = true;
-    kept_for_use(inner, grant, None).await
 }
 
 pub fn overdue(inner: &Inner) -> Error {

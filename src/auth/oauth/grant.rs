@@ -2,16 +2,23 @@
 //!
 //! A stored format, version 1: JSON in one item of the key store. Refuses to be used with another issuer (AUTH-11).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::dpop::Binding;
+use super::signing::SigningKey;
 use crate::secret::Secret;
 use crate::state;
 
 const VERSION: u32 = 1;
+/// Methods by which a client proves who it is, as metadata names them.
+pub const BASIC: &str = "client_secret_basic";
+/// See [`BASIC`].
+pub const POST: &str = "client_secret_post";
 /// A token is renewed this long before it expires, or a quarter of its lifetime.
 const MARGIN: Duration = Duration::from_secs(30);
 
@@ -31,40 +38,83 @@ pub struct Grant {
     /// The scopes that were asked for.
     #[serde(default)]
     pub requested: Vec<String>,
+    /// The key that the tokens are bound to; it is needed for a refresh too (RFC 9449 section 5).
+    #[serde(default, rename = "dpop_key", skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
     /// Absent after a logout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
 }
 
 /// A client of an authorization server.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Client {
-    /// Its id.
+    /// Its id; empty for a workload that has none.
     pub id: String,
-    /// Its secret, if it has one.
-    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Secret>,
     /// How it proves who it is at the token endpoint.
-    pub method: AuthMethod,
+    #[serde(flatten)]
+    pub proof: ClientProof,
     /// Where it comes from.
     pub origin: ClientOrigin,
     /// The redirect URI that it was registered with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_uri: Option<String>,
+    /// The scopes that it was registered for; some servers grant no others (RFC 7591 section 2). Empty if none were
+    /// named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scope: Vec<String>,
+}
+
+impl Client {
+    /// Creates one that the user named.
+    pub fn named(id: String, proof: ClientProof, origin: ClientOrigin) -> Self {
+        Self { id, proof, origin, redirect_uri: None, scope: Vec::new() }
+    }
+
+    /// Says whether it registered itself, for all of these scopes.
+    pub fn is_registered_for(&self, scopes: &[String]) -> bool {
+        let covers = self.scope.is_empty() || scopes.iter().all(|scope| self.scope.contains(scope));
+        self.origin == ClientOrigin::Registered && covers
+    }
 }
 
 /// How a client proves who it is at the token endpoint (RFC 7591 section 2).
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub enum AuthMethod {
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "method")]
+pub enum ClientProof {
     /// It does not: a public client.
     #[serde(rename = "none")]
     Public,
     /// Id and secret in the `Authorization` header.
     #[serde(rename = "client_secret_basic")]
-    Basic,
+    Basic {
+        /// The secret.
+        #[serde(with = "text")]
+        secret: Secret,
+    },
     /// Id and secret in the body.
     #[serde(rename = "client_secret_post")]
-    Post,
+    Post {
+        /// The secret.
+        #[serde(with = "text")]
+        secret: Secret,
+    },
+    /// A token that its private key signs (RFC 7523 section 2.2). The key is the user's and is not stored.
+    #[serde(rename = "private_key_jwt")]
+    PrivateKey {
+        /// The key; none if the user no longer names it.
+        #[serde(skip)]
+        key: Option<Arc<ClientKey>>,
+    },
+}
+
+/// A client's private key.
+#[derive(Clone, Debug)]
+pub struct ClientKey {
+    /// The key.
+    pub key: SigningKey,
+    /// The id under which the authorization server knows it.
+    pub id: Option<String>,
 }
 
 /// Where a client id comes from.
@@ -79,12 +129,26 @@ pub enum ClientOrigin {
     Registered,
 }
 
+/// The kind of an access token: its scheme in the `Authorization` header.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub enum TokenType {
+    /// Whoever has it may use it (RFC 6750).
+    #[default]
+    Bearer,
+    /// It is bound to a key (RFC 9449).
+    #[serde(rename = "DPoP")]
+    Dpop,
+}
+
 /// The tokens of a login.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Tokens {
     /// The access token.
     #[serde(with = "text")]
     pub access: Secret,
+    /// Its kind.
+    #[serde(default, rename = "type")]
+    pub kind: TokenType,
     /// The refresh token.
     #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
     pub refresh: Option<Secret>,
@@ -97,27 +161,38 @@ pub struct Tokens {
     pub lifetime: Option<u64>,
 }
 
-impl AuthMethod {
-    /// Returns its name in metadata.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Public => "none",
-            Self::Basic => "client_secret_basic",
-            Self::Post => "client_secret_post",
+impl ClientProof {
+    /// Returns the proof with a secret, by the name of its method in metadata; `None` for another method.
+    pub fn with_secret(method: &str, secret: Secret) -> Option<Self> {
+        match method {
+            BASIC => Some(Self::Basic { secret }),
+            POST => Some(Self::Post { secret }),
+            _ => None,
         }
     }
 
-    /// Returns the method of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        [Self::Public, Self::Basic, Self::Post].into_iter().find(|method| method.name() == name)
+    /// Returns the secret, if it is one.
+    pub fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Basic { secret } | Self::Post { secret } => Some(secret),
+            Self::Public | Self::PrivateKey { .. } => None,
+        }
     }
 }
 
 impl Grant {
     /// Creates one without tokens.
     pub fn new(issuer: &str, resource: Option<String>, client: Client) -> Self {
-        let (issuer, requested) = (issuer.to_owned(), Vec::new());
-        Self { version: VERSION, id: super::random_text(), issuer, resource, client, requested, tokens: None }
+        Self {
+            version: VERSION,
+            id: super::random_text(),
+            issuer: issuer.to_owned(),
+            resource,
+            client,
+            requested: Vec::new(),
+            binding: None,
+            tokens: None,
+        }
     }
 
     /// Reads a stored one; `None` if a later version wrote it, or it is damaged.
@@ -128,6 +203,12 @@ impl Grant {
     /// Writes it.
     pub fn write(&self) -> Secret {
         Secret::new(serde_json::to_string(self).unwrap_or_default())
+    }
+
+    /// Shares the nonces of the same key in this process.
+    #[must_use]
+    pub fn sharing_nonces(self, former: Option<&Binding>) -> Self {
+        Self { binding: self.binding.map(|binding| binding.sharing(former)), ..self }
     }
 
     /// Says whether it can be renewed without a person.
@@ -144,7 +225,11 @@ impl Grant {
 impl Tokens {
     /// Returns the value of the `Authorization` header, marked as sensitive; `None` for a token that cannot be sent.
     pub fn header(&self) -> Option<HeaderValue> {
-        let text = Zeroizing::new(format!("Bearer {}", self.access.expose()));
+        let scheme = match self.kind {
+            TokenType::Bearer => "Bearer",
+            TokenType::Dpop => "DPoP",
+        };
+        let text = Zeroizing::new(format!("{scheme} {}", self.access.expose()));
         let mut header = HeaderValue::from_str(&text).ok().filter(|_| !self.access.is_empty())?;
         header.set_sensitive(true);
         Some(header)

@@ -8,10 +8,12 @@ use tokio::sync::watch;
 use super::authorize::{self, Asked, Unfit};
 use super::callback::{Arrived, FIXED_PORTS, Listener, Page, port_of};
 use super::discovery::Found;
+use super::dpop::Binding;
 use super::flow::{kept_for_use, no_server, overdue};
-use super::grant::{Client, ClientOrigin, Grant, Tokens};
+use super::grant::{Client, Grant, Tokens};
 use super::registration::{named_client, register, with_offline};
-use super::{Inner, Keeping, LOGIN_LIMIT, Stage, Token, device, token};
+use super::token::AtServer;
+use super::{Inner, Keeping, LOGIN_LIMIT, Stage, Token, device};
 use crate::error::{Remedy, Result};
 use crate::profile::StoreKind;
 use crate::secret::Secret;
@@ -24,6 +26,8 @@ pub struct Login<'a> {
     pub found: &'a Found,
     /// The scopes to ask for.
     pub wanted: Vec<String>,
+    /// The key that the tokens will be bound to, if the service wants that.
+    pub binding: Option<Binding>,
     /// Where it is said that a person is waited for.
     pub stage: &'a watch::Sender<Stage>,
 }
@@ -36,26 +40,27 @@ impl Login<'_> {
     pub async fn in_browser(mut self, known: Option<Grant>) -> Result<Token> {
         self.found.server.check_pkce()?;
         let store = self.store().await?;
+        let early = store.filter(|_| !has_tokens(known.as_ref()));
         let named = named_client(&self.inner.options, &self.found.server);
+        self.wanted = with_offline(self.wanted, &self.found.server);
         let registered =
-            known.map(|grant| grant.client).filter(|client| client.origin == ClientOrigin::Registered);
+            known.map(|grant| grant.client).filter(|client| client.is_registered_for(&self.wanted));
         let ports = match (&named, registered.as_ref().and_then(|client| client.redirect_uri.as_deref())) {
             (Some(_), _) => FIXED_PORTS.to_vec(),
             (None, Some(uri)) => port_of(uri).into_iter().collect(),
             (None, None) => Vec::new(),
         };
         let mut listener = Listener::bind(&ports).await?;
-        self.wanted = with_offline(self.wanted, &self.found.server);
         let redirect_uri = listener.redirect_uri().to_owned();
         let fits = |client: &Client| client.redirect_uri.as_deref() == Some(redirect_uri.as_str());
         let (mut client, is_old) = match (named, registered.filter(fits)) {
             (Some(named), _) => (named, false),
             (None, Some(registered)) => (registered, true),
-            (None, None) => (self.registered(&redirect_uri, store).await?, false),
+            (None, None) => (self.registered(&redirect_uri, early).await?, false),
         };
         let mut request = self.request(&client, &redirect_uri)?;
         if is_old && self.is_forgotten(&request).await {
-            client = self.registered(&redirect_uri, store).await?;
+            client = self.registered(&redirect_uri, early).await?;
             request = self.request(&client, &redirect_uri)?;
         }
         let pasted = self.inner.person.pasted.clone();
@@ -122,20 +127,22 @@ impl Login<'_> {
     pub async fn on_device(mut self, known: Option<Grant>) -> Result<Token> {
         device::check(&self.found.server)?;
         let store = self.store().await?;
+        let early = store.filter(|_| !has_tokens(known.as_ref()));
         let server = &self.found.server;
-        let registered =
-            known.map(|grant| grant.client).filter(|client| client.origin == ClientOrigin::Registered);
         self.wanted = with_offline(self.wanted, server);
+        let registered =
+            known.map(|grant| grant.client).filter(|client| client.is_registered_for(&self.wanted));
         let client = match named_client(&self.inner.options, server).or(registered) {
             Some(client) => client,
-            None => self.registered("http://127.0.0.1/callback", store).await?,
+            None => self.registered("http://127.0.0.1/callback", early).await?,
         };
         let resource = self.found.resource.as_deref();
         let say = &self.inner.person.say;
-        let device = device::begin(&self.inner.web, server, &client, (&self.wanted, resource)).await?;
+        let at = self.at(&client);
+        let device = device::begin(at, &self.wanted, resource).await?;
         (self.inner.person.open)(device.place.clone()).await;
         say(&format!("Enter the code {} there.", device.code));
-        let tokens = device::finish(&self.inner.web, server, &client, (&device, &self.wanted)).await?;
+        let tokens = device::finish(at, &device, &self.wanted).await?;
         self.keep(client, tokens, store).await
     }
 
@@ -155,7 +162,7 @@ impl Login<'_> {
         Ok(None)
     }
 
-    /// Registers a client, and stores it at once: a login that is declined needs no other one.
+    /// Registers a client, and stores it at once if there is a store for it: a login that is declined needs no other one.
     async fn registered(&self, redirect_uri: &str, store: Option<StoreKind>) -> Result<Client> {
         let client = register(&self.inner.web, &self.found.server, redirect_uri, &self.wanted).await;
         // Nothing but the refusal of a request has said that there is an authorization server.
@@ -174,6 +181,7 @@ impl Login<'_> {
             redirect_uri,
             scopes: &self.wanted,
             resource: self.found.resource.as_deref(),
+            key: self.binding.as_ref().map(Binding::thumbprint),
         };
         authorize::Request::new(&self.inner.web, &self.found.server, asked)
     }
@@ -190,6 +198,11 @@ impl Login<'_> {
         by_redirect || matches!(reply.status, 400 | 401 | 404 | 422)
     }
 
+    fn at<'a>(&'a self, client: &'a Client) -> AtServer<'a> {
+        let (web, server) = (&self.inner.web, &self.found.server);
+        AtServer { web, server, client, binding: self.binding.as_ref() }
+    }
+
     async fn exchange(
         &self,
         request: &authorize::Request,
@@ -204,17 +217,22 @@ impl Login<'_> {
             ("code_verifier", request.verifier.expose()),
         ];
         fields.extend(self.found.resource.as_deref().map(|resource| ("resource", resource)));
-        let tokens =
-            token::request(&self.inner.web, &self.found.server, &client, &fields, &self.wanted).await?;
+        let tokens = self.at(&client).tokens(&fields, &self.wanted).await?;
         self.keep(client, tokens, store).await
     }
 
     async fn keep(&self, client: Client, tokens: Tokens, store: Option<StoreKind>) -> Result<Token> {
         let mut grant = Grant::new(&self.found.server.issuer, self.found.resource.clone(), client);
         (grant.requested, grant.tokens) = (self.wanted.clone(), Some(tokens));
+        grant.binding = self.binding.clone();
         if store.is_none() {
             self.inner.current().in_memory = true;
         }
         kept_for_use(self.inner, grant, store).await
     }
+}
+
+/// Says whether there is a login, which a new registration must not replace before its own login is made.
+fn has_tokens(known: Option<&Grant>) -> bool {
+    known.is_some_and(|grant| grant.tokens.is_some())
 }

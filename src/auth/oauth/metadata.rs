@@ -20,6 +20,9 @@ pub struct ResourceMetadata {
     /// The scopes that it knows.
     #[serde(default)]
     pub scopes_supported: Option<Vec<String>>,
+    /// Whether it takes only tokens that are bound to a key (RFC 9449).
+    #[serde(default)]
+    pub dpop_bound_access_tokens_required: bool,
 }
 
 /// What an authorization server says of itself (RFC 8414 section 2).
@@ -48,6 +51,12 @@ pub struct ServerMetadata {
     /// How clients prove who they are at the token endpoint.
     #[serde(default)]
     pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    /// The algorithms of clients' private keys.
+    #[serde(default)]
+    pub token_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
+    /// The algorithms of DPoP proofs (RFC 9449 section 5.1).
+    #[serde(default)]
+    pub dpop_signing_alg_values_supported: Option<Vec<String>>,
     /// The PKCE methods (RFC 7636).
     #[serde(default)]
     pub code_challenge_methods_supported: Option<Vec<String>>,
@@ -88,6 +97,11 @@ impl ServerMetadata {
         );
         Err(Error::new(Kind::ProtocolViolation, why)
             .hint("tell its operator: its metadata needs \"code_challenge_methods_supported\": [\"S256\"]"))
+    }
+
+    /// Says whether it lists ES256 for DPoP proofs.
+    pub fn signs_with_es256(&self) -> bool {
+        self.dpop_signing_alg_values_supported.iter().flatten().any(|known| known == super::signing::ES256)
     }
 
     /// Says whether it knows a scope.

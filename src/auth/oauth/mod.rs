@@ -8,11 +8,14 @@ mod authorize;
 mod callback;
 mod device;
 mod discovery;
+pub mod dpop;
 mod flow;
 mod grant;
 mod interactive;
+mod machine;
 mod metadata;
 mod registration;
+mod signing;
 mod stored;
 mod token;
 mod web;
@@ -37,8 +40,13 @@ use crate::protocol::authenticate::BearerChallenge;
 use crate::protocol::http::origin_and_path;
 use crate::secret::Secret;
 use crate::state::State;
-use grant::Grant;
+use dpop::Binding;
+pub use grant::ClientKey;
+use grant::{Grant, TokenType};
+use machine::Refused;
+pub use machine::{IdentityProvider, IdentityToken, Machine};
 use metadata::ServerMetadata;
+pub use signing::SigningKey;
 use web::Web;
 
 /// The scope that asks for a refresh token (OpenID Connect Core, section 11).
@@ -61,10 +69,12 @@ pub struct LoginOptions {
     pub client_id: Option<String>,
     /// Its secret.
     pub client_secret: Option<Secret>,
+    /// Its private key, instead of a secret.
+    pub client_key: Option<Arc<ClientKey>>,
     /// The URL of a client metadata document.
     pub client_metadata_url: Option<String>,
-    /// Whether the client logs in for itself, without a person.
-    pub client_credentials: bool,
+    /// How a machine logs in, instead of a person.
+    pub machine: Option<Machine>,
     /// The scopes to ask for, instead of those that the service names.
     pub scopes: Vec<String>,
     /// What to do when a login is needed.
@@ -184,6 +194,8 @@ pub struct Token {
     pub header: HeaderValue,
     /// The token itself.
     pub access: Secret,
+    /// The key that it is bound to: each request needs a proof (RFC 9449).
+    pub binding: Option<Binding>,
     /// Identifies the login, whatever its token.
     pub identity: String,
     /// Until when it may be used without a renewal.
@@ -231,6 +243,8 @@ struct Inner {
     person: Person,
     keeping: Keeping,
     web: Web,
+    tls: TlsOptions,
+    proxies: Proxies,
     keys: Arc<Keys>,
     state: State,
     current: Mutex<Current>,
@@ -256,6 +270,8 @@ struct Current {
     unfinished: Option<Instant>,
     /// Scopes that a person was already asked for, and when.
     step_ups: Vec<(String, Instant)>,
+    /// The last refusal of a machine's login.
+    refused: Option<Refused>,
 }
 
 /// How far a renewal is that runs in this process.
@@ -280,7 +296,8 @@ impl OAuth {
     /// Prepares logins; reads and sends nothing yet.
     pub fn new(place: Place, parts: LoginParts, keys: Arc<Keys>, tls: TlsOptions, proxies: Proxies) -> Self {
         let LoginParts { keeping, options, person, state } = parts;
-        let web = Web::new(&place.endpoint, tls, proxies, place.allow_http).within(place.timeout);
+        let web =
+            Web::new(&place.endpoint, tls.clone(), proxies.clone(), place.allow_http).within(place.timeout);
         let (current, flight, server) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (is_unproven, outlives_requests) = (AtomicBool::default(), AtomicBool::default());
         Self {
@@ -290,6 +307,8 @@ impl OAuth {
                 person,
                 keeping,
                 web,
+                tls,
+                proxies,
                 keys,
                 state,
                 current,
@@ -312,7 +331,7 @@ impl OAuth {
     /// [`Kind::AuthRequired`].
     pub fn check_need(&self) -> Result<()> {
         let Inner { place, options, .. } = &*self.inner;
-        match place.is_oauth && options.mode == LoginMode::Never && !options.client_credentials {
+        match place.is_oauth && options.mode == LoginMode::Never && options.machine.is_none() {
             true => Err(self.inner.login_needed()),
             false => Ok(()),
         }
@@ -491,6 +510,16 @@ impl Inner {
         Ok(())
     }
 
+    /// Prepares requests to a server that the user names, wherever the service is.
+    fn web_of(&self, server: &str) -> Result<Web> {
+        let url = Url::parse(server).map_err(|_| {
+            let why = format!("{} is not a URL", web::shortened(server));
+            Error::new(Kind::Config, why).hint("write it as https://host.example")
+        })?;
+        let web = Web::new(&url, self.tls.clone(), self.proxies.clone(), self.place.allow_http);
+        Ok(web.within(self.place.timeout))
+    }
+
     fn server(&self) -> MutexGuard<'_, Option<ServerMetadata>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -522,8 +551,13 @@ impl Current {
     fn token(&self) -> Option<Token> {
         let grant = self.grant.as_ref()?;
         let tokens = grant.tokens.as_ref()?;
-        let (header, access) = (tokens.header()?, tokens.access.clone());
-        Some(Token { header, access, identity: grant.id.clone(), fresh_until: self.fresh_until })
+        Some(Token {
+            header: tokens.header()?,
+            access: tokens.access.clone(),
+            binding: grant.binding.clone().filter(|_| tokens.kind == TokenType::Dpop),
+            identity: grant.id.clone(),
+            fresh_until: self.fresh_until,
+        })
     }
 }
 

@@ -5,44 +5,45 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::grant::{AuthMethod, Client, ClientOrigin};
+use super::grant::{BASIC, Client, ClientOrigin, ClientProof, POST};
 use super::metadata::ServerMetadata;
 use super::web::{Body, Web, failing, shortened};
 use super::{LoginOptions, OFFLINE};
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::secret::Secret;
 
-/// The methods by which asistry can prove a client, best first.
-const WITH_SECRET: [AuthMethod; 2] = [AuthMethod::Basic, AuthMethod::Post];
+/// How a client that registers itself can prove who it is, best first: it needs no secret.
+const METHODS: [&str; 3] = [PUBLIC, BASIC, POST];
+const PUBLIC: &str = "none";
 
 /// Returns the client that the user's options name, if they name one.
 pub fn named_client(options: &LoginOptions, server: &ServerMetadata) -> Option<Client> {
-    if let Some(id) = &options.client_id {
-        let secret = options.client_secret.clone();
-        let method = if secret.is_some() { method_with_secret(server) } else { AuthMethod::Public };
-        return Some(Client {
-            id: id.clone(),
-            secret,
-            method,
-            origin: ClientOrigin::Given,
-            redirect_uri: None,
-        });
+    let (id, proof, origin) = match (&options.client_id, &options.client_metadata_url) {
+        (Some(id), _) => (id, proof_of(options, server), ClientOrigin::Given),
+        (None, Some(document)) if server.client_id_metadata_document_supported => {
+            (document, ClientProof::Public, ClientOrigin::Document)
+        }
+        _ => return None,
+    };
+    Some(Client::named(id.clone(), proof, origin))
+}
+
+fn proof_of(options: &LoginOptions, server: &ServerMetadata) -> ClientProof {
+    match (&options.client_key, &options.client_secret) {
+        (Some(key), _) => ClientProof::PrivateKey { key: Some(key.clone()) },
+        (None, Some(secret)) => with_secret(server, secret.clone()),
+        (None, None) => ClientProof::Public,
     }
-    let document = options.client_metadata_url.as_ref()?;
-    server.client_id_metadata_document_supported.then(|| Client {
-        id: document.clone(),
-        secret: None,
-        method: AuthMethod::Public,
-        origin: ClientOrigin::Document,
-        redirect_uri: None,
-    })
 }
 
 /// RFC 8414 section 2: without a list the default is `client_secret_basic`.
-fn method_with_secret(server: &ServerMetadata) -> AuthMethod {
-    let Some(offered) = &server.token_endpoint_auth_methods_supported else { return AuthMethod::Basic };
-    let is_offered = |method: &AuthMethod| offered.iter().any(|name| name == method.name());
-    WITH_SECRET.into_iter().find(is_offered).unwrap_or(AuthMethod::Basic)
+fn with_secret(server: &ServerMetadata, secret: Secret) -> ClientProof {
+    let is_offered =
+        |method| server.token_endpoint_auth_methods_supported.iter().flatten().any(|name| name == method);
+    match is_offered(POST) && !is_offered(BASIC) {
+        true => ClientProof::Post { secret },
+        false => ClientProof::Basic { secret },
+    }
 }
 
 #[derive(Deserialize)]
@@ -66,17 +67,17 @@ pub async fn register(
 ) -> Result<Client> {
     let Some(endpoint) = &server.registration_endpoint else { return Err(must_be_given(server)) };
     let url = web.checked(endpoint, "registration endpoint")?;
-    let offered = server.token_endpoint_auth_methods_supported.iter().flatten();
-    let mut offered = offered.filter_map(|name| AuthMethod::named(name)).collect::<Vec<_>>();
-    offered.sort_by_key(|method| *method as u8);
-    let method = offered.first().copied().unwrap_or(AuthMethod::Public);
+    let is_offered = |method: &&str| {
+        server.token_endpoint_auth_methods_supported.iter().flatten().any(|offered| offered == *method)
+    };
+    let offered = METHODS.into_iter().find(is_offered);
     let mut document = json!({
         "client_name": "asistry",
         "application_type": "native",
         "redirect_uris": [redirect_uri],
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
-        "token_endpoint_auth_method": method.name(),
+        "token_endpoint_auth_method": offered.unwrap_or(PUBLIC),
     });
     if server.device_authorization_endpoint.is_some() {
         document["grant_types"] = json!(["authorization_code", "refresh_token", super::device::GRANT_TYPE]);
@@ -84,7 +85,7 @@ pub async fn register(
     if !scopes.is_empty() {
         document["scope"] = scopes.join(" ").into();
     }
-    let reply = web.post(&url, Body::Json(document.to_string()), None).await?;
+    let reply = web.post(&url, || Ok(Body::Json(document.to_string()).into())).await?;
     if reply.status >= 500 || reply.status == 429 {
         return Err(failing(&url, &reply));
     }
@@ -99,20 +100,21 @@ pub async fn register(
         let why = format!("{} refused to register a client: {why}", server.issuer);
         return Err(Error::new(Kind::AuthDenied, why).http_status(reply.status).remedy(Remedy::GiveClientId));
     };
-    let named = registered.token_endpoint_auth_method.as_deref().and_then(AuthMethod::named);
-    let method = match (named, &registered.client_secret) {
-        (_, None) => AuthMethod::Public,
-        (Some(named), Some(_)) => named,
-        // It was registered as asked.
-        (None, Some(_)) if !offered.is_empty() => method,
-        (None, Some(_)) => method_with_secret(server),
+    // Without a word about it, it was registered as asked.
+    let named = registered.token_endpoint_auth_method.as_deref().filter(|name| METHODS.contains(name));
+    let proof = match (named.or(offered), registered.client_secret) {
+        (_, None) | (Some(PUBLIC), _) => ClientProof::Public,
+        (Some(method), Some(secret)) => {
+            ClientProof::with_secret(method, secret.clone()).unwrap_or_else(|| with_secret(server, secret))
+        }
+        (None, Some(secret)) => with_secret(server, secret),
     };
     Ok(Client {
         id: registered.client_id,
-        secret: registered.client_secret,
-        method,
+        proof,
         origin: ClientOrigin::Registered,
         redirect_uri: Some(redirect_uri.to_owned()),
+        scope: scopes.to_vec(),
     })
 }
 

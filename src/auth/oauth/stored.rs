@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::grant::Grant;
+use super::grant::{ClientProof, Grant};
 use super::{Inner, Token};
 use crate::error::{Error, Kind, Result};
 use crate::files::Lock;
@@ -75,13 +75,17 @@ impl Inner {
         let secret = self.keys.read_item(&login.place).await?;
         // The list can be edited; the issuer in the store decides (AUTH-11).
         let grant = secret.as_ref().and_then(Grant::read).filter(|grant| grant.issuer == login.issuer);
-        Ok(grant.filter(|grant| self.is_of_client(grant)))
+        let mut grant = grant.filter(|grant| self.is_of_client(grant));
+        if let (Some(grant), Some(key)) = (&mut grant, &self.options.client_key) {
+            grant.client.proof = ClientProof::PrivateKey { key: Some(key.clone()) };
+        }
+        Ok(grant)
     }
 
     /// Says whether a login is one of the client that the user names.
     fn is_of_client(&self, grant: &Grant) -> bool {
         let given = self.options.client_id.as_ref();
-        !self.options.client_credentials && given.is_none_or(|given| *given == grant.client.id)
+        self.options.machine.is_none() && given.is_none_or(|given| *given == grant.client.id)
     }
 
     /// Stores a login, then uses it.
@@ -162,6 +166,8 @@ impl Inner {
         current.unfinished =
             current.unfinished.filter(|_| grant.as_ref().is_none_or(|grant| grant.tokens.is_none()));
         self.is_unproven.store(proof == Proof::None, Ordering::Relaxed);
+        let former = current.grant.take().and_then(|grant| grant.binding);
+        let grant = grant.map(|grant| grant.sharing_nonces(former.as_ref()));
         current.fresh_until = grant.as_ref().and_then(|grant| grant.tokens.as_ref()?.fresh_until());
         current.grant = grant;
         current.token()

@@ -2,18 +2,27 @@
 //!
 //! Refuses to take a failure of the server, or of the network, for the end of a login.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
+use serde_json::json;
+use url::Url;
 use zeroize::Zeroizing;
 
-use super::grant::{AuthMethod, Client, Tokens};
+use super::dpop::{Binding, PROOF, Role, USE_NONCE};
+use super::grant::{Client, ClientKey, ClientProof, TokenType, Tokens};
 use super::metadata::ServerMetadata;
-use super::web::{Body, Reply, Web, failing, form, shortened};
-use crate::error::{Error, Kind};
+use super::web::{Body, Posted, Reply, Web, failing, form, shortened};
+use crate::error::{Error, Kind, Remedy};
 use crate::secret::Secret;
 use crate::state;
 
 /// Longer words of a refusal are masked.
 const LONGEST_WORD: usize = 32;
+/// Seconds that a client's assertion is good for.
+const ASSERTION_LIFETIME: u64 = 120;
 
 /// Why no token was issued.
 #[derive(Clone, Debug)]
@@ -52,7 +61,7 @@ impl From<TokenError> for Error {
             TokenError::Failing(error) => error,
             TokenError::Ended(refusal) | TokenError::Refused(refusal) => {
                 let why = format!("the authorization server refused: {refusal}");
-                Self::new(Kind::AuthDenied, why).remedy(crate::error::Remedy::Login)
+                Self::new(Kind::AuthDenied, why).remedy(Remedy::Login)
             }
         }
     }
@@ -72,81 +81,173 @@ struct Issued {
     scope: Option<String>,
 }
 
-/// Asks for tokens; `asked` are the scopes that are granted if the response names none (RFC 6749 section 5.1).
-///
-/// # Errors
-/// [`TokenError`].
-pub async fn request(
-    web: &Web,
-    server: &ServerMetadata,
-    client: &Client,
-    fields: &[(&str, &str)],
-    asked: &[String],
-) -> Result<Tokens, TokenError> {
-    let reply = post(web, server.token_endpoint.as_deref(), client, fields).await?;
-    let Ok(issued) = serde_json::from_slice::<Issued>(&reply.body) else {
-        let why = format!("the token endpoint of {} answers without a token", server.issuer);
-        return Err(TokenError::Failing(Error::new(Kind::ProtocolViolation, why)));
-    };
-    if issued.token_type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-        let kind = shortened(issued.token_type.as_deref().unwrap_or_default());
-        let why = format!("{} issues tokens of the type {kind}, which asistry cannot use", server.issuer);
-        return Err(TokenError::Failing(Error::new(Kind::ProtocolViolation, why)));
-    }
-    let scope = issued.scope.map_or_else(|| asked.to_vec(), |scope| super::words(&scope));
-    let tokens = Tokens {
-        access: issued.access_token,
-        refresh: issued.refresh_token,
-        scope,
-        received_at: state::now(),
-        lifetime: issued.expires_in.as_ref().and_then(seconds),
-    };
-    if tokens.header().is_none() {
-        let why = format!("{} issues a token that cannot be sent in a header", server.issuer);
-        return Err(TokenError::Failing(Error::new(Kind::ProtocolViolation, why)));
-    }
-    Ok(tokens)
+/// A client at its authorization server.
+#[derive(Clone, Copy, Debug)]
+pub struct AtServer<'a> {
+    /// Sends the requests.
+    pub web: &'a Web,
+    /// The authorization server.
+    pub server: &'a ServerMetadata,
+    /// The client.
+    pub client: &'a Client,
+    /// The key that the tokens are bound to, if they are.
+    pub binding: Option<&'a Binding>,
 }
 
-/// Sends a form to an endpoint that knows the client; resolves with a 2xx.
-///
-/// # Errors
-/// [`TokenError`].
-pub async fn post(
-    web: &Web,
-    endpoint: Option<&str>,
-    client: &Client,
-    fields: &[(&str, &str)],
-) -> Result<Reply, TokenError> {
-    let endpoint = endpoint.unwrap_or_default();
-    let url = web.checked(endpoint, "token endpoint").map_err(TokenError::Failing)?;
-    let mut fields = fields.to_vec();
-    let secret = client.secret.as_ref();
-    let basic = match (client.method, secret) {
-        (AuthMethod::Basic, Some(secret)) => Some((client.id.as_str(), secret)),
-        (AuthMethod::Post, Some(secret)) => {
-            fields.extend([("client_id", client.id.as_str()), ("client_secret", secret.expose())]);
-            None
+/// Fields of a form.
+pub type Fields<'a> = [(&'a str, &'a str)];
+
+impl AtServer<'_> {
+    /// Asks for tokens; `asked` are the scopes that are granted if the response names none (RFC 6749 section 5.1).
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub async fn tokens(self, fields: &Fields<'_>, asked: &[String]) -> Result<Tokens, TokenError> {
+        let reply = self.post(self.server.token_endpoint.as_deref(), fields).await?;
+        let unusable = |why: String| TokenError::Failing(Error::new(Kind::ProtocolViolation, why));
+        let issuer = &self.server.issuer;
+        let Ok(issued) = serde_json::from_slice::<Issued>(&reply.body) else {
+            return Err(unusable(format!("the token endpoint of {issuer} answers without a token")));
+        };
+        let kind = match issued.token_type.as_deref() {
+            None => TokenType::Bearer,
+            Some(kind) if kind.eq_ignore_ascii_case("bearer") => TokenType::Bearer,
+            Some(kind) if kind.eq_ignore_ascii_case("dpop") && self.binding.is_some() => TokenType::Dpop,
+            Some(kind) => {
+                let kind = shortened(kind);
+                return Err(unusable(format!(
+                    "{issuer} issues tokens of the type {kind}, which asistry cannot use"
+                )));
+            }
+        };
+        let scope = issued.scope.map_or_else(|| asked.to_vec(), |scope| super::words(&scope));
+        let tokens = Tokens {
+            access: issued.access_token,
+            kind,
+            refresh: issued.refresh_token,
+            scope,
+            received_at: state::now(),
+            lifetime: issued.expires_in.as_ref().and_then(seconds),
+        };
+        match tokens.header() {
+            Some(_) => Ok(tokens),
+            None => Err(unusable(format!("{issuer} issues a token that cannot be sent in a header"))),
         }
-        _ => {
-            fields.push(("client_id", client.id.as_str()));
-            None
+    }
+
+    /// Sends a form to an endpoint that knows the client; resolves with a 2xx.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub async fn post(self, endpoint: Option<&str>, fields: &Fields<'_>) -> Result<Reply, TokenError> {
+        let url =
+            self.web.checked(endpoint.unwrap_or_default(), "token endpoint").map_err(TokenError::Failing)?;
+        let mut reply = self.sent(&url, fields).await?;
+        if self.binding.is_some() && !reply.is_success() && code_of(&reply) == USE_NONCE {
+            // RFC 9449 section 8: the same again with the nonce, once.
+            reply = self.sent(&url, fields).await?;
         }
-    };
-    let body = Zeroizing::new(form(&fields));
-    let reply = web.post(&url, Body::Form(body.to_string()), basic).await.map_err(TokenError::Failing)?;
-    if reply.is_success() {
-        return Ok(reply);
+        if reply.is_success() {
+            return Ok(reply);
+        }
+        if reply.status >= 500 || matches!(reply.status, 408 | 425 | 429) {
+            return Err(TokenError::Failing(failing(&url, &reply)));
+        }
+        let secret = self.client.proof.secret();
+        let sent: Vec<&str> =
+            fields.iter().map(|(_, value)| *value).chain(secret.map(Secret::expose)).collect();
+        let refusal = refusal_of(&reply, &sent);
+        Err(match refusal.code.as_str() {
+            "invalid_grant" | "invalid_client" | "unauthorized_client" => TokenError::Ended(refusal),
+            _ => TokenError::Refused(refusal),
+        })
     }
-    if reply.status >= 500 || matches!(reply.status, 408 | 425 | 429) {
-        return Err(TokenError::Failing(failing(&url, &reply)));
+
+    async fn sent(self, url: &Url, fields: &Fields<'_>) -> Result<Reply, TokenError> {
+        let reply = self.web.post(url, || self.posted(url, fields)).await.map_err(TokenError::Failing)?;
+        if let Some(binding) = self.binding {
+            binding.heard(url, Role::Authorization, &reply.headers);
+        }
+        Ok(reply)
     }
-    let sent: Vec<&str> = fields.iter().map(|(_, value)| *value).chain(secret.map(Secret::expose)).collect();
-    let refusal = refusal_of(&reply, &sent);
-    Err(match refusal.code.as_str() {
-        "invalid_grant" | "invalid_client" | "unauthorized_client" => TokenError::Ended(refusal),
-        _ => TokenError::Refused(refusal),
-    })
+
+    /// Makes a request in which the client proves who it is.
+    fn posted(self, url: &Url, fields: &Fields<'_>) -> crate::error::Result<Posted> {
+        let Client { id, proof, .. } = self.client;
+        let (mut fields, mut headers) = (fields.to_vec(), HeaderMap::new());
+        let assertion;
+        match proof {
+            ClientProof::Public if id.is_empty() => {}
+            ClientProof::Public => fields.push(("client_id", id)),
+            ClientProof::Basic { secret } => headers.extend([(AUTHORIZATION, basic(id, secret))]),
+            ClientProof::Post { secret } => {
+                fields.extend([("client_id", id.as_str()), ("client_secret", secret.expose())]);
+            }
+            ClientProof::PrivateKey { key } => {
+                assertion = self.assertion(key.as_deref())?;
+                fields.extend([
+                    ("client_id", id.as_str()),
+                    ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+                    ("client_assertion", assertion.expose()),
+                ]);
+            }
+        }
+        if let Some(binding) = self.binding {
+            headers.insert(PROOF, binding.proof(&Method::POST, url, None));
+        }
+        Ok(Posted { body: Body::Form(form(&fields)), headers })
+    }
+
+    /// Returns a token by which a private key proves the client; good once (RFC 7523 section 3).
+    fn assertion(self, key: Option<&ClientKey>) -> crate::error::Result<Secret> {
+        let ClientKey { key, id } = key.ok_or_else(|| {
+            Error::new(
+                Kind::AuthRequired,
+                "this login was made with the client's private key, which is not named now",
+            )
+            .remedy(Remedy::GiveClientKey)
+        })?;
+        let taken = &self.server.token_endpoint_auth_signing_alg_values_supported;
+        if let Some(taken) = taken.as_ref().filter(|taken| !taken.iter().any(|name| name == key.algorithm)) {
+            let why = format!(
+                "{} takes no keys for {}, the algorithm of the client's private key; it takes {}",
+                self.server.issuer,
+                key.algorithm,
+                shortened(&taken.join(", "))
+            );
+            return Err(Error::new(Kind::AuthRequired, why).hint("use another key"));
+        }
+        let now = state::now();
+        let header = match id {
+            Some(id) => json!({"typ": "JWT", "kid": id}),
+            None => json!({"typ": "JWT"}),
+        };
+        let claims = json!({
+            "iss": self.client.id,
+            "sub": self.client.id,
+            // The issuer, and not the endpoint: draft-ietf-oauth-rfc7523bis.
+            "aud": self.server.issuer,
+            "jti": super::random_text(),
+            "iat": now,
+            "exp": now + ASSERTION_LIFETIME,
+        });
+        Ok(key.token(header, &claims))
+    }
+}
+
+/// Returns the credential of a client in the `Authorization` header (RFC 6749 section 2.3.1).
+fn basic(id: &str, secret: &Secret) -> HeaderValue {
+    let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = Zeroizing::new(format!("{}:{}", encoded(id), encoded(secret.expose())));
+    let value = format!("Basic {}", STANDARD.encode(pair.as_bytes()));
+    let mut value = HeaderValue::from_str(&value).expect("base64 is text");
+    value.set_sensitive(true);
+    value
+}
+
+/// Returns the error code of a refusal; empty without one.
+fn code_of(reply: &Reply) -> String {
+    serde_json::from_slice::<Refusal>(&reply.body).map(|refusal| refusal.code).unwrap_or_default()
 }
 
 /// Reads a refusal; masks sent values that the server repeats.

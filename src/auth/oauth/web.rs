@@ -6,8 +6,6 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::Method;
 use http::header::{
@@ -22,7 +20,6 @@ use crate::net::{self, Net, Proxies, TlsOptions};
 use crate::protocol::http::origin_and_path;
 use crate::protocol::retry::{backoff, retry_after, seconds};
 use crate::protocol::revision::NEWEST_LEGACY;
-use crate::secret::Secret;
 
 /// Time limit of one request, unless the user sets a shorter one.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -32,6 +29,7 @@ const ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 /// The longest pause that is waited out.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const JSON: &str = "application/json";
 /// Maximum bytes of a response.
 const LONGEST: usize = 1 << 20;
 /// Maximum redirects of a metadata document.
@@ -55,7 +53,7 @@ pub struct Reply {
     /// The HTTP status.
     pub status: u16,
     /// Its headers.
-    headers: HeaderMap,
+    pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
 }
@@ -91,10 +89,26 @@ impl Reply {
 
 /// A body and how it is written.
 pub enum Body {
+    /// No body.
+    None,
     /// `application/x-www-form-urlencoded`.
     Form(String),
     /// `application/json`.
     Json(String),
+}
+
+/// What a request holds beside what every request holds.
+pub struct Posted {
+    /// The body.
+    pub body: Body,
+    /// More headers.
+    pub headers: HeaderMap,
+}
+
+impl From<Body> for Posted {
+    fn from(body: Body) -> Self {
+        Self { body, headers: HeaderMap::new() }
+    }
 }
 
 impl Web {
@@ -153,7 +167,7 @@ impl Web {
     pub async fn document(&self, url: &Url) -> Result<Option<Value>> {
         let mut url = url.clone();
         for _ in 0..=MOST_REDIRECTS {
-            let reply = self.send(Method::GET, &url, None, None).await?;
+            let reply = self.send(JSON, Method::GET, &url, None).await?;
             if let Some(to) = reply.location(&url) {
                 url = self.checked(to.as_str(), "redirect of its metadata")?;
                 continue;
@@ -171,7 +185,16 @@ impl Web {
     /// # Errors
     /// [`Kind::Unreachable`] if nothing comes.
     pub async fn get_page(&self, url: &Url) -> Result<Reply> {
-        self.send_as("text/html", (Method::GET, url), None, None).await
+        self.send("text/html", Method::GET, url, None).await
+    }
+
+    /// Sends a GET with a credential.
+    ///
+    /// # Errors
+    /// [`Kind::Unreachable`] if nothing comes.
+    pub async fn get_with(&self, url: &Url, credential: HeaderValue) -> Result<Reply> {
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, credential)]);
+        self.send(JSON, Method::GET, url, Some(Posted { body: Body::None, headers })).await
     }
 
     /// Sends a message to the service itself, without a credential; it must be able to answer in either form (T-33).
@@ -179,18 +202,18 @@ impl Web {
     /// # Errors
     /// [`Kind::Unreachable`] or [`Kind::Timeout`] if nothing comes.
     pub async fn ask_service(&self, endpoint: &Url, message: String) -> Result<Reply> {
-        let body = Body::Json(message);
-        self.send_as("application/json, text/event-stream", (Method::POST, endpoint), Some(&body), None).await
+        let posted = Posted::from(Body::Json(message));
+        self.send("application/json, text/event-stream", Method::POST, endpoint, Some(posted)).await
     }
 
-    /// Sends a POST, again while the server is busy (429, 503) and asks for a short wait; `basic` is a client's id and
-    /// secret (RFC 6749 section 2.3.1).
+    /// Sends a POST, again while the server is busy (429, 503) and asks for a short wait; `posted` makes each attempt,
+    /// because some of what it holds is good once.
     ///
     /// # Errors
-    /// [`Kind::Unreachable`] or [`Kind::Timeout`] if nothing comes.
-    pub async fn post(&self, url: &Url, body: Body, basic: Option<(&str, &Secret)>) -> Result<Reply> {
+    /// [`Kind::Unreachable`] or [`Kind::Timeout`] if nothing comes, and the errors of `posted`.
+    pub async fn post(&self, url: &Url, posted: impl Fn() -> Result<Posted>) -> Result<Reply> {
         for attempt in 0.. {
-            let reply = self.send(Method::POST, url, Some(&body), basic).await?;
+            let reply = self.send(JSON, Method::POST, url, Some(posted()?)).await?;
             let pause = reply.retry_after().unwrap_or(backoff(FIRST_PAUSE, attempt, LONGEST_PAUSE));
             if !matches!(reply.status, 429 | 503) || attempt + 1 >= ATTEMPTS || pause > LONGEST_PAUSE {
                 return Ok(reply);
@@ -202,39 +225,28 @@ impl Web {
 
     async fn send(
         &self,
+        accept: &'static str,
         method: Method,
         url: &Url,
-        body: Option<&Body>,
-        basic: Option<(&str, &Secret)>,
-    ) -> Result<Reply> {
-        self.send_as("application/json", (method, url), body, basic).await
-    }
-
-    async fn send_as(
-        &self,
-        accept: &'static str,
-        (method, url): (Method, &Url),
-        body: Option<&Body>,
-        basic: Option<(&str, &Secret)>,
+        posted: Option<Posted>,
     ) -> Result<Reply> {
         let net = if url.scheme() == "https" { &self.tls } else { &self.plain };
         let mut request = reqwest::Request::new(method, url.clone());
         *request.timeout_mut() = Some(self.timeout);
+        let (body, more) =
+            posted.map_or((Body::None, HeaderMap::new()), |posted| (posted.body, posted.headers));
+        let (media, text) = match body {
+            Body::None => (None, None),
+            Body::Form(text) => (Some("application/x-www-form-urlencoded"), Some(text)),
+            Body::Json(text) => (Some(JSON), Some(text)),
+        };
         let headers = request.headers_mut();
+        headers.extend(more);
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         let version = HeaderName::from_static("mcp-protocol-version");
         headers.insert(version, HeaderValue::from_static(NEWEST_LEGACY.date));
-        if let Some(basic) = basic {
-            add_basic(headers, basic);
-        }
-        if let Some(body) = body {
-            let (media, text) = match body {
-                Body::Form(text) => ("application/x-www-form-urlencoded", text),
-                Body::Json(text) => ("application/json", text),
-            };
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
-            *request.body_mut() = Some(text.clone().into());
-        }
+        headers.extend(media.map(|media| (CONTENT_TYPE, HeaderValue::from_static(media))));
+        *request.body_mut() = text.map(Into::into);
         let unreachable = |error: &reqwest::Error| {
             let place = origin_and_path(url);
             if error.is_timeout() {
@@ -278,15 +290,6 @@ pub fn failing(url: &Url, reply: &Reply) -> Error {
 /// Writes fields as a form.
 pub fn form(fields: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
-}
-
-fn add_basic(headers: &mut HeaderMap, (id, secret): (&str, &Secret)) {
-    let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = format!("{}:{}", encoded(id), encoded(secret.expose()));
-    if let Ok(mut value) = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair))) {
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
 }
 
 /// Says whether a URL names this machine or a private network by its address.
