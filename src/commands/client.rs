@@ -199,7 +199,10 @@ impl Configured<'_> {
         match source.split_once(':').unwrap_or((source, "")) {
             ("env", name) if !name.is_empty() => {
                 match variable(name) {
-                    Some(token) => Ok(IdentityToken::Variable(Secret::new(token.trim().to_owned()))),
+                    Some(token) => {
+                        let token = Secret::new(token.trim().to_owned());
+                        Ok(IdentityToken::Variable { name: name.to_owned(), token })
+                    }
                     None => Err(refuse(&format!("env:{name}: that variable is not set"))
                         .hint(format!("export {name}"))),
                 }

@@ -9,6 +9,7 @@ use url::Url;
 use super::Desk;
 use super::server::{Login, denial_of, follow, get};
 use crate::support::bridge::{Bridge, request};
+use crate::support::home::Ran;
 use crate::support::service::{Gate, Received};
 
 const REVISION: &str = "2025-11-25";
@@ -245,19 +246,44 @@ fn no_store_is_no_hindrance_to_a_bridge() {
 }
 
 #[test]
+fn a_state_directory_that_cannot_be_written_is_no_hindrance_to_a_bridge() {
+    let (desk, login) = (Desk::new(), Login::start());
+    let url = login.url();
+    // Where nobody can make a directory, not even root.
+    let state = "/proc/none/state";
+    let start = desk.home.start(&["bridge", "--url", &url]).env("BROWSER", &desk.browser.command);
+    let mut bridge = start.env("ASISTRY_STATE_DIR", state).spawn();
+    bridge.open(REVISION);
+    lists(&bridge, 1);
+    assert_eq!(desk.browser.logs_in().0, 200);
+    assert!(bridge.answer(1)["result"]["tools"].is_array());
+    login.set(|server| server.access.clear());
+    bridge.call(2, "read");
+    assert!(bridge.answer(2)["result"].is_object());
+    assert_eq!(bridge.stderr().matches("serves this process alone").count(), 1, "{}", bridge.stderr());
+    // A command that must store it refuses.
+    let mut command = desk.home.command(["login", "--url", &url]);
+    Ran::of(command.env("ASISTRY_STATE_DIR", state)).fails(4).says(&["make the directory writable"]);
+    // A machine's login stores nothing.
+    login.set(|server| server.clients.insert("robot".into(), String::new()));
+    let words = ["call", "read", "--url", &url, "--client-credentials", "--client-id", "robot"];
+    let mut command = desk.home.command([&words[..], &["--client-secret-env", "HOME"]].concat());
+    Ran::of(command.env("ASISTRY_STATE_DIR", state)).succeeds();
+}
+
+#[test]
 fn the_stream_and_the_list_outlive_a_hundred_tokens() {
     let gate = Gate::default();
     let (desk, login) = (Desk::new(), Login::with(|server| server.pushes = Some(gate.clone())));
     desk.logs_in(&login);
-    // Each token has expired when it comes: each request needs another one.
-    login.set(|server| server.lifetime = Some(0));
     let mut bridge = bridge(&desk, &login, &[]);
     bridge.open(REVISION);
     lists(&bridge, 1);
     bridge.answer(1);
     login.service.awaits("the standalone stream", |r| r.verb == "GET" && r.path == "/mcp");
-    login.set(|server| server.access.clear());
     for id in 2..102 {
+        // As if an hour had passed: only the newest token is taken.
+        login.set(|server| server.access.clear());
         bridge.call(id, "read");
         assert!(bridge.answer(id)["result"].is_object());
     }

@@ -16,9 +16,11 @@ use super::registration::scopes;
 use super::stored::Proof;
 use super::token::{AtServer, TokenError};
 use super::{
-    Ask, Inner, LOGIN_LIMIT, Leaving, MOST_STEP_UPS, Need, PAUSE_AFTER_DECLINED, Stage, Token, Way, Why,
+    Ask, Inner, Keeping, LOGIN_LIMIT, Leaving, MOST_STEP_UPS, Need, PAUSE_AFTER_DECLINED, Stage, Token, Way,
+    Why,
 };
 use crate::error::{Error, Kind, Remedy, Result};
+use crate::files::Lock;
 use crate::profile::{LoginMode, StoreKind};
 use crate::protocol::authenticate::BearerChallenge;
 use crate::protocol::http::{Challenge, origin_and_path};
@@ -44,28 +46,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// As [`super::OAuth::renew`].
 pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> Result<Token> {
     inner.state.check_logins()?;
-    let mut has_waited = false;
-    let mut lock = inner.lock(Duration::ZERO).await?;
-    if lock.is_none() {
-        // Another process is renewing: its token will serve this one too.
-        has_waited = true;
-        if need.ask == Ask::Never && !inner.stored().await?.is_some_and(|grant| grant.has_refresh()) {
-            // It is waiting for a person; silent requests don't wait for that.
-            return Err(inner.login_needed());
-        }
-        if need.ask == Ask::Always {
-            (inner.person.say)("another asistry process is logging in; waiting for it");
-        }
-        lock = inner.lock(SILENT_WAIT).await?;
-    }
-    let _lock = match lock {
-        Some(lock) => lock,
-        None if need.ask == Ask::Never => return Err(inner.login_needed()),
-        None => {
-            let _ = stage.send(Stage::Asking(None));
-            inner.lock(LOGIN_LIMIT).await?.ok_or_else(|| overdue(inner))?
-        }
-    };
+    let turn = turn(inner, need, stage).await?;
+    let has_waited = matches!(turn, Turn::Waited(_));
     let stored = inner.stored().await?;
     let serves = |grant: &&Grant| is_enough(grant, need) && (has_waited || need.ask != Ask::Always);
     if let Some(grant) = stored.as_ref().filter(serves) {
@@ -123,7 +105,8 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
         && kept.has_refresh()
         && inner.options.machine.is_none()
     {
-        kept.binding = binding.clone();
+        // What was bound to a key stays so (RFC 9449 section 5).
+        kept.binding = kept.binding.take().or(binding.clone());
         match refreshed(inner, &found.server, kept).await {
             Ok(tokens) => {
                 kept.tokens = Some(tokens);
@@ -161,6 +144,50 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
         let _ = inner.state.login_unfinished(profile, endpoint);
     }
     done
+}
+
+/// The right to renew a login of this profile at this endpoint.
+enum Turn {
+    /// No other process renews it until this is dropped.
+    Alone(#[expect(dead_code, reason = "it is held")] Lock),
+    /// As `Alone`, after another process, whose token may serve this one too.
+    Waited(#[expect(dead_code, reason = "it is held")] Lock),
+    /// Nothing is shared with other processes.
+    Own,
+}
+
+/// Waits for the turn to renew: as long as another process may wait for a person if this request may, too.
+async fn turn(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> Result<Turn> {
+    if inner.options.machine.is_some() {
+        return Ok(Turn::Own);
+    }
+    match inner.lock(Duration::ZERO).await {
+        Ok(Some(lock)) => return Ok(Turn::Alone(lock)),
+        Ok(None) => {}
+        Err(error) if inner.keeping == Keeping::StoredIfPossible && inner.listed().is_none() => {
+            if !std::mem::replace(&mut inner.current().is_unlockable, true) {
+                tracing::warn!("the login serves this process alone: {}", error.message());
+            }
+            return Ok(Turn::Own);
+        }
+        Err(error) => return Err(error),
+    }
+    if need.ask == Ask::Never && !inner.stored().await?.is_some_and(|grant| grant.has_refresh()) {
+        // It is waiting for a person; silent requests don't wait for that.
+        return Err(inner.login_needed());
+    }
+    if need.ask == Ask::Always {
+        (inner.person.say)("another asistry process is logging in; waiting for it");
+    }
+    if let Some(lock) = inner.lock(SILENT_WAIT).await? {
+        return Ok(Turn::Waited(lock));
+    }
+    if need.ask == Ask::Never {
+        return Err(inner.login_needed());
+    }
+    let _ = stage.send(Stage::Asking(None));
+    let lock = inner.lock(LOGIN_LIMIT).await?;
+    lock.map(Turn::Waited).ok_or_else(|| overdue(inner))
 }
 
 /// Deletes the login; returns whether there was one.
@@ -289,7 +316,10 @@ pub async fn kept_for_use(inner: &Inner, grant: Grant, store: Option<StoreKind>)
             id: grant.client.id.clone(),
             issuer: grant.issuer.clone(),
         };
-        inner.state.put_client(taken).map_err(|e| inner.state.unwritable(&e))?;
+        let noted = inner.state.put_client(taken).map_err(|e| inner.state.unwritable(&e));
+        if store.is_some() || !inner.current().in_memory {
+            noted?;
+        }
     }
     inner.save(grant, store, Proof::None).await?;
     inner.current().token().ok_or_else(|| {

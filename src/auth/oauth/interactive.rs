@@ -148,6 +148,10 @@ impl Login<'_> {
 
     /// Returns the store that will take the login, found out before a person is asked; none where none opens.
     async fn store(&self) -> Result<Option<StoreKind>> {
+        if self.inner.current().is_unlockable {
+            // Said when the lock failed.
+            return Ok(None);
+        }
         let error = match self.inner.keys.store_for_new(None).await {
             Ok(store) => return Ok(Some(store)),
             Err(error) => error,

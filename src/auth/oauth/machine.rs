@@ -51,7 +51,12 @@ pub enum Machine {
 #[derive(Clone, Debug)]
 pub enum IdentityToken {
     /// A variable of the environment.
-    Variable(Secret),
+    Variable {
+        /// Its name.
+        name: String,
+        /// Its value.
+        token: Secret,
+    },
     /// A file; read each time, because such tokens are replaced.
     File(PathBuf),
     /// GitHub Actions issues one for each audience.
@@ -199,7 +204,7 @@ impl IdentityToken {
     /// Returns the token, for a server with this issuer and the client there.
     async fn read(&self, inner: &Inner, (issuer, client): (&str, Option<&str>)) -> Result<Secret> {
         let token = match self {
-            Self::Variable(token) => token.clone(),
+            Self::Variable { token, .. } => token.clone(),
             Self::File(path) => {
                 let read = crate::files::read_at_most(path, LONGEST_TOKEN).map(Zeroizing::new);
                 let text = read.map_err(|e| {
@@ -224,7 +229,7 @@ impl IdentityToken {
     /// Names where it comes from.
     fn name(&self) -> String {
         match self {
-            Self::Variable(_) => "the environment variable".to_owned(),
+            Self::Variable { name, .. } => name.clone(),
             Self::File(path) => path.display().to_string(),
             Self::Github { url, .. } => origin_and_path(url),
         }

@@ -266,6 +266,8 @@ struct Current {
     is_read: bool,
     /// The login is in no store: it ends with the process.
     in_memory: bool,
+    /// The state directory cannot be written, so no login can be stored.
+    is_unlockable: bool,
     /// When a person last declined a login, or did not finish it.
     unfinished: Option<Instant>,
     /// Scopes that a person was already asked for, and when.

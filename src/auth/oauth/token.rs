@@ -269,8 +269,8 @@ fn refusal_of(reply: &Reply, sent: &[&str]) -> Refusal {
     Refusal { code: clean(&refusal.code), said: clean(&refusal.said) }
 }
 
-/// Reads `expires_in`, which some servers write as text.
+/// Reads `expires_in`, which some servers write as text. Zero is no lifetime: the service decides about the token.
 fn seconds(value: &serde_json::Value) -> Option<u64> {
     let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
-    (number >= 0.0 && number.is_finite()).then_some(number as u64)
+    (number >= 1.0 && number.is_finite()).then_some(number as u64)
 }

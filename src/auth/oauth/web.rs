@@ -3,7 +3,7 @@
 //! Refuses plain `http` beyond this machine, redirects, long bodies and slow servers, and private addresses named by a
 //! service that is not private itself (AUTH-18). TLS is always verified: `--insecure` is for the service alone.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE,
 };
 use serde_json::Value;
-use url::{Host, Url};
+use url::{Host, Origin, Url};
 
 use crate::auth::route::is_loopback;
 use crate::error::{Error, Kind, Remedy, Result};
@@ -38,8 +38,11 @@ const MOST_REDIRECTS: usize = 3;
 /// Sends requests to authorization servers.
 #[derive(Debug)]
 pub struct Web {
+    /// For the service's own origin: the only one that sees the client certificate.
+    own: Net,
     tls: Net,
     plain: Net,
+    origin: Origin,
     /// Whether the service is on a private network, so that its authorization server may be there too.
     is_private: bool,
     allow_http: bool,
@@ -114,15 +117,22 @@ impl From<Body> for Posted {
 impl Web {
     /// Prepares requests on behalf of the service at `endpoint`; opens nothing yet.
     pub fn new(endpoint: &Url, tls: TlsOptions, proxies: Proxies, allow_http: bool) -> Self {
-        let tls = TlsOptions { insecure: false, ..tls };
+        let own = TlsOptions { insecure: false, ..tls };
+        let others = TlsOptions { client_cert: None, ..own.clone() };
         let of = |scheme: &str, proxies| {
             let mut url = endpoint.clone();
             // Only the scheme matters: it decides whether certificates are loaded.
             let _ = url.set_scheme(scheme);
-            Net::new(url, tls.clone(), proxies)
+            Net::new(url, others.clone(), proxies)
         };
         let direct = if is_loopback(endpoint) { Proxies::None } else { proxies.clone() };
         Self {
+            own: Net::new(
+                endpoint.clone(),
+                own,
+                if is_loopback(endpoint) { Proxies::None } else { proxies.clone() },
+            ),
+            origin: endpoint.origin(),
             tls: of("https", proxies),
             plain: of("http", direct),
             is_private: is_private(endpoint),
@@ -223,6 +233,14 @@ impl Web {
         unreachable!("the loop returns")
     }
 
+    fn net(&self, url: &Url) -> &Net {
+        match url.scheme() {
+            _ if url.origin() == self.origin => &self.own,
+            "https" => &self.tls,
+            _ => &self.plain,
+        }
+    }
+
     async fn send(
         &self,
         accept: &'static str,
@@ -230,7 +248,7 @@ impl Web {
         url: &Url,
         posted: Option<Posted>,
     ) -> Result<Reply> {
-        let net = if url.scheme() == "https" { &self.tls } else { &self.plain };
+        let net = self.net(url);
         let mut request = reqwest::Request::new(method, url.clone());
         *request.timeout_mut() = Some(self.timeout);
         let (body, more) =
@@ -301,14 +319,24 @@ fn is_private(url: &Url) -> bool {
         None => None,
     };
     match address {
-        Some(IpAddr::V4(v4)) => {
-            v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified()
-        }
-        Some(IpAddr::V6(v6)) => {
-            v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local() || v6.is_unicast_link_local()
-        }
+        Some(IpAddr::V4(v4)) => is_private_v4(v4),
+        Some(IpAddr::V6(v6)) => match v6.segments() {
+            // NAT64 (RFC 6052): the IPv4 address is in the last 32 bits.
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+                is_private_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+            }
+            _ => {
+                v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local() || v6.is_unicast_link_local()
+            }
+        },
         None => false,
     }
+}
+
+fn is_private_v4(v4: Ipv4Addr) -> bool {
+    // Shared by the customers of a provider (RFC 6598).
+    let is_shared = matches!(v4.octets(), [100, 64..=127, ..]);
+    v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.octets()[0] == 0 || is_shared
 }
 
 /// Shortens foreign text.
@@ -326,6 +354,14 @@ mod tests {
     }
 
     #[test]
+    fn only_the_service_itself_sees_the_client_certificate() {
+        let web = web("https://h.example/mcp");
+        let is_own = |url: &str| std::ptr::eq(web.net(&Url::parse(url).unwrap()), &web.own);
+        assert!(is_own("https://h.example/token"));
+        assert!(!is_own("https://auth.example/token") && !is_own("https://h.example:444/token"));
+    }
+
+    #[test]
     fn only_https_is_asked_and_http_on_this_machine() {
         let far = web("https://mcp.example/mcp");
         assert!(far.checked("https://auth.example/token", "x").is_ok());
@@ -338,11 +374,15 @@ mod tests {
             "https://10.0.0.1/",
             "https://[::ffff:192.168.1.1]/",
             "https://169.254.169.254/latest",
+            "https://100.64.0.1/",
+            "https://0.1.2.3/",
+            "https://[64:ff9b::10.0.0.1]/",
             "https://localhost/",
             "token",
         ] {
             assert!(far.checked(refused, "x").is_err(), "{refused}");
         }
+        assert!(far.checked("https://[64:ff9b::9.9.9.9]/", "x").is_ok());
         let near = web("http://127.0.0.1:3000/mcp");
         assert!(near.checked("http://127.0.0.1:8000/token", "x").is_ok());
         assert!(near.checked("https://auth.example/token", "x").is_ok());
