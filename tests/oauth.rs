@@ -192,6 +192,17 @@ fn a_token_that_was_just_issued_and_is_refused_opens_no_window() {
 }
 
 #[test]
+fn a_service_that_refuses_every_token_opens_one_window_whatever_the_process() {
+    let (desk, login) = (Desk::new(), Login::with(|server| server.refreshes = false));
+    desk.logs_in(&login);
+    login.set(|server| server.refuses_all = true);
+    for _ in 0..3 {
+        desk.run(&login, &["call", "read"]).fails(4);
+    }
+    assert_eq!(desk.browser.more(), 0);
+}
+
+#[test]
 fn a_call_that_needs_more_scopes_asks_for_all_of_them_once() {
     let (desk, login) = (Desk::new(), Login::with(|server| server.scope_of_write = "write"));
     desk.logs_in(&login);

@@ -39,6 +39,12 @@ impl Authorizer {
         if signed == Signed::BARE || (challenge.status != 401 && !wants_scope) {
             return Err(Rejection::Denied);
         }
+        if challenge.refuses_proof() && self.key_state().bound().is_some() {
+            let why = format!("{} does not accept the proof that belongs to the token", self.shown_origin);
+            return Err(Rejection::Login(
+                Error::new(Kind::AuthDenied, why).hint("check this machine's clock"),
+            ));
+        }
         let Source::Stored(keys) = &self.source else { return Err(Rejection::Denied) };
         if !wants_scope {
             self.look_again(signed, keys).await?;
@@ -66,7 +72,10 @@ impl Authorizer {
     }
 
     fn has_no_key(&self) -> bool {
-        matches!(self.key_state().came_from, None | Some(KeySource::Absent | KeySource::Login))
+        matches!(
+            self.key_state().came_from,
+            None | Some(KeySource::Absent | KeySource::Login | KeySource::Machine)
+        )
     }
 
     async fn renew(&self, login: &OAuth, challenge: &Challenge, ask: Ask) -> Result<Again, Rejection> {
@@ -83,7 +92,7 @@ impl Authorizer {
         let had_token = need.refused.is_some();
         match login.renew(need).await {
             Ok(token) => {
-                self.use_token(token);
+                self.use_token(login, token);
                 Ok(Again)
             }
             Err(error) if !had_token && error.next_step() == Some(&Remedy::KeyInsteadOfLogin) => {
@@ -104,7 +113,7 @@ impl Authorizer {
         }
         let token = login.token().await?;
         let header = token.as_ref().map(|token| (AUTHORIZATION, token.header.clone()));
-        Ok((header, token.is_some().then_some(KeySource::Login), token))
+        Ok((header, token.is_some().then(|| source_of(login)), token))
     }
 
     /// Logs in, whatever was configured.
@@ -116,13 +125,13 @@ impl Authorizer {
             return Err(Error::new(Kind::Usage, "this service takes a key, not a login"));
         };
         let token = login.renew(Need::of_user(Way::Browser)).await?;
-        self.use_token(token);
+        self.use_token(login, token);
         Ok(())
     }
 
-    fn use_token(&self, token: Token) {
+    fn use_token(&self, login: &OAuth, token: Token) {
         let header = (AUTHORIZATION, token.header.clone());
-        self.use_credential(Some(header), Some(KeySource::Login), Some(token));
+        self.use_credential(Some(header), Some(source_of(login)), Some(token));
     }
 
     /// Takes the nonce that a response of the service holds, for the next proof (RFC 9449 section 8.2).
@@ -153,4 +162,8 @@ impl Authorizer {
             login.accepted();
         }
     }
+}
+
+fn source_of(login: &OAuth) -> KeySource {
+    if login.is_machine() { KeySource::Machine } else { KeySource::Login }
 }

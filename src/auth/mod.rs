@@ -425,6 +425,9 @@ impl Authorizer {
     }
 
     async fn found(&self, keys: &Keys) -> Result<(Option<Header>, Option<KeySource>, Option<Token>)> {
+        if self.login.as_ref().is_some_and(OAuth::is_machine) {
+            return self.logged_in().await;
+        }
         let optional = self.profile.service.auth.optional || self.login.is_some();
         // An optional key is not worth opening a store for unless one is listed.
         if optional && !keys.is_listed(&self.profile, &self.shown_origin)? {

@@ -140,7 +140,13 @@ pub fn options(matches: &ArgMatches, takers: Takers) -> Result<Options, Error> {
                 Some(variable) => format!("in {variable}"),
                 None => format!("for '--{flag} <{}>'", row.value),
             };
-            let why = format!("invalid value '{}' {place}: {why}", texts.join(", "));
+            let is_key = |text: &String| text.contains(['\n', '\r']) || text.contains("-----BEGIN");
+            let value = if row.is_near_secret() || texts.iter().any(is_key) {
+                String::new()
+            } else {
+                format!(" '{}'", texts.join(", "))
+            };
+            let why = format!("invalid value{value} {place}: {why}");
             Error::raw(ErrorKind::ValueValidation, format!("{why}\n\n"))
         })?;
     }
@@ -181,6 +187,8 @@ fn argument(flag: &'static str, row: &Row) -> Arg {
         Takers::Bridge | Takers::None => argument,
     };
     let argument = if row.value.is_empty() { argument } else { argument.value_name(row.value) };
+    // A pasted key begins with dashes.
+    let argument = argument.allow_hyphen_values(row.is_near_secret());
     let argument = if row.is_path() { argument.value_hint(ValueHint::FilePath) } else { argument };
     let argument = match row.conflict {
         Some(other) => argument.conflicts_with(other),

@@ -36,6 +36,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     ("BROWSER", "Command that opens the browser for a login; the URL is its argument"),
     ("CI", "If true, asistry never asks, as with --no-input"),
+    (
+        "ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "Where a job of GitHub Actions gets its identity token, for --identity-token github",
+    ),
     ("GITHUB_ACTIONS", "If true, a failure is also printed as an annotation"),
     ("NO_COLOR", "If set, no color is used, as with --color never"),
     ("SSL_CERT_FILE", "Additional root certificates, as with --ca-file"),

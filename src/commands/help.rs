@@ -129,6 +129,9 @@ The tokens of an OAuth login are kept in the key store, bound to the service's e
 them, and are sent nowhere else. Authorization servers are asked over https only (http on this machine), and their
 certificates are always verified. The callback of a login listens on 127.0.0.1 while the login is under way.
 
+Private keys of clients and identity tokens are read from the file or variable that an option names, and are not stored.
+An identity token is sent only to a server that its audience names. The key of a DPoP login is stored with its tokens.
+
 A credential goes over plain http to this machine only, unless --allow-http is given. --insecure turns off the
 verification of certificates: anyone on the network path can then read the key.";
 

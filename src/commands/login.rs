@@ -43,9 +43,9 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let prepared = prepared(common, environment, reach).await?;
     let login = login_of(&prepared)?;
     if client::is_machine(&prepared.options) {
-        let why =
-            "a client or a workload that logs in for itself needs no login: each command gets its own token";
-        return Err(Error::new(Kind::Usage, why).hint("leave the login out").into());
+        let why = "login is for people: with --client-credentials or --identity-token each command logs in by itself";
+        let hint = format!("asistry ping{}", prepared.target_options());
+        return Err(Error::new(Kind::Usage, why).hint(hint).into());
     }
     if !browser::may_log_in(&prepared.options, environment.asker(common.no_input), reach) {
         let why = "login needs a terminal or a browser, and input is disabled (CI or --no-input)";

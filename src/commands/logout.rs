@@ -8,6 +8,7 @@ use super::browser::Reach;
 use super::environment::Environment;
 use super::login::{login_of, prepared};
 use crate::auth::oauth::Leaving;
+use crate::protocol::http::origin_and_path;
 use crate::ui;
 
 /// Options of `asistry logout`.
@@ -31,7 +32,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
     let name = &prepared.profile.name;
     match login_of(&prepared)?.leave(leaving).await? {
         true => ui::say(&format!("{name}: logged out")),
-        false => ui::say(&format!("{name}: there was no login")),
+        false => ui::say(&format!("{name}: there was no login at {}", origin_and_path(&prepared.endpoint))),
     }
     Ok(0)
 }

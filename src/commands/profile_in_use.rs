@@ -7,7 +7,7 @@ use url::Url;
 
 use super::arguments::Common;
 use super::browser::{self, Reach};
-use super::client;
+use super::client::{self, Who};
 use super::environment::{Environment, variable, way_to_profiles};
 use super::remedy::Target;
 use crate::auth::keys::{Found, KeySource};
@@ -66,7 +66,7 @@ impl ProfileInUse {
         environment: &Environment,
         way: (Reach, Keeping),
     ) -> Result<Self> {
-        Self::prepare_all(common, given, environment, (None, way)).await
+        Self::prepare_all(common, given, environment, (None, Who::Person, way)).await
     }
 
     /// As [`Self::prepare`], with this key instead of any other.
@@ -80,14 +80,14 @@ impl ProfileInUse {
         key: Option<Found>,
     ) -> Result<Self> {
         let way = (Reach::Window, Keeping::StoredIfPossible);
-        Self::prepare_all(common, given, environment, (key, way)).await
+        Self::prepare_all(common, given, environment, (key, Who::AsConfigured, way)).await
     }
 
     async fn prepare_all(
         common: &Common,
         given: Options,
         environment: &Environment,
-        (key, (reach, keeping)): (Option<Found>, (Reach, Keeping)),
+        (key, who, (reach, keeping)): (Option<Found>, Who, (Reach, Keeping)),
     ) -> Result<Self> {
         let config = environment.config()?;
         let profile = find_named(common.profile.as_deref(), common.url.as_deref(), &config)?;
@@ -96,7 +96,10 @@ impl ProfileInUse {
         let embedded = profile.service.embedded;
         #[cfg(feature = "sandbox")]
         let (profile, key, sandbox) = start_embedded(profile, key, environment).await?;
-        let options = given.over(common.options()).over(profile.options.clone());
+        let on_line = common.options();
+        check_one_credential(&on_line, key.as_ref())?;
+        let stored = client::without_replaced(profile.options.clone(), &on_line);
+        let options = given.over(on_line.clone()).over(stored);
         let proxy = proxy_of(&profile.name, &options)?;
         let asker = environment.asker(common.no_input);
         let credential = match key {
@@ -109,8 +112,7 @@ impl ProfileInUse {
         let used = common.header.iter().chain(profile.headers.iter().map(|(_, value)| value));
         let hidden = used.flat_map(|value| browser::variables_in(value)).collect();
         let person = browser::person(&options, asker, reach, hidden);
-        let on_line = common.options();
-        let client = client::Configured { given: &on_line, options: &options, profile: &profile.name };
+        let client = client::Configured { given: &on_line, options: &options, profile: &profile.name, who };
         let login = client.login_options(browser::may_log_in(&options, asker, reach))?;
         let login = environment.state().map(|state| LoginParts { keeping, options: login, person, state });
         let trace = |path| Trace::create(path, config.catalog.key_prefixes());
@@ -160,6 +162,18 @@ impl ProfileInUse {
         getrandom::fill(&mut settings.seed)
             .map_err(|error| Error::new(Kind::Bug, format!("the system gives no random bytes: {error}")))?;
         Ok(settings)
+    }
+}
+
+/// Refuses a key in the environment beside a login of a machine on the command line.
+fn check_one_credential(on_line: &Options, key: Option<&Found>) -> Result<()> {
+    let option = if on_line.identity_token.is_some() { "identity-token" } else { "client-credentials" };
+    match key {
+        Some(Found { source: KeySource::Environment, .. }) if client::is_machine(on_line) => {
+            let why = format!("--{option} and ASISTRY_API_KEY are two credentials");
+            Err(Error::new(Kind::Usage, why).hint("unset ASISTRY_API_KEY"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -81,6 +81,9 @@ impl Target {
             Remedy::UseStreamableHttp => self.wire("http"),
             Remedy::UseHttpSse => self.wire("sse"),
             Remedy::Moved { url, origin } => self.moved(url, origin, source),
+            Remedy::Login if source == Some(&KeySource::Machine) => {
+                "check what this client may do there: its scopes, and the audience of its tokens".into()
+            }
             Remedy::Login => format!("asistry login{options}"),
             Remedy::LoginFor { scope } => format!("asistry login{options} --scope {}", shell_quoted(scope)),
             Remedy::LoginInFile => {
@@ -95,9 +98,6 @@ impl Target {
                 "add --client-id ID, and --client-secret-env VARIABLE or --client-key FILE".into()
             }
             Remedy::GiveClientKey => "add --client-key FILE or --client-key-env VARIABLE".into(),
-            Remedy::CheckMachineLogin => {
-                "check the client, its secret or key, the identity token and this machine's clock".into()
-            }
             Remedy::ForgetClient => {
                 format!("asistry logout{options} --forget-client, then log in with its new client id")
             }
@@ -277,7 +277,7 @@ impl Target {
                 let store = store.about();
                 format!("replace the key {name} in {store}: asistry keys rotate{options}{}", named(name))
             }
-            Some(KeySource::Login) => format!("asistry login{options}"),
+            Some(KeySource::Login | KeySource::Machine) => self.line(&Remedy::Login, source),
             Some(KeySource::Absent) => {
                 format!("no key was sent: set ASISTRY_API_KEY, or store a key: asistry keys add{options}")
             }

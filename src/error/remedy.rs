@@ -73,8 +73,6 @@ pub enum Remedy {
     GiveClientSecret,
     /// Name the client's private key.
     GiveClientKey,
-    /// Check what a machine logs in with.
-    CheckMachineLogin,
     /// Forget the client, then log in.
     ForgetClient,
     /// Replace the key, which the service rejects.

@@ -22,7 +22,7 @@ pub use change::{Change, apply};
 pub use config::{Config, Place, StoreKind};
 pub use document::Document;
 pub use file::edit;
-pub use options::{Arity, Dialect, LoginMode, OPTIONS, Options, Row, Takers, ToolNames};
+pub use options::{Arity, Dialect, IdentitySource, LoginMode, OPTIONS, Options, Row, Takers, ToolNames};
 pub use proxy::Proxy;
 
 /// The profile that is meant where none is named.

@@ -69,7 +69,7 @@ pub struct Options {
     /// Whether the client logs in for itself.
     pub client_credentials: Option<bool>,
     /// Where the token that identifies a workload comes from.
-    pub identity_token: Option<String>,
+    pub identity_token: Option<IdentitySource>,
     /// The issuer of the identity provider that exchanges that token.
     pub idp_issuer: Option<String>,
     /// The client there.
@@ -103,6 +103,17 @@ pub enum LoginMode {
     Tool,
     /// Fail with the command that logs in.
     Never,
+}
+
+/// Where the token that identifies a workload comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentitySource {
+    /// GitHub Actions, for this audience; none is the issuer of the authorization server.
+    Github(Option<String>),
+    /// The variable of this name.
+    Variable(String),
+    /// This file.
+    File(PathBuf),
 }
 
 /// What is spoken to a service that answers both.
@@ -190,17 +201,17 @@ pub const OPTIONS: &[Row] = &[
         .key("allow_http").default("false"),
     every("client-id", "ID", Slot::Word(|o| &mut o.client_id), "OAuth client registered beforehand")
         .key("client_id").default("registered by itself"),
-    every("client-secret-env", "VAR", Slot::Word(|o| &mut o.client_secret_env),
+    every("client-secret-env", "VAR", Slot::Variable(|o| &mut o.client_secret_env),
         "Environment variable that holds the client's secret")
         .key("client_secret_env").default("none"),
-    every("client-key", "PEM", Slot::Path(|o| &mut o.client_key),
+    every("client-key", "PEM", Slot::Key(|o| &mut o.client_key),
         "Private key of the OAuth client, P-256 or RSA (private_key_jwt)")
         .key("client_key").default("none"),
-    every("client-key-env", "VAR", Slot::Word(|o| &mut o.client_key_env),
-        "Environment variable that holds that key")
+    every("client-key-env", "VAR", Slot::Variable(|o| &mut o.client_key_env),
+        "Environment variable that holds the client's private key")
         .key("client_key_env").default("none"),
     every("client-key-id", "KID", Slot::Word(|o| &mut o.client_key_id),
-        "Id of that key at the authorization server")
+        "Id of the client's private key at the authorization server (kid)")
         .key("client_key_id").default("none"),
     every("client-metadata-url", "URL", Slot::Word(|o| &mut o.client_metadata_url),
         "URL of the OAuth client's metadata document, its id where the server takes such ids")
@@ -208,16 +219,16 @@ pub const OPTIONS: &[Row] = &[
     every("client-credentials", "", Slot::Switch(|o| &mut o.client_credentials),
         "Log in as the client itself, without a person (OAuth client credentials)")
         .key("client_credentials").default("false"),
-    every("identity-token", "SOURCE", Slot::Word(|o| &mut o.identity_token),
+    every("identity-token", "SOURCE", Slot::Identity(|o| &mut o.identity_token),
         "Log in with a workload's token (JWT): github, github:AUDIENCE, env:VAR or file:FILE")
         .key("identity_token").default("none"),
-    every("idp-issuer", "URL", Slot::Word(|o| &mut o.idp_issuer),
+    every("idp-issuer", "URL", Slot::Issuer(|o| &mut o.idp_issuer),
         "Identity provider that exchanges the identity token for an ID-JAG (enterprise-managed authorization)")
         .key("idp_issuer").default("none"),
     every("idp-client-id", "ID", Slot::Word(|o| &mut o.idp_client_id), "OAuth client at the identity provider")
         .key("idp_client_id").default("none"),
-    every("idp-client-secret-env", "VAR", Slot::Word(|o| &mut o.idp_client_secret_env),
-        "Environment variable that holds that client's secret")
+    every("idp-client-secret-env", "VAR", Slot::Variable(|o| &mut o.idp_client_secret_env),
+        "Environment variable that holds the secret of the client at the identity provider")
         .key("idp_client_secret_env").default("none"),
     every("scope", "SCOPE", Slot::Scopes(|o| &mut o.scopes), "OAuth scope to ask for (repeatable)")
         .key("scopes").default("those that the service names"),

@@ -57,8 +57,18 @@ impl Challenge {
 
     /// Says whether the request only lacks the service's nonce in its proof (RFC 9449 section 9).
     pub fn wants_nonce(&self) -> bool {
-        self.status == 401
-            && self.bearer().is_some_and(|challenge| challenge.error.as_deref() == Some("use_dpop_nonce"))
+        self.says_of_proof("use_dpop_nonce")
+    }
+
+    /// Says whether the proof was refused, and not the token (RFC 9449 section 7.1).
+    pub fn refuses_proof(&self) -> bool {
+        self.says_of_proof("invalid_dpop_proof")
+    }
+
+    fn says_of_proof(&self, code: &str) -> bool {
+        let mut named = self.authenticate.iter().flat_map(|value| read(value)).filter(is_dpop);
+        let is_error = |(name, value): &(String, String)| name == "error" && value == code;
+        self.status == 401 && named.any(|(_, parameters)| parameters.iter().any(is_error))
     }
 
     /// Says whether more scopes would help (RFC 6750 section 3.1; AUTH-15).

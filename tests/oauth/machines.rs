@@ -40,7 +40,7 @@ fn a_client_proves_itself_with_its_private_key() {
     let (other, _) = key_pair();
     Ran::of(desk.home.command(&words).env("KEY", &other))
         .fails(4)
-        .says(&["refused the login: invalid_client: the signature", "check the client, its secret or key"]);
+        .says(&["does not accept the client robot with its private key: invalid_client: the signature"]);
     let file = desk.home.write("client.pem", &pem);
     let words: Vec<&str> =
         words.iter().map(|word| if word == "--client-key-env" { "--client-key" } else { word }).collect();
@@ -60,13 +60,13 @@ fn what_a_machine_cannot_log_in_with_is_refused_before_anything_is_sent() {
             &["--client-credentials", "--client-id", "x", "--client-key", &garbage],
             "is not a private key in PEM",
         ),
-        (&["--client-credentials", "--client-id", "x"], "add --client-id ID, and"),
+        (&["--client-credentials", "--client-id", "x"], "needs the client's secret or key"),
         (&["--client-key-id", "x"], "add --client-key FILE"),
-        (&["--client-key", &garbage, "--client-key-env", "HOME"], "two ways to log in"),
-        (&["--client-credentials", "--identity-token", "env:HOME"], "two ways to log in"),
-        (&["--identity-token", "env:NOT_SET"], "export NOT_SET"),
+        (&["--client-key", &garbage, "--client-key-env", "HOME"], "cannot be combined with"),
+        (&["--client-credentials", "--identity-token", "env:HOME"], "cannot be combined with"),
+        (&["--identity-token", "env:NOT_SET"], "export NOT_SET=…"),
         (&["--identity-token", MARK], "write github, github:AUDIENCE, env:VAR or file:FILE"),
-        (&["--identity-token", "github"], "permissions: id-token: write"),
+        (&["--identity-token", "github"], "add to the job: permissions: { id-token: write"),
         (&["--identity-token", &format!("file:{missing}")], "there is no such file"),
         (&["--identity-token", "env:HOME", "--idp-client-id", "x"], "add --idp-issuer URL"),
         (&["--idp-issuer", &url], "add --identity-token SOURCE"),
@@ -75,6 +75,61 @@ fn what_a_machine_cannot_log_in_with_is_refused_before_anything_is_sent() {
         let ran = desk.home.run(&[&["call", "read", "--url", &url], options].concat()).fails(2).says(&[says]);
         assert!(!ran.stderr.contains(MARK), "{}", ran.stderr);
     }
+}
+
+#[test]
+fn what_is_pasted_in_the_place_of_its_source_is_never_repeated() {
+    let desk = Desk::new();
+    let (pem, _) = key_pair();
+    desk.home.run(&["profiles", "add", "ci", "--url", "https://h.example/mcp"]).succeeds();
+    let secrets = [pem.as_str(), "eyJhbGciOi.marked-secret.c2ln", "marked-secret-9", "marked secret"];
+    let body = pem.lines().nth(1).unwrap();
+    for option in
+        ["client-key", "client-key-env", "client-secret-env", "identity-token", "idp-client-secret-env"]
+    {
+        for secret in secrets.iter().filter(|secret| option != "client-key" || secret.len() > 100) {
+            let flag = format!("--{option}");
+            let joined = format!("--{option}={secret}");
+            let stored = format!("{}={secret}", option.replace('-', "_"));
+            for words in [
+                &["call", "read", "--url", "https://h.example/mcp", &flag, secret][..],
+                &["tools", "--url", "https://h.example/mcp", &joined],
+                &["profiles", "set", "ci", &stored],
+            ] {
+                let ran = desk.home.run(words).fails(2);
+                let said = format!("{}{}", ran.stdout, ran.stderr);
+                assert!(!said.contains("marked") && !said.contains(body), "{words:?}: {said}");
+            }
+        }
+    }
+    desk.holds_no_secret();
+}
+
+#[test]
+fn a_machines_options_leave_a_persons_login_and_a_key_alone() {
+    let (desk, login, words) = robot(&["--client-credentials", "--client-secret-env", "SECRET"]);
+    desk.logs_in(&login);
+    let url = login.url();
+    let of_robot = &words.iter().map(String::as_str).collect::<Vec<_>>()[2..];
+    let run = |command: &str| {
+        let mut command = desk.home.command([&[command], of_robot].concat());
+        Ran::of(command.env("SECRET", MARK))
+    };
+    let shown = run("whoami").succeeds();
+    assert!(shown.stdout.contains("logs in by itself as the client robot"), "{}", shown.stdout);
+    run("login").fails(2).says(&["login is for people"]);
+    run("tools").succeeds();
+    // The person's login is another client's.
+    run("logout").succeeds();
+    desk.run(&login, &["--login", "never", "call", "read"]).succeeds();
+    let mut command = desk.home.command(&words);
+    Ran::of(command.env("SECRET", MARK).env("ASISTRY_API_KEY", "ask_1"))
+        .fails(2)
+        .says(&["--client-credentials and ASISTRY_API_KEY are two credentials"]);
+    // A stored key is used where no machine is named.
+    desk.home.told(&["keys", "add", "--url", &url, "--stdin", "--no-verify"], "ask_marked").succeeds();
+    Ran::of(desk.home.command(&words).env("SECRET", MARK)).succeeds();
+    assert_eq!(login.grants(), ["authorization_code", "client_credentials", "client_credentials"]);
 }
 
 #[test]
@@ -121,7 +176,7 @@ fn a_workload_that_is_refused_asks_once_and_never_another_server() {
     bridge.open(REVISION);
     bridge.call(1, "read");
     let error = bridge.answer(1)["error"]["message"].to_string();
-    assert!(error.contains("is for https://elsewhere.example") && !error.contains(MARK), "{error}");
+    assert!(error.contains("is for https://elsewhere.example, not for") && !error.contains(MARK), "{error}");
     assert_eq!(login.grants(), [JWT_BEARER]);
 }
 
@@ -174,12 +229,15 @@ fn an_identity_provider_exchanges_the_token_of_an_employee() {
     );
     let sent = login.service.awaits("a token request", |r| r.path.ends_with("/token"));
     assert_eq!(sent.field("assertion"), Some(format!("jag-{MARK}-1")));
+    provider.set(|server| server.exchanged_type = Some("urn:ietf:params:oauth:token-type:access_token"));
+    run(&identity("desk", "good")).fails(7).says(&["something else than an ID-JAG"]);
+    provider.set(|server| server.exchanged_type = None);
     assert!(sent.header("authorization").is_some_and(|value| value.starts_with("Basic ")));
-    run(&identity("https://elsewhere.example", MARK)).fails(4).says(&["is not sent there"]);
-    run(MARK).fails(4).says(&["holds no identity token"]);
+    run(&identity("https://elsewhere.example", MARK)).fails(4).says(&["so it was not sent there"]);
+    run(MARK).fails(4).says(&["TOKEN is not a JSON Web Token"]);
     run(&identity("desk", "bad"))
         .fails(4)
-        .says(&[&issuer(&provider), "refused the login: unsupported_grant_type"]);
+        .says(&[&issuer(&provider), "does not accept the client desk: unsupported_grant_type"]);
 }
 
 /// A server whose tokens are bound to keys.
@@ -209,6 +267,105 @@ fn a_bound_token_goes_with_a_proof_and_its_key_is_kept_with_it() {
     assert_eq!((bearers, desk.browser.more()), (0, 0));
     desk.run(&login, &["logout", "--revoke"]).succeeds();
     desk.holds_no_secret();
+}
+
+#[test]
+fn a_service_that_takes_both_kinds_or_demands_one_in_its_metadata_gets_bound_tokens() {
+    for (schemes, demands_bound) in [(&["Bearer", "DPoP"][..], false), (&["Bearer"], true)] {
+        let (desk, login) = (Desk::new(), bound());
+        login.set(|server| (server.schemes, server.demands_bound) = (schemes, demands_bound));
+        desk.logs_in(&login);
+        desk.run(&login, &["call", "read"]).succeeds();
+        assert_eq!(login.set(|server| server.ledger.keys.len()), 2, "{schemes:?}");
+    }
+}
+
+#[test]
+fn a_proof_names_the_place_without_its_query_and_each_server_has_its_own_nonce() {
+    let (desk, login) = (Desk::new(), bound());
+    let url = format!("{}?workspace=1", login.url());
+    let running = desk.start_with(&["--url", &url, "call", "read"]);
+    assert_eq!(desk.browser.logs_in().0, 200);
+    running.ends().succeeds();
+    // One at each server: the nonces of two servers differ, and are not tried at the other one.
+    assert_eq!(login.set(|server| server.ledger.lacking), 2);
+}
+
+#[test]
+fn a_person_whose_client_has_a_key_logs_in_and_refreshes_with_it() {
+    let (desk, login) = (Desk::new(), Login::start());
+    let (pem, point) = key_pair();
+    let file = desk.home.write("client.pem", pem);
+    login.set(|server| {
+        server.clients.insert("robot".into(), "http://127.0.0.1:14220/callback".into());
+        server.robot = Some(point);
+    });
+    let words = ["--client-id", "robot", "--client-key", &file, "--client-key-id", "k1"];
+    let running = desk.start(&login, &[&words[..], &["call", "read"]].concat());
+    let page = desk.browser.opens();
+    let own = page.query_pairs().find(|(name, _)| name == "redirect_uri").unwrap().1.into_owned();
+    // Another test may hold the first port.
+    login.set(|server| server.clients.insert("robot".into(), own));
+    super::get(&super::follow(&page));
+    running.ends().succeeds();
+    login.set(|server| server.access.clear());
+    desk.run(&login, &[&words[..], &["call", "read"]].concat()).succeeds();
+    assert_eq!(login.grants(), ["authorization_code", "refresh_token"]);
+    desk.run(&login, &["--client-id", "robot", "whoami"]).succeeds();
+}
+
+#[test]
+fn a_machine_recovers_from_a_refused_token_and_asks_no_more_than_once_in_ten_seconds() {
+    let (desk, login, words) = robot(&["--client-credentials", "--client-secret-env", "SECRET"]);
+    let words = [&["bridge"], &words.iter().map(String::as_str).collect::<Vec<_>>()[2..]].concat();
+    let mut bridge: Bridge = desk.home.start(&words).env("SECRET", MARK).spawn();
+    bridge.open(REVISION);
+    bridge.call(1, "read");
+    assert!(bridge.answer(1)["result"].is_object());
+    login.set(|server| server.refuses_all = true);
+    for id in 2..8 {
+        bridge.call(id, "read");
+        assert_eq!(bridge.answer(id)["error"]["data"]["kind"], "auth_denied");
+    }
+    assert_eq!(login.grants().len(), 2);
+    login.set(|server| {
+        server.refuses_all = false;
+        server.access.clear();
+    });
+    let until = std::time::Instant::now() + crate::support::DEADLINE;
+    for id in 100.. {
+        bridge.call(id, "read");
+        if bridge.answer(id)["result"].is_object() {
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "it never recovers");
+        bridge.runs_for(std::time::Duration::from_millis(500));
+    }
+    assert_eq!(login.grants().len(), 3);
+    // A person is not kept from logging in there.
+    let running = desk.start(&login, &["call", "read"]);
+    assert_eq!(desk.browser.logs_in().0, 200);
+    running.ends().succeeds();
+}
+
+#[test]
+fn an_identity_token_that_never_comes_holds_up_nothing_else() {
+    let (desk, login, words) = robot(&[]);
+    let pipe = desk.home.file("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let source = format!("file:{}", pipe.display());
+    let words = [&["bridge"], &words.iter().map(String::as_str).collect::<Vec<_>>()[2..]].concat();
+    let words = [&words[..], &["--identity-token", &source]].concat();
+    let mut bridge: Bridge = desk.home.start(&words).spawn();
+    bridge.open(REVISION);
+    bridge.call(1, "read");
+    bridge.say(crate::support::bridge::request("2", "ping", "{}"));
+    assert_eq!(bridge.answer(2)["result"], json!({}));
+    let error = &bridge.answer(1)["error"]["message"];
+    assert!(error.as_str().unwrap().contains("nothing came within 3 s"), "{error}");
+    bridge.close();
+    assert_eq!(bridge.exit_code(), 0);
+    drop(login);
 }
 
 #[test]

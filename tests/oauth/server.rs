@@ -66,6 +66,11 @@ pub struct Server {
     /// The nonces that the authorization server and the service want; none where tokens are bound to no key.
     pub nonces: Option<[&'static str; 2]>,
     pub ledger: Ledger,
+    /// The schemes of challenges, and whether the metadata of the service demands bound tokens.
+    pub schemes: &'static [&'static str],
+    pub demands_bound: bool,
+    /// The type of a token that was exchanged.
+    pub exchanged_type: Option<&'static str>,
     /// The key of the token request that is answered.
     key: Option<String>,
 }
@@ -74,6 +79,7 @@ struct Code {
     client: String,
     redirect_uri: String,
     challenge: String,
+    key: Option<String>,
     scope: String,
     resource: Option<String>,
 }
@@ -105,6 +111,9 @@ impl Default for Server {
             identities: HashSet::new(),
             nonces: None,
             ledger: Ledger::default(),
+            schemes: &[],
+            demands_bound: false,
+            exchanged_type: None,
             key: None,
         }
     }
@@ -167,6 +176,7 @@ impl Server {
                 "resource": format!("{base}/mcp"),
                 "authorization_servers": [issuer],
                 "scopes_supported": ["read"],
+                "dpop_bound_access_tokens_required": if self.demands_bound { json!(true) } else { json!(null) },
             })),
             _ if path == format!("/.well-known/oauth-authorization-server/{}", self.name)
                 || path == format!("/{}/.well-known/openid-configuration", self.name) =>
@@ -181,6 +191,9 @@ impl Server {
                     "scopes_supported": ["read", "write", "offline_access"],
                     "authorization_response_iss_parameter_supported": true,
                 });
+                if self.nonces.is_some() {
+                    metadata["dpop_signing_alg_values_supported"] = json!(["ES256"]);
+                }
                 if self.device.is_some() {
                     metadata["device_authorization_endpoint"] = format!("{issuer}/device").into();
                 }
@@ -213,12 +226,12 @@ impl Server {
             false => "realm=\"keys\"".to_owned(),
         };
         let scheme = if self.nonces.is_some() { "DPoP" } else { "Bearer" };
+        let schemes = if self.schemes.is_empty() { &[scheme][..] } else { self.schemes };
         let challenge = |status, rest: &str| {
-            let value = format!("{scheme} {place}{rest}");
-            Some(
-                Reply::status(status, "application/json", r#"{"error":"no"}"#)
-                    .header("www-authenticate", &value),
-            )
+            let reply = Reply::status(status, "application/json", r#"{"error":"no"}"#);
+            Some(schemes.iter().fold(reply, |reply, scheme| {
+                reply.header("www-authenticate", &format!("{scheme} {place}{rest}"))
+            }))
         };
         // T-33: some servers look at this first.
         let accept = received.header("accept").unwrap_or_default();
@@ -234,8 +247,9 @@ impl Server {
                     return challenge(401, r#", error="invalid_token", error_description="another key""#);
                 }
                 Err(_) if self.ledger.is_lacking => {
-                    let lacking = challenge(401, r#", error="use_dpop_nonce""#);
-                    return lacking.map(|reply| reply.header("dpop-nonce", nonce));
+                    let lacking = Reply::status(401, "application/json", r#"{"error":"no"}"#);
+                    let lacking = lacking.header("www-authenticate", r#"DPoP error="use_dpop_nonce""#);
+                    return Some(lacking.header("dpop-nonce", nonce));
                 }
                 Err(_) => return challenge(401, r#", error="invalid_dpop_proof""#),
             }
@@ -290,6 +304,7 @@ impl Server {
             client,
             redirect_uri: redirect_uri.clone(),
             challenge: of("code_challenge"),
+            key: received.field("dpop_jkt"),
             scope: granted.join(" "),
             resource: received.field("resource"),
         };
@@ -330,7 +345,7 @@ impl Server {
             "urn:ietf:params:oauth:grant-type:token-exchange" if of_identity("subject_token") => {
                 let made = self.fresh("jag");
                 self.identities.insert(made.clone());
-                let kind = of("requested_token_type");
+                let kind = self.exchanged_type.map_or_else(|| of("requested_token_type"), str::to_owned);
                 Reply::json(json!({"access_token": made, "issued_token_type": kind, "token_type": "N_A"}))
             }
             "urn:ietf:params:oauth:grant-type:jwt-bearer" => refused("invalid_grant"),
@@ -348,6 +363,7 @@ impl Server {
                 let Some(code) = self.codes.remove(&of("code")) else { return refused("invalid_grant") };
                 let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(of("code_verifier")));
                 let fits = code.challenge == hash
+                    && code.key == self.key
                     && code.client == of("client_id")
                     && code.redirect_uri == of("redirect_uri")
                     && code.resource == received.field("resource");

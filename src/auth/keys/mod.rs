@@ -91,6 +91,8 @@ pub enum KeySource {
     },
     /// A login.
     Login,
+    /// The login of a machine.
+    Machine,
     /// None; the request carries no key.
     Absent,
     /// A new key that is tried before it is stored.
@@ -105,7 +107,7 @@ impl std::fmt::Display for KeySource {
             Self::Environment => f.write_str("in ASISTRY_API_KEY"),
             Self::Stored { store, .. } => write!(f, "in {}", store.about()),
             Self::Header { name } => write!(f, "in the header {name}"),
-            Self::Login => f.write_str("of the login"),
+            Self::Login | Self::Machine => f.write_str("of the login"),
             Self::Absent => f.write_str("that is missing"),
             Self::New => f.write_str("to be tried"),
             Self::Sandbox => f.write_str("of the sandbox"),

@@ -40,12 +40,20 @@ const REFRESH_ATTEMPTS: u32 = 3;
 /// The first pause between them.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Gets a token: another process's, a refreshed one, or one of a new login.
+/// Gets a token: a machine's, or one of a person's login.
 ///
 /// # Errors
 /// As [`super::OAuth::renew`].
 pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> Result<Token> {
     inner.state.check_logins()?;
+    match &inner.options.machine {
+        Some(machine) => machine::obtain(inner, machine, need).await,
+        None => by_person(inner, need, stage).await,
+    }
+}
+
+/// Gets a token of a person's login: another process's, a refreshed one, or one of a new login.
+async fn by_person(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> Result<Token> {
     let turn = turn(inner, need, stage).await?;
     let has_waited = matches!(turn, Turn::Waited(_));
     let stored = inner.stored().await?;
@@ -55,7 +63,7 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
         return token.ok_or_else(|| inner.login_needed());
     }
     inner.refuse_loop(need, stored.as_ref())?;
-    if need.why == Why::Expiring && inner.options.machine.is_none() {
+    if need.why == Why::Expiring {
         // The token is still valid, so the service is not asked.
         let grant = stored.filter(|grant| grant.tokens.is_some()).ok_or_else(|| inner.login_needed())?;
         return renewed_ahead(inner, grant).await;
@@ -64,86 +72,105 @@ pub async fn obtain(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) ->
         (None, Ask::Always) => asked_without_token(inner).await,
         (challenge, _) => challenge.clone(),
     };
-    let names_server = challenge.as_ref().is_some_and(|challenge| challenge.resource_metadata.is_some());
-    if inner.options.mode == LoginMode::Never
-        && need.ask != Ask::Always
-        && stored.is_none()
-        && inner.options.machine.is_none()
-    {
-        // No login would follow, so discovery is skipped.
-        let is_known = names_server || inner.place.is_oauth;
-        return Err(if is_known { inner.login_needed() } else { no_server(inner) });
-    }
-    let can_refresh = need.why == Why::Refused && stored.as_ref().is_some_and(Grant::has_refresh);
-    if !can_refresh && need.ask == Ask::AsConfigured && inner.options.machine.is_none() {
-        // Checked before discovery: the login would not begin anyway.
-        check_scope(inner, need, challenge.as_ref())?;
-        check_pause(inner)?;
-    }
-    let issuer = stored.as_ref().map(|grant| grant.issuer.clone());
-    let search = Search {
-        endpoint: &inner.place.endpoint,
-        challenge: challenge.as_ref(),
-        known_issuer: issuer.as_deref(),
-        is_oauth: inner.place.is_oauth || challenge.is_some() || need.ask == Ask::Always,
-    };
-    let found = tokio::time::timeout(DISCOVERY_LIMIT, discover(&inner.web, search)).await;
-    let found = match found.map_err(|_| overdue_discovery(inner)).flatten() {
-        Ok(found) => found.ok_or_else(|| no_server(inner))?,
+    let need = &Need { challenge, ..need.clone() };
+    check_before_discovery(inner, need, stored.as_ref())?;
+    let issuer = stored.as_ref().map(|grant| grant.issuer.as_str());
+    let found = match found(inner, need, issuer).await {
+        Ok(found) => found,
         // A handshake is answered at once; the first request reports this error.
         Err(_) if need.ask == Ask::Never && stored.is_none() => return Err(inner.login_needed()),
         Err(error) => return Err(error),
     };
-    check_given(inner, &found)?;
-    *inner.server() = Some(found.server.clone());
-    let mut grant = inner.stored_with(&found.server.issuer).await?;
+    let grant = inner.stored_with(&found.server.issuer).await?;
     let former = grant.as_ref().and_then(|grant| grant.binding.as_ref());
-    let binding = Binding::wanted(&found, challenge.as_ref(), former);
-    if let Some(kept) = &mut grant
-        && kept.resource == found.resource
-        && need.why == Why::Refused
-        && kept.has_refresh()
-        && inner.options.machine.is_none()
-    {
-        // What was bound to a key stays so (RFC 9449 section 5).
-        kept.binding = kept.binding.take().or(binding.clone());
-        match refreshed(inner, &found.server, kept).await {
-            Ok(tokens) => {
-                kept.tokens = Some(tokens);
-                return kept_after_refresh(inner, kept.clone()).await;
+    let binding = Binding::wanted(&found, need.challenge.as_ref(), former);
+    let grant = match grant {
+        Some(mut kept)
+            if kept.resource == found.resource && need.why == Why::Refused && kept.has_refresh() =>
+        {
+            // What was bound to a key stays so (RFC 9449 section 5).
+            kept.binding = kept.binding.take().or(binding.clone());
+            match refreshed_or_ended(inner, &found.server, kept).await? {
+                Refreshed::Token(token) => return Ok(token),
+                Refreshed::Ended(rest) => rest.map(|rest| *rest),
             }
-            Err(TokenError::Ended(refusal)) => {
-                tracing::debug!("the login has ended: {refusal}");
-                kept.tokens = None;
-                let is_forgotten = refusal.code != "invalid_grant";
-                let kept = kept.clone();
-                if is_forgotten {
-                    grant = None;
-                    inner.delete_current().await?;
-                } else {
-                    inner.save(kept, None, Proof::Elsewhere).await?;
-                }
-            }
-            Err(error) => return Err(error.into()),
         }
-    }
-    let wanted = wanted_scopes(inner, need, challenge.as_ref(), (&found, grant.as_ref()));
-    if let Some(machine) = &inner.options.machine {
-        return machine::log_in(inner, machine, &found, (wanted, binding)).await;
-    }
-    check_may_ask(inner, need, challenge.as_ref())?;
+        grant => grant,
+    };
+    let wanted = wanted_scopes(inner, need, &found, grant.as_ref());
+    check_may_ask(inner, need)?;
     let login = Login { inner, found: &found, wanted, binding, stage };
     let done = match need.way {
         Way::Browser => login.in_browser(grant).await,
         Way::Device => login.on_device(grant).await,
     };
-    let done = done.and_then(|token| check_granted(inner, need, challenge.as_ref()).map(|()| token));
+    let done = done.and_then(|token| check_granted(inner, need).map(|()| token));
     if done.as_ref().is_err_and(is_unfinished) {
-        inner.current().unfinished = Some(Instant::now());
-        let (profile, endpoint) = (&inner.place.profile, inner.place.endpoint.as_str());
-        let _ = inner.state.login_unfinished(profile, endpoint);
+        inner.unfinished();
     }
     done
+}
+
+/// Refuses, before the authorization server is looked for, what could not begin a login anyway.
+fn check_before_discovery(inner: &Inner, need: &Need, stored: Option<&Grant>) -> Result<()> {
+    let challenge = need.challenge.as_ref();
+    if inner.options.mode == LoginMode::Never && need.ask != Ask::Always && stored.is_none() {
+        let names_server = challenge.is_some_and(|challenge| challenge.resource_metadata.is_some());
+        let is_known = names_server || inner.place.is_oauth;
+        return Err(if is_known { inner.login_needed() } else { no_server(inner) });
+    }
+    let can_refresh = need.why == Why::Refused && stored.is_some_and(Grant::has_refresh);
+    if !can_refresh && need.ask == Ask::AsConfigured {
+        check_scope(inner, need)?;
+        check_pause(inner)?;
+    }
+    Ok(())
+}
+
+/// Finds the authorization server, and checks that it is the one that took the user's client.
+///
+/// # Errors
+/// As [`super::OAuth::renew`].
+pub async fn found(inner: &Inner, need: &Need, known_issuer: Option<&str>) -> Result<Found> {
+    let challenge = need.challenge.as_ref();
+    let is_oauth = inner.place.is_oauth
+        || challenge.is_some()
+        || need.ask == Ask::Always
+        || inner.options.machine.is_some();
+    let search = Search { endpoint: &inner.place.endpoint, challenge, known_issuer, is_oauth };
+    let found = tokio::time::timeout(DISCOVERY_LIMIT, discover(&inner.web, search)).await;
+    let found = found.map_err(|_| overdue_discovery(inner))??.ok_or_else(|| no_server(inner))?;
+    check_given(inner, &found)?;
+    *inner.server() = Some(found.server.clone());
+    Ok(found)
+}
+
+/// The result of a refresh that the authorization server answered.
+enum Refreshed {
+    Token(Token),
+    /// The login has ended; what is left of it.
+    Ended(Option<Box<Grant>>),
+}
+
+async fn refreshed_or_ended(inner: &Inner, server: &ServerMetadata, mut kept: Grant) -> Result<Refreshed> {
+    match refreshed(inner, server, &kept).await {
+        Ok(tokens) => {
+            kept.tokens = Some(tokens);
+            kept_after_refresh(inner, kept).await.map(Refreshed::Token)
+        }
+        Err(TokenError::Ended(refusal)) => {
+            tracing::debug!("the login has ended: {refusal}");
+            kept.tokens = None;
+            if refusal.code != "invalid_grant" {
+                // The client is not known any more.
+                inner.delete_current().await?;
+                return Ok(Refreshed::Ended(None));
+            }
+            inner.save(kept.clone(), None, Proof::Elsewhere).await?;
+            Ok(Refreshed::Ended(Some(Box::new(kept))))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The right to renew a login of this profile at this endpoint.
@@ -158,9 +185,6 @@ enum Turn {
 
 /// Waits for the turn to renew: as long as another process may wait for a person if this request may, too.
 async fn turn(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> Result<Turn> {
-    if inner.options.machine.is_some() {
-        return Ok(Turn::Own);
-    }
     match inner.lock(Duration::ZERO).await {
         Ok(Some(lock)) => return Ok(Turn::Alone(lock)),
         Ok(None) => {}
@@ -205,10 +229,13 @@ pub async fn leave(inner: &Inner, leaving: Leaving) -> Result<bool> {
     let mut was_logged_in = false;
     // A service that has changed its authorization server has left a login at each.
     for login in inner.all_listed() {
-        let Some(mut grant) = inner.read(&login).await? else {
+        let Some(mut grant) = inner.read_any(&login).await? else {
             inner.delete(&login).await?;
             continue;
         };
+        if !inner.is_of_client(&grant) {
+            continue;
+        }
         let tokens = grant.tokens.take();
         was_logged_in |= tokens.is_some();
         if let Some(tokens) = tokens.filter(|_| leaving.revokes) {
@@ -230,8 +257,7 @@ async fn revoked(inner: &Inner, grant: &Grant, tokens: &Tokens) -> Result<()> {
         let why = format!("{} has no endpoint to revoke tokens; you are still logged in", server.issuer);
         return Err(Error::new(Kind::AuthDenied, why).remedy(Remedy::LogoutHere));
     };
-    let (client, binding) = (&grant.client, grant.binding.as_ref());
-    let at = AtServer { web: &inner.web, server: &server, client, binding };
+    let at = AtServer { web: &inner.web, server: &server, client: &grant.client, binding: None };
     let refresh = tokens.refresh.as_ref().map(|token| (token, "refresh_token"));
     for (token, hint) in refresh.into_iter().chain([(&tokens.access, "access_token")]) {
         let fields = [("token", token.expose()), ("token_type_hint", hint)];
@@ -251,12 +277,11 @@ fn is_unfinished(error: &Error) -> bool {
 }
 
 /// Says whether a stored login serves a need as it is.
-fn is_enough(grant: &Grant, need: &Need) -> bool {
+pub fn is_enough(grant: &Grant, need: &Need) -> bool {
     let Some(tokens) = &grant.tokens else { return false };
     let is_fresh = tokens.fresh_until().is_none_or(|until| Instant::now() < until);
     let is_other = need.refused.as_ref() != Some(&tokens.access);
-    let needed = need.challenge.as_ref().and_then(|challenge| challenge.scope.as_deref()).unwrap_or_default();
-    let has_scope = need.why != Why::MoreScopes || tokens.has_scopes(needed);
+    let has_scope = need.why != Why::MoreScopes || tokens.has_scopes(need.scope());
     is_fresh && is_other && has_scope && tokens.header().is_some()
 }
 
@@ -374,20 +399,15 @@ fn check_given(inner: &Inner, found: &Found) -> Result<()> {
 }
 
 /// Returns the scopes to ask for: on a step-up all that were asked for, granted, and are wanted now (AUTH-15).
-fn wanted_scopes(
-    inner: &Inner,
-    need: &Need,
-    challenge: Option<&BearerChallenge>,
-    (found, grant): (&Found, Option<&Grant>),
-) -> Vec<String> {
-    let challenged = challenge.and_then(|challenge| challenge.scope.as_deref());
+pub fn wanted_scopes(inner: &Inner, need: &Need, found: &Found, grant: Option<&Grant>) -> Vec<String> {
+    let challenged = need.challenge.as_ref().and_then(|challenge| challenge.scope.as_deref());
     let first = match need.why {
         Why::MoreScopes => challenged.map(super::words).unwrap_or_default(),
         Why::Expiring if grant.is_some_and(|grant| grant.tokens.is_some()) => Vec::new(),
         _ => scopes(&inner.options.scopes, challenged, found.scopes.as_deref()),
     };
-    // A step-up and a new login keep the scopes of the former one (AUTH-15), as a renewal does.
-    let keeps = need.why != Why::Refused;
+    // A step-up and a new login keep the scopes of the former one (AUTH-15), as each login of a machine does.
+    let keeps = need.why != Why::Refused || inner.options.machine.is_some();
     let granted = grant.and_then(|grant| grant.tokens.as_ref()).map(|tokens| tokens.scope.as_slice());
     let requested = grant.map(|grant| grant.requested.as_slice());
     let known = requested.into_iter().chain(granted).flatten().filter(|_| keeps).cloned();
@@ -401,25 +421,32 @@ fn wanted_scopes(
 }
 
 /// Says whether a person may be asked now.
-fn check_may_ask(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>) -> Result<()> {
+fn check_may_ask(inner: &Inner, need: &Need) -> Result<()> {
     if need.ask == Ask::Always {
         return Ok(());
     }
     if need.ask == Ask::Never || inner.options.mode != LoginMode::Auto {
         return Err(inner.login_needed());
     }
-    check_scope(inner, need, challenge)?;
+    check_scope(inner, need)?;
     check_pause(inner)?;
-    if need.why == Why::MoreScopes {
-        let scope = challenge.and_then(|challenge| challenge.scope.clone()).unwrap_or_default();
-        inner.current().step_ups.push((scope, Instant::now()));
-    }
+    note_step_up(inner, need);
     Ok(())
 }
 
+/// Notes that these scopes were asked for.
+pub fn note_step_up(inner: &Inner, need: &Need) {
+    if need.why == Why::MoreScopes {
+        inner.current().step_ups.push((need.scope().to_owned(), Instant::now()));
+    }
+}
+
 /// Refuses a login for a scope that is granted already or was asked for recently.
-fn check_scope(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>) -> Result<()> {
-    let scope = challenge.and_then(|challenge| challenge.scope.as_deref()).unwrap_or_default();
+///
+/// # Errors
+/// [`Kind::AuthDenied`].
+pub fn check_scope(inner: &Inner, need: &Need) -> Result<()> {
+    let scope = need.scope();
     if need.why != Why::MoreScopes {
         return Ok(());
     }
@@ -449,11 +476,12 @@ fn check_pause(inner: &Inner) -> Result<()> {
 }
 
 /// After a step-up, the token must have what was wanted.
-fn check_granted(inner: &Inner, need: &Need, challenge: Option<&BearerChallenge>) -> Result<()> {
-    let wanted =
-        challenge.and_then(|challenge| challenge.scope.as_deref()).filter(|_| need.why == Why::MoreScopes);
-    match wanted {
-        Some(wanted) if !inner.current().has_scopes(wanted) => Err(too_few(wanted)),
+///
+/// # Errors
+/// [`Kind::AuthDenied`].
+pub fn check_granted(inner: &Inner, need: &Need) -> Result<()> {
+    match need.scope() {
+        wanted if need.why == Why::MoreScopes && !inner.current().has_scopes(wanted) => Err(too_few(wanted)),
         _ => Ok(()),
     }
 }

@@ -9,6 +9,7 @@ use http::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::LoginOptions;
 use super::dpop::Binding;
 use super::signing::SigningKey;
 use crate::secret::Secret;
@@ -69,6 +70,18 @@ impl Client {
     /// Creates one that the user named.
     pub fn named(id: String, proof: ClientProof, origin: ClientOrigin) -> Self {
         Self { id, proof, origin, redirect_uri: None, scope: Vec::new() }
+    }
+
+    /// Takes the secret or the key that the user names now: it may have been replaced since.
+    pub fn prove_as(&mut self, options: &LoginOptions) {
+        let secret = options.client_secret.clone();
+        let proof = match (&options.client_key, secret, &self.proof) {
+            (Some(key), ..) => ClientProof::PrivateKey { key: Some(key.clone()) },
+            (None, Some(secret), ClientProof::Post { .. }) => ClientProof::Post { secret },
+            (None, Some(secret), ClientProof::Basic { .. }) => ClientProof::Basic { secret },
+            _ => return,
+        };
+        self.proof = proof;
     }
 
     /// Says whether it registered itself, for all of these scopes.
@@ -197,7 +210,12 @@ impl Grant {
 
     /// Reads a stored one; `None` if a later version wrote it, or it is damaged.
     pub fn read(stored: &Secret) -> Option<Self> {
-        serde_json::from_str(stored.expose()).ok().filter(|grant: &Self| grant.version == VERSION)
+        let grant =
+            serde_json::from_str(stored.expose()).ok().filter(|grant: &Self| grant.version == VERSION)?;
+        // Nobody can use a bound token without its key.
+        let is_usable = |tokens: &Tokens| tokens.kind == TokenType::Bearer || grant.binding.is_some();
+        let tokens = grant.tokens.clone().filter(is_usable);
+        Some(Self { tokens, ..grant })
     }
 
     /// Writes it.

@@ -139,7 +139,9 @@ impl Login<'_> {
         let resource = self.found.resource.as_deref();
         let say = &self.inner.person.say;
         let at = self.at(&client);
-        let device = device::begin(at, &self.wanted, resource).await?;
+        // Only token requests carry a proof.
+        let beginning = AtServer { binding: None, ..at };
+        let device = device::begin(beginning, &self.wanted, resource).await?;
         (self.inner.person.open)(device.place.clone()).await;
         say(&format!("Enter the code {} there.", device.code));
         let tokens = device::finish(at, &device, &self.wanted).await?;

@@ -16,15 +16,18 @@ use zeroize::Zeroizing;
 
 use super::discovery::{Found, server_metadata};
 use super::dpop::Binding;
-use super::flow::kept_for_use;
-use super::grant::{BASIC, Client, ClientOrigin, ClientProof, Grant};
-use super::registration::named_client;
+use super::flow::{check_granted, check_scope, found, is_enough, kept_for_use, note_step_up, wanted_scopes};
+use super::grant::{Client, ClientOrigin, ClientProof, Grant};
+use super::metadata::ServerMetadata;
+use super::registration::{named_client, with_secret};
+use super::stored::Proof;
 use super::token::{AtServer, TokenError};
 use super::web::{Web, failing, shortened};
-use super::{Inner, Token};
+use super::{Inner, Need, Token, Why};
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::protocol::http::origin_and_path;
 use crate::secret::Secret;
+use crate::state::short_hash;
 
 /// The grant of a token that another issuer signed.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -33,6 +36,8 @@ const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
 /// What was refused is not asked for again within this time.
 const REFUSED: Duration = Duration::from_secs(10);
+/// Time limit for reading a file with a token.
+const READ_WITHIN: Duration = Duration::from_secs(3);
 /// Maximum bytes of a file with a token.
 const LONGEST_TOKEN: u64 = 64 << 10;
 
@@ -45,6 +50,15 @@ pub enum Machine {
     Workload(IdentityToken),
     /// With a token that the identity provider exchanges for one of the authorization server's (ID-JAG).
     Enterprise(IdentityToken, IdentityProvider),
+}
+
+impl Machine {
+    fn token(&self) -> Option<&IdentityToken> {
+        match self {
+            Self::Credentials => None,
+            Self::Workload(token) | Self::Enterprise(token, _) => Some(token),
+        }
+    }
 }
 
 /// Where the token that says who a workload or its user is comes from.
@@ -84,61 +98,103 @@ pub struct IdentityProvider {
 /// A login that was refused, and when.
 pub type Refused = (Error, Instant);
 
-/// Logs in.
+/// Gets a token: the one of this process, or a new one.
 ///
 /// # Errors
 /// [`Kind::AuthDenied`] if a server refuses, [`Kind::AuthRequired`] if what is needed is missing; those of the network.
-pub async fn log_in(
-    inner: &Inner,
-    machine: &Machine,
-    found: &Found,
-    (wanted, binding): (Vec<String>, Option<Binding>),
-) -> Result<Token> {
+pub async fn obtain(inner: &Inner, machine: &Machine, need: &Need) -> Result<Token> {
+    let former = inner.current().grant.clone();
+    if former.as_ref().is_some_and(|grant| is_enough(grant, need)) {
+        return inner.adopt(former, Proof::Elsewhere).ok_or_else(|| inner.login_needed());
+    }
     if let Some((error, at)) = &inner.current().refused
         && at.elapsed() < REFUSED
     {
         return Err(error.clone());
     }
-    let done = issued(inner, machine, found, (wanted, binding)).await;
+    if let Err(error) = inner.refuse_loop(need, former.as_ref()) {
+        inner.current().refused = Some((error.clone(), Instant::now()));
+        inner.accepted();
+        return Err(error);
+    }
+    check_scope(inner, need)?;
+    let known = inner.current().found.clone().filter(|_| need.why == Why::Expiring);
+    let found = match known {
+        Some(found) => found,
+        None => found(inner, need, former.as_ref().map(|grant| grant.issuer.as_str())).await?,
+    };
+    inner.current().found = Some(found.clone());
+    let former = former.filter(|grant| grant.issuer == found.server.issuer);
+    let key = former.as_ref().and_then(|grant| grant.binding.as_ref());
+    let asked = Asked {
+        scopes: wanted_scopes(inner, need, &found, former.as_ref()),
+        binding: Binding::wanted(&found, need.challenge.as_ref(), key),
+        found,
+    };
+    note_step_up(inner, need);
+    let done = log_in(inner, machine, asked).await;
     inner.current().refused = match &done {
         // What was missing may be there the next time.
         Err(error) if error.kind() == Kind::AuthDenied => Some((error.clone(), Instant::now())),
         _ => None,
     };
-    done
+    let token = done?;
+    check_granted(inner, need).map(|()| token)
 }
 
-async fn issued(
-    inner: &Inner,
-    machine: &Machine,
-    found: &Found,
-    (wanted, binding): (Vec<String>, Option<Binding>),
-) -> Result<Token> {
-    let client = client_of(inner, machine, found)?;
-    let at = AtServer { web: &inner.web, server: &found.server, client: &client, binding: binding.as_ref() };
+/// What a login asks for.
+struct Asked {
+    found: Found,
+    scopes: Vec<String>,
+    binding: Option<Binding>,
+}
+
+async fn log_in(inner: &Inner, machine: &Machine, asked: Asked) -> Result<Token> {
+    let Asked { found, scopes, binding } = asked;
+    let server = &found.server;
+    let client = client_of(inner, machine, &found)?;
+    let who = Who { client: &client, token: machine.token() };
+    tracing::info!("logs in at {} as {}", shortened(&server.issuer), who.client().0);
+    let scope = scopes.join(" ");
+    let target = Target { scope: &scope, resource: found.resource.as_deref() };
     let assertion = match machine {
         Machine::Credentials => None,
-        Machine::Workload(token) => {
-            let issuer = &found.server.issuer;
-            Some(token.read(inner, (issuer, None)).await?)
-        }
+        Machine::Workload(token) => Some(token.read(inner, &For { server, client: None }).await?),
         Machine::Enterprise(token, provider) => {
-            Some(exchanged(inner, token, provider, (found, &wanted)).await?)
+            Some(exchanged(inner, token, provider, (&server.issuer, target)).await?)
         }
     };
-    let scope = wanted.join(" ");
+    let subject = assertion.as_ref().and_then(subject).unwrap_or_default();
     let mut fields = match &assertion {
         None => vec![("grant_type", "client_credentials")],
         Some(assertion) => vec![("grant_type", JWT_BEARER), ("assertion", assertion.expose())],
     };
-    fields.extend(Some(scope.as_str()).filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope)));
-    fields.extend(found.resource.as_deref().map(|resource| ("resource", resource)));
-    let tokens = at.tokens(&fields, &wanted).await.map_err(|error| refused(error, &found.server.issuer))?;
-    let mut grant = Grant::new(&found.server.issuer, found.resource.clone(), client);
-    (grant.requested, grant.tokens, grant.binding) = (wanted, Some(tokens), binding);
+    fields.extend(target.fields());
+    let at = AtServer { web: &inner.web, server, client: &client, binding: binding.as_ref() };
+    let tokens = at.tokens(&fields, &scopes).await;
+    let tokens = tokens.map_err(|error| refused(error, &server.issuer, &who))?;
+    let mut grant = Grant::new(&server.issuer, found.resource.clone(), client);
+    // Not random: the next process of the same machine shares what is cached.
+    grant.id = short_hash(&format!("{}\n{}\n{subject}\n{scope}", grant.issuer, grant.client.id));
+    (grant.requested, grant.tokens, grant.binding) = (scopes, Some(tokens), binding);
     // A new token costs nothing: it is kept in no store.
     inner.current().in_memory = true;
     kept_for_use(inner, grant, None).await
+}
+
+/// What a token is for.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    /// The scopes, each after a space; may be empty.
+    scope: &'a str,
+    resource: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    fn fields(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let scope = Some(self.scope).filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope));
+        scope.into_iter().chain(self.resource.map(|resource| ("resource", resource)))
+    }
 }
 
 /// Returns the client; a workload's token needs none.
@@ -162,7 +218,7 @@ async fn exchanged(
     inner: &Inner,
     token: &IdentityToken,
     provider: &IdentityProvider,
-    (found, wanted): (&Found, &[String]),
+    (issuer, target): (&str, Target<'_>),
 ) -> Result<Secret> {
     #[derive(Deserialize)]
     struct Exchanged {
@@ -171,24 +227,31 @@ async fn exchanged(
         issued_token_type: String,
     }
     let web = inner.web_of(&provider.issuer)?;
-    let server = server_metadata(&web, &provider.issuer).await?;
-    let subject = token.read(inner, (&provider.issuer, Some(&provider.client_id))).await?;
-    let proof = provider.client_secret.clone().and_then(|secret| ClientProof::with_secret(BASIC, secret));
-    let proof = proof.unwrap_or(ClientProof::Public);
+    let server = server_metadata(&web, &provider.issuer).await.map_err(|error| match error.kind() {
+        Kind::ProtocolViolation => {
+            let why = format!("--idp-issuer: {}", error.message());
+            Error::new(Kind::Config, why).hint("write the issuer as the provider's metadata does")
+        }
+        _ => error,
+    })?;
+    let subject = token.read(inner, &For { server: &server, client: Some(&provider.client_id) }).await?;
+    let proof = match provider.client_secret.clone() {
+        Some(secret) => with_secret(&server, secret),
+        None => ClientProof::Public,
+    };
     let client = Client::named(provider.client_id.clone(), proof, ClientOrigin::Given);
     let at = AtServer { web: &web, server: &server, client: &client, binding: None };
-    let scope = wanted.join(" ");
     let mut fields = vec![
         ("grant_type", TOKEN_EXCHANGE),
         ("requested_token_type", ID_JAG),
         ("subject_token", subject.expose()),
         ("subject_token_type", ID_TOKEN),
-        ("audience", found.server.issuer.as_str()),
+        ("audience", issuer),
     ];
-    fields.extend(Some(scope.as_str()).filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope)));
-    fields.extend(found.resource.as_deref().map(|resource| ("resource", resource)));
+    fields.extend(target.fields());
     let reply = at.post(server.token_endpoint.as_deref(), &fields).await;
-    let reply = reply.map_err(|error| refused(error, &provider.issuer))?;
+    let reply = reply
+        .map_err(|error| refused(error, &provider.issuer, &Who { client: &client, token: Some(token) }))?;
     let exchanged = serde_json::from_slice::<Exchanged>(&reply.body).ok();
     match exchanged.filter(|exchanged| exchanged.issued_token_type == ID_JAG) {
         Some(exchanged) => Ok(exchanged.access_token),
@@ -201,38 +264,53 @@ async fn exchanged(
 }
 
 impl IdentityToken {
-    /// Returns the token, for a server with this issuer and the client there.
-    async fn read(&self, inner: &Inner, (issuer, client): (&str, Option<&str>)) -> Result<Secret> {
+    /// Returns the token for a server.
+    async fn read(&self, inner: &Inner, to: &For<'_>) -> Result<Secret> {
+        let mut named = None;
         let token = match self {
             Self::Variable { token, .. } => token.clone(),
             Self::File(path) => {
-                let read = crate::files::read_at_most(path, LONGEST_TOKEN).map(Zeroizing::new);
-                let text = read.map_err(|e| {
-                    let why = format!("the identity token in {} cannot be read: {e}", path.display());
+                let text = read_in_time(path.clone()).await.map_err(|why| {
+                    let why = format!("the identity token in {} cannot be read: {why}", path.display());
                     Error::new(Kind::AuthRequired, why).hint("check the file")
                 })?;
                 Secret::new(text.trim().to_owned())
             }
             Self::Github { url, credential, audience } => {
-                let audience = audience.as_deref().unwrap_or(issuer);
+                named = audience.as_deref();
+                let audience = named.unwrap_or(&to.server.issuer);
                 github(&inner.web_of(url.as_str())?, url, credential, audience).await?
             }
         };
         let Some(audiences) = audiences(&token) else {
-            let why = format!("{} holds no identity token: that is a JSON Web Token", self.name());
+            let why = format!("{} is not a JSON Web Token, which an identity token is", self.name());
             return Err(Error::new(Kind::AuthRequired, why).hint("check --identity-token"));
         };
-        check_audience(&audiences, issuer, client)?;
-        Ok(token)
+        match audiences.iter().any(|audience| named == Some(audience.as_str()) || to.is_named_by(audience)) {
+            true => Ok(token),
+            false => Err(to.refuse(&audiences)),
+        }
     }
 
     /// Names where it comes from.
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match self {
             Self::Variable { name, .. } => name.clone(),
             Self::File(path) => path.display().to_string(),
             Self::Github { url, .. } => origin_and_path(url),
         }
+    }
+}
+
+/// Reads a file in a thread of its own: a pipe, or a mount that hangs, holds up nothing else.
+async fn read_in_time(path: PathBuf) -> std::result::Result<Zeroizing<String>, String> {
+    let (done, read) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        done.send(crate::files::read_at_most(&path, LONGEST_TOKEN).map(Zeroizing::new))
+    });
+    match tokio::time::timeout(READ_WITHIN, read).await {
+        Ok(Ok(read)) => read.map_err(|e| e.to_string()),
+        _ => Err(format!("nothing came within {} s", READ_WITHIN.as_secs())),
     }
 }
 
@@ -243,7 +321,7 @@ async fn github(web: &Web, url: &Url, credential: &Secret, audience: &str) -> Re
         #[serde(with = "super::grant::text")]
         value: Secret,
     }
-    let mut url = url.clone();
+    let mut url = web.checked(url.as_str(), "address of identity tokens")?;
     url.query_pairs_mut().append_pair("audience", audience);
     let bearer = Zeroizing::new(format!("bearer {}", credential.expose()));
     let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| {
@@ -264,43 +342,95 @@ async fn github(web: &Web, url: &Url, credential: &Secret, audience: &str) -> Re
     })
 }
 
-/// Refuses to send a token to a server if its audience is another one: whoever receives it could use it there.
-fn check_audience(audiences: &[String], issuer: &str, client: Option<&str>) -> Result<()> {
-    let origin = |text: &str| Url::parse(text).ok().filter(Url::has_host).map(|url| url.origin());
-    let own = origin(issuer);
-    let is_elsewhere = |audience: &String| {
-        client != Some(audience.as_str()) && origin(audience).is_some_and(|origin| Some(origin) != own)
-    };
-    if audiences.is_empty() || !audiences.iter().all(is_elsewhere) {
-        return Ok(());
+/// The server that a token is sent to. Whoever receives a token could use it at the server that it is for.
+struct For<'a> {
+    server: &'a ServerMetadata,
+    /// The client there: ID tokens are issued for clients (OpenID Connect Core, section 2).
+    client: Option<&'a str>,
+}
+
+impl For<'_> {
+    /// Says whether an audience is this server: its issuer, its token endpoint (RFC 7523 section 3), or the client there.
+    fn is_named_by(&self, audience: &str) -> bool {
+        let bare = |text: &str| text.trim_end_matches('/').to_owned();
+        let names = [Some(self.server.issuer.as_str()), self.server.token_endpoint.as_deref()];
+        self.client == Some(audience) || names.into_iter().flatten().any(|name| bare(name) == bare(audience))
     }
-    let why = format!(
-        "the identity token is for {}, and would go to {issuer}; it is not sent there",
-        shortened(&audiences.join(", "))
-    );
-    let hint = format!("issue it for the audience {}", shortened(issuer));
-    Err(Error::new(Kind::AuthDenied, why).hint(hint))
+
+    fn refuse(&self, audiences: &[String]) -> Error {
+        let issuer = shortened(&self.server.issuer);
+        let why = match audiences {
+            [] => format!("the identity token names no audience, so it was not sent to {issuer}"),
+            some => format!(
+                "the identity token is for {}, not for {issuer}, so it was not sent there",
+                shortened(&some.join(", "))
+            ),
+        };
+        Error::new(Kind::AuthDenied, why).hint(format!("issue it for the audience {issuer}"))
+    }
 }
 
 /// Returns the audiences of a JSON Web Token (RFC 7519 section 4.1.3); `None` if it is none.
 fn audiences(token: &Secret) -> Option<Vec<String>> {
-    let [_, claims, _] = token.expose().split('.').collect::<Vec<_>>()[..] else { return None };
-    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-    Some(match &claims["aud"] {
+    Some(match &claims(token)?["aud"] {
         Value::String(audience) => vec![audience.clone()],
         Value::Array(all) => all.iter().filter_map(|audience| audience.as_str().map(str::to_owned)).collect(),
         _ => Vec::new(),
     })
 }
 
-/// Turns a refusal into an error without a person's login in it.
-fn refused(error: TokenError, issuer: &str) -> Error {
-    match error {
-        TokenError::Failing(error) => error,
-        TokenError::Ended(refusal) | TokenError::Refused(refusal) => {
-            let why = format!("{} refused the login: {refusal}", shortened(issuer));
-            Error::new(Kind::AuthDenied, why).remedy(Remedy::CheckMachineLogin)
-        }
+/// Returns the issuer and the subject of a JSON Web Token.
+fn subject(token: &Secret) -> Option<String> {
+    let claims = claims(token)?;
+    Some(format!("{} {}", claims["iss"], claims["sub"]))
+}
+
+fn claims(token: &Secret) -> Option<Value> {
+    let [_, claims, _] = token.expose().split('.').collect::<Vec<_>>()[..] else { return None };
+    let claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok();
+    claims.filter(Value::is_object)
+}
+
+/// Turns a refusal into an error that names what was refused.
+fn refused(error: TokenError, issuer: &str, who: &Who<'_>) -> Error {
+    let (TokenError::Ended(refusal) | TokenError::Refused(refusal)) = error else { return error.into() };
+    if refusal.is_of_proof() {
+        return TokenError::Refused(refusal).into();
+    }
+    let (what, hint) = match (refusal.code.as_str(), who.token) {
+        ("invalid_grant", Some(token)) => (
+            format!("the identity token in {}", token.name()),
+            "issue a new token, and check its audience".to_owned(),
+        ),
+        _ => who.client(),
+    };
+    let why = format!("{} does not accept {what}: {refusal}", shortened(issuer));
+    Error::new(Kind::AuthDenied, why).hint(hint)
+}
+
+/// Who asks for a token.
+struct Who<'a> {
+    client: &'a Client,
+    token: Option<&'a IdentityToken>,
+}
+
+impl Who<'_> {
+    /// Names the client and its proof, and what to check.
+    fn client(&self) -> (String, String) {
+        let id = match self.client.id.as_str() {
+            "" => return ("a login without a client".to_owned(), "add --client-id ID".to_owned()),
+            id => shortened(id),
+        };
+        let (proof, hint) = match self.client.proof {
+            ClientProof::PrivateKey { .. } => {
+                (" with its private key", "check the client's key there, and this machine's clock")
+            }
+            ClientProof::Basic { .. } | ClientProof::Post { .. } => {
+                (" with its secret", "check the client's secret")
+            }
+            ClientProof::Public => ("", "check what the client may do there"),
+        };
+        (format!("the client {id}{proof}"), hint.to_owned())
     }
 }
 
@@ -311,20 +441,26 @@ mod tests {
     #[test]
     fn a_token_goes_only_to_the_server_that_it_is_for() {
         let sent = |claims: &str, issuer: &str| {
-            let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
-            audiences(&Secret::new(token))
-                .is_some_and(|all| check_audience(&all, issuer, Some("https://c")).is_ok())
+            let token = Secret::new(format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims)));
+            let server = ServerMetadata {
+                issuer: issuer.to_owned(),
+                token_endpoint: Some(format!("{issuer}/token")),
+                ..ServerMetadata::default()
+            };
+            let to = For { server: &server, client: Some("desk") };
+            audiences(&token).is_some_and(|all| all.iter().any(|audience| to.is_named_by(audience)))
         };
         for (claims, issuer, is_sent) in [
             (r#"{"aud":"https://as.example"}"#, "https://as.example", true),
-            (r#"{"aud":"https://as.example/token"}"#, "https://as.example/tenant", true),
+            (r#"{"aud":"https://as.example/"}"#, "https://as.example", true),
+            (r#"{"aud":"https://as.example/token"}"#, "https://as.example", true),
             (r#"{"aud":["https://x.example","https://as.example"]}"#, "https://as.example", true),
-            (r#"{"aud":"asistry-ci"}"#, "https://as.example", true),
-            (r#"{"sub":"x"}"#, "https://as.example", true),
+            (r#"{"aud":"desk"}"#, "https://as.example", true),
+            (r#"{"aud":"asistry-ci"}"#, "https://as.example", false),
+            (r#"{"sub":"x"}"#, "https://as.example", false),
+            (r#"{"aud":"https://as.example/token"}"#, "https://as.example/tenant", false),
             (r#"{"aud":"https://as.example"}"#, "https://evil.example", false),
-            (r#"{"aud":["https://x.example","https://as.example"]}"#, "https://evil.example", false),
             (r#"{"aud":"https://as.example"}"#, "http://as.example", false),
-            (r#"{"aud":"https://c"}"#, "https://as.example", true),
             ("no JSON", "https://as.example", false),
         ] {
             assert_eq!(sent(claims, issuer), is_sent, "{claims} {issuer}");

@@ -3,7 +3,7 @@
 //!
 //! Refuses to fetch: `discovery` does.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use url::{Origin, Url};
 
 use crate::error::{Error, Kind, Result};
@@ -21,7 +21,7 @@ pub struct ResourceMetadata {
     #[serde(default)]
     pub scopes_supported: Option<Vec<String>>,
     /// Whether it takes only tokens that are bound to a key (RFC 9449).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "switch")]
     pub dpop_bound_access_tokens_required: bool,
 }
 
@@ -61,11 +61,17 @@ pub struct ServerMetadata {
     #[serde(default)]
     pub code_challenge_methods_supported: Option<Vec<String>>,
     /// Whether a client id can be the URL of a document.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "switch")]
     pub client_id_metadata_document_supported: bool,
     /// Whether `iss` comes with each authorization response (RFC 9207).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "switch")]
     pub authorization_response_iss_parameter_supported: bool,
+}
+
+/// Reads a switch: some servers write null or "true", and lose no more by it than the switch.
+fn switch<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<bool, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    Ok(value == true || value == "true")
 }
 
 impl ServerMetadata {

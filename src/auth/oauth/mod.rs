@@ -17,18 +17,16 @@ mod metadata;
 mod registration;
 mod signing;
 mod stored;
+mod terms;
 mod token;
 mod web;
 
-use std::fmt;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::HeaderValue;
 use tokio::sync::watch;
 use url::Url;
 
@@ -36,17 +34,18 @@ use crate::auth::keys::Keys;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::net::{Proxies, TlsOptions};
 use crate::profile::LoginMode;
-use crate::protocol::authenticate::BearerChallenge;
 use crate::protocol::http::origin_and_path;
-use crate::secret::Secret;
 use crate::state::State;
-use dpop::Binding;
+use discovery::Found;
 pub use grant::ClientKey;
 use grant::{Grant, TokenType};
 use machine::Refused;
 pub use machine::{IdentityProvider, IdentityToken, Machine};
 use metadata::ServerMetadata;
-pub use signing::SigningKey;
+pub use signing::{SigningKey, Unusable};
+pub use terms::{
+    Ask, Boxed, Keeping, Leaving, LoginOptions, LoginParts, Need, Person, Place, Status, Token, Way, Why,
+};
 use web::Web;
 
 /// The scope that asks for a refresh token (OpenID Connect Core, section 11).
@@ -57,178 +56,14 @@ pub const LOGIN_LIMIT: Duration = Duration::from_secs(300);
 const RENEW_WITHIN: Duration = Duration::from_secs(2);
 /// The pause after a renewal ahead of time that has failed.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
+/// Seconds in which another process's token is one that was just issued.
+const FRESH: u64 = 60;
+/// How long the handshake waits for a machine's login; it is answered without one then.
+const MACHINE_WITHIN: Duration = Duration::from_secs(3);
 /// Maximum logins for more scopes within [`PAUSE_AFTER_DECLINED`].
 const MOST_STEP_UPS: usize = 4;
 /// No window opens by itself for this long after a login was declined or not finished.
 const PAUSE_AFTER_DECLINED: Duration = Duration::from_secs(600);
-
-/// What the user configured about logins.
-#[derive(Clone, Debug, Default)]
-pub struct LoginOptions {
-    /// A client registered beforehand.
-    pub client_id: Option<String>,
-    /// Its secret.
-    pub client_secret: Option<Secret>,
-    /// Its private key, instead of a secret.
-    pub client_key: Option<Arc<ClientKey>>,
-    /// The URL of a client metadata document.
-    pub client_metadata_url: Option<String>,
-    /// How a machine logs in, instead of a person.
-    pub machine: Option<Machine>,
-    /// The scopes to ask for, instead of those that the service names.
-    pub scopes: Vec<String>,
-    /// What to do when a login is needed.
-    pub mode: LoginMode,
-}
-
-/// A future of a trait object.
-pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// How a login reaches a person; `commands` makes it.
-#[derive(Clone)]
-pub struct Person {
-    /// Shows where to log in, and opens a browser there; returns whether one was opened.
-    pub open: Arc<dyn Fn(Url) -> Boxed<bool> + Send + Sync>,
-    /// Reads a pasted URL or code.
-    pub pasted: Option<Arc<dyn Fn() -> Boxed<Result<String>> + Send + Sync>>,
-    /// Says one line.
-    pub say: Arc<dyn Fn(&str) + Send + Sync>,
-}
-
-impl fmt::Debug for Person {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Person")
-    }
-}
-
-/// Whether a login must outlive the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keeping {
-    /// It must be stored.
-    Stored,
-    /// Where no store opens, it serves this process.
-    StoredIfPossible,
-}
-
-/// The parts of a login.
-#[derive(Debug)]
-pub struct LoginParts {
-    /// Whether it must be stored.
-    pub keeping: Keeping,
-    /// What the user configured.
-    pub options: LoginOptions,
-    /// How it reaches a person.
-    pub person: Person,
-    /// The state directory: locks, and the list of logins.
-    pub state: State,
-}
-
-/// The service that a login is for.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// The profile.
-    pub profile: String,
-    /// The endpoint.
-    pub endpoint: Url,
-    /// Whether the service is known to want a login.
-    pub is_oauth: bool,
-    /// Whether plain `http` is allowed beyond this machine.
-    pub allow_http: bool,
-    /// The longest that an authorization server may take for one answer.
-    pub timeout: Option<Duration>,
-}
-
-/// Whether a request may make a person log in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// It only takes what can be had silently.
-    Never,
-    /// As the user configured it.
-    AsConfigured,
-    /// Whatever was configured.
-    Always,
-}
-
-/// Why a token is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The one at hand is about to expire.
-    Expiring,
-    /// The service refused a request (401).
-    Refused,
-    /// The service wants more scopes (403).
-    MoreScopes,
-    /// The user asks for a login.
-    Asked,
-}
-
-/// A request for a token.
-#[derive(Clone, Debug)]
-pub struct Need {
-    /// Why.
-    pub why: Why,
-    /// The token that the service refused.
-    pub refused: Option<Secret>,
-    /// What it said.
-    pub challenge: Option<BearerChallenge>,
-    /// Whether a person may be asked.
-    pub ask: Ask,
-    /// How the person logs in.
-    pub way: Way,
-}
-
-/// How a person logs in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Way {
-    /// In a browser that comes back to a port of this machine.
-    #[default]
-    Browser,
-    /// On another device, with a code (RFC 8628).
-    Device,
-}
-
-/// An access token, ready to be sent.
-#[derive(Clone, Debug)]
-pub struct Token {
-    /// The header's value, marked as sensitive.
-    pub header: HeaderValue,
-    /// The token itself.
-    pub access: Secret,
-    /// The key that it is bound to: each request needs a proof (RFC 9449).
-    pub binding: Option<Binding>,
-    /// Identifies the login, whatever its token.
-    pub identity: String,
-    /// Until when it may be used without a renewal.
-    pub fresh_until: Option<Instant>,
-}
-
-/// How a login is left.
-#[derive(Clone, Copy, Debug)]
-pub struct Leaving {
-    /// Whether the tokens are revoked at the authorization server.
-    pub revokes: bool,
-    /// Whether the registered client is forgotten.
-    pub forgets_client: bool,
-}
-
-/// What is known about a login; never a secret.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// The issuer.
-    pub issuer: String,
-    /// The resource.
-    pub resource: Option<String>,
-    /// The client's id.
-    pub client_id: String,
-    /// The granted scopes.
-    pub scopes: Vec<String>,
-    /// When the access token expires, in seconds since 1970.
-    pub expires_at: Option<u64>,
-    /// Whether it is renewed without a person.
-    pub renews: bool,
-    /// Where it is stored.
-    pub store: Option<&'static str>,
-}
 
 /// The logins of one profile at one endpoint.
 #[derive(Debug)]
@@ -251,6 +86,8 @@ struct Inner {
     flight: Mutex<Option<watch::Receiver<Stage>>>,
     /// The service has not accepted the newest token yet. Looked at after each response.
     is_unproven: AtomicBool,
+    /// The service has accepted the newest token in this process.
+    was_accepted: AtomicBool,
     /// The process outlives its requests.
     outlives_requests: AtomicBool,
     /// The metadata of the authorization server in use.
@@ -274,6 +111,8 @@ struct Current {
     step_ups: Vec<(String, Instant)>,
     /// The last refusal of a machine's login.
     refused: Option<Refused>,
+    /// What a machine's login found.
+    found: Option<Found>,
 }
 
 /// How far a renewal is that runs in this process.
@@ -287,13 +126,6 @@ enum Stage {
     Done(Result<Token>),
 }
 
-impl Need {
-    /// The user asks for a login.
-    pub fn of_user(way: Way) -> Self {
-        Self { why: Why::Asked, refused: None, challenge: None, ask: Ask::Always, way }
-    }
-}
-
 impl OAuth {
     /// Prepares logins; reads and sends nothing yet.
     pub fn new(place: Place, parts: LoginParts, keys: Arc<Keys>, tls: TlsOptions, proxies: Proxies) -> Self {
@@ -301,7 +133,7 @@ impl OAuth {
         let web =
             Web::new(&place.endpoint, tls.clone(), proxies.clone(), place.allow_http).within(place.timeout);
         let (current, flight, server) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (is_unproven, outlives_requests) = (AtomicBool::default(), AtomicBool::default());
+        let (is_unproven, was_accepted, outlives_requests) = Default::default();
         Self {
             inner: Arc::new(Inner {
                 place,
@@ -316,15 +148,22 @@ impl OAuth {
                 current,
                 flight,
                 is_unproven,
+                was_accepted,
                 outlives_requests,
                 server,
             }),
         }
     }
 
+    /// Says whether a machine logs in, and not a person.
+    pub fn is_machine(&self) -> bool {
+        self.inner.options.machine.is_some()
+    }
+
     /// Says whether there may be a login; opens no store.
     pub fn is_listed(&self) -> bool {
-        self.inner.current().in_memory || self.inner.listed().is_some_and(|login| login.active)
+        let is_stored = || self.inner.listed().is_some_and(|login| login.active);
+        self.inner.current().in_memory || (!self.is_machine() && is_stored())
     }
 
     /// Fails if the service is known to want a login and `--login never` forbids one.
@@ -374,7 +213,14 @@ impl OAuth {
     pub async fn renew(&self, need: Need) -> Result<Token> {
         loop {
             let (mut stage, is_own) = self.join_or_start(&need);
-            let done = watch_stage(&mut stage, &self.inner, need.ask).await;
+            let done = watch_stage(&mut stage, &self.inner, need.ask);
+            let done = match need.ask {
+                Ask::Never if self.is_machine() => {
+                    let overdue = |_| Err(self.inner.login_needed());
+                    tokio::time::timeout(MACHINE_WITHIN, done).await.unwrap_or_else(overdue)
+                }
+                _ => done.await,
+            };
             match done {
                 Ok(token) if is_own || self.serves(&need, &token) => return Ok(token),
                 // The joined renewal was silent; this request may ask a person.
@@ -396,7 +242,7 @@ impl OAuth {
 
     /// Notes that the service took the newest token.
     pub fn accepted(&self) {
-        self.inner.is_unproven.store(false, Ordering::Relaxed);
+        self.inner.accepted();
     }
 
     /// Says whether the service has not accepted the newest token yet.
@@ -444,9 +290,7 @@ impl OAuth {
 
     /// Says whether a token that another request got serves this one.
     fn serves(&self, need: &Need, token: &Token) -> bool {
-        let scope = need.challenge.as_ref().and_then(|challenge| challenge.scope.as_deref());
-        let has_scope =
-            need.why != Why::MoreScopes || scope.is_none_or(|scope| self.inner.current().has_scopes(scope));
+        let has_scope = need.why != Why::MoreScopes || self.inner.current().has_scopes(need.scope());
         need.refused.as_ref() != Some(&token.access) && has_scope
     }
 
@@ -491,25 +335,42 @@ async fn watch_stage(stage: &mut watch::Receiver<Stage>, inner: &Inner, ask: Ask
 }
 
 impl Inner {
+    fn accepted(&self) {
+        self.is_unproven.store(false, Ordering::Relaxed);
+        self.was_accepted.store(true, Ordering::Relaxed);
+    }
+
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Refuses to replace a token that was just issued: the next one would be refused as well (AUTH-14).
     fn refuse_loop(&self, need: &Need, stored: Option<&Grant>) -> Result<()> {
-        let mut current = self.current();
         let is_newest = match (&need.refused, stored) {
             (Some(refused), Some(grant)) => grant.has_access(refused),
             _ => false,
         };
-        if is_newest && self.is_unproven.load(Ordering::Relaxed) && need.why == Why::Refused {
-            // Also stops other processes.
-            current.unfinished = Some(Instant::now());
-            let _ = self.state.login_unfinished(&self.place.profile, self.place.endpoint.as_str());
+        // Another process may have got it just now, and no refresh token with it.
+        let is_fresh = |grant: &Grant| {
+            let age = grant.tokens.as_ref().map(|tokens| crate::state::now().abs_diff(tokens.received_at));
+            !grant.has_refresh() && age.is_some_and(|age| age < FRESH)
+        };
+        let is_unproven = self.is_unproven.load(Ordering::Relaxed)
+            || (!self.was_accepted.load(Ordering::Relaxed) && stored.is_some_and(is_fresh));
+        if is_newest && is_unproven && need.why == Why::Refused {
+            if self.options.machine.is_none() {
+                self.unfinished();
+            }
             let why = "the service refuses a token that was just issued for it";
             return Err(Error::new(Kind::AuthDenied, why).remedy(Remedy::Login));
         }
         Ok(())
+    }
+
+    /// Notes that a login by a person was not finished, here and for other processes.
+    fn unfinished(&self) {
+        self.current().unfinished = Some(Instant::now());
+        let _ = self.state.login_unfinished(&self.place.profile, self.place.endpoint.as_str());
     }
 
     /// Prepares requests to a server that the user names, wherever the service is.

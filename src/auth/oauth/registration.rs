@@ -37,7 +37,7 @@ fn proof_of(options: &LoginOptions, server: &ServerMetadata) -> ClientProof {
 }
 
 /// RFC 8414 section 2: without a list the default is `client_secret_basic`.
-fn with_secret(server: &ServerMetadata, secret: Secret) -> ClientProof {
+pub fn with_secret(server: &ServerMetadata, secret: Secret) -> ClientProof {
     let is_offered =
         |method| server.token_endpoint_auth_methods_supported.iter().flatten().any(|name| name == method);
     match is_offered(POST) && !is_offered(BASIC) {
@@ -53,6 +53,8 @@ struct Registered {
     client_secret: Option<Secret>,
     #[serde(default)]
     token_endpoint_auth_method: Option<String>,
+    #[serde(default)]
+    scope: Option<String>,
 }
 
 /// Registers a client (RFC 7591).
@@ -114,7 +116,7 @@ pub async fn register(
         proof,
         origin: ClientOrigin::Registered,
         redirect_uri: Some(redirect_uri.to_owned()),
-        scope: scopes.to_vec(),
+        scope: registered.scope.map_or_else(|| scopes.to_vec(), |scope| super::words(&scope)),
     })
 }
 

@@ -27,6 +27,31 @@ pub const ES256: &str = "ES256";
 /// Bytes of a coordinate on P-256.
 const COORDINATE: usize = 32;
 
+/// Why a text cannot be used as a private key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// It is encrypted.
+    Encrypted,
+    /// It has the form of OpenSSH.
+    OpenSsh,
+    /// It is a key of another kind.
+    Kind,
+    /// It is something else.
+    NoKey,
+}
+
+impl Unusable {
+    /// Returns the predicate of a sentence, which contains nothing of the text.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Encrypted => "is encrypted",
+            Self::OpenSsh => "is a key in the form of OpenSSH, which is not PKCS#8",
+            Self::Kind => "is neither a P-256 key nor an RSA key of 2048 to 4096 bits",
+            Self::NoKey => "is not a private key in PEM (-----BEGIN PRIVATE KEY-----)",
+        }
+    }
+}
+
 /// A private key.
 #[derive(Clone)]
 pub struct SigningKey {
@@ -46,19 +71,17 @@ impl SigningKey {
     /// Reads a key in PEM: PKCS#8, SEC 1 (`EC PRIVATE KEY`) or PKCS#1 (`RSA PRIVATE KEY`).
     ///
     /// # Errors
-    /// Why it cannot be used, without a word of it.
-    pub fn of_pem(text: &Secret) -> Result<Self, &'static str> {
-        let mut pem = Zeroizing::new(text.expose().trim().to_owned());
-        if !pem.contains('\n') {
-            // Variables often hold it on one line.
-            pem = Zeroizing::new(pem.replace("\\n", "\n"));
+    /// [`Unusable`].
+    pub fn of_pem(text: &Secret) -> Result<Self, Unusable> {
+        let pem = plain_pem(text.expose());
+        if pem.contains("BEGIN ENCRYPTED") || pem.contains("Proc-Type: 4,ENCRYPTED") {
+            return Err(Unusable::Encrypted);
         }
-        if pem.contains("ENCRYPTED") {
-            return Err("is encrypted; decrypt it first: openssl pkey -in FILE -out FILE");
+        if pem.contains("OPENSSH PRIVATE KEY") {
+            return Err(Unusable::OpenSsh);
         }
-        let der = PrivateKeyDer::from_pem_slice(pem.as_bytes())
-            .map_err(|_| "is not a private key in PEM (-----BEGIN PRIVATE KEY-----)")?;
-        Self::of_der(&der).ok_or("is neither a P-256 nor an RSA key of 2048 to 4096 bits")
+        let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| Unusable::NoKey)?;
+        Self::of_der(&der).ok_or(Unusable::Kind)
     }
 
     fn of_der(der: &PrivateKeyDer<'_>) -> Option<Self> {
@@ -113,6 +136,27 @@ impl SigningKey {
     }
 }
 
+/// Undoes what happens to PEM on its way through variables and YAML: quotes, indents, escaped or lost line breaks.
+fn plain_pem(text: &str) -> Zeroizing<String> {
+    let text = text.trim_start_matches('\u{feff}').trim().trim_matches(['"', '\'']);
+    let text = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
+    let is_one_line = text.lines().count() == 1;
+    let parts = text.split("-----").map(str::trim).map(|part| match is_one_line {
+        // Only the body of the key has spaces for line breaks; its labels have spaces of their own.
+        true if !part.starts_with("BEGIN") && !part.starts_with("END") => part.replace(' ', "\n"),
+        _ => part.lines().map(str::trim).collect::<Vec<_>>().join("\n"),
+    });
+    let mut plain = Zeroizing::new(String::with_capacity(text.len() + 8));
+    for (at, part) in parts.enumerate() {
+        // The text is: nothing, BEGIN label, body, END label, nothing.
+        match at % 4 {
+            1 | 3 => plain.extend(["-----", part.as_str(), "-----\n"]),
+            _ => plain.extend([part.as_str(), if part.is_empty() { "" } else { "\n" }]),
+        }
+    }
+    plain
+}
+
 /// Turns an ECDSA signature of TLS (two ASN.1 integers) into that of JSON Web Tokens (RFC 7518 section 3.4).
 fn fixed(signature: &[u8]) -> Vec<u8> {
     let mut fixed = vec![0; 2 * COORDINATE];
@@ -130,6 +174,7 @@ fn fixed(signature: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD;
     use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
     use super::*;
@@ -154,18 +199,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_without_a_word_of_it() {
-        for (text, why) in [
-            ("secret", "not a private key"),
-            ("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----", "neither"),
-            (
-                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nc2VjcmV0\n-----END ENCRYPTED PRIVATE KEY-----",
-                "encrypted",
-            ),
-            ("-----BEGIN CERTIFICATE-----\nc2VjcmV0\n-----END CERTIFICATE-----", "not a private key"),
+    fn a_key_is_read_in_the_forms_that_variables_give_it() {
+        let (_, stored) = SigningKey::generate();
+        let body = STANDARD.encode(URL_SAFE_NO_PAD.decode(stored.expose()).unwrap());
+        let (first, second) = body.split_at(64);
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{first}\n{second}\n-----END PRIVATE KEY-----\n");
+        for text in [
+            pem.clone(),
+            pem.replace('\n', "\r\n"),
+            pem.replace('\n', "\\n"),
+            pem.replace('\n', "\\r\\n"),
+            pem.trim().replace('\n', " "),
+            pem.replace('\n', "\n  "),
+            format!("\u{feff}{pem}"),
+            format!("\"{}\"", pem.trim()),
+            format!("Bag Attributes\n    friendlyName: NOT-ENCRYPTED\n{pem}"),
         ] {
-            let error = SigningKey::of_pem(&Secret::new(text.to_owned())).unwrap_err();
-            assert!(error.contains(why) && !error.contains("secret"), "{error}");
+            assert!(SigningKey::of_pem(&Secret::new(text.clone())).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        let pem = |kind: &str| format!("-----BEGIN {kind}-----\nc2VjcmV0\n-----END {kind}-----");
+        for (text, why) in [
+            ("secret".to_owned(), Unusable::NoKey),
+            (pem("PRIVATE KEY"), Unusable::Kind),
+            (pem("ENCRYPTED PRIVATE KEY"), Unusable::Encrypted),
+            (pem("OPENSSH PRIVATE KEY"), Unusable::OpenSsh),
+            (pem("CERTIFICATE"), Unusable::NoKey),
+        ] {
+            assert_eq!(SigningKey::of_pem(&Secret::new(text)).unwrap_err(), why);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::grant::{ClientProof, Grant};
+use super::grant::Grant;
 use super::{Inner, Token};
 use crate::error::{Error, Kind, Result};
 use crate::files::Lock;
@@ -46,7 +46,7 @@ impl Inner {
     /// # Errors
     /// As [`Self::read_once`].
     pub async fn stored(&self) -> Result<Option<Grant>> {
-        if self.current().in_memory {
+        if self.current().in_memory || self.options.machine.is_some() {
             return Ok(self.current().grant.clone());
         }
         let Some(login) = self.listed() else { return Ok(None) };
@@ -67,25 +67,34 @@ impl Inner {
         self.read(login).await
     }
 
-    /// Reads a login of the list.
+    /// Reads a login of the list; `None` for one of another client than the user names.
     ///
     /// # Errors
     /// As [`Self::read_once`].
     pub async fn read(&self, login: &LoginRecord) -> Result<Option<Grant>> {
+        Ok(self.read_any(login).await?.filter(|grant| self.is_of_client(grant)))
+    }
+
+    /// Reads a login of the list, whatever its client; `None` if it is damaged.
+    ///
+    /// # Errors
+    /// As [`Self::read_once`].
+    pub async fn read_any(&self, login: &LoginRecord) -> Result<Option<Grant>> {
         let secret = self.keys.read_item(&login.place).await?;
         // The list can be edited; the issuer in the store decides (AUTH-11).
         let grant = secret.as_ref().and_then(Grant::read).filter(|grant| grant.issuer == login.issuer);
-        let mut grant = grant.filter(|grant| self.is_of_client(grant));
-        if let (Some(grant), Some(key)) = (&mut grant, &self.options.client_key) {
-            grant.client.proof = ClientProof::PrivateKey { key: Some(key.clone()) };
-        }
-        Ok(grant)
+        Ok(grant.map(|mut grant| {
+            if self.is_of_client(&grant) {
+                grant.client.prove_as(&self.options);
+            }
+            grant
+        }))
     }
 
     /// Says whether a login is one of the client that the user names.
-    fn is_of_client(&self, grant: &Grant) -> bool {
+    pub fn is_of_client(&self, grant: &Grant) -> bool {
         let given = self.options.client_id.as_ref();
-        self.options.machine.is_none() && given.is_none_or(|given| *given == grant.client.id)
+        given.is_none_or(|given| *given == grant.client.id)
     }
 
     /// Stores a login, then uses it.
@@ -166,6 +175,7 @@ impl Inner {
         current.unfinished =
             current.unfinished.filter(|_| grant.as_ref().is_none_or(|grant| grant.tokens.is_none()));
         self.is_unproven.store(proof == Proof::None, Ordering::Relaxed);
+        self.was_accepted.store(false, Ordering::Relaxed);
         let former = current.grant.take().and_then(|grant| grant.binding);
         let grant = grant.map(|grant| grant.sharing_nonces(former.as_ref()));
         current.fresh_until = grant.as_ref().and_then(|grant| grant.tokens.as_ref()?.fresh_until());

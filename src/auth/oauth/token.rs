@@ -21,6 +21,8 @@ use crate::state;
 
 /// Longer words of a refusal are masked.
 const LONGEST_WORD: usize = 32;
+/// Shorter secrets would mask parts of ordinary words.
+const SHORTEST_SECRET: usize = 4;
 /// Seconds that a client's assertion is good for.
 const ASSERTION_LIFETIME: u64 = 120;
 
@@ -46,6 +48,13 @@ pub struct Refusal {
     pub said: String,
 }
 
+impl Refusal {
+    /// Says whether the proof was refused, and not the login (RFC 9449 section 5).
+    pub fn is_of_proof(&self) -> bool {
+        self.code == "invalid_dpop_proof"
+    }
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.said.as_str() {
@@ -61,7 +70,11 @@ impl From<TokenError> for Error {
             TokenError::Failing(error) => error,
             TokenError::Ended(refusal) | TokenError::Refused(refusal) => {
                 let why = format!("the authorization server refused: {refusal}");
-                Self::new(Kind::AuthDenied, why).remedy(Remedy::Login)
+                let error = Self::new(Kind::AuthDenied, why);
+                match refusal.is_of_proof() {
+                    true => error.hint("check this machine's clock"),
+                    false => error.remedy(Remedy::Login),
+                }
             }
         }
     }
@@ -153,14 +166,22 @@ impl AtServer<'_> {
         if reply.status >= 500 || matches!(reply.status, 408 | 425 | 429) {
             return Err(TokenError::Failing(failing(&url, &reply)));
         }
-        let secret = self.client.proof.secret();
-        let sent: Vec<&str> =
-            fields.iter().map(|(_, value)| *value).chain(secret.map(Secret::expose)).collect();
+        let secrets = self.forms_of_secret();
+        let long = fields.iter().map(|(_, value)| *value).filter(|value| value.len() >= 8);
+        let sent: Vec<&str> = long.chain(secrets.iter().map(Secret::expose)).collect();
         let refusal = refusal_of(&reply, &sent);
         Err(match refusal.code.as_str() {
             "invalid_grant" | "invalid_client" | "unauthorized_client" => TokenError::Ended(refusal),
             _ => TokenError::Refused(refusal),
         })
+    }
+
+    /// Returns the client's secret in the forms in which a server may repeat it.
+    fn forms_of_secret(self) -> Vec<Secret> {
+        let Some(secret) = self.client.proof.secret() else { return Vec::new() };
+        let basic = basic(&self.client.id, secret);
+        let basic = basic.to_str().unwrap_or_default().trim_start_matches("Basic ").to_owned();
+        vec![secret.clone(), Secret::new(encoded(secret.expose())), Secret::new(basic)]
     }
 
     async fn sent(self, url: &Url, fields: &Fields<'_>) -> Result<Reply, TokenError> {
@@ -237,12 +258,15 @@ impl AtServer<'_> {
 
 /// Returns the credential of a client in the `Authorization` header (RFC 6749 section 2.3.1).
 fn basic(id: &str, secret: &Secret) -> HeaderValue {
-    let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let pair = Zeroizing::new(format!("{}:{}", encoded(id), encoded(secret.expose())));
     let value = format!("Basic {}", STANDARD.encode(pair.as_bytes()));
     let mut value = HeaderValue::from_str(&value).expect("base64 is text");
     value.set_sensitive(true);
     value
+}
+
+fn encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 /// Returns the error code of a refusal; empty without one.
@@ -257,7 +281,7 @@ fn refusal_of(reply: &Reply, sent: &[&str]) -> Refusal {
         read.unwrap_or_else(|| Refusal { code: format!("HTTP {}", reply.status), said: String::new() });
     let clean = |text: &str| {
         let mut text = text.to_owned();
-        for secret in sent.iter().filter(|value| value.len() >= 8) {
+        for secret in sent.iter().filter(|value| value.len() >= SHORTEST_SECRET) {
             text = text.replace(secret, "MASKED");
         }
         // Also masks long words, such as a secret in base64.

@@ -2,18 +2,23 @@
 //!
 //! Refuses any value that its use would refuse.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
+use url::Url;
 
-use super::{Arity, Dialect, LoginMode, Options, Row, ToolNames};
+use super::{Arity, Dialect, IdentitySource, LoginMode, Options, Row, ToolNames};
 use crate::profile::config::Place;
 use crate::profile::proxy::Proxy;
 use crate::protocol::revision::Era;
 use crate::protocol::settings::WireChoice;
 use crate::protocol::wire::WireKind;
 use crate::service::{nearest, units};
+
+/// Maximum characters of a variable's name.
+const LONGEST_VARIABLE: usize = 64;
 
 pub(super) type Of<T> = fn(&mut Options) -> &mut Option<T>;
 pub(super) type Words<T> = &'static [(&'static str, T, &'static str)];
@@ -34,6 +39,13 @@ pub(super) enum Slot {
     Dialect(Of<Dialect>),
     Login(Of<LoginMode>),
     Word(Of<String>),
+    /// The name of a variable that holds a secret.
+    Variable(Of<String>),
+    /// The file of a private key.
+    Key(Of<PathBuf>),
+    Identity(Of<IdentitySource>),
+    /// The issuer of an identity provider.
+    Issuer(Of<String>),
     Scopes(Of<Vec<String>>),
     Text,
     File,
@@ -89,7 +101,12 @@ impl Row {
 
     /// Says whether its value is the path of a file.
     pub fn is_path(&self) -> bool {
-        matches!(self.slot, Slot::Path(_) | Slot::File) || self.value == "FILE"
+        matches!(self.slot, Slot::Path(_) | Slot::Key(_) | Slot::File) || self.value == "FILE"
+    }
+
+    /// Says whether it names where a secret is, so that the secret itself may be typed there by mistake.
+    pub fn is_near_secret(&self) -> bool {
+        matches!(self.slot, Slot::Variable(_) | Slot::Key(_) | Slot::Identity(_))
     }
 
     /// Returns how often it can be given.
@@ -158,6 +175,10 @@ impl Row {
             Slot::Dialect(of) => *of(options) = Some(word(text, DIALECTS)?),
             Slot::Login(of) => *of(options) = Some(word(text, LOGINS)?),
             Slot::Word(of) => *of(options) = Some(one_word(text)?),
+            Slot::Variable(of) => *of(options) = Some(variable_name(text)?),
+            Slot::Key(of) => *of(options) = Some(key_file(text, place)?),
+            Slot::Identity(of) => *of(options) = Some(identity(text, place)?),
+            Slot::Issuer(of) => *of(options) = Some(issuer(text)?),
             Slot::Scopes(of) => *of(options) = Some(scopes(texts)?),
             Slot::Choice(words) => word(text, words)?,
             Slot::Text | Slot::File | Slot::Texts | Slot::Flag(_) => {}
@@ -196,7 +217,9 @@ impl Row {
             Slot::ToolNames(of) => of(o).and_then(|value| named(value, TOOL_NAMES)),
             Slot::Dialect(of) => of(o).and_then(|value| named(value, DIALECTS)),
             Slot::Login(of) => of(o).and_then(|value| named(value, LOGINS)),
-            Slot::Word(of) => of(o).take().map(Value::from),
+            Slot::Word(of) | Slot::Variable(of) | Slot::Issuer(of) => of(o).take().map(Value::from),
+            Slot::Key(of) => of(o).as_ref().map(|path| path.display().to_string().into()),
+            Slot::Identity(of) => of(o).as_ref().map(|source| source.to_string().into()),
             Slot::Scopes(of) => of(o).take().map(Value::from),
             Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => None,
         }
@@ -221,7 +244,9 @@ impl Row {
             Slot::ToolNames(of) => filled(of, above, below),
             Slot::Dialect(of) => filled(of, above, below),
             Slot::Login(of) => filled(of, above, below),
-            Slot::Word(of) => filled(of, above, below),
+            Slot::Word(of) | Slot::Variable(of) | Slot::Issuer(of) => filled(of, above, below),
+            Slot::Key(of) => filled(of, above, below),
+            Slot::Identity(of) => filled(of, above, below),
             Slot::Scopes(of) => filled(of, above, below),
             Slot::Text | Slot::File | Slot::Texts | Slot::Choice(_) | Slot::Flag(_) => {}
         }
@@ -253,10 +278,61 @@ fn globs(globs: &[String]) -> Result<Vec<String>, String> {
 fn one_word(text: &str) -> Result<String, String> {
     match text {
         "" => Err("write a value".into()),
-        text if text.contains(|c: char| c.is_control() || c.is_whitespace()) => {
-            Err(format!("{} has a space in it", Value::from(text)))
-        }
+        text if text.contains(|c: char| c.is_control() || c.is_whitespace()) => Err("write one word".into()),
         text => Ok(text.to_owned()),
+    }
+}
+
+/// Reads the name of a variable; never repeats what may be the secret itself.
+fn variable_name(text: &str) -> Result<String, String> {
+    let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && text.len() <= LONGEST_VARIABLE;
+    match is_name {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("write the name of an environment variable, such as CLIENT_SECRET, not its value".into())
+        }
+    }
+}
+
+/// Reads the path of a private key; never repeats what may be the key itself.
+fn key_file(text: &str, place: &Place) -> Result<PathBuf, String> {
+    match text.starts_with('-') || text.contains(['\n', '\r']) || text.contains("-----BEGIN") {
+        true => Err("write the path of the file that holds the key, not the key".into()),
+        false => path(text, place),
+    }
+}
+
+/// Reads the source of an identity token; never repeats what may be the token itself.
+fn identity(text: &str, place: &Place) -> Result<IdentitySource, String> {
+    match text.split_once(':') {
+        None if text == "github" => Ok(IdentitySource::Github(None)),
+        Some(("github", audience)) if !audience.is_empty() => {
+            Ok(IdentitySource::Github(Some(one_word(audience)?)))
+        }
+        Some(("env", name)) => variable_name(name).map(IdentitySource::Variable),
+        // A token begins so: the base64 of {".
+        Some(("file", file)) if !file.starts_with("eyJ") => path(file, place).map(IdentitySource::File),
+        _ => Err("write github, github:AUDIENCE, env:VAR or file:FILE".into()),
+    }
+}
+
+fn issuer(text: &str) -> Result<String, String> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "https" | "http") && url.has_host() => Ok(text.to_owned()),
+        _ => Err("write the issuer as in the provider's metadata, such as https://idp.example".into()),
+    }
+}
+
+impl fmt::Display for IdentitySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Github(None) => f.write_str("github"),
+            Self::Github(Some(audience)) => write!(f, "github:{audience}"),
+            Self::Variable(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
     }
 }
 
@@ -310,7 +386,10 @@ mod tests {
             let typed = match row.slot {
                 Slot::Duration(_) | Slot::Limit(_) => "90s",
                 Slot::Bytes(_) => "64k",
-                Slot::Path(_) => "/etc/roots.pem",
+                Slot::Path(_) | Slot::Key(_) => "/etc/roots.pem",
+                Slot::Variable(_) => "CLIENT_SECRET",
+                Slot::Identity(_) => "github:api://x",
+                Slot::Issuer(_) => "https://idp.example",
                 Slot::Switch(_) => "true",
                 Slot::Globs(_) => "a_*, b",
                 Slot::Proxy(_) => "http://${U}:${P}@h:1",
