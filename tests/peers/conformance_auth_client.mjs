@@ -15,8 +15,17 @@ delete process.env.MCP_CONFORMANCE_CONTEXT;
 const home = process.env.HOME;
 /** The fixed client metadata document of the suite. */
 const METADATA = 'https://conformance-test.local/client-metadata.json';
-/** How every token, code and client secret of the suite begins. */
-const CREDENTIALS = ['test-token', 'cc-token', 'test-auth-code', 'test-client-secret', 'test-secret', 'as1-client-secret', 'as2-client-secret', context.client_secret];
+/** Secrets of the context, which reach the bridge as variables. */
+const VARIABLES = {
+  PEERS_CLIENT_SECRET: context.client_secret,
+  PEERS_CLIENT_KEY: context.private_key_pem,
+  PEERS_IDENTITY_TOKEN: context.valid_jwt ?? context.idp_id_token,
+};
+/** How every token, code and client secret of the suite begins, and what else is secret. */
+const CREDENTIALS = [
+  'test-token', 'cc-token', 'test-auth-code', 'test-client-secret', 'test-secret', 'as1-client-secret', 'as2-client-secret',
+  ...Object.values(VARIABLES), ...(context.private_key_pem ?? '').split('\n').filter((line) => line.length >= 40 && !line.includes('-')),
+];
 
 /** What the bridge is started with, what is done, and how many windows that opens at least and at most. */
 const SCENARIOS = {
@@ -32,6 +41,9 @@ const SCENARIOS = {
   'auth/iss-normalized': { use: refused },
   'auth/metadata-issuer-mismatch': { use: refused, windows: [0, 0] },
   'auth/client-credentials-basic': { options: ['--client-credentials', ...registered()], windows: [0, 0] },
+  'auth/client-credentials-jwt': { options: ['--client-credentials', '--client-id', context.client_id, '--client-key-env', 'PEERS_CLIENT_KEY'], windows: [0, 0] },
+  'auth/wif-jwt-bearer': { options: ['--identity-token', 'env:PEERS_IDENTITY_TOKEN', '--client-id', context.client_id], windows: [0, 0] },
+  'auth/enterprise-managed-authorization': { options: ['--identity-token', 'env:PEERS_IDENTITY_TOKEN', '--idp-issuer', context.idp_issuer, '--idp-client-id', context.idp_client_id, ...registered()], windows: [0, 0] },
 };
 
 /** What each client has to keep its login in; nothing is the memory of the bridge. */
@@ -61,7 +73,7 @@ const files = (folder) => readdirSync(folder, { recursive: true }).map((name) =>
 
 const { options = [], use = listAndCall, windows: [least, most] = [1, 1] } = SCENARIOS[scenario] ?? {};
 const [log, trace, windows] = ['log', 'trace', 'windows'].map((name) => join(home, name));
-const secrets = { ...STORES[host], ...(context.client_secret && { PEERS_CLIENT_SECRET: context.client_secret }) };
+const secrets = { ...STORES[host], ...Object.fromEntries(Object.entries(VARIABLES).filter(([, value]) => value)) };
 Object.assign(process.env, secrets, { BROWSER: join(here, 'conformance_browser.mjs'), PEERS_WINDOWS: windows });
 
 const client = host === '1.x' ? new PeerClient() : new ModernClient('auto');
@@ -76,7 +88,7 @@ try {
   assert.ok(opened.length >= least && opened.length <= most, `${opened.length} windows, not ${least} to ${most}: ${JSON.stringify(lines.map((line) => ({ ...line, variables: undefined })))}`);
   for (const { others, variables } of opened) {
     assert.deepEqual(others, [], 'a browser takes one argument');
-    for (const name of ['ASISTRY_KEY_PASSPHRASE', 'PEERS_CLIENT_SECRET']) assert.ok(!variables.includes(name), `the browser sees ${name}`);
+    for (const name of ['ASISTRY_KEY_PASSPHRASE', ...Object.keys(VARIABLES)]) assert.ok(!variables.includes(name), `the browser sees ${name}`);
   }
 
   const written = [['stderr', bridge.log()], ...files(home).map((path) => [path, readFileSync(path, 'latin1')])];
