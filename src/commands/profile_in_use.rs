@@ -18,7 +18,6 @@ use crate::error::{Error, Kind, RemedyWriter, Result};
 use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{self, Config, Options, Profile, headers};
 use crate::protocol::settings::Settings;
-use crate::secret::Secret;
 use crate::state::State;
 use crate::trace::Trace;
 
@@ -276,6 +275,7 @@ async fn start_embedded(
     environment: &Environment,
 ) -> Result<(Profile, Option<Found>, Option<crate::sandbox::Sandbox>)> {
     use crate::sandbox::{Data, Options, Sandbox};
+    use crate::secret::Secret;
     if !profile.service.embedded {
         return Ok((profile, key, None));
     }
