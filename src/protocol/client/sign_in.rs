@@ -12,7 +12,7 @@ use crate::protocol::object::{fields, string, value};
 use crate::protocol::request::Class;
 use crate::protocol::revision::{self, Era, FIRST_MODERN};
 use crate::protocol::settings::SignIn;
-use crate::protocol::tool_rules::matches_glob;
+use crate::protocol::tool_rules::{matches_glob, tool_name};
 
 /// The tool that logs in.
 const TOOL: &str = "sign_in";
@@ -83,9 +83,8 @@ impl Client {
 
     /// Starts the login if `sign_in` is called; returns every other call.
     pub(super) fn signs_in(&mut self, asked: Asked) -> Option<Asked> {
-        let params = fields(asked.message.params().unwrap_or_default());
-        let name = value(&params, "name").and_then(string).unwrap_or_default();
-        if !self.is_logged_out || name != TOOL || !self.offers_sign_in() {
+        let calls_it = || tool_name(&asked.message).is_some_and(|name| name == TOOL);
+        if !self.is_logged_out || !self.offers_sign_in() || !calls_it() {
             return Some(asked);
         }
         let outgoing = self.begin(asked, Class::C);
