@@ -25,12 +25,11 @@ pub(super) struct Records {
 impl Driver {
     /// Reads whether a reply refuses the message for now.
     pub(super) fn refusal_of(&self, head: &Head, body: &Bytes, moment: Moment) -> Option<Refusal> {
+        if head.is_success() && self.terms.answers != Answers::AsData {
+            return None;
+        }
         let hint = retry::retry_after(&head.headers, moment.wall);
-        let policy = &self.terms.retry;
-        let is_data = self.terms.answers == Answers::AsData;
-        if (is_data || !head.is_success())
-            && let Some(busy) = policy.busy.in_reply(head.status, hint, body)
-        {
+        if let Some(busy) = self.terms.retry.busy.in_reply(head.status, hint, body) {
             return Some(Refusal { hint: hint.or(busy.hint), ..busy });
         }
         let why = match head.status {
