@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::header::{AsHeaderName, CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
 use url::Url;
 
@@ -103,13 +103,13 @@ impl Head {
 
     /// Returns how the body is to be read; parameters and letter case do not matter (HTTP-2).
     pub fn media(&self) -> Media {
-        let media = self.header(CONTENT_TYPE.as_str()).unwrap_or_default();
+        let media = self.header(CONTENT_TYPE).unwrap_or_default();
         let essence = media.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("text/event-stream") { Media::Events } else { Media::Text }
     }
 
     /// Returns one header as text.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: impl AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 

@@ -24,7 +24,7 @@ impl Remote {
             return;
         }
         let mut shown: Vec<String> = Vec::new();
-        let value = |name: &&str| Some(format!("{name}: {};", without_query(head.header(name)?)));
+        let value = |name: &&str| Some(format!("{name}: {};", without_query(head.header(*name)?)));
         shown.extend(SHOWN.iter().filter_map(value));
         shown.extend(head.header("mcp-session-id").map(|_| "mcp-session-id: MASKED;".to_owned()));
         self.trace_reply(tag, &head.status.to_string(), shown.join(" ").as_bytes());
