@@ -335,7 +335,7 @@ impl Remote {
             Err(error) => return flight.driver.not_sent(error),
         };
         let url = call.url.clone();
-        let reply = match flight.until_wake(client.execute(request(call))).await {
+        let mut reply = match flight.until_wake(client.execute(request(call))).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => {
                 self.trace_end(flight.tag, "reset");
@@ -348,7 +348,7 @@ impl Remote {
             }
         };
         self.authorizer.heard(&url, reply.headers());
-        let mut head = Head { status: reply.status().as_u16(), headers: reply.headers().clone() };
+        let mut head = Head { status: reply.status().as_u16(), headers: std::mem::take(reply.headers_mut()) };
         if head.status >= 400 || self.authorizer.seals() {
             self.authorizer.without_secrets_in(&mut head.headers);
         }
