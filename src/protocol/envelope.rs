@@ -41,8 +41,8 @@ pub fn is_modern(message: &Message) -> bool {
         _version: Cow<'a, str>,
     }
     // Most messages of legacy clients need not be read for it.
-    let params = message.params().filter(|params| VERSION.find(params.as_bytes()).is_some());
-    params.is_some_and(|params| serde_json::from_str::<Params>(params).is_ok())
+    VERSION.find(message.text()).is_some()
+        && message.params().is_some_and(|params| serde_json::from_str::<Params>(params).is_ok())
 }
 
 /// Says whether a field of `_meta` belongs to the envelope.
