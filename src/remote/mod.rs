@@ -240,7 +240,7 @@ impl Remote {
                 Next::Over(outcome) => return outcome,
                 Next::Admit if slot.is_none() => {
                     let of_stream = (*flight.driver.purpose() == Purpose::Listen).then_some(&self.streams);
-                    match flight.until_wake(self.slot(of_stream)).await {
+                    match flight.until_wake(pin!(self.slot(of_stream))).await {
                         Ok(free) => slot = free,
                         Err(end) => {
                             next = end;
@@ -325,7 +325,7 @@ impl Remote {
         let line = logged::Exchange::begin(&call, flight.tag.attempt.max(1) + flight.exchanges, mask);
         flight.exchanges += 1;
         let end_line = |came: &str, headers| line.into_iter().for_each(|line| line.end(came, headers, mask));
-        match flight.until_wake(self.authorizer.sign(&mut call)).await {
+        match flight.until_wake(pin!(self.authorizer.sign(&mut call))).await {
             Ok(Ok(signed)) => flight.signed = signed,
             Ok(Err(error)) => return flight.driver.not_sent(error),
             Err(next) => return next,
@@ -335,7 +335,7 @@ impl Remote {
             Err(error) => return flight.driver.not_sent(error),
         };
         let url = call.url.clone();
-        let mut reply = match flight.until_wake(client.execute(request(call))).await {
+        let mut reply = match flight.until_wake(pin!(client.execute(request(call)))).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => {
                 self.trace_end(flight.tag, "reset");
@@ -420,7 +420,8 @@ impl Flight<'_> {
         Report { tag: self.tag, items, waiting, ended }
     }
 
-    /// Waits for a part of the exchange, or until the driver must act.
+    /// Waits for a part of the exchange, or until the driver must act. A part that is pinned before takes its memory once
+    /// in the task, another one twice.
     async fn until_wake<T>(&mut self, part: impl Future<Output = T>) -> std::result::Result<T, Next> {
         if let Some(next) = self.alarm_rang() {
             return Err(next);

@@ -28,7 +28,7 @@ impl Remote {
             {
                 return next;
             }
-            match flight.until_wake(lease.part(reply.chunk())).await {
+            match flight.until_wake(pin!(lease.part(pin!(reply.chunk())))).await {
                 Ok(Ok(Some(chunk))) => {
                     events.push(&chunk);
                     self.note_heard(&mut flight.driver);
@@ -118,7 +118,7 @@ impl Remote {
         }
         let mut body: Vec<u8> = Vec::new();
         let whole = loop {
-            match flight.until_wake(lease.part(reply.chunk())).await {
+            match flight.until_wake(pin!(lease.part(pin!(reply.chunk())))).await {
                 Ok(Ok(Some(chunk))) if body.is_empty() && chunk.len() >= expected && expected > 0 => {
                     break chunk;
                 }
