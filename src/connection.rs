@@ -14,7 +14,7 @@ use crate::error::{RemedyWriter, Result};
 use crate::gate::Gate;
 use crate::net::{Net, Proxies, TlsOptions};
 use crate::profile::{Dialect, Options, Profile, ToolNames};
-use crate::protocol::driver::Login;
+use crate::protocol::driver::Prompt;
 use crate::protocol::http::origin_and_path;
 use crate::protocol::retry::RetryPolicy;
 use crate::protocol::secrets::NewKeys;
@@ -126,7 +126,7 @@ impl Connection {
             client_filters: false,
             known_tools: None,
             max_result: None,
-            login_at_opening: Login::Asks,
+            login_at_opening: Prompt::Allowed,
             sign_in: SignIn::None,
             seed: [0; 16],
             advise,

@@ -77,7 +77,7 @@ fn through_the_binary(path: &Path) {
 pub fn settings(options: &[String]) -> Settings {
     let mut settings = Settings {
         sign_in: asistry::protocol::settings::SignIn::None,
-        login_at_opening: asistry::protocol::driver::Login::Asks,
+        login_at_opening: asistry::protocol::driver::Prompt::Allowed,
         endpoint: Arc::new("http://127.0.0.1:1/mcp".parse().expect("a URL")),
         place: "http://127.0.0.1:1/mcp".into(),
         service: ("service".into(), "Service".into()),

@@ -7,7 +7,7 @@ use asistry::error::{Executed, Kind};
 use asistry::protocol::Moment;
 use asistry::protocol::bridge::Bridge;
 use asistry::protocol::driver::{
-    Answers, Driver, Item, Login, Next, Outcome, Purpose, Rests, Standing, Terms,
+    Answers, Driver, Item, Next, Outcome, Prompt, Purpose, Rests, Standing, Terms,
 };
 use asistry::protocol::effect::Effect;
 use asistry::protocol::http::{Head, HttpCall};
@@ -38,7 +38,7 @@ fn driver_with(retry: RetryPolicy, promise: Promise) -> Driver {
         repeat: Repeat::Never,
         silence: Duration::from_secs(60),
         rests: Rests::Never,
-        login: Login::Asks,
+        login: Prompt::Allowed,
         place: "http://h/mcp".into(),
     };
     let id = asistry::protocol::message::Message::read(r#"{"id":1,"method":"tools/call"}"#).unwrap();

@@ -39,7 +39,7 @@ use crate::state::keys::Stamp;
 use key::{header_of, no_key};
 use keys::{Found, KeySource, Keys, Lookup};
 use mask::Mask;
-use oauth::dpop::{self, Binding};
+use oauth::dpop::{self, DpopKey};
 use oauth::{OAuth, Token};
 use vault::Vault;
 
@@ -137,7 +137,7 @@ struct KeyState {
 
 impl KeyState {
     /// Returns the token and the key that it is bound to, if it is.
-    fn bound(&self) -> Option<(&Token, &Binding)> {
+    fn bound(&self) -> Option<(&Token, &DpopKey)> {
         let token = self.token.as_ref()?;
         Some((token, token.binding.as_ref()?))
     }

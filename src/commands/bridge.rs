@@ -14,7 +14,7 @@ use super::remedy::Target;
 use crate::error::{Error, Kind};
 use crate::local::stdio::Stdio;
 use crate::profile::{self, Config, LoginMode, Options, Takers};
-use crate::protocol::driver::Login;
+use crate::protocol::driver::Prompt;
 use crate::protocol::secrets::NewKeys;
 use crate::protocol::settings::{Settings, SignIn};
 use crate::relay::{DRAIN, Ending, Relay};
@@ -105,7 +105,7 @@ fn settings(prepared: &ProfileInUse) -> Result<Settings> {
     settings.call_silence = options.timeout.unwrap_or(CALL_SILENCE);
     settings.max_result = options.max_result;
     settings.new_keys = NewKeys::Stored;
-    settings.login_at_opening = Login::Silent;
+    settings.login_at_opening = Prompt::Forbidden;
     if options.login == Some(LoginMode::Tool) {
         settings.sign_in = SignIn::AsTool;
     }

@@ -38,7 +38,7 @@ use bytes::Bytes;
 use crate::error::{Error, Executed, Kind, Result};
 use crate::protocol::Moment;
 use crate::protocol::client::{Client, Room, Said, ToolsPage};
-use crate::protocol::driver::{Item, Login};
+use crate::protocol::driver::{Item, Prompt};
 use crate::protocol::effect::{Effect, Ended, Lesson, Spilled, Tag, UpstreamKind};
 use crate::protocol::request::{Outgoing, Wait};
 use crate::protocol::revision::Era;
@@ -352,7 +352,7 @@ impl Bridge {
             Probed::Nothing(error)
                 if error.needs_login()
                     && number.is_multiple_of(2)
-                    && self.settings.login_at_opening == Login::Silent =>
+                    && self.settings.login_at_opening == Prompt::Forbidden =>
             {
                 parked.into_iter().for_each(|parked| self.request(parked, moment));
             }

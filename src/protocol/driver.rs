@@ -31,7 +31,7 @@ use refusals::Records;
 use waiting::{Rest, Waits};
 
 pub use terms::{
-    Again, Answers, Body, Fallback, GateNews, Item, Login, Loss, Next, Outcome, Purpose, Rests, Standing,
+    Again, Answers, Body, Fallback, GateNews, Item, Loss, Next, Outcome, Prompt, Purpose, Rests, Standing,
     Terms,
 };
 pub use waiting::Pause;
@@ -532,7 +532,7 @@ mod tests {
             repeat: Repeat::Harmless,
             silence: Duration::from_secs(60),
             rests: Rests::Never,
-            login: Login::Asks,
+            login: Prompt::Allowed,
             place: "http://h/mcp".into(),
         };
         let mut driver = Driver::new(call, Purpose::Notice, terms, Promise::new(now, None));

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use crate::error::RemedyWriter;
-use crate::protocol::driver::{Fallback, Login};
+use crate::protocol::driver::{Fallback, Prompt};
 use crate::protocol::request::Promise;
 use crate::protocol::retry::RetryPolicy;
 use crate::protocol::revision::Era;
@@ -121,7 +121,7 @@ pub struct Settings {
     /// A larger result of a tool is handed out in a file (bytes).
     pub max_result: Option<usize>,
     /// Whether the client's opening message may begin a login; where it may not, it is answered at once.
-    pub login_at_opening: Login,
+    pub login_at_opening: Prompt,
     /// Whether a tool logs in.
     pub sign_in: SignIn,
     /// Writes the remedies of errors for this client.

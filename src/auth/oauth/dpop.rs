@@ -31,7 +31,7 @@ const LONGEST_NONCE: usize = 1024;
 
 /// A key that tokens are bound to, and the nonces that servers gave for it.
 #[derive(Clone, Debug)]
-pub struct Binding {
+pub struct DpopKey {
     key: SigningKey,
     stored: Secret,
     nonces: Arc<Mutex<HashMap<Server, String>>>,
@@ -49,7 +49,7 @@ pub enum Role {
     Resource,
 }
 
-impl Binding {
+impl DpopKey {
     /// Makes a new key.
     pub fn generate() -> Self {
         let (key, stored) = SigningKey::generate();
@@ -126,13 +126,13 @@ fn server(url: &Url, role: Role) -> Server {
     (url.origin().ascii_serialization(), role)
 }
 
-impl Serialize for Binding {
+impl Serialize for DpopKey {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(self.stored.expose())
     }
 }
 
-impl<'de> Deserialize<'de> for Binding {
+impl<'de> Deserialize<'de> for DpopKey {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let stored = Secret::new(String::deserialize(from)?);
         let key =

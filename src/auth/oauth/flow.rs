@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::discovery::{Found, Search, discover};
-use super::dpop::Binding;
+use super::dpop::DpopKey;
 use super::grant::{ClientOrigin, Grant, Tokens};
-use super::interactive::Login;
+use super::interactive::PersonLogin;
 use super::machine;
 use super::metadata::ServerMetadata;
 use super::registration::scopes;
-use super::stored::Proof;
+use super::stored::Acceptance;
 use super::token::{AtServer, TokenError};
 use super::{
     Ask, Inner, Keeping, LOGIN_LIMIT, Leaving, MOST_STEP_UPS, Need, PAUSE_AFTER_DECLINED, Stage, Token, Way,
@@ -59,7 +59,7 @@ async fn by_person(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> 
     let stored = inner.stored().await?;
     let serves = |grant: &&Grant| is_enough(grant, need) && (has_waited || need.ask != Ask::Always);
     if let Some(grant) = stored.as_ref().filter(serves) {
-        let token = inner.adopt(Some(grant.clone()), Proof::Elsewhere);
+        let token = inner.adopt(Some(grant.clone()), Acceptance::Elsewhere);
         return token.ok_or_else(|| inner.login_needed());
     }
     inner.refuse_loop(need, stored.as_ref())?;
@@ -83,7 +83,7 @@ async fn by_person(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> 
     };
     let grant = inner.stored_with(&found.server.issuer).await?;
     let former = grant.as_ref().and_then(|grant| grant.binding.as_ref());
-    let binding = Binding::wanted(&found, need.challenge.as_ref(), former);
+    let binding = DpopKey::wanted(&found, need.challenge.as_ref(), former);
     let grant = match grant {
         Some(mut kept)
             if kept.resource == found.resource && need.why == Why::Refused && kept.has_refresh() =>
@@ -99,7 +99,7 @@ async fn by_person(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> 
     };
     let wanted = wanted_scopes(inner, need, &found, grant.as_ref());
     check_may_ask(inner, need)?;
-    let login = Login { inner, found: &found, wanted, binding, stage };
+    let login = PersonLogin { inner, found: &found, wanted, binding, stage };
     let done = match need.way {
         Way::Browser => login.in_browser(grant).await,
         Way::Device => login.on_device(grant).await,
@@ -166,7 +166,7 @@ async fn refreshed_or_ended(inner: &Inner, server: &ServerMetadata, mut kept: Gr
                 inner.delete_current().await?;
                 return Ok(Refreshed::Ended(None));
             }
-            inner.save(kept.clone(), None, Proof::Elsewhere).await?;
+            inner.save(kept.clone(), None, Acceptance::Elsewhere).await?;
             Ok(Refreshed::Ended(Some(Box::new(kept))))
         }
         Err(error) => Err(error.into()),
@@ -246,7 +246,7 @@ pub async fn leave(inner: &Inner, leaving: Leaving) -> Result<bool> {
             false => inner.write(&grant, login.place.store).await?,
         }
     }
-    inner.adopt(None, Proof::Elsewhere);
+    inner.adopt(None, Acceptance::Elsewhere);
     Ok(was_logged_in)
 }
 
@@ -314,7 +314,7 @@ async fn renewed_ahead(inner: &Inner, mut grant: Grant) -> Result<Token> {
         }
         Err(TokenError::Ended(_)) => {
             grant.tokens = None;
-            inner.save(grant, None, Proof::Elsewhere).await?;
+            inner.save(grant, None, Acceptance::Elsewhere).await?;
             Err(inner.login_needed())
         }
         Err(error) => Err(error.into()),
@@ -327,7 +327,7 @@ async fn kept_after_refresh(inner: &Inner, grant: Grant) -> Result<Token> {
         Err(error) if error.kind() == Kind::KeyStore => {
             (inner.person.say)(&format!("the login will end with this process: {}", error.message()));
             inner.current().in_memory = true;
-            inner.adopt(Some(grant), Proof::None).ok_or(error)
+            inner.adopt(Some(grant), Acceptance::None).ok_or(error)
         }
         done => done,
     }
@@ -346,7 +346,7 @@ pub async fn kept_for_use(inner: &Inner, grant: Grant, store: Option<StoreKind>)
             noted?;
         }
     }
-    inner.save(grant, store, Proof::None).await?;
+    inner.save(grant, store, Acceptance::None).await?;
     inner.current().token().ok_or_else(|| {
         Error::new(Kind::ProtocolViolation, "the authorization server issued a token that cannot be sent")
     })

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::LoginOptions;
-use super::dpop::Binding;
+use super::dpop::DpopKey;
 use super::signing::SigningKey;
 use crate::secret::Secret;
 use crate::state;
@@ -41,7 +41,7 @@ pub struct Grant {
     pub requested: Vec<String>,
     /// The key that the tokens are bound to; it is needed for a refresh too (RFC 9449 section 5).
     #[serde(default, rename = "dpop_key", skip_serializing_if = "Option::is_none")]
-    pub binding: Option<Binding>,
+    pub binding: Option<DpopKey>,
     /// Absent after a logout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
@@ -54,7 +54,7 @@ pub struct Client {
     pub id: String,
     /// How it proves who it is at the token endpoint.
     #[serde(flatten)]
-    pub proof: ClientProof,
+    pub proof: ClientAuth,
     /// Where it comes from.
     pub origin: ClientOrigin,
     /// The redirect URI that it was registered with.
@@ -68,7 +68,7 @@ pub struct Client {
 
 impl Client {
     /// Creates one that the user named.
-    pub fn named(id: String, proof: ClientProof, origin: ClientOrigin) -> Self {
+    pub fn named(id: String, proof: ClientAuth, origin: ClientOrigin) -> Self {
         Self { id, proof, origin, redirect_uri: None, scope: Vec::new() }
     }
 
@@ -76,9 +76,9 @@ impl Client {
     pub fn prove_as(&mut self, options: &LoginOptions) {
         let secret = options.client_secret.clone();
         let proof = match (&options.client_key, secret, &self.proof) {
-            (Some(key), ..) => ClientProof::PrivateKey { key: Some(key.clone()) },
-            (None, Some(secret), ClientProof::Post { .. }) => ClientProof::Post { secret },
-            (None, Some(secret), ClientProof::Basic { .. }) => ClientProof::Basic { secret },
+            (Some(key), ..) => ClientAuth::PrivateKey { key: Some(key.clone()) },
+            (None, Some(secret), ClientAuth::Post { .. }) => ClientAuth::Post { secret },
+            (None, Some(secret), ClientAuth::Basic { .. }) => ClientAuth::Basic { secret },
             _ => return,
         };
         self.proof = proof;
@@ -94,7 +94,7 @@ impl Client {
 /// How a client proves who it is at the token endpoint (RFC 7591 section 2).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "method")]
-pub enum ClientProof {
+pub enum ClientAuth {
     /// It does not: a public client.
     #[serde(rename = "none")]
     Public,
@@ -174,7 +174,7 @@ pub struct Tokens {
     pub lifetime: Option<u64>,
 }
 
-impl ClientProof {
+impl ClientAuth {
     /// Returns the proof with a secret, by the name of its method in metadata; `None` for another method.
     pub fn with_secret(method: &str, secret: Secret) -> Option<Self> {
         match method {
@@ -225,7 +225,7 @@ impl Grant {
 
     /// Shares the nonces of the same key in this process.
     #[must_use]
-    pub fn sharing_nonces(self, former: Option<&Binding>) -> Self {
+    pub fn sharing_nonces(self, former: Option<&DpopKey>) -> Self {
         Self { binding: self.binding.map(|binding| binding.sharing(former)), ..self }
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::authorize::{self, Asked, Unfit};
 use super::callback::{Arrived, FIXED_PORTS, Listener, Page, port_of};
 use super::discovery::Found;
-use super::dpop::Binding;
+use super::dpop::DpopKey;
 use super::flow::{kept_for_use, no_server, overdue};
 use super::grant::{Client, Grant, Tokens};
 use super::registration::{named_client, register, with_offline};
@@ -19,7 +19,7 @@ use crate::profile::StoreKind;
 use crate::secret::Secret;
 
 /// A login by a person.
-pub struct Login<'a> {
+pub struct PersonLogin<'a> {
     /// The logins of the profile.
     pub inner: &'a Inner,
     /// The authorization server.
@@ -27,12 +27,12 @@ pub struct Login<'a> {
     /// The scopes to ask for.
     pub wanted: Vec<String>,
     /// The key that the tokens will be bound to, if the service wants that.
-    pub binding: Option<Binding>,
+    pub binding: Option<DpopKey>,
     /// Where it is said that a person is waited for.
     pub stage: &'a watch::Sender<Stage>,
 }
 
-impl Login<'_> {
+impl PersonLogin<'_> {
     /// Logs in with a browser on this machine, or with what is pasted.
     ///
     /// # Errors
@@ -187,7 +187,7 @@ impl Login<'_> {
             redirect_uri,
             scopes: &self.wanted,
             resource: self.found.resource.as_deref(),
-            key: self.binding.as_ref().map(Binding::thumbprint),
+            key: self.binding.as_ref().map(DpopKey::thumbprint),
         };
         authorize::Request::new(&self.inner.web, &self.found.server, asked)
     }

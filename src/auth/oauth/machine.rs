@@ -15,12 +15,12 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::discovery::{Found, server_metadata};
-use super::dpop::Binding;
+use super::dpop::DpopKey;
 use super::flow::{check_granted, check_scope, found, is_enough, kept_for_use, note_step_up, wanted_scopes};
-use super::grant::{Client, ClientOrigin, ClientProof, Grant};
+use super::grant::{Client, ClientAuth, ClientOrigin, Grant};
 use super::metadata::ServerMetadata;
 use super::registration::{named_client, with_secret};
-use super::stored::Proof;
+use super::stored::Acceptance;
 use super::token::{AtServer, TokenError};
 use super::web::{Web, failing, shortened};
 use super::{Inner, Need, Token, Why};
@@ -105,7 +105,7 @@ pub type Refused = (Error, Instant);
 pub async fn obtain(inner: &Inner, machine: &Machine, need: &Need) -> Result<Token> {
     let former = inner.current().grant.clone();
     if former.as_ref().is_some_and(|grant| is_enough(grant, need)) {
-        return inner.adopt(former, Proof::Elsewhere).ok_or_else(|| inner.login_needed());
+        return inner.adopt(former, Acceptance::Elsewhere).ok_or_else(|| inner.login_needed());
     }
     if let Some((error, at)) = &inner.current().refused
         && at.elapsed() < REFUSED
@@ -128,7 +128,7 @@ pub async fn obtain(inner: &Inner, machine: &Machine, need: &Need) -> Result<Tok
     let key = former.as_ref().and_then(|grant| grant.binding.as_ref());
     let asked = Asked {
         scopes: wanted_scopes(inner, need, &found, former.as_ref()),
-        binding: Binding::wanted(&found, need.challenge.as_ref(), key),
+        binding: DpopKey::wanted(&found, need.challenge.as_ref(), key),
         found,
     };
     note_step_up(inner, need);
@@ -146,7 +146,7 @@ pub async fn obtain(inner: &Inner, machine: &Machine, need: &Need) -> Result<Tok
 struct Asked {
     found: Found,
     scopes: Vec<String>,
-    binding: Option<Binding>,
+    binding: Option<DpopKey>,
 }
 
 async fn log_in(inner: &Inner, machine: &Machine, asked: Asked) -> Result<Token> {
@@ -202,13 +202,13 @@ fn client_of(inner: &Inner, machine: &Machine, found: &Found) -> Result<Client> 
     let named = named_client(&inner.options, &found.server);
     match machine {
         Machine::Credentials => {
-            named.filter(|client| !matches!(client.proof, ClientProof::Public)).ok_or_else(|| {
+            named.filter(|client| !matches!(client.proof, ClientAuth::Public)).ok_or_else(|| {
                 let why = "a login with client credentials needs the client's id, and its secret or key";
                 Error::new(Kind::AuthRequired, why).remedy(Remedy::GiveClientSecret)
             })
         }
         Machine::Workload(_) | Machine::Enterprise(..) => {
-            Ok(named.unwrap_or(Client::named(String::new(), ClientProof::Public, ClientOrigin::Given)))
+            Ok(named.unwrap_or(Client::named(String::new(), ClientAuth::Public, ClientOrigin::Given)))
         }
     }
 }
@@ -237,7 +237,7 @@ async fn exchanged(
     let subject = token.read(inner, &For { server: &server, client: Some(&provider.client_id) }).await?;
     let proof = match provider.client_secret.clone() {
         Some(secret) => with_secret(&server, secret),
-        None => ClientProof::Public,
+        None => ClientAuth::Public,
     };
     let client = Client::named(provider.client_id.clone(), proof, ClientOrigin::Given);
     let at = AtServer { web: &web, server: &server, client: &client, binding: None };
@@ -422,13 +422,13 @@ impl Who<'_> {
             id => shortened(id),
         };
         let (proof, hint) = match self.client.proof {
-            ClientProof::PrivateKey { .. } => {
+            ClientAuth::PrivateKey { .. } => {
                 (" with its private key", "check the client's key there, and this machine's clock")
             }
-            ClientProof::Basic { .. } | ClientProof::Post { .. } => {
+            ClientAuth::Basic { .. } | ClientAuth::Post { .. } => {
                 (" with its secret", "check the client's secret")
             }
-            ClientProof::Public => ("", "check what the client may do there"),
+            ClientAuth::Public => ("", "check what the client may do there"),
         };
         (format!("the client {id}{proof}"), hint.to_owned())
     }

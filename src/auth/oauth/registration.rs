@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::grant::{BASIC, Client, ClientOrigin, ClientProof, POST};
+use super::grant::{BASIC, Client, ClientAuth, ClientOrigin, POST};
 use super::metadata::ServerMetadata;
 use super::web::{Body, Web, failing, shortened};
 use super::{LoginOptions, OFFLINE};
@@ -21,28 +21,28 @@ pub fn named_client(options: &LoginOptions, server: &ServerMetadata) -> Option<C
     let (id, proof, origin) = match (&options.client_id, &options.client_metadata_url) {
         (Some(id), _) => (id, proof_of(options, server), ClientOrigin::Given),
         (None, Some(document)) if server.client_id_metadata_document_supported => {
-            (document, ClientProof::Public, ClientOrigin::Document)
+            (document, ClientAuth::Public, ClientOrigin::Document)
         }
         _ => return None,
     };
     Some(Client::named(id.clone(), proof, origin))
 }
 
-fn proof_of(options: &LoginOptions, server: &ServerMetadata) -> ClientProof {
+fn proof_of(options: &LoginOptions, server: &ServerMetadata) -> ClientAuth {
     match (&options.client_key, &options.client_secret) {
-        (Some(key), _) => ClientProof::PrivateKey { key: Some(key.clone()) },
+        (Some(key), _) => ClientAuth::PrivateKey { key: Some(key.clone()) },
         (None, Some(secret)) => with_secret(server, secret.clone()),
-        (None, None) => ClientProof::Public,
+        (None, None) => ClientAuth::Public,
     }
 }
 
 /// RFC 8414 section 2: without a list the default is `client_secret_basic`.
-pub fn with_secret(server: &ServerMetadata, secret: Secret) -> ClientProof {
+pub fn with_secret(server: &ServerMetadata, secret: Secret) -> ClientAuth {
     let is_offered =
         |method| server.token_endpoint_auth_methods_supported.iter().flatten().any(|name| name == method);
     match is_offered(POST) && !is_offered(BASIC) {
-        true => ClientProof::Post { secret },
-        false => ClientProof::Basic { secret },
+        true => ClientAuth::Post { secret },
+        false => ClientAuth::Basic { secret },
     }
 }
 
@@ -105,9 +105,9 @@ pub async fn register(
     // Without a word about it, it was registered as asked.
     let named = registered.token_endpoint_auth_method.as_deref().filter(|name| METHODS.contains(name));
     let proof = match (named.or(offered), registered.client_secret) {
-        (_, None) | (Some(PUBLIC), _) => ClientProof::Public,
+        (_, None) | (Some(PUBLIC), _) => ClientAuth::Public,
         (Some(method), Some(secret)) => {
-            ClientProof::with_secret(method, secret.clone()).unwrap_or_else(|| with_secret(server, secret))
+            ClientAuth::with_secret(method, secret.clone()).unwrap_or_else(|| with_secret(server, secret))
         }
         (None, Some(secret)) => with_secret(server, secret),
     };

@@ -15,7 +15,7 @@ use crate::state::short_hash;
 
 /// Whether the service has already taken a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum Acceptance {
     /// It is new.
     None,
     /// Another process has used it, or may have.
@@ -37,7 +37,7 @@ impl Inner {
             return Ok(());
         }
         let grant = self.stored().await?;
-        self.adopt(grant, Proof::Elsewhere);
+        self.adopt(grant, Acceptance::Elsewhere);
         Ok(())
     }
 
@@ -101,7 +101,7 @@ impl Inner {
     ///
     /// # Errors
     /// [`Kind::KeyStore`] if it cannot be stored.
-    pub async fn save(&self, grant: Grant, store: Option<StoreKind>, proof: Proof) -> Result<()> {
+    pub async fn save(&self, grant: Grant, store: Option<StoreKind>, acceptance: Acceptance) -> Result<()> {
         let kept = self.listed().map(|login| login.place.store);
         let in_memory = self.current().in_memory;
         match store.or(kept).filter(|_| store.is_some() || !in_memory) {
@@ -111,7 +111,7 @@ impl Inner {
             }
             None => self.current().in_memory = true,
         }
-        self.adopt(Some(grant), proof);
+        self.adopt(Some(grant), acceptance);
         Ok(())
     }
 
@@ -164,17 +164,17 @@ impl Inner {
             self.delete(&login).await?;
         }
         self.current().in_memory = false;
-        self.adopt(None, Proof::Elsewhere);
+        self.adopt(None, Acceptance::Elsewhere);
         Ok(())
     }
 
     /// Uses a login from now on.
-    pub fn adopt(&self, grant: Option<Grant>, proof: Proof) -> Option<Token> {
+    pub fn adopt(&self, grant: Option<Grant>, acceptance: Acceptance) -> Option<Token> {
         let mut current = self.current();
         current.is_read = true;
         current.unfinished =
             current.unfinished.filter(|_| grant.as_ref().is_none_or(|grant| grant.tokens.is_none()));
-        self.is_unproven.store(proof == Proof::None, Ordering::Relaxed);
+        self.is_unproven.store(acceptance == Acceptance::None, Ordering::Relaxed);
         self.was_accepted.store(false, Ordering::Relaxed);
         let former = current.grant.take().and_then(|grant| grant.binding);
         let grant = grant.map(|grant| grant.sharing_nonces(former.as_ref()));

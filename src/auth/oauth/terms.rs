@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use http::header::HeaderValue;
 use url::Url;
 
-use super::dpop::Binding;
+use super::dpop::DpopKey;
 use super::grant::ClientKey;
 use super::machine::Machine;
 use crate::error::Result;
@@ -152,7 +152,7 @@ pub struct Token {
     /// The token itself.
     pub access: Secret,
     /// The key that it is bound to: each request needs a proof (RFC 9449).
-    pub binding: Option<Binding>,
+    pub binding: Option<DpopKey>,
     /// Identifies the login, whatever its token.
     pub identity: String,
     /// Until when it may be used without a renewal.

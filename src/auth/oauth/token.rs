@@ -11,8 +11,8 @@ use serde_json::json;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::dpop::{Binding, PROOF, Role, USE_NONCE};
-use super::grant::{Client, ClientKey, ClientProof, TokenType, Tokens};
+use super::dpop::{DpopKey, PROOF, Role, USE_NONCE};
+use super::grant::{Client, ClientAuth, ClientKey, TokenType, Tokens};
 use super::metadata::ServerMetadata;
 use super::web::{Body, Posted, Reply, Web, failing, form, shortened};
 use crate::error::{Error, Kind, Remedy};
@@ -104,7 +104,7 @@ pub struct AtServer<'a> {
     /// The client.
     pub client: &'a Client,
     /// The key that the tokens are bound to, if they are.
-    pub binding: Option<&'a Binding>,
+    pub binding: Option<&'a DpopKey>,
 }
 
 /// Fields of a form.
@@ -198,13 +198,13 @@ impl AtServer<'_> {
         let (mut fields, mut headers) = (fields.to_vec(), HeaderMap::new());
         let assertion;
         match proof {
-            ClientProof::Public if id.is_empty() => {}
-            ClientProof::Public => fields.push(("client_id", id)),
-            ClientProof::Basic { secret } => headers.extend([(AUTHORIZATION, basic(id, secret))]),
-            ClientProof::Post { secret } => {
+            ClientAuth::Public if id.is_empty() => {}
+            ClientAuth::Public => fields.push(("client_id", id)),
+            ClientAuth::Basic { secret } => headers.extend([(AUTHORIZATION, basic(id, secret))]),
+            ClientAuth::Post { secret } => {
                 fields.extend([("client_id", id.as_str()), ("client_secret", secret.expose())]);
             }
-            ClientProof::PrivateKey { key } => {
+            ClientAuth::PrivateKey { key } => {
                 assertion = self.assertion(key.as_deref())?;
                 fields.extend([
                     ("client_id", id.as_str()),

@@ -5,7 +5,7 @@
 
 use super::{Asked, Client, Open};
 use crate::error::{Error, Result};
-use crate::protocol::driver::Login;
+use crate::protocol::driver::Prompt;
 use crate::protocol::effect::{About, Delivery, Effect, Origin};
 use crate::protocol::message::{Message, quote};
 use crate::protocol::object::{fields, string, value};
@@ -31,7 +31,7 @@ impl Client {
 
     /// Returns the answer to an opening message that failed only because a login is needed.
     pub(super) fn answer_to_opening(&mut self, open: &Open, error: &Error) -> Option<String> {
-        if self.settings.login_at_opening == Login::Asks || !error.needs_login() {
+        if self.settings.login_at_opening == Prompt::Allowed || !error.needs_login() {
             return None;
         }
         match open.message.method() {

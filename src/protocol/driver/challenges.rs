@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::{Again, Driver, Login, Next, Purpose, State};
+use super::{Again, Driver, Next, Prompt, Purpose, State};
 use crate::error::{Error, Kind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::exchange::status::{Failing, failure_of};
@@ -28,7 +28,7 @@ impl Driver {
     pub fn may_ask(&self) -> bool {
         matches!(self.purpose, Purpose::Request(_))
             && self.resuming.is_none()
-            && self.terms.login == Login::Asks
+            && self.terms.login == Prompt::Allowed
     }
 
     /// Returns why the credential was rejected.

@@ -69,11 +69,11 @@ pub enum Rests {
 
 /// Whether a message may begin a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Login {
+pub enum Prompt {
     /// It may, as the user configured it.
-    Asks,
+    Allowed,
     /// It may not: it must be answered at once.
-    Silent,
+    Forbidden,
 }
 
 /// The conditions of one message.
@@ -92,7 +92,7 @@ pub struct Terms {
     /// Whether its stream may rest.
     pub rests: Rests,
     /// Whether a person may be asked to log in for it.
-    pub login: Login,
+    pub login: Prompt,
     /// The service as it is named in errors.
     pub place: Arc<str>,
 }

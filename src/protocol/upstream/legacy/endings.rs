@@ -9,7 +9,7 @@ use super::super::{Heard, Out};
 use super::Legacy;
 use super::session::Phase;
 use crate::error::{Error, Executed, Kind};
-use crate::protocol::driver::{Cause, Failure, Login, Outcome};
+use crate::protocol::driver::{Cause, Failure, Outcome, Prompt};
 use crate::protocol::request::Class;
 
 impl Legacy {
@@ -45,7 +45,7 @@ impl Legacy {
         let is_of_client = request.asker == Asker::Client;
         let error = failure.error.executed(failure.executed);
         let waits_for_login =
-            is_of_client && error.needs_login() && self.settings.login_at_opening == Login::Silent;
+            is_of_client && error.needs_login() && self.settings.login_at_opening == Prompt::Forbidden;
         self.give_up(number, &error);
         match waits_for_login && self.session.opening() == Some(number) && !self.queue.is_empty() {
             true => {

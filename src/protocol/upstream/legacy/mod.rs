@@ -18,7 +18,7 @@ use super::{Heard, Out, Upstream, dropped, overdue};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{
-    Answers, Driver, Failure, Fallback, Item, Login, Outcome, Purpose, Rests, Standing, Terms,
+    Answers, Driver, Failure, Fallback, Item, Outcome, Prompt, Purpose, Rests, Standing, Terms,
 };
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message, cancelled_id, quote};
@@ -393,7 +393,7 @@ impl Legacy {
             (false, false) => Standing::Free,
         };
         let is_of_client = self.table.request(number).is_some_and(|request| request.asker == Asker::Client);
-        let login = if opening && is_of_client { settings.login_at_opening } else { Login::Asks };
+        let login = if opening && is_of_client { settings.login_at_opening } else { Prompt::Allowed };
         let answers = if wire.answers_elsewhere() && !streams { Answers::OnTheStream } else { Answers::Here };
         let terms = Terms {
             retry: settings.retry.clone(),

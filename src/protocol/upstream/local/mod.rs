@@ -21,7 +21,7 @@ use super::under_way::{Asker, Own, Sending, UnderWay, reissue_after};
 use super::{Heard, Out, Upstream, overdue};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::driver::{
-    Answers, Cause, Driver, Failure, Item, Login, Outcome, Purpose, Rests, Standing, Terms,
+    Answers, Cause, Driver, Failure, Item, Outcome, Prompt, Purpose, Rests, Standing, Terms,
 };
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::http::{Data, HttpCall};
@@ -306,7 +306,7 @@ impl Local {
             repeat: request.class.repeat(),
             silence: self.settings.silence_of(request.message.method()),
             rests: Rests::Never,
-            login: Login::Asks,
+            login: Prompt::Allowed,
             place: self.settings.place.clone(),
         };
         let purpose = Purpose::Request(request.upstream.clone());

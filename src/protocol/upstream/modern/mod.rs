@@ -17,7 +17,7 @@ use super::{Heard, Out, Upstream, dropped, end_of_listen, overdue};
 use crate::error::{Error, Executed, Kind as ErrorKind, Remedy};
 use crate::protocol::Moment;
 use crate::protocol::driver::{
-    Answers, Cause, Driver, Failure, Item, Login, Outcome, Purpose, Rests, Standing, Terms,
+    Answers, Cause, Driver, Failure, Item, Outcome, Prompt, Purpose, Rests, Standing, Terms,
 };
 use crate::protocol::effect::{Effect, Ended, Tag, Ticket, UpstreamKind};
 use crate::protocol::message::{Kind, Message};
@@ -244,7 +244,7 @@ impl Modern {
         let call = self.wire.post(&request.message, body, &self.tools);
         let silence = self.settings.silence_of(request.message.method());
         let is_opening = request.asker == Asker::Client && request.message.method() == "server/discover";
-        let login = if is_opening { self.settings.login_at_opening } else { Login::Asks };
+        let login = if is_opening { self.settings.login_at_opening } else { Prompt::Allowed };
         let terms = Terms {
             retry: self.settings.retry.clone(),
             standing: Standing::Free,
