@@ -149,7 +149,8 @@ fn origin_of(text: &str) -> Option<String> {
     if let Some(owner) = provider_of(text) {
         return Some(owner);
     }
-    let services = Service::names().filter_map(Service::built_in).filter(|service| !service.embedded);
+    let services =
+        Service::names().filter_map(Service::built_in).filter(|service| service.embedded.is_none());
     let mut owners = services
         .filter(|service| service.auth.key_prefixes.iter().any(|prefix| text.starts_with(prefix.as_str())))
         .map(|service| service.title);

@@ -92,7 +92,7 @@ impl ProfileInUse {
         let profile = find_named(common.profile.as_deref(), common.url.as_deref(), &config)?;
         check_files(&common.options())?;
         let extra = extra_headers(common, &profile)?;
-        let embedded = profile.service.embedded;
+        let embedded = profile.service.embedded.is_some();
         #[cfg(feature = "sandbox")]
         let (profile, key, sandbox) = start_embedded(profile, key, environment).await?;
         let on_line = common.options();
@@ -228,7 +228,7 @@ pub fn find_named(name: Option<&str>, url: Option<&str>, config: &Config) -> Res
             }
             profile.service.endpoint = target.service.endpoint;
             profile.service.variables = target.service.variables;
-            profile.service.embedded = false;
+            profile.service.embedded = None;
             profile.values = target.values;
             Ok(profile)
         }
@@ -276,9 +276,7 @@ async fn start_embedded(
 ) -> Result<(Profile, Option<Found>, Option<crate::sandbox::Sandbox>)> {
     use crate::sandbox::{Data, Options, Sandbox};
     use crate::secret::Secret;
-    if !profile.service.embedded {
-        return Ok((profile, key, None));
-    }
+    let Some(service) = profile.service.embedded.clone() else { return Ok((profile, key, None)) };
     // With a key in the environment nothing of ours is written, unless a directory is named for it.
     let data = match environment.may_keep_data() {
         true => Data::Directory(environment.data_dir()?.join("sandbox")),
@@ -286,7 +284,7 @@ async fn start_embedded(
     };
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let sandbox = Sandbox::start(Options { data, listen, embedded: true }).await?;
-    if let Some(endpoint) = sandbox.endpoints().first() {
+    if let Some(endpoint) = sandbox.endpoints().iter().find(|endpoint| endpoint.service == service) {
         profile.values.insert("url".into(), endpoint.url.clone());
         // Its own key, even if the environment has one for other services.
         let secret = Secret::new(endpoint.key.clone());

@@ -84,7 +84,16 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
 
 fn announce(sandbox: &Sandbox, as_json: bool) -> Result<()> {
     if as_json {
-        let entry = |e: &sandbox::Endpoint| (e.service.to_owned(), json!({"url": e.url, "key": e.key}));
+        let entry = |e: &sandbox::Endpoint| {
+            let mut fields = Map::from_iter([
+                ("url".to_owned(), Value::from(e.url.as_str())),
+                ("key".to_owned(), Value::from(e.key.as_str())),
+            ]);
+            let more =
+                e.more_keys.iter().map(|(field, key)| ((*field).to_owned(), Value::from(key.as_str())));
+            fields.extend(more);
+            (e.service.to_owned(), Value::Object(fields))
+        };
         let services: Map<String, Value> = sandbox.endpoints().iter().map(entry).collect();
         return Ok(ui::print(&json!({ "services": services }).to_string())?);
     }

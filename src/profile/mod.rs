@@ -76,12 +76,11 @@ impl Profile {
         let mut names: Vec<String> = config.profiles.keys().cloned().collect();
         let services = config.catalog.names().into_iter().filter(|name| !config.has(name));
         // Errors of a service are reported where it is listed.
-        names.extend(services.filter(|name| {
-            match config.catalog.find(name) {
-                Ok(service) => service
-                    .is_some_and(|service| service.embedded || service.missing(&BTreeMap::new()).is_empty()),
-                Err(_) => true,
-            }
+        names.extend(services.filter(|name| match config.catalog.find(name) {
+            Ok(service) => service.is_some_and(|service| {
+                service.embedded.is_some() || service.missing(&BTreeMap::new()).is_empty()
+            }),
+            Err(_) => true,
         }));
         names
     }

@@ -105,8 +105,10 @@ impl Front {
         if let Err(status) = self.let_in(request.uri(), request.headers()) {
             return reply::outside(status, "this sandbox answers programs on its own machine only");
         }
-        match self.servers.iter().find(|server| server.service().paths.contains(&request.uri().path())) {
-            Some(server) => server.answer(request).await,
+        let path = request.uri().path();
+        let found = self.servers.iter().find_map(|server| Some((server, server.service().place_in(path)?)));
+        match found.map(|(server, place)| (server, place.to_owned())) {
+            Some((server, place)) => server.answer(request, &place).await,
             None => reply::outside(StatusCode::NOT_FOUND, "there is nothing at this path"),
         }
     }

@@ -6,24 +6,31 @@
 //! An account has at most [`MOST`] active user keys. Each start of `asistry sandbox` creates one; if that exceeds the
 //! limit, the oldest one created by a start is revoked first. The embedded key does not count.
 
+use super::service::{KeyKind, Service};
 use super::store;
 use crate::error::{Error, Kind, Result};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use rusqlite::{Connection, TransactionBehavior, params};
+use serde_json::Value;
 use sha2::Sha256;
 use std::fmt::{self, Write};
 
 /// Maximum active user keys of an account per service.
 const MOST: i64 = 10;
 
-/// The caller of a request: the key's id and name, and its user.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The caller of a request.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Caller {
+    /// The key's id.
     pub key: String,
+    /// The key's name.
     pub name: String,
+    /// Its user.
     pub user: String,
+    /// What it may do, as its service says.
+    pub settings: Value,
 }
 
 /// Creates and checks keys under the server's secret.
@@ -49,48 +56,70 @@ impl Keys {
         hex(&self.of(key).finalize().into_bytes())
     }
 
-    /// Creates a user key for the service's account; its text is not stored.
-    pub fn make(&self, connection: &mut Connection, service: &str) -> Result<String> {
-        let key = fresh_key()?;
-        self.insert_user_key(connection, service, &key).map_err(|error| store::failed(&error))?;
+    /// Creates a user key of a kind for the service's account; its text is not stored.
+    pub fn make(&self, connection: &mut Connection, service: &Service, kind: &KeyKind) -> Result<String> {
+        let key = fresh_key(service.key_prefix)?;
+        self.insert_user_key(connection, (service.name, kind), &key)
+            .map_err(|error| store::failed(&error))?;
         Ok(key)
     }
 
-    fn insert_user_key(&self, connection: &mut Connection, service: &str, key: &str) -> rusqlite::Result<()> {
+    fn insert_user_key(
+        &self,
+        connection: &mut Connection,
+        (service, kind): (&str, &KeyKind),
+        key: &str,
+    ) -> rusqlite::Result<()> {
         let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let settings = (kind.settings)(&change)?;
         change.execute(
             "UPDATE api_key SET revoked_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE rowid IN (
                  SELECT rowid FROM api_key
-                 WHERE service = ?1 AND maker = 'command' AND revoked_at IS NULL
+                 WHERE service = ?1 AND kind = ?3 AND maker = 'command' AND revoked_at IS NULL
                  ORDER BY rowid LIMIT max(0, 1 - ?2 + (
                      SELECT count(*) FROM api_key
-                     WHERE service = ?1 AND maker <> 'embedded' AND revoked_at IS NULL)))",
-            params![service, MOST],
+                     WHERE service = ?1 AND kind = ?3 AND maker <> 'embedded' AND revoked_at IS NULL)))",
+            params![service, MOST, kind.field],
         )?;
         change.execute(
-            "INSERT INTO api_key (id, service, user_id, name, maker, hash)
+            "INSERT INTO api_key (id, service, user_id, name, maker, hash, kind, settings)
              SELECT ?1, ?2, user_id, 'Sandbox key ' || (
-                 SELECT count(*) + 1 FROM api_key WHERE service = ?2 AND maker = 'command'), 'command', ?3
+                 SELECT count(*) + 1 FROM api_key WHERE service = ?2 AND maker = 'command'), 'command', ?3, ?4, ?5
              FROM account",
-            params![uuid::Uuid::new_v4().to_string(), service, self.hash(key)],
+            params![
+                uuid::Uuid::new_v4().to_string(),
+                service,
+                self.hash(key),
+                kind.field,
+                settings.to_string()
+            ],
         )?;
         change.commit()
     }
 
     /// Registers the embedded key; writes only if it is not registered.
-    pub fn keep_embedded(&self, connection: &mut Connection, service: &str, key: &str) -> Result<()> {
+    pub fn keep_embedded(&self, connection: &mut Connection, service: &Service, key: &str) -> Result<()> {
         self.insert_embedded(connection, service, key).map_err(|error| store::failed(&error))
     }
 
-    fn insert_embedded(&self, connection: &mut Connection, service: &str, key: &str) -> rusqlite::Result<()> {
-        if self.find(connection, service, key)?.is_some() {
+    fn insert_embedded(
+        &self,
+        connection: &mut Connection,
+        service: &Service,
+        key: &str,
+    ) -> rusqlite::Result<()> {
+        if self.find(connection, service.name, key)?.is_some() {
             return Ok(());
         }
+        let settings = match service.keys.first() {
+            Some(kind) => (kind.settings)(connection)?,
+            None => Value::Null,
+        };
         connection.execute(
-            "INSERT INTO api_key (id, service, user_id, name, maker, hash)
-             SELECT ?1, ?2, user_id, 'Embedded', 'embedded', ?3 FROM account WHERE true
+            "INSERT INTO api_key (id, service, user_id, name, maker, hash, settings)
+             SELECT ?1, ?2, user_id, 'Embedded', 'embedded', ?3, ?4 FROM account WHERE true
              ON CONFLICT (hash) DO UPDATE SET revoked_at = NULL",
-            params![uuid::Uuid::new_v4().to_string(), service, self.hash(key)],
+            params![uuid::Uuid::new_v4().to_string(), service.name, self.hash(key), settings.to_string()],
         )?;
         Ok(())
     }
@@ -106,14 +135,15 @@ impl Keys {
     ) -> rusqlite::Result<Option<Caller>> {
         let presented = self.of(key);
         let mut statement = connection.prepare_cached(
-            "SELECT id, name, user_id, hash FROM api_key WHERE service = ?1 AND revoked_at IS NULL",
+            "SELECT id, name, user_id, hash, settings FROM api_key WHERE service = ?1 AND revoked_at IS NULL",
         )?;
         let mut rows = statement.query([service])?;
         let mut found = None;
         while let Some(row) = rows.next()? {
             let stored = bytes_of(row.get_ref(3)?.as_str()?).unwrap_or_default();
             if presented.clone().verify_slice(&stored).is_ok() {
-                found = Some(Caller { key: row.get(0)?, name: row.get(1)?, user: row.get(2)? });
+                let settings = serde_json::from_str(row.get_ref(4)?.as_str()?).unwrap_or_default();
+                found = Some(Caller { key: row.get(0)?, name: row.get(1)?, user: row.get(2)?, settings });
             }
         }
         Ok(found)
@@ -132,9 +162,9 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// Creates a key: `ask_` and 32 random bytes in base64url, 43 characters.
-pub(super) fn fresh_key() -> Result<String> {
-    Ok(format!("ask_{}", URL_SAFE_NO_PAD.encode(random::<32>()?)))
+/// Creates a key: its prefix and 32 random bytes in base64url, 43 characters.
+pub(super) fn fresh_key(prefix: &str) -> Result<String> {
+    Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random::<32>()?)))
 }
 
 /// Creates a server secret in the form of its file.
@@ -176,23 +206,27 @@ mod tests {
         (Keys::new(&fresh_secret().unwrap()).unwrap(), store::open_in_memory(SERVICES).unwrap())
     }
 
+    fn make(keys: &Keys, connection: &mut Connection) -> Result<String> {
+        keys.make(connection, &SERVICES[0], &SERVICES[0].keys[0])
+    }
+
     fn works(keys: &Keys, connection: &Connection, key: &str) -> bool {
         keys.find(connection, "asistry", key).unwrap().is_some()
     }
 
     #[test]
     fn a_key_is_ask_and_forty_three_characters_of_base64url() {
-        let key = fresh_key().unwrap();
+        let key = fresh_key("ask_").unwrap();
         let body = key.strip_prefix("ask_").unwrap();
         assert_eq!(body.len(), 43);
         assert!(body.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
-        assert_ne!(fresh_key().unwrap(), key);
+        assert_ne!(fresh_key("ask_").unwrap(), key);
     }
 
     #[test]
     fn the_eleventh_user_key_revokes_the_oldest_and_no_other() {
         let (keys, mut connection) = keys();
-        let made: Vec<_> = (0..11).map(|_| keys.make(&mut connection, "asistry").unwrap()).collect();
+        let made: Vec<_> = (0..11).map(|_| make(&keys, &mut connection).unwrap()).collect();
         let working: Vec<_> = made.iter().map(|key| works(&keys, &connection, key)).collect();
         assert!(!working[0]);
         assert!(working[1..].iter().all(|works| *works), "{working:?}");
@@ -201,11 +235,11 @@ mod tests {
     #[test]
     fn the_embedded_key_stands_outside_the_ten() {
         let (keys, mut connection) = keys();
-        let embedded = fresh_key().unwrap();
-        keys.keep_embedded(&mut connection, "asistry", &embedded).unwrap();
-        let made: Vec<_> = (0..10).map(|_| keys.make(&mut connection, "asistry").unwrap()).collect();
+        let embedded = fresh_key("ask_").unwrap();
+        keys.keep_embedded(&mut connection, &SERVICES[0], &embedded).unwrap();
+        let made: Vec<_> = (0..10).map(|_| make(&keys, &mut connection).unwrap()).collect();
         assert!(made.iter().all(|key| works(&keys, &connection, key)));
-        keys.make(&mut connection, "asistry").unwrap();
+        make(&keys, &mut connection).unwrap();
         assert!(works(&keys, &connection, &embedded));
         assert!(!works(&keys, &connection, &made[0]));
     }
@@ -213,7 +247,7 @@ mod tests {
     #[test]
     fn a_revoked_key_a_cut_key_and_another_services_key_are_nobodys() {
         let (keys, mut connection) = keys();
-        let key = keys.make(&mut connection, "asistry").unwrap();
+        let key = make(&keys, &mut connection).unwrap();
         assert!(!works(&keys, &connection, &key[..key.len() - 1]));
         assert!(!works(&keys, &connection, ""));
         assert!(keys.find(&connection, "another", &key).unwrap().is_none());
@@ -224,7 +258,7 @@ mod tests {
     #[test]
     fn the_same_key_under_another_server_secret_is_nobodys() {
         let (keys, mut connection) = keys();
-        let key = keys.make(&mut connection, "asistry").unwrap();
+        let key = make(&keys, &mut connection).unwrap();
         let other = Keys::new(&fresh_secret().unwrap()).unwrap();
         assert_ne!(keys.hash(&key), other.hash(&key));
         assert!(!works(&other, &connection, &key));

@@ -73,6 +73,8 @@ pub struct Endpoint {
     pub url: String,
     /// The full key. Unless it is the embedded one, it is not stored anywhere.
     pub key: String,
+    /// Further keys, which may do other things, by the names of their fields.
+    pub more_keys: Vec<(&'static str, String)>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -104,7 +106,7 @@ impl Sandbox {
         let address = listener.local_addr().map_err(|error| not_bound(listen, &error))?;
         // Another process may hold the database for as long as the busy timeout.
         let opened = tokio::task::spawn_blocking(move || open(&data, embedded)).await;
-        let (connection, keys, texts) =
+        let (connection, keys, opened) =
             opened.map_err(|error| Error::new(Kind::Bug, format!("the sandbox did not open: {error}")))??;
         let (quit, quitting) = watch::channel(false);
         let store = Store::new(connection);
@@ -112,12 +114,13 @@ impl Sandbox {
         let front = Front { address: address.ip(), servers: SERVICES.iter().map(server).collect() };
         let served = tokio::spawn(front::serve(listener, Arc::new(front), quitting.clone()));
         let reached = reached(address);
-        let endpoint = |(service, key): (&Service, String)| Endpoint {
+        let endpoint = |(service, opened): (&Service, Opened)| Endpoint {
             service: service.name,
-            url: format!("http://{reached}{}", service.paths[0]),
-            key,
+            url: format!("http://{reached}{}", opened.path),
+            key: opened.key,
+            more_keys: opened.more_keys,
         };
-        let endpoints = SERVICES.iter().zip(texts).map(endpoint).collect();
+        let endpoints = SERVICES.iter().zip(opened).map(endpoint).collect();
         Ok(Sandbox { address, endpoints, quit, served })
     }
 
@@ -140,9 +143,10 @@ impl Sandbox {
     }
 }
 
-/// Returns the tools of the embedded service without starting a sandbox, for completion.
-pub fn embedded_tools() -> Vec<serde_json::Value> {
-    let tools = SERVICES.first().map_or(&[] as &[service::Tool], |service| service.tools);
+/// Returns the tools of an embedded service without starting a sandbox, for completion.
+pub fn embedded_tools(service: &str) -> Vec<serde_json::Value> {
+    let service = SERVICES.iter().find(|known| known.name == service);
+    let tools = service.map_or(&[] as &[service::Tool], |service| service.tools);
     let listed = |tool: &service::Tool| {
         serde_json::json!({
             "name": tool.name,
@@ -174,8 +178,15 @@ fn embedded_path(data: &Path, service: &Service) -> PathBuf {
     data.join(format!("{}.embedded.key", service.name))
 }
 
-/// Opens the database and creates a key for each service.
-fn open(data: &Data, embedded: bool) -> Result<(Connection, Keys, Vec<String>)> {
+/// The place and the keys of a service that was opened.
+struct Opened {
+    path: String,
+    key: String,
+    more_keys: Vec<(&'static str, String)>,
+}
+
+/// Opens the database and creates the keys of each service.
+fn open(data: &Data, embedded: bool) -> Result<(Connection, Keys, Vec<Opened>)> {
     let (mut connection, secret) = match data {
         Data::Directory(path) => {
             files::make_directory(path)?;
@@ -185,20 +196,33 @@ fn open(data: &Data, embedded: bool) -> Result<(Connection, Keys, Vec<String>)> 
         Data::Memory => (store::open_in_memory(SERVICES)?, keys::fresh_secret()?),
     };
     let keys = Keys::new(&secret)?;
-    let texts = SERVICES.iter().map(|service| match (data, embedded) {
-        (_, false) => keys.make(&mut connection, service.name),
-        (Data::Memory, true) => embed(&keys, &mut connection, service, keys::fresh_key()?),
-        (Data::Directory(path), true) => {
-            let key = files::read_or_make(&embedded_path(path, service), keys::fresh_key)?;
-            embed(&keys, &mut connection, service, key)
-        }
+    let opened = SERVICES.iter().map(|service| {
+        let mut more_keys = Vec::new();
+        let key = match (data, embedded) {
+            (_, false) => {
+                for kind in service.keys.iter().skip(1) {
+                    more_keys.push((kind.field, keys.make(&mut connection, service, kind)?));
+                }
+                keys.make(&mut connection, service, &service.keys[0])?
+            }
+            (Data::Memory, true) => {
+                embed(&keys, &mut connection, service, keys::fresh_key(service.key_prefix)?)?
+            }
+            (Data::Directory(path), true) => {
+                let fresh = || keys::fresh_key(service.key_prefix);
+                let key = files::read_or_make(&embedded_path(path, service), fresh)?;
+                embed(&keys, &mut connection, service, key)?
+            }
+        };
+        let path = service.path(&connection).map_err(|error| store::failed(&error))?;
+        Ok(Opened { path, key, more_keys })
     });
-    let texts = texts.collect::<Result<_>>()?;
-    Ok((connection, keys, texts))
+    let opened = opened.collect::<Result<_>>()?;
+    Ok((connection, keys, opened))
 }
 
 fn embed(keys: &Keys, connection: &mut Connection, service: &Service, key: String) -> Result<String> {
-    keys.keep_embedded(connection, service.name, &key)?;
+    keys.keep_embedded(connection, service, &key)?;
     Ok(key)
 }
 

@@ -16,10 +16,20 @@ pub(super) struct Service {
     pub title: &'static str,
     /// MCP `instructions`.
     pub instructions: &'static str,
-    /// Its paths; the first is printed, the others are aliases.
-    pub paths: &'static [&'static str],
-    /// The rate limit of one key.
-    pub limit: Limit,
+    /// Where it is served.
+    pub place: Place,
+    /// Where a request carries its key.
+    pub key_header: KeyHeader,
+    /// How its keys begin.
+    pub key_prefix: &'static str,
+    /// The keys that each start creates; the first is the embedded profile's.
+    pub keys: &'static [KeyKind],
+    /// How it speaks MCP.
+    pub manner: Manner,
+    /// The newest revision that it speaks.
+    pub newest: &'static str,
+    /// The documented rate limit of one key.
+    pub limit: Option<Limit>,
     /// Its tools in listed order.
     pub tools: &'static [Tool],
     /// Its tables.
@@ -27,6 +37,78 @@ pub(super) struct Service {
     /// Inserts the initial data of a new database, for its only user.
     pub seed: fn(&Connection, &str) -> rusqlite::Result<()>,
 }
+
+impl Service {
+    /// Returns the part of a path below its place, empty at a fixed path; `None` for another service's path.
+    pub fn place_in<'a>(&self, path: &'a str) -> Option<&'a str> {
+        match self.place {
+            Place::At(paths) => paths.contains(&path).then_some(""),
+            Place::Below { prefix, .. } => {
+                path.strip_prefix(prefix).filter(|rest| !rest.is_empty() && !rest.contains('/'))
+            }
+        }
+    }
+
+    /// Returns its path in a database.
+    pub fn path(&self, connection: &Connection) -> rusqlite::Result<String> {
+        match self.place {
+            Place::At(paths) => Ok(paths[0].to_owned()),
+            Place::Below { prefix, segment } => Ok(format!("{prefix}{}", segment(connection)?)),
+        }
+    }
+}
+
+/// Where a service is served.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    /// At these paths; the first is printed, the others are aliases.
+    At(&'static [&'static str]),
+    /// At one segment below a path, such as a workspace's id.
+    Below { prefix: &'static str, segment: fn(&Connection) -> rusqlite::Result<String> },
+}
+
+/// Where a request carries its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyHeader {
+    /// `Authorization: Bearer KEY`.
+    Bearer,
+    /// The header of this name, in lower case.
+    Named(&'static str),
+}
+
+/// A kind of key, with what it may do.
+pub(super) struct KeyKind {
+    /// Its field in `asistry sandbox --json`; the first is `key`.
+    pub field: &'static str,
+    /// What it may do, as the service's tools read it.
+    pub settings: fn(&Connection) -> rusqlite::Result<Value>,
+}
+
+/// How a service speaks MCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// With sessions, and event streams for tools that stream.
+    Sessions,
+    /// Each POST by itself, answered with JSON; GET and DELETE are 405.
+    Stateless,
+}
+
+/// Whether a caller may use a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// It may.
+    Open,
+    /// It is listed, and each call fails with this sentence.
+    Refused(&'static str),
+    /// It is not there for this caller.
+    Hidden,
+}
+
+/// The access of a tool that everyone may use.
+pub(super) const OPEN: fn(&Caller) -> Access = |_| Access::Open;
+
+/// The settings of a key that may do everything.
+pub(super) const NO_SETTINGS: fn(&Connection) -> rusqlite::Result<Value> = |_| Ok(Value::Null);
 
 /// Describes one tool.
 pub(super) struct Tool {
@@ -36,6 +118,8 @@ pub(super) struct Tool {
     pub effect: Effect,
     /// Whether to answer with an event stream if the client accepts one.
     pub streams: bool,
+    /// Who may use it.
+    pub access: fn(&Caller) -> Access,
     pub params: &'static [Param],
     pub run: fn(&mut Connection, &Caller, &Arguments) -> Outcome,
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// The schema version, in `PRAGMA user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const BUSY: Duration = Duration::from_secs(5);
 /// How often to retry the switch to WAL while another process writes.
 const SWITCH_ATTEMPTS: usize = 20;
@@ -33,6 +33,13 @@ CREATE TABLE api_key (
     revoked_at TEXT
 );
 CREATE INDEX api_key_active ON api_key (service) WHERE revoked_at IS NULL;
+";
+
+/// What version 2 adds: kinds of keys, and the services that have their tables.
+const SECOND: &str = "
+ALTER TABLE api_key ADD COLUMN kind TEXT NOT NULL DEFAULT 'key';
+ALTER TABLE api_key ADD COLUMN settings TEXT NOT NULL DEFAULT 'null';
+CREATE TABLE served (service TEXT PRIMARY KEY);
 ";
 
 /// The process's only connection.
@@ -107,6 +114,7 @@ pub(super) fn reset(data: &Path, services: &[Service]) -> Result<()> {
         connection.execute_batch("PRAGMA foreign_keys = OFF;")?;
         let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         drop_tables(&change)?;
+        change.pragma_update(None, "user_version", 0)?;
         create(&change, services)?;
         change.commit()
     };
@@ -147,29 +155,50 @@ fn furnish(connection: &mut Connection, services: &[Service]) -> Result<()> {
             Error::new(Kind::Config, text).hint("asistry sandbox reset, or asistry sandbox --data DIR")
         );
     }
-    if version == VERSION {
+    let is_complete = |connection: &Connection| {
+        services
+            .iter()
+            .try_fold(version == VERSION, |all, service| Ok(all && is_served(connection, service)?))
+    };
+    if is_complete(connection).map_err(|error| failed(&error))? {
         return Ok(());
     }
     let furnished = |connection: &mut Connection| -> rusqlite::Result<()> {
         let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Another process may have done so while this one waited for the lock.
-        if self::version(&change)? == 0 {
-            create(&change, services)?;
-        }
+        create(&change, services)?;
         change.commit()
     };
     furnished(connection).map_err(|error| failed(&error))
 }
 
+/// Creates what a database lacks. Another process may have done so while this one waited for the lock.
 fn create(change: &Connection, services: &[Service]) -> rusqlite::Result<()> {
-    change.execute_batch(SHARED)?;
-    let user = uuid::Uuid::new_v4().to_string();
-    change.execute("INSERT INTO account (user_id) VALUES (?1)", [&user])?;
+    let version = self::version(change)?;
+    if version == 0 {
+        change.execute_batch(SHARED)?;
+        let user = uuid::Uuid::new_v4().to_string();
+        change.execute("INSERT INTO account (user_id) VALUES (?1)", [&user])?;
+    }
+    if version < 2 {
+        change.execute_batch(SECOND)?;
+    }
+    if version == 1 {
+        change.execute("INSERT INTO served (service) VALUES ('asistry')", [])?;
+    }
+    let user: String = change.query_row("SELECT user_id FROM account", [], |row| row.get(0))?;
     for service in services {
-        change.execute_batch(service.schema)?;
-        (service.seed)(change, &user)?;
+        if !is_served(change, service)? {
+            change.execute_batch(service.schema)?;
+            (service.seed)(change, &user)?;
+            change.execute("INSERT INTO served (service) VALUES (?1)", [service.name])?;
+        }
     }
     change.pragma_update(None, "user_version", VERSION)
+}
+
+fn is_served(connection: &Connection, service: &Service) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM served WHERE service = ?1")?;
+    statement.exists([service.name])
 }
 
 fn drop_tables(change: &Connection) -> rusqlite::Result<()> {

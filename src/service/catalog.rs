@@ -125,7 +125,7 @@ pub fn check_name(name: &str) -> Result<()> {
 
 /// Checks a user's service.
 fn check(service: &Service) -> Result<(), String> {
-    if service.embedded {
+    if service.embedded.is_some() {
         return Err("embedded is for the built-in sandbox alone".into());
     }
     let header = &service.auth.header;
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_with_its_file() {
         for (from, to, why) in [
-            ("title = 'CRM'", "title = 'CRM'\nembedded = true", "embedded"),
+            ("title = 'CRM'", "title = 'CRM'\nembedded = 'asistry'", "embedded"),
             ("'https://{tenant}", "'ftp://{tenant}", "neither http nor https"),
             ("'https://{tenant}", "'https://u:p@{tenant}", "a user or a password"),
             ("'https://{tenant}", "'https://{tenent}", "[variables.tenent]"),

@@ -29,9 +29,14 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("task-tracking", include_str!("task-tracking.toml")),
     ("agentstack", include_str!("agentstack.toml")),
     ("bob-studio", include_str!("bob-studio.toml")),
-    ("sandbox", include_str!("sandbox.toml")),
+    (SANDBOX, include_str!("sandbox.toml")),
     ("mcp", include_str!("mcp.toml")),
 ];
+
+const SANDBOX: &str = "sandbox";
+
+/// Stand-ins of built-in services inside this process, beside `sandbox`, which is Asistry's.
+const EMBEDDED: &[(&str, &str)] = &[];
 
 /// Characters that are not percent-encoded in a path segment (RFC 3986, section 2.3, unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -75,9 +80,9 @@ pub struct Service {
     /// What to add to its refusals.
     #[serde(default)]
     pub hints: Vec<Hint>,
-    /// Whether it runs inside this process.
+    /// The sandbox's service that runs inside this process in its place.
     #[serde(default)]
-    pub embedded: bool,
+    pub embedded: Option<String>,
     /// Whether it answers with JSON only, never with an event stream.
     #[serde(default)]
     pub json_only: bool,
@@ -223,10 +228,27 @@ impl Auth {
 impl Service {
     /// Returns the built-in service of this id.
     pub fn built_in(name: &str) -> Option<Self> {
+        if let Some((_, like)) = EMBEDDED.iter().find(|(known, _)| *known == name) {
+            return Self::built_in(like).map(|service| service.embedded_as(name));
+        }
         let (name, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
         // A test parses every built-in file.
         let service: Self = toml::from_str(text).expect("a built-in service file is valid");
         Some(Self { name: (*name).to_owned(), ..service })
+    }
+
+    /// Returns the sandbox's stand-in of this service: the same, inside this process.
+    fn embedded_as(self, name: &str) -> Self {
+        let stand_in = Self::built_in(SANDBOX).expect("the sandbox is a built-in service");
+        Self {
+            name: name.to_owned(),
+            title: format!("the sandbox's {}", self.title),
+            endpoint: stand_in.endpoint,
+            variables: stand_in.variables,
+            embedded: Some(self.name.clone()),
+            rate: None,
+            ..self
+        }
     }
 
     /// Returns the prefixes by which its keys are masked; not those of access tokens: cursors also begin like a JWT.
@@ -243,7 +265,7 @@ impl Service {
 
     /// Returns the ids of all built-in services.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        BUILT_IN.iter().map(|(name, _)| *name)
+        BUILT_IN.iter().chain(EMBEDDED).map(|(name, _)| *name)
     }
 
     /// Returns the endpoint with its variables filled in.

@@ -67,8 +67,8 @@ fn tools(name: Option<&str>, url: Option<&str>, environment: &Environment) -> Op
     let profile = find_named(name, url, &environment.config().unwrap_or_default()).ok()?;
     let rules = tool_rules(&profile.service, &profile.options);
     #[cfg(feature = "sandbox")]
-    if profile.service.embedded {
-        let listed = crate::sandbox::embedded_tools();
+    if let Some(service) = &profile.service.embedded {
+        let listed = crate::sandbox::embedded_tools(service);
         let raws = listed.iter().filter_map(|tool| serde_json::value::to_raw_value(tool).ok());
         return Some(Tool::read_all(&raws.collect::<Vec<_>>(), rules, |_| {}));
     }

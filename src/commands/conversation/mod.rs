@@ -508,7 +508,7 @@ impl Conversation {
     /// Returns what stands for the service, wherever the sandbox inside this process listens.
     pub fn service(&self) -> String {
         let profile = &self.in_use.profile;
-        if profile.service.embedded { profile.name.clone() } else { self.place() }
+        if profile.service.embedded.is_some() { profile.name.clone() } else { self.place() }
     }
 
     /// Shows what came of it, and ends the conversation. A pipe that nobody empties holds up neither the service

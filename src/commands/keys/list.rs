@@ -51,7 +51,9 @@ pub fn list(desk: &Desk<'_>, given: bool) -> Result<()> {
     if described.is_empty() && !given && !desk.output.is_json() {
         let whose = named.map_or(String::new(), |name| format!(" of {name}"));
         let next = match profile_in_use::find(desk.common, &desk.environment) {
-            Ok(profile) if profile.service.embedded => format!("{} makes its own key", profile.service.title),
+            Ok(profile) if profile.service.embedded.is_some() => {
+                format!("{} makes its own key", profile.service.title)
+            }
             _ => format!("to store one: asistry keys add{}", desk.target().options()),
         };
         ui::say(&format!("no keys{whose} are stored; {next}"));

@@ -142,7 +142,7 @@ impl Desk<'_> {
     /// Returns the profile, and the origin of its service.
     fn profile(&self) -> crate::error::Result<(Profile, String)> {
         let profile = profile_in_use::find(self.common, &self.environment)?;
-        if profile.service.embedded {
+        if profile.service.embedded.is_some() {
             return Err(Error::new(Kind::Usage, format!("{} makes its own key", profile.service.title))
                 .hint("name another profile with -p"));
         }

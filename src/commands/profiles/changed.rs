@@ -104,7 +104,7 @@ pub fn add(common: &Common, arguments: Add, environment: &Environment) -> Result
     let place = profile.endpoint().map_or(profile.service.title.clone(), String::from);
     ui::say(&format!("added profile {name} ({place})"));
     let service = &profile.service;
-    let wants_key = !service.embedded && !service.auth.optional && environment.key().is_none();
+    let wants_key = service.embedded.is_none() && !service.auth.optional && environment.key().is_none();
     if environment.hides_profiles() {
         note_hidden(environment);
     } else if wants_key && has_no_key(&name, environment)? {
@@ -191,7 +191,7 @@ pub fn set(arguments: Set, environment: &Environment) -> Result<()> {
     })?;
     ui::say(&format!("changed profile {name}"));
     let missing = profile.service.missing(&profile.values);
-    if !missing.is_empty() && !profile.service.embedded {
+    if !missing.is_empty() && profile.service.embedded.is_none() {
         let missing: Vec<&str> = missing.into_iter().map(|(name, _)| name).collect();
         ui::say(&format!("{name} still needs {}", missing.join(" and ")));
     }
@@ -278,7 +278,7 @@ fn check_logged_out(name: &str, environment: &Environment) -> Result<()> {
 pub fn use_(name: &str, environment: &Environment) -> Result<()> {
     edit(environment, |document, config| {
         let profile = Profile::find(name, config)?;
-        if !profile.service.embedded {
+        if profile.service.embedded.is_none() {
             profile.endpoint()?;
         }
         document.set(&["profile"], name.into())
@@ -333,7 +333,7 @@ fn ask_for_missing(
 ) -> Result<()> {
     let given = |name: &str| changes.iter().any(|change| change.field() == name);
     let mut missing = service.missing(&Default::default());
-    missing.retain(|(name, _)| !given(name) && !service.embedded);
+    missing.retain(|(name, _)| !given(name) && service.embedded.is_none());
     if !missing.is_empty() && !asker.is_allowed() {
         let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
         let why = format!("the profile {} needs {}", of.0, names.join(" and "));

@@ -94,7 +94,7 @@ impl Row {
             let missing = profile.service.missing(&profile.values);
             missing.into_iter().map(|(name, _)| name.to_owned()).collect()
         };
-        let complete = |profile: &&Profile| !profile.service.embedded;
+        let complete = |profile: &&Profile| profile.service.embedded.is_none();
         self.profile.as_ref().ok().filter(complete).map(missing).unwrap_or_default()
     }
 
@@ -107,7 +107,7 @@ impl Row {
         match (&self.profile, self.endpoint()) {
             (Err(error), _) => error.message().to_owned(),
             (Ok(_), Some(endpoint)) => endpoint,
-            (Ok(profile), None) if profile.service.embedded => "in this process".into(),
+            (Ok(profile), None) if profile.service.embedded.is_some() => "in this process".into(),
             (Ok(_), None) => format!("needs {}", self.missing().join(", ")),
         }
     }

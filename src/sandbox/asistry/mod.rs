@@ -9,7 +9,7 @@ mod workspace;
 
 use super::arguments::{Form, Param};
 use super::rate::Limit;
-use super::service::{Effect, Service, Tool};
+use super::service::{Effect, KeyHeader, KeyKind, Manner, NO_SETTINGS, OPEN, Place, Service, Tool};
 use std::time::Duration;
 
 /// The five statuses, also the columns of every board, in the documented order of the summary.
@@ -21,8 +21,13 @@ pub(super) const SERVICE: Service = Service {
     name: "asistry",
     title: "Asistry (sandbox)",
     instructions: "A local stand-in of the Asistry task board: its data is on this machine and nobody else sees it.",
-    paths: &["/api/mcp/client", "/api/mcp/public"],
-    limit: Limit { requests: 100, window: Duration::from_secs(60) },
+    place: Place::At(&["/api/mcp/client", "/api/mcp/public"]),
+    key_header: KeyHeader::Bearer,
+    key_prefix: "ask_",
+    keys: &[KeyKind { field: "key", settings: NO_SETTINGS }],
+    manner: Manner::Sessions,
+    newest: "2025-11-25",
+    limit: Some(Limit { requests: 100, window: Duration::from_secs(60) }),
     tools: TOOLS,
     schema: workspace::SCHEMA,
     seed: workspace::seed,
@@ -41,6 +46,7 @@ const TOOLS: &[Tool] = &[
         description: "List tasks in your workspace, newest first, with optional status and assignee filters.",
         effect: Effect::Reads,
         streams: true,
+        access: OPEN,
         params: &[STATUS, ASSIGNEE, LIMIT],
         run: tasks::find,
     },
@@ -50,6 +56,7 @@ const TOOLS: &[Tool] = &[
         description: "Find tasks whose title or description contains a text, in upper or lower case.",
         effect: Effect::Reads,
         streams: true,
+        access: OPEN,
         params: &[
             required("query", Form::Filled, "The text to find in titles and descriptions."),
             STATUS,
@@ -64,6 +71,7 @@ const TOOLS: &[Tool] = &[
         description: "Fetch a single task by its UUID.",
         effect: Effect::Reads,
         streams: false,
+        access: OPEN,
         params: &[ID],
         run: tasks::read,
     },
@@ -73,6 +81,7 @@ const TOOLS: &[Tool] = &[
         description: "Create a new task on the Kanban board.",
         effect: Effect::Adds,
         streams: false,
+        access: OPEN,
         params: &[
             required("title", Form::Filled, "What is to be done."),
             optional("description", Form::Text, "More about it, plain text or HTML."),
@@ -90,6 +99,7 @@ const TOOLS: &[Tool] = &[
         description: "Change fields of a task; what is left out stays. A new status moves it to that column.",
         effect: Effect::Overwrites,
         streams: false,
+        access: OPEN,
         params: &[
             ID,
             optional("title", Form::Filled, "A new title."),
@@ -108,6 +118,7 @@ const TOOLS: &[Tool] = &[
         description: "List all boards (projects) in your workspace.",
         effect: Effect::Reads,
         streams: true,
+        access: OPEN,
         params: &[LIMIT],
         run: workspace::projects,
     },
@@ -117,6 +128,7 @@ const TOOLS: &[Tool] = &[
         description: "Return a summary of the workspace: its boards, task counts by status, active tasks.",
         effect: Effect::Reads,
         streams: false,
+        access: OPEN,
         params: &[],
         run: workspace::summary,
     },

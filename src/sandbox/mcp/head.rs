@@ -4,8 +4,9 @@
 
 use super::refusal::Refusal;
 use super::revision::{self, Revision};
+use crate::sandbox::service::{KeyHeader, Service};
 use hyper::StatusCode;
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderName};
 
 /// The content types that a client accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,14 +15,19 @@ pub(super) struct Accepts {
     pub events: bool,
 }
 
-/// Reads the key of `Authorization: Bearer …`.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<String, Refusal> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (value, None) = (values.next().ok_or_else(Refusal::no_key)?, values.next()) else {
+/// Reads the key of a request.
+pub(super) fn key(headers: &HeaderMap, service: &Service) -> Result<String, Refusal> {
+    let name = match service.key_header {
+        KeyHeader::Bearer => header::AUTHORIZATION,
+        KeyHeader::Named(name) => HeaderName::from_static(name),
+    };
+    let mut values = headers.get_all(name).iter();
+    let (value, None) = (values.next().ok_or_else(|| Refusal::no_key(service))?, values.next()) else {
         return Err(Refusal::wrong_key());
     };
     let text = value.to_str().map_err(|_| Refusal::wrong_key())?;
     match text.split_once(' ') {
+        _ if service.key_header != KeyHeader::Bearer => Ok(text.trim().to_owned()),
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => Ok(key.trim().to_owned()),
         _ => Err(Refusal::wrong_key()),
     }
@@ -44,11 +50,15 @@ pub(super) fn accepts(headers: &HeaderMap) -> Accepts {
     if named { accepts } else { Accepts { json: true, events: false } }
 }
 
-/// Parses `MCP-Protocol-Version`; refuses an unknown revision.
-pub(super) fn named_revision(headers: &HeaderMap) -> Result<Option<&'static Revision>, Refusal> {
+/// Parses `MCP-Protocol-Version`; refuses a revision that is unknown, or later than the newest.
+pub(super) fn named_revision(
+    headers: &HeaderMap,
+    newest: &str,
+) -> Result<Option<&'static Revision>, Refusal> {
     let Some(date) = text(headers, "mcp-protocol-version") else { return Ok(None) };
-    revision::find(date).map(Some).ok_or_else(|| {
-        let known: Vec<_> = revision::ALL.iter().map(|revision| revision.date).collect();
+    let is_known = |revision: &&Revision| revision.date <= newest;
+    revision::find(date).filter(is_known).map(Some).ok_or_else(|| {
+        let known: Vec<_> = revision::ALL.iter().filter(is_known).map(|revision| revision.date).collect();
         Refusal::invalid(format!("MCP-Protocol-Version must be one of {}", known.join(", ")))
     })
 }

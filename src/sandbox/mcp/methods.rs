@@ -7,7 +7,7 @@ use super::refusal::{self, INTERNAL};
 use super::revision::{self, Revision};
 use crate::sandbox::arguments::{self, Arguments};
 use crate::sandbox::keys::Caller;
-use crate::sandbox::service::{Outcome, Refusal, Service, Tool};
+use crate::sandbox::service::{Access, Outcome, Refusal, Service, Tool};
 use crate::sandbox::store::Store;
 use serde_json::{Map, Value, json};
 
@@ -70,7 +70,7 @@ impl Asked {
     }
 
     fn initialize(&self, params: &Map<String, Value>) -> Result<Value, Fault> {
-        let revision = wanted(params)
+        let revision = wanted(params, self.service.newest)
             .ok_or_else(|| Fault(INVALID_PARAMS, "`protocolVersion` is required: a string".into()))?;
         let mut server = json!({"name": "asistry-sandbox", "version": env!("CARGO_PKG_VERSION")});
         if revision.structured {
@@ -91,7 +91,8 @@ impl Asked {
                 "`cursor` is none of this server's: the list has one page".into(),
             ));
         }
-        let tools: Vec<_> = self.service.tools.iter().map(|tool| self.describe(tool)).collect();
+        let tools = self.service.tools.iter().filter(|tool| self.is_there(tool));
+        let tools: Vec<_> = tools.map(|tool| self.describe(tool)).collect();
         Ok(json!({ "tools": tools }))
     }
 
@@ -129,7 +130,7 @@ impl Asked {
         let Some(Value::String(name)) = params.get("name") else {
             return Err(Fault(INVALID_PARAMS, "`name` is required: a tool's name".into()));
         };
-        let tool = self.service.tools.iter().find(|tool| tool.name == name);
+        let tool = self.service.tools.iter().find(|tool| tool.name == name && self.is_there(tool));
         let tool = tool.ok_or_else(|| Fault(INVALID_PARAMS, format!("there is no tool {name}")))?;
         match params.remove("arguments") {
             None | Some(Value::Null) => Ok((tool, Map::new())),
@@ -138,7 +139,14 @@ impl Asked {
         }
     }
 
+    fn is_there(&self, tool: &Tool) -> bool {
+        (tool.access)(&self.caller) != Access::Hidden
+    }
+
     async fn run(&self, tool: &'static Tool, given: Map<String, Value>) -> Result<Value, Fault> {
+        if let Access::Refused(why) = (tool.access)(&self.caller) {
+            return Ok(refused(why));
+        }
         let checked = match Arguments::check(tool.name, tool.params, given) {
             Ok(checked) => checked,
             Err(mistake) => return Ok(refused(&mistake)),
@@ -167,9 +175,9 @@ impl Asked {
 }
 
 /// Returns the revision that an `initialize` negotiates.
-pub(super) fn wanted(params: &Map<String, Value>) -> Option<&'static Revision> {
+pub(super) fn wanted(params: &Map<String, Value>, newest: &str) -> Option<&'static Revision> {
     let date = params.get("protocolVersion")?.as_str()?;
-    Some(revision::find(date).unwrap_or(revision::NEWEST))
+    revision::find(date).filter(|revision| revision.date <= newest).or_else(|| revision::find(newest))
 }
 
 /// Separates the caller's mistake, which is a result, from a database error, which is not.

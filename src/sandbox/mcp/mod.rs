@@ -26,7 +26,7 @@ use self::session::{Event, Session, Sessions};
 use super::keys::{Caller, Keys};
 use super::rate::Rate;
 use super::reply::{self, Reply};
-use super::service::Service;
+use super::service::{Manner, Service};
 use super::store::Store;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -48,7 +48,7 @@ pub(super) struct Server {
     service: &'static Service,
     store: Store,
     keys: Keys,
-    rate: Mutex<Rate>,
+    rate: Option<Mutex<Rate>>,
     sessions: Sessions,
     streams: AtomicU64,
     quit: watch::Receiver<bool>,
@@ -73,7 +73,7 @@ enum Content {
 impl Server {
     /// Creates the server of a service; `quit` ends its open streams.
     pub fn new(service: &'static Service, store: Store, keys: Keys, quit: watch::Receiver<bool>) -> Self {
-        let rate = Mutex::new(Rate::new(service.limit));
+        let rate = service.limit.map(|limit| Mutex::new(Rate::new(limit)));
         Self { service, store, keys, rate, sessions: Sessions::default(), streams: AtomicU64::new(1), quit }
     }
 
@@ -86,14 +86,18 @@ impl Server {
     ///
     /// The key is checked before the body is read; the refusal is sent after, because it has the body's id. The work
     /// runs in its own task: in this era, closing the connection does not cancel a request.
-    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Reply {
+    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>, place: &str) -> Reply {
         let (parts, body) = request.into_parts();
-        if ![Method::POST, Method::GET, Method::DELETE].contains(&parts.method) {
+        let methods = match self.service.manner {
+            Manner::Sessions => "POST, GET, DELETE",
+            Manner::Stateless => "POST",
+        };
+        if methods.split(", ").all(|method| method != parts.method) {
             let refusal =
-                Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this endpoint takes POST, GET, DELETE");
-            return refusal.with("allow", "POST, GET, DELETE").draw(&Value::Null);
+                Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("this endpoint takes {methods}"));
+            return refusal.with("allow", methods).draw(&Value::Null);
         }
-        let admitted = self.admit(&parts.headers).await;
+        let admitted = self.admit(&parts.headers, place).await;
         let content = match parts.method {
             Method::POST => match reply::read(body).await {
                 Ok(text) => reading::read(&text).map_or(Content::NoJson, Content::Post),
@@ -111,9 +115,9 @@ impl Server {
         }
     }
 
-    /// Checks the key and the rate limit.
-    async fn admit(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
-        let key = head::bearer(headers)?;
+    /// Checks the key, its place and the rate limit.
+    async fn admit(&self, headers: &HeaderMap, place: &str) -> Result<Caller, Refusal> {
+        let key = head::key(headers, self.service)?;
         let (keys, name) = (self.keys.clone(), self.service.name);
         let found = self.store.run(move |connection| keys.find(connection, name, &key)).await;
         let caller = found.map_err(|error| {
@@ -121,8 +125,13 @@ impl Server {
             Refusal::broken()
         })?;
         let caller = caller.ok_or_else(Refusal::wrong_key)?;
-        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        rate.admit(&caller.key, Instant::now()).map_err(Refusal::too_many)?;
+        if !place.is_empty() && caller.settings["place"].as_str() != Some(place) {
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "the key is not one of this place"));
+        }
+        if let Some(rate) = &self.rate {
+            let mut rate = rate.lock().unwrap_or_else(PoisonError::into_inner);
+            rate.admit(&caller.key, Instant::now()).map_err(Refusal::too_many)?;
+        }
         Ok(caller)
     }
 
@@ -141,18 +150,29 @@ impl Server {
 
     /// Parses session, revision and `Accept`.
     fn head(&self, caller: Caller, headers: &HeaderMap) -> Result<Head, Refusal> {
-        let named = head::named_revision(headers)?;
+        let named = head::named_revision(headers, self.service.newest)?;
         let session = match head::text(headers, "mcp-session-id") {
+            _ if self.service.manner == Manner::Stateless => None,
             None => None,
             Some(id) => Some(self.sessions.find(id, &caller.key, Instant::now()).ok_or_else(|| {
                 let said = "there is no such session: send initialize without Mcp-Session-Id";
                 Refusal::new(StatusCode::NOT_FOUND, said)
             })?),
         };
-        let revision =
-            session.as_ref().map(|session| session.revision).or(named).unwrap_or(revision::ASSUMED);
+        let revision = session.as_ref().map(|session| session.revision).or(named).unwrap_or(self.assumed());
         let last_event = head::text(headers, "last-event-id").map(str::to_owned);
-        Ok(Head { caller, session, revision, accepts: head::accepts(headers), last_event })
+        let mut accepts = head::accepts(headers);
+        if self.service.manner == Manner::Stateless {
+            accepts = Accepts { json: true, events: false };
+        }
+        Ok(Head { caller, session, revision, accepts, last_event })
+    }
+
+    /// Returns the revision of a request that names none.
+    fn assumed(&self) -> &'static Revision {
+        revision::find(self.service.newest)
+            .filter(|newest| newest.date < revision::ASSUMED.date)
+            .unwrap_or(revision::ASSUMED)
     }
 
     fn delete(&self, head: &Head) -> Result<Reply, Refusal> {
@@ -198,7 +218,9 @@ impl Server {
             "initialize" if head.session.is_some() => {
                 return Err(Refusal::invalid("this session is initialised already"));
             }
-            "initialize" => methods::wanted(&request.params),
+            "initialize" if self.service.manner == Manner::Sessions => {
+                methods::wanted(&request.params, self.service.newest)
+            }
             _ => None,
         };
         let answer = self.asked(head).answer(request).await;

@@ -4,6 +4,7 @@
 
 use crate::sandbox::rate;
 use crate::sandbox::reply::{self, Reply};
+use crate::sandbox::service::{KeyHeader, Service};
 use hyper::StatusCode;
 use serde_json::Value;
 use std::time::Duration;
@@ -42,8 +43,13 @@ impl Refusal {
     }
 
     /// Refuses a request without a key.
-    pub fn no_key() -> Self {
-        Self::unauthorized("an API key is required: Authorization: Bearer ask_…", "Bearer")
+    pub fn no_key(service: &Service) -> Self {
+        let header = match service.key_header {
+            KeyHeader::Bearer => "Authorization: Bearer ",
+            KeyHeader::Named(name) => &format!("{name}: "),
+        };
+        let message = format!("an API key is required: {header}{}…", service.key_prefix);
+        Self::unauthorized(&message, "Bearer")
     }
 
     /// Refuses an unknown or a revoked key, without saying which.

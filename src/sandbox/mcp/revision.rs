@@ -25,9 +25,6 @@ pub(in crate::sandbox) static ALL: [Revision; 4] = [
 /// Assumed without a revision and a session (2025-06-18, "Protocol Version Header").
 pub(in crate::sandbox) static ASSUMED: &Revision = &ALL[1];
 
-/// Offered by `initialize` if the requested revision is unknown.
-pub(in crate::sandbox) static NEWEST: &Revision = &ALL[3];
-
 /// Finds a revision by its date.
 pub(in crate::sandbox) fn find(date: &str) -> Option<&'static Revision> {
     ALL.iter().find(|revision| revision.date == date)

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     fn mint(sessions: &Sessions, now: Instant) -> Arc<Session> {
-        sessions.mint("key", revision::NEWEST, now).unwrap()
+        sessions.mint("key", &revision::ALL[3], now).unwrap()
     }
 
     #[test]
