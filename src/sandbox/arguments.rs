@@ -29,6 +29,14 @@ pub(super) enum Form {
     Date,
     /// A list of texts.
     Texts,
+    /// An id: a positive integer.
+    Id,
+    /// True or false.
+    Flag,
+    /// A JSON object.
+    Object,
+    /// A list of JSON objects.
+    Objects,
 }
 
 /// Checked arguments with defaults filled in.
@@ -73,6 +81,21 @@ impl Arguments {
         self.0.get(name)?.as_i64()
     }
 
+    /// Returns a flag.
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        self.0.get(name)?.as_bool()
+    }
+
+    /// Returns an object.
+    pub fn object(&self, name: &str) -> Option<&Map<String, Value>> {
+        self.0.get(name)?.as_object()
+    }
+
+    /// Returns a list of objects.
+    pub fn objects(&self, name: &str) -> Option<Vec<&Map<String, Value>>> {
+        Some(self.0.get(name)?.as_array()?.iter().filter_map(Value::as_object).collect())
+    }
+
     /// Returns a list argument.
     pub fn texts(&self, name: &str) -> Option<Vec<&str>> {
         Some(self.0.get(name)?.as_array()?.iter().filter_map(Value::as_str).collect())
@@ -107,6 +130,11 @@ impl Form {
             (Self::Word(words, _), Value::String(text)) => words.contains(&text.as_str()),
             (Self::Date, Value::String(text)) => date::is_iso_8601(text),
             (Self::Texts, Value::Array(items)) => items.iter().all(Value::is_string),
+            (Self::Flag, Value::Bool(_)) | (Self::Object, Value::Object(_)) => true,
+            (Self::Objects, Value::Array(items)) => items.iter().all(Value::is_object),
+            (Self::Id, _) => {
+                return whole(&value).filter(|id| *id > 0).map(Value::from).ok_or(value);
+            }
             (Self::Uuid, Value::String(text)) => {
                 return uuid::Uuid::parse_str(text).map(|id| id.to_string().into()).map_err(|_| value);
             }
@@ -136,6 +164,10 @@ impl Form {
             Self::Uuid => "a UUID".into(),
             Self::Date => "an ISO-8601 date or date-time such as 2026-11-30 or 2026-11-30T17:00:00Z".into(),
             Self::Texts => "an array of strings".into(),
+            Self::Id => "a positive integer".into(),
+            Self::Flag => "true or false".into(),
+            Self::Object => "an object".into(),
+            Self::Objects => "an array of objects".into(),
         }
     }
 
@@ -150,6 +182,10 @@ impl Form {
             Self::Uuid => json!({"type": "string", "format": "uuid"}),
             Self::Date => json!({"type": "string", "pattern": date::PATTERN}),
             Self::Texts => json!({"type": "array", "items": {"type": "string"}}),
+            Self::Id => json!({"type": "integer", "minimum": 1}),
+            Self::Flag => json!({"type": "boolean"}),
+            Self::Object => json!({"type": "object"}),
+            Self::Objects => json!({"type": "array", "items": {"type": "object"}}),
         };
         if let Some(default) = self.default() {
             drawn["default"] = default;

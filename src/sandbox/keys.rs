@@ -97,6 +97,24 @@ impl Keys {
         change.commit()
     }
 
+    /// Creates a key that a service hands out while it runs; no start revokes it. Its text is not stored.
+    pub fn hand_out(
+        &self,
+        change: &Connection,
+        service: &str,
+        (prefix, field): (&str, &str),
+        settings: &Value,
+    ) -> Result<String> {
+        let key = fresh_key(prefix)?;
+        let inserted = change.execute(
+            "INSERT INTO api_key (id, service, user_id, name, maker, hash, kind, settings)
+             SELECT ?1, ?2, user_id, 'Handed out', 'command', ?3, ?4, ?5 FROM account",
+            params![uuid::Uuid::new_v4().to_string(), service, self.hash(&key), field, settings.to_string()],
+        );
+        inserted.map_err(|error| store::failed(&error))?;
+        Ok(key)
+    }
+
     /// Registers the embedded key; writes only if it is not registered.
     pub fn keep_embedded(&self, connection: &mut Connection, service: &Service, key: &str) -> Result<()> {
         self.insert_embedded(connection, service, key).map_err(|error| store::failed(&error))
@@ -126,7 +144,7 @@ impl Keys {
 
     /// Returns the caller of a key; `None` if it is unknown or revoked.
     ///
-    /// Compares every active key of the service (about a dozen), each in constant time.
+    /// Compares every active key of the service (about a dozen, and those that were handed out), each in constant time.
     pub fn find(
         &self,
         connection: &Connection,
