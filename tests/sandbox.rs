@@ -1,6 +1,10 @@
 //! The sandbox as a client meets it: over real HTTP on a free port of loopback.
 #![cfg(feature = "sandbox")]
 
+mod agentstack;
+mod agentstack_batch;
+mod agentstack_plans;
+mod agentstack_wire;
 mod data;
 mod door;
 mod judge;

@@ -4,8 +4,9 @@
 //! makes it same-origin: a foreign, `null` or unreadable `Origin` gets 403, a foreign `Host` 421.
 
 use super::connections::{Admitted, Connections};
-use super::mcp::Server;
 use super::reply::{self, Reply};
+use super::service::Service;
+use super::{agentstack, mcp};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::http::uri::Authority;
@@ -37,7 +38,31 @@ pub(super) struct Front {
     /// The listening address.
     pub address: IpAddr,
     /// The services.
-    pub servers: Vec<Arc<Server>>,
+    pub sites: Vec<Site>,
+}
+
+/// The server of one service.
+pub(super) enum Site {
+    /// One that speaks MCP.
+    Mcp(Arc<mcp::Server>),
+    /// AgentStack's REST calls.
+    AgentStack(agentstack::Server),
+}
+
+impl Site {
+    fn service(&self) -> &'static Service {
+        match self {
+            Self::Mcp(server) => server.service(),
+            Self::AgentStack(server) => server.service(),
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, place: &str) -> Reply {
+        match self {
+            Self::Mcp(server) => server.answer(request, place).await,
+            Self::AgentStack(server) => server.answer(request, place).await,
+        }
+    }
 }
 
 /// Serves until `quit` is set or its sender is dropped; then closes the open connections and returns.
@@ -106,9 +131,11 @@ impl Front {
             return reply::outside(status, "this sandbox answers programs on its own machine only");
         }
         let path = request.uri().path();
-        let found = self.servers.iter().find_map(|server| Some((server, server.service().place_in(path)?)));
-        match found.map(|(server, place)| (server, place.to_owned())) {
-            Some((server, place)) => server.answer(request, &place).await,
+        let found = self.sites.iter().filter_map(|site| Some((site, site.service().place_in(path)?)));
+        // A service at this very path goes before one that has everything below another.
+        let found = found.min_by_key(|(site, _)| site.service().has_subtree());
+        match found.map(|(site, place)| (site, place.to_owned())) {
+            Some((site, place)) => site.answer(request, &place).await,
             None => reply::outside(StatusCode::NOT_FOUND, "there is nothing at this path"),
         }
     }
@@ -168,7 +195,7 @@ mod tests {
     use super::*;
 
     fn at(address: &str) -> Front {
-        Front { address: address.parse().unwrap(), servers: Vec::new() }
+        Front { address: address.parse().unwrap(), sites: Vec::new() }
     }
 
     #[test]

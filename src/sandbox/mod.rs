@@ -2,12 +2,13 @@
 //!
 //! For users who want to try asistry without an account; it shares no code with the bridge. From the outside in:
 //! `front` (HTTP, Host, Origin, paths), `mcp` (the shared server: key, rate, session, method), `arguments`, a
-//! service's tools (`asistry`), `store` (SQLite). [`SERVICES`] lists the services as data; a new one is a directory
+//! service's tools (`asistry`; `agentstack`, with a server of its own), `store` (SQLite). [`SERVICES`] lists the services as data; a new one is a directory
 //! beside `asistry` and a row there.
 //!
 //! The data directory (0700) contains `sandbox.db` with its two side files, `server.secret` (the key of the hashes of
-//! API keys) and `asistry.embedded.key`, all 0600.
+//! API keys) and an embedded key for each service, all 0600.
 
+mod agentstack;
 mod arguments;
 mod asistry;
 mod connections;
@@ -21,10 +22,9 @@ mod reply;
 mod service;
 mod store;
 
-use self::front::Front;
+use self::front::{Front, Site};
 use self::keys::Keys;
-use self::mcp::Server;
-use self::service::Service;
+use self::service::{Manner, Service};
 use self::store::Store;
 use crate::error::{Error, Kind, Result};
 use rusqlite::Connection;
@@ -38,7 +38,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// The services in listed order.
-static SERVICES: &[Service] = &[asistry::SERVICE];
+static SERVICES: &[Service] = &[asistry::SERVICE, agentstack::SERVICE];
 
 /// How long [`Sandbox::stop`] waits for running requests.
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
@@ -110,8 +110,13 @@ impl Sandbox {
             opened.map_err(|error| Error::new(Kind::Bug, format!("the sandbox did not open: {error}")))??;
         let (quit, quitting) = watch::channel(false);
         let store = Store::new(connection);
-        let server = |service| Arc::new(Server::new(service, store.clone(), keys.clone(), quitting.clone()));
-        let front = Front { address: address.ip(), servers: SERVICES.iter().map(server).collect() };
+        let site = |service: &'static Service| match service.manner {
+            Manner::Rest => Site::AgentStack(agentstack::Server::new(service, store.clone(), keys.clone())),
+            _ => {
+                Site::Mcp(Arc::new(mcp::Server::new(service, store.clone(), keys.clone(), quitting.clone())))
+            }
+        };
+        let front = Front { address: address.ip(), sites: SERVICES.iter().map(site).collect() };
         let served = tokio::spawn(front::serve(listener, Arc::new(front), quitting.clone()));
         let reached = reached(address);
         let endpoint = |(service, opened): (&Service, Opened)| Endpoint {
@@ -146,6 +151,9 @@ impl Sandbox {
 /// Returns the tools of an embedded service without starting a sandbox, for completion.
 pub fn embedded_tools(service: &str) -> Vec<serde_json::Value> {
     let service = SERVICES.iter().find(|known| known.name == service);
+    if service.is_some_and(|service| service.manner == Manner::Rest) {
+        return agentstack::listed();
+    }
     let tools = service.map_or(&[] as &[service::Tool], |service| service.tools);
     let listed = |tool: &service::Tool| {
         serde_json::json!({

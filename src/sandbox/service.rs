@@ -43,16 +43,25 @@ impl Service {
     pub fn place_in<'a>(&self, path: &'a str) -> Option<&'a str> {
         match self.place {
             Place::At(paths) => paths.contains(&path).then_some(""),
+            Place::Under(bases) => {
+                let rest = bases.iter().find_map(|base| path.strip_prefix(base));
+                rest.filter(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
             Place::Below { prefix, .. } => {
                 path.strip_prefix(prefix).filter(|rest| !rest.is_empty() && !rest.contains('/'))
             }
         }
     }
 
+    /// Says whether it has everything below a path.
+    pub fn has_subtree(&self) -> bool {
+        matches!(self.place, Place::Under(_))
+    }
+
     /// Returns its path in a database.
     pub fn path(&self, connection: &Connection) -> rusqlite::Result<String> {
         match self.place {
-            Place::At(paths) => Ok(paths[0].to_owned()),
+            Place::At(paths) | Place::Under(paths) => Ok(paths[0].to_owned()),
             Place::Below { prefix, segment } => Ok(format!("{prefix}{}", segment(connection)?)),
         }
     }
@@ -63,6 +72,8 @@ impl Service {
 pub(super) enum Place {
     /// At these paths; the first is printed, the others are aliases.
     At(&'static [&'static str]),
+    /// At these paths and at everything below them; the first is printed, the others are aliases.
+    Under(&'static [&'static str]),
     /// At one segment below a path, such as a workspace's id.
     Below { prefix: &'static str, segment: fn(&Connection) -> rusqlite::Result<String> },
 }
@@ -91,6 +102,8 @@ pub(super) enum Manner {
     Sessions,
     /// Each POST by itself, answered with JSON; GET and DELETE are 405.
     Stateless,
+    /// Not at all: it takes a REST call for each action.
+    Rest,
 }
 
 /// Whether a caller may use a tool.

@@ -95,7 +95,14 @@ async fn the_directory_is_0700_and_every_file_in_it_0600() {
     names.sort();
     assert_eq!(
         names,
-        ["asistry.embedded.key", "sandbox.db", "sandbox.db-shm", "sandbox.db-wal", "server.secret"]
+        [
+            "agentstack.embedded.key",
+            "asistry.embedded.key",
+            "sandbox.db",
+            "sandbox.db-shm",
+            "sandbox.db-wal",
+            "server.secret"
+        ]
     );
 }
 

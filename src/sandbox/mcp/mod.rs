@@ -90,7 +90,7 @@ impl Server {
         let (parts, body) = request.into_parts();
         let methods = match self.service.manner {
             Manner::Sessions => "POST, GET, DELETE",
-            Manner::Stateless => "POST",
+            Manner::Stateless | Manner::Rest => "POST",
         };
         if methods.split(", ").all(|method| method != parts.method) {
             let refusal =
