@@ -99,6 +99,9 @@ fn announce(sandbox: &Sandbox, as_json: bool) -> Result<()> {
     }
     for endpoint in sandbox.endpoints() {
         ui::print(&format!("{}\t{}\t{}", endpoint.service, endpoint.url, endpoint.key))?;
+        for (field, key) in &endpoint.more_keys {
+            ui::print(&format!("{}.{field}\t{}\t{key}", endpoint.service, endpoint.url))?;
+        }
     }
     if let Some(first) = sandbox.endpoints().first() {
         ui::say(&format!(
