@@ -47,6 +47,11 @@ impl Authorizer {
 
     async fn store_for_new_key(&self) -> Result<(&Keys, StoreKind)> {
         let Source::Stored(keys) = &self.source else {
+            if self.key_source() == Some(KeySource::Sandbox) {
+                let why = "the sandbox inside this process has its own key, so a new key cannot be stored";
+                return Err(Error::new(Kind::KeyStore, why)
+                    .hint("see the key with --reveal, or start asistry sandbox and use its URL with --url"));
+            }
             let why = "ASISTRY_API_KEY or a header overrides the key store, so a new key cannot be stored";
             return Err(Error::new(Kind::KeyStore, why)
                 .hint("run it without ASISTRY_API_KEY (env -u ASISTRY_API_KEY) and without such a header"));
