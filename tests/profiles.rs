@@ -111,7 +111,10 @@ fn a_profile_is_added_shown_changed_used_and_removed() {
     let listed = home.json(&["profiles", "list", "--json"]);
     let names: Vec<&str> =
         listed.as_array().expect("a list").iter().filter_map(|row| row["name"].as_str()).collect();
-    assert_eq!(names, ["work", "asistry", "zuko", "agentstack", "bob-studio", "sandbox"]);
+    assert_eq!(
+        names,
+        ["work", "asistry", "zuko", "agentstack", "bob-studio", "sandbox", "sandbox-agentstack"]
+    );
     assert!(
         home.prints(&["profiles"]).contains("work\ttask-tracking\thttps://h/app/api/mcp/server/7\tdefault\n")
     );

@@ -3,6 +3,7 @@
 
 mod agentstack;
 mod agentstack_batch;
+mod agentstack_client;
 mod agentstack_plans;
 mod agentstack_wire;
 mod data;
