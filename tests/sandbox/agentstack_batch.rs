@@ -17,7 +17,7 @@ fn statuses(answer: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_batch_runs_in_order_and_undoes_only_the_step_that_fails() {
+async fn a_batch_runs_in_order_and_stops_at_the_first_failure_unless_told_to_go_on() {
     let stack = Stack::new().await;
     let bad =
         json!({"id": "bad", "action": "projects.add_user", "params": {"project_id": 1025, "user_id": 1}});
