@@ -37,6 +37,30 @@ pub(super) enum Form {
     Object,
     /// A list of JSON objects.
     Objects,
+    /// A form with its own check.
+    Own(&'static Shape),
+}
+
+/// A form with its own check.
+pub(super) struct Shape {
+    /// Describes what is expected.
+    pub words: &'static str,
+    /// Its JSON Schema.
+    pub schema: fn() -> Value,
+    /// Returns the value in normal form; `None` if it has the wrong form.
+    pub read: fn(&Value) -> Option<Value>,
+}
+
+impl Param {
+    /// Describes an argument that each call needs.
+    pub const fn required(name: &'static str, form: Form, description: &'static str) -> Self {
+        Self { name, form, required: true, description }
+    }
+
+    /// Describes an argument that a call may leave out.
+    pub const fn optional(name: &'static str, form: Form, description: &'static str) -> Self {
+        Self { name, form, required: false, description }
+    }
 }
 
 /// Checked arguments with defaults filled in.
@@ -96,6 +120,11 @@ impl Arguments {
         Some(self.0.get(name)?.as_array()?.iter().filter_map(Value::as_object).collect())
     }
 
+    /// Returns all arguments and defaults.
+    pub fn all(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     /// Returns a list argument.
     pub fn texts(&self, name: &str) -> Option<Vec<&str>> {
         Some(self.0.get(name)?.as_array()?.iter().filter_map(Value::as_str).collect())
@@ -141,6 +170,7 @@ impl Form {
             (Self::Integer { least, most, .. }, _) => {
                 return whole(&value).filter(|n| (least..=most).contains(&n)).map(Value::from).ok_or(value);
             }
+            (Self::Own(shape), _) => return (shape.read)(&value).ok_or(value),
             _ => false,
         };
         if fits { Ok(value) } else { Err(value) }
@@ -168,6 +198,7 @@ impl Form {
             Self::Flag => "true or false".into(),
             Self::Object => "an object".into(),
             Self::Objects => "an array of objects".into(),
+            Self::Own(shape) => shape.words.into(),
         }
     }
 
@@ -186,6 +217,7 @@ impl Form {
             Self::Flag => json!({"type": "boolean"}),
             Self::Object => json!({"type": "object"}),
             Self::Objects => json!({"type": "array", "items": {"type": "object"}}),
+            Self::Own(shape) => (shape.schema)(),
         };
         if let Some(default) = self.default() {
             drawn["default"] = default;
@@ -198,7 +230,7 @@ impl Form {
 }
 
 /// Reads an integer by the rule of JSON Schema: `10.0` is one, `"10"` is not.
-fn whole(value: &Value) -> Option<i64> {
+pub(super) fn whole(value: &Value) -> Option<i64> {
     let exact = |n: f64| (n.fract() == 0.0 && n.abs() < 9e15).then_some(n as i64);
     value.as_i64().or_else(|| value.as_f64().and_then(exact))
 }

@@ -6,7 +6,7 @@
 //! beside `asistry` and a row there.
 //!
 //! The data directory (0700) contains `sandbox.db` with its two side files, `server.secret` (the key of the hashes of
-//! API keys) and an embedded key for each service, all 0600.
+//! API keys) and a `NAME.embedded.key` for each service, all 0600.
 
 mod agentstack;
 mod arguments;
@@ -20,7 +20,9 @@ mod mcp;
 mod rate;
 mod reply;
 mod service;
+mod shapes;
 mod store;
+mod text;
 
 use self::front::{Front, Site};
 use self::keys::Keys;
@@ -67,7 +69,7 @@ pub struct Options {
 /// The URL and key of one service.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The service's name, `asistry`.
+    /// The service's name, such as `asistry`.
     pub service: &'static str,
     /// Its URL on this machine.
     pub url: String,

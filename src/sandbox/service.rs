@@ -6,7 +6,7 @@ use super::arguments::{Arguments, Param};
 use super::keys::Caller;
 use super::rate::Limit;
 use rusqlite::Connection;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Describes one service.
 pub(super) struct Service {
@@ -124,6 +124,7 @@ pub(super) const OPEN: fn(&Caller) -> Access = |_| Access::Open;
 pub(super) const NO_SETTINGS: fn(&Connection) -> rusqlite::Result<Value> = |_| Ok(Value::Null);
 
 /// Describes one tool.
+#[derive(Clone, Copy)]
 pub(super) struct Tool {
     pub name: &'static str,
     pub title: &'static str,
@@ -163,8 +164,8 @@ impl Effect {
     }
 }
 
-/// A tool's result: always an object, so that it can be `structuredContent`.
-pub(super) type Outcome = Result<Map<String, Value>, Refusal>;
+/// A tool's result; an object is also `structuredContent`.
+pub(super) type Outcome = Result<Value, Refusal>;
 
 /// Why a tool failed.
 #[derive(Debug)]

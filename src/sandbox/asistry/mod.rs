@@ -33,11 +33,14 @@ pub(super) const SERVICE: Service = Service {
     seed: workspace::seed,
 };
 
-const LIMIT: Param =
-    optional("limit", Form::Integer { least: 1, most: 100, default: 50 }, "How many to return at most.");
-const STATUS: Param = optional("status", Form::Word(STATUSES, None), "Only tasks with this status.");
-const ASSIGNEE: Param = optional("assignee", Form::Text, "Only tasks of exactly this assignee.");
-const ID: Param = required("id", Form::Uuid, "The task's UUID.");
+const LIMIT: Param = Param::optional(
+    "limit",
+    Form::Integer { least: 1, most: 100, default: 50 },
+    "How many to return at most.",
+);
+const STATUS: Param = Param::optional("status", Form::Word(STATUSES, None), "Only tasks with this status.");
+const ASSIGNEE: Param = Param::optional("assignee", Form::Text, "Only tasks of exactly this assignee.");
+const ID: Param = Param::required("id", Form::Uuid, "The task's UUID.");
 
 const TOOLS: &[Tool] = &[
     Tool {
@@ -58,7 +61,7 @@ const TOOLS: &[Tool] = &[
         streams: true,
         access: OPEN,
         params: &[
-            required("query", Form::Filled, "The text to find in titles and descriptions."),
+            Param::required("query", Form::Filled, "The text to find in titles and descriptions."),
             STATUS,
             ASSIGNEE,
             LIMIT,
@@ -83,13 +86,13 @@ const TOOLS: &[Tool] = &[
         streams: false,
         access: OPEN,
         params: &[
-            required("title", Form::Filled, "What is to be done."),
-            optional("description", Form::Text, "More about it, plain text or HTML."),
-            optional("status", Form::Word(STATUSES, Some("backlog")), "The column it starts in."),
-            optional("assignee", Form::Text, "Who does it."),
-            optional("priority", Form::Word(PRIORITIES, Some("medium")), "How urgent it is."),
-            optional("due_date", Form::Date, "When it is due, ISO-8601."),
-            optional("labels", Form::Texts, "Labels; they are stored in lower case."),
+            Param::required("title", Form::Filled, "What is to be done."),
+            Param::optional("description", Form::Text, "More about it, plain text or HTML."),
+            Param::optional("status", Form::Word(STATUSES, Some("backlog")), "The column it starts in."),
+            Param::optional("assignee", Form::Text, "Who does it."),
+            Param::optional("priority", Form::Word(PRIORITIES, Some("medium")), "How urgent it is."),
+            Param::optional("due_date", Form::Date, "When it is due, ISO-8601."),
+            Param::optional("labels", Form::Texts, "Labels; they are stored in lower case."),
         ],
         run: tasks::create,
     },
@@ -102,13 +105,21 @@ const TOOLS: &[Tool] = &[
         access: OPEN,
         params: &[
             ID,
-            optional("title", Form::Filled, "A new title."),
-            optional("description", Form::Text, "A new description, plain text or HTML."),
-            optional("status", Form::Word(STATUSES, None), "A new status; the task moves to its column."),
-            optional("assignee", Form::Text, "Who does it now."),
-            optional("priority", Form::Word(PRIORITIES, None), "How urgent it is now."),
-            optional("due_date", Form::Date, "When it is due now, ISO-8601."),
-            optional("labels", Form::Texts, "Labels that replace the existing ones; stored in lower case."),
+            Param::optional("title", Form::Filled, "A new title."),
+            Param::optional("description", Form::Text, "A new description, plain text or HTML."),
+            Param::optional(
+                "status",
+                Form::Word(STATUSES, None),
+                "A new status; the task moves to its column.",
+            ),
+            Param::optional("assignee", Form::Text, "Who does it now."),
+            Param::optional("priority", Form::Word(PRIORITIES, None), "How urgent it is now."),
+            Param::optional("due_date", Form::Date, "When it is due now, ISO-8601."),
+            Param::optional(
+                "labels",
+                Form::Texts,
+                "Labels that replace the existing ones; stored in lower case.",
+            ),
         ],
         run: tasks::update,
     },
@@ -133,11 +144,3 @@ const TOOLS: &[Tool] = &[
         run: workspace::summary,
     },
 ];
-
-const fn required(name: &'static str, form: Form, description: &'static str) -> Param {
-    Param { name, form, required: true, description }
-}
-
-const fn optional(name: &'static str, form: Form, description: &'static str) -> Param {
-    Param { name, form, required: false, description }
-}

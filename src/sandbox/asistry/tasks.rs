@@ -5,10 +5,9 @@
 use crate::sandbox::arguments::Arguments;
 use crate::sandbox::keys::Caller;
 use crate::sandbox::service::{Outcome, Refusal};
+use crate::sandbox::text::folded;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
-use serde_json::{Map, Value};
-
-type Task = Map<String, Value>;
+use serde_json::{Value, json};
 
 const MINE: &str = "workspace_id = (SELECT id FROM asistry_workspace WHERE user_id = ?1)";
 const FIELDS: &str = "id, title, description, status, priority, assignee, due_date, labels,
@@ -31,10 +30,10 @@ pub(super) fn find(connection: &mut Connection, caller: &Caller, arguments: &Arg
         && let Some(row) = rows.next()?
     {
         if matches(row, query.as_deref())? {
-            tasks.push(task(row)?.into());
+            tasks.push(task(row)?);
         }
     }
-    Ok(Map::from_iter([("tasks".into(), tasks.into())]))
+    Ok(json!({ "tasks": tasks }))
 }
 
 /// `get_task`.
@@ -117,23 +116,23 @@ fn one(connection: &Connection, caller: &Caller, id: &str) -> Outcome {
 }
 
 /// Converts a row of [`FIELDS`].
-fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
-    let text = |at: usize| -> rusqlite::Result<Value> { Ok(row.get::<_, Option<String>>(at)?.into()) };
+fn task(row: &Row<'_>) -> rusqlite::Result<Value> {
+    let text = |at: usize| row.get::<_, Option<String>>(at);
     let labels = serde_json::from_str(row.get_ref(7)?.as_str()?).unwrap_or_else(|_| Value::Array(Vec::new()));
-    Ok(Task::from_iter([
-        ("id".into(), text(0)?),
-        ("title".into(), text(1)?),
-        ("description".into(), text(2)?),
-        ("status".into(), text(3)?),
-        ("priority".into(), text(4)?),
-        ("assignee".into(), text(5)?),
-        ("due_date".into(), text(6)?),
-        ("labels".into(), labels),
-        ("board_id".into(), text(8)?),
-        ("column_id".into(), text(9)?),
-        ("created_at".into(), text(10)?),
-        ("updated_at".into(), text(11)?),
-    ]))
+    Ok(json!({
+        "id": text(0)?,
+        "title": text(1)?,
+        "description": text(2)?,
+        "status": text(3)?,
+        "priority": text(4)?,
+        "assignee": text(5)?,
+        "due_date": text(6)?,
+        "labels": labels,
+        "board_id": text(8)?,
+        "column_id": text(9)?,
+        "created_at": text(10)?,
+        "updated_at": text(11)?,
+    }))
 }
 
 fn labels(arguments: &Arguments) -> Option<String> {
@@ -145,24 +144,4 @@ fn matches(row: &Row<'_>, query: Option<&str>) -> rusqlite::Result<bool> {
     let Some(query) = query else { return Ok(true) };
     let holds = |text: Option<&str>| text.is_some_and(|text| folded(text).contains(query));
     Ok(holds(Some(row.get_ref(1)?.as_str()?)) || holds(row.get_ref(2)?.as_str_or_null()?))
-}
-
-/// Folds case in any script: upper, then lower, so that `ß` equals `SS` and `ς` equals `Σ`.
-fn folded(text: &str) -> String {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn upper_and_lower_case_of_any_script_are_the_same() {
-        for (one, other) in
-            [("Straße", "STRASSE"), ("ΟΔΟΣ", "οδος"), ("Ärger", "äRGER"), ("ПРИВЕТ", "привет")]
-        {
-            assert_eq!(folded(one), folded(other));
-        }
-        assert_ne!(folded("a"), folded("ä"));
-    }
 }

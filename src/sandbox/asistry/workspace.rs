@@ -102,7 +102,7 @@ pub(super) fn projects(connection: &mut Connection, caller: &Caller, arguments: 
             "id": id, "name": name, "task_count": tasks, "columns": columns, "created_at": created_at
         }));
     }
-    Ok(Map::from_iter([("projects".into(), projects.into())]))
+    Ok(json!({ "projects": projects }))
 }
 
 /// `get_workspace_info`: exactly the documented fields. Active tasks are `todo` and `in_progress`, as in the
@@ -121,16 +121,16 @@ pub(super) fn summary(connection: &mut Connection, caller: &Caller, _: &Argument
         .collect::<rusqlite::Result<_>>()?;
     let counts = counts(&view, &workspace)?;
     let of = |status: &str| counts.get(status).and_then(Value::as_i64).unwrap_or(0);
-    Ok(Map::from_iter([
-        ("workspace_name".into(), name.into()),
-        ("board_count".into(), boards.len().into()),
-        ("boards".into(), boards.into()),
-        ("total_tasks".into(), STATUSES.iter().map(|status| of(status)).sum::<i64>().into()),
-        ("active_tasks".into(), (of("todo") + of("in_progress")).into()),
-        ("tasks_by_status".into(), counts.clone().into()),
-        ("authenticated_key".into(), caller.name.clone().into()),
-        ("user_id".into(), caller.user.clone().into()),
-    ]))
+    Ok(json!({
+        "workspace_name": name,
+        "board_count": boards.len(),
+        "boards": boards,
+        "total_tasks": STATUSES.iter().map(|status| of(status)).sum::<i64>(),
+        "active_tasks": of("todo") + of("in_progress"),
+        "tasks_by_status": counts,
+        "authenticated_key": caller.name,
+        "user_id": caller.user,
+    }))
 }
 
 /// Counts the tasks of every status, including zero counts.

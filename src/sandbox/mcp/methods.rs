@@ -163,11 +163,10 @@ impl Asked {
         }
     }
 
-    fn result(&self, object: Map<String, Value>) -> Value {
-        let object = Value::Object(object);
-        let mut result = json!({"content": [{"type": "text", "text": object.to_string()}]});
-        if self.revision.structured {
-            result["structuredContent"] = object;
+    fn result(&self, value: Value) -> Value {
+        let mut result = json!({"content": [{"type": "text", "text": value.to_string()}]});
+        if self.revision.structured && value.is_object() {
+            result["structuredContent"] = value;
         }
         result["isError"] = false.into();
         result
@@ -181,7 +180,7 @@ pub(super) fn wanted(params: &Map<String, Value>, newest: &str) -> Option<&'stat
 }
 
 /// Separates the caller's mistake, which is a result, from a database error, which is not.
-fn sort(outcome: Outcome) -> rusqlite::Result<Result<Map<String, Value>, String>> {
+fn sort(outcome: Outcome) -> rusqlite::Result<Result<Value, String>> {
     match outcome {
         Ok(result) => Ok(Ok(result)),
         Err(Refusal::Mistake(text)) => Ok(Err(text)),
