@@ -113,7 +113,16 @@ fn a_profile_is_added_shown_changed_used_and_removed() {
         listed.as_array().expect("a list").iter().filter_map(|row| row["name"].as_str()).collect();
     assert_eq!(
         names,
-        ["work", "asistry", "zuko", "agentstack", "bob-studio", "sandbox", "sandbox-agentstack"]
+        [
+            "work",
+            "asistry",
+            "zuko",
+            "agentstack",
+            "bob-studio",
+            "sandbox",
+            "sandbox-agentstack",
+            "sandbox-task-tracking"
+        ]
     );
     assert!(
         home.prints(&["profiles"]).contains("work\ttask-tracking\thttps://h/app/api/mcp/server/7\tdefault\n")

@@ -11,6 +11,7 @@ mod door;
 mod judge;
 mod keys;
 mod sessions;
+mod task_tracking;
 mod tools;
 mod wire;
 

@@ -36,7 +36,8 @@ const BUILT_IN: &[(&str, &str)] = &[
 const SANDBOX: &str = "sandbox";
 
 /// Stand-ins of built-in services inside this process, beside `sandbox`, which is Asistry's.
-const EMBEDDED: &[(&str, &str)] = &[("sandbox-agentstack", "agentstack")];
+const EMBEDDED: &[(&str, &str)] =
+    &[("sandbox-agentstack", "agentstack"), ("sandbox-task-tracking", "task-tracking")];
 
 /// Characters that are not percent-encoded in a path segment (RFC 3986, section 2.3, unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -101,7 +101,8 @@ async fn the_directory_is_0700_and_every_file_in_it_0600() {
             "sandbox.db",
             "sandbox.db-shm",
             "sandbox.db-wal",
-            "server.secret"
+            "server.secret",
+            "task-tracking.embedded.key"
         ]
     );
 }
