@@ -120,8 +120,9 @@ fn a_profile_is_added_shown_changed_used_and_removed() {
             "agentstack",
             "bob-studio",
             "sandbox",
-            "sandbox-agentstack",
-            "sandbox-task-tracking"
+            "sandbox-task-tracking",
+            "sandbox-bob-studio",
+            "sandbox-agentstack"
         ]
     );
     assert!(

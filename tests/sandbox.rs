@@ -6,6 +6,7 @@ mod agentstack_batch;
 mod agentstack_client;
 mod agentstack_plans;
 mod agentstack_wire;
+mod bob_studio;
 mod data;
 mod door;
 mod judge;

@@ -2,8 +2,8 @@
 //!
 //! For users who want to try asistry without an account; it shares no code with the bridge. From the outside in:
 //! `front` (HTTP, Host, Origin, paths), `mcp` (the shared server: key, rate, session, method), `arguments`, a
-//! service's tools (`asistry`, `task_tracking`; `agentstack`, with a server of its own), `store` (SQLite). [`SERVICES`]
-//! lists the services as data; a new one is a directory
+//! service's tools (`asistry`, `task_tracking`, `bob_studio`; `agentstack`, with a server of its own), `store` (SQLite).
+//! [`SERVICES`] lists the services as data; a new one is a directory
 //! beside `asistry` and a row there.
 //!
 //! The data directory (0700) contains `sandbox.db` with its two side files, `server.secret` (the key of the hashes of
@@ -12,6 +12,7 @@
 mod agentstack;
 mod arguments;
 mod asistry;
+mod bob_studio;
 mod connections;
 mod date;
 mod files;
@@ -42,7 +43,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// The services in listed order.
-static SERVICES: &[Service] = &[asistry::SERVICE, agentstack::SERVICE, task_tracking::SERVICE];
+static SERVICES: &[Service] =
+    &[asistry::SERVICE, task_tracking::SERVICE, bob_studio::SERVICE, agentstack::SERVICE];
 
 /// How long [`Sandbox::stop`] waits for running requests.
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);

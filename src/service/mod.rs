@@ -36,8 +36,11 @@ const BUILT_IN: &[(&str, &str)] = &[
 const SANDBOX: &str = "sandbox";
 
 /// Stand-ins of built-in services inside this process, beside `sandbox`, which is Asistry's.
-const EMBEDDED: &[(&str, &str)] =
-    &[("sandbox-agentstack", "agentstack"), ("sandbox-task-tracking", "task-tracking")];
+const EMBEDDED: &[(&str, &str)] = &[
+    ("sandbox-task-tracking", "task-tracking"),
+    ("sandbox-bob-studio", "bob-studio"),
+    ("sandbox-agentstack", "agentstack"),
+];
 
 /// Characters that are not percent-encoded in a path segment (RFC 3986, section 2.3, unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -25,7 +25,7 @@ fn at_a_terminal(home: &Home, arguments: &[&str], answers: &[(&str, &str)]) -> (
 fn what_is_missing_is_asked_for_until_it_fits() {
     let home = Home::new();
     let answers = [
-        ("sandbox-agentstack)? ", "task-tracking"),
+        ("Which service (", "task-tracking"),
         ("shop.example)? ", "ftp://h"),
         ("shop.example)? ", "https://h"),
         ("workspace)? ", "7"),

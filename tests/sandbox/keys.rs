@@ -98,6 +98,7 @@ async fn the_directory_is_0700_and_every_file_in_it_0600() {
         [
             "agentstack.embedded.key",
             "asistry.embedded.key",
+            "bob-studio.embedded.key",
             "sandbox.db",
             "sandbox.db-shm",
             "sandbox.db-wal",
