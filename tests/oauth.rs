@@ -3,7 +3,7 @@
 mod bridges;
 mod machines;
 mod proofs;
-mod server;
+pub mod server;
 
 use std::process::{Child, Stdio};
 

@@ -120,6 +120,7 @@ fn a_profile_is_added_shown_changed_used_and_removed() {
             "agentstack",
             "bob-studio",
             "sandbox",
+            "sandbox-zuko",
             "sandbox-task-tracking",
             "sandbox-bob-studio",
             "sandbox-agentstack"

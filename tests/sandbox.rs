@@ -15,6 +15,7 @@ mod sessions;
 mod task_tracking;
 mod tools;
 mod wire;
+mod zuko;
 
 use asistry::sandbox::{Data, Options, Sandbox, reset};
 use http_body_util::{BodyExt, Full};

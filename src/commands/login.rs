@@ -99,6 +99,10 @@ pub fn note_key(prepared: &ProfileInUse, environment: &Environment) -> crate::er
 pub fn login_of(prepared: &ProfileInUse) -> crate::error::Result<&OAuth> {
     prepared.remote.login().ok_or_else(|| {
         let service = &prepared.profile.service.title;
+        if prepared.profile.service.embedded.is_some() {
+            return Error::new(Kind::Usage, format!("{service} needs no login"))
+                .hint("name another profile with -p");
+        }
         Error::new(Kind::Usage, format!("{service} takes a key, not a login"))
             .hint(format!("asistry keys add{}", prepared.target_options()))
     })

@@ -287,7 +287,7 @@ async fn start_embedded(
     if let Some(endpoint) = sandbox.endpoints().iter().find(|endpoint| endpoint.service == service) {
         profile.values.insert("url".into(), endpoint.url.clone());
         // Its own key, even if the environment has one for other services.
-        let secret = Secret::new(endpoint.key.clone());
+        let secret = Secret::new(sandbox.credential(endpoint).await?);
         key = Some(Found { secret, forced: false, source: KeySource::Sandbox });
     }
     Ok((profile, key, Some(sandbox)))

@@ -85,9 +85,10 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
 fn announce(sandbox: &Sandbox, as_json: bool) -> Result<()> {
     if as_json {
         let entry = |e: &sandbox::Endpoint| {
+            let (field, way) = way_in(e);
             let mut fields = Map::from_iter([
                 ("url".to_owned(), Value::from(e.url.as_str())),
-                ("key".to_owned(), Value::from(e.key.as_str())),
+                (field.to_owned(), Value::from(way)),
             ]);
             let more =
                 e.more_keys.iter().map(|(field, key)| ((*field).to_owned(), Value::from(key.as_str())));
@@ -98,7 +99,7 @@ fn announce(sandbox: &Sandbox, as_json: bool) -> Result<()> {
         return Ok(ui::print(&json!({ "services": services }).to_string())?);
     }
     for endpoint in sandbox.endpoints() {
-        ui::print(&format!("{}\t{}\t{}", endpoint.service, endpoint.url, endpoint.key))?;
+        ui::print(&format!("{}\t{}\t{}", endpoint.service, endpoint.url, way_in(endpoint).1))?;
         for (field, key) in &endpoint.more_keys {
             ui::print(&format!("{}.{field}\t{}\t{key}", endpoint.service, endpoint.url))?;
         }
@@ -110,4 +111,12 @@ fn announce(sandbox: &Sandbox, as_json: bool) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Returns the key of an endpoint or, where it takes access tokens, the command that logs in, with the field's name.
+fn way_in(endpoint: &sandbox::Endpoint) -> (&'static str, String) {
+    match endpoint.key.as_str() {
+        "" => ("login", format!("asistry login --url {}", endpoint.url)),
+        key => ("key", key.to_owned()),
+    }
 }

@@ -25,12 +25,14 @@ pub(super) enum Form {
     Integer { least: i64, most: i64, default: i64 },
     /// A UUID.
     Uuid,
+    /// A positive integer.
+    Id,
+    /// Any JSON.
+    Any,
     /// An ISO-8601 date or date-time.
     Date,
     /// A list of texts.
     Texts,
-    /// An id: a positive integer.
-    Id,
     /// True or false.
     Flag,
     /// A JSON object.
@@ -100,6 +102,11 @@ impl Arguments {
         self.0.get(name)?.as_str()
     }
 
+    /// Returns an argument as it was given.
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
     /// Returns an integer argument or its default.
     pub fn integer(&self, name: &str) -> Option<i64> {
         self.0.get(name)?.as_i64()
@@ -159,6 +166,7 @@ impl Form {
             (Self::Word(words, _), Value::String(text)) => words.contains(&text.as_str()),
             (Self::Date, Value::String(text)) => date::is_iso_8601(text),
             (Self::Texts, Value::Array(items)) => items.iter().all(Value::is_string),
+            (Self::Any, _) => true,
             (Self::Flag, Value::Bool(_)) | (Self::Object, Value::Object(_)) => true,
             (Self::Objects, Value::Array(items)) => items.iter().all(Value::is_object),
             (Self::Id, _) => {
@@ -192,9 +200,10 @@ impl Form {
             Self::Word(words, _) => format!("one of {}", words.join(", ")),
             Self::Integer { least, most, .. } => format!("an integer from {least} to {most}"),
             Self::Uuid => "a UUID".into(),
+            Self::Id => "a positive integer".into(),
+            Self::Any => "any JSON".into(),
             Self::Date => "an ISO-8601 date or date-time such as 2026-11-30 or 2026-11-30T17:00:00Z".into(),
             Self::Texts => "an array of strings".into(),
-            Self::Id => "a positive integer".into(),
             Self::Flag => "true or false".into(),
             Self::Object => "an object".into(),
             Self::Objects => "an array of objects".into(),
@@ -211,9 +220,10 @@ impl Form {
                 json!({"type": "integer", "minimum": least, "maximum": most})
             }
             Self::Uuid => json!({"type": "string", "format": "uuid"}),
+            Self::Id => json!({"type": "integer", "minimum": 1}),
+            Self::Any => json!({}),
             Self::Date => json!({"type": "string", "pattern": date::PATTERN}),
             Self::Texts => json!({"type": "array", "items": {"type": "string"}}),
-            Self::Id => json!({"type": "integer", "minimum": 1}),
             Self::Flag => json!({"type": "boolean"}),
             Self::Object => json!({"type": "object"}),
             Self::Objects => json!({"type": "array", "items": {"type": "object"}}),

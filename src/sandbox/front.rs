@@ -1,11 +1,12 @@
-//! The HTTP listener: accepts connections, checks `Host` and `Origin`, and routes requests to services by path.
+//! The HTTP listener: accepts connections, checks `Host` and `Origin`, and routes requests to sites by path.
 //!
 //! Refuses requests of web pages before reading the body, since any page can reach loopback ports and DNS rebinding
 //! makes it same-origin: a foreign, `null` or unreadable `Origin` gets 403, a foreign `Host` 421.
 
 use super::connections::{Admitted, Connections};
 use super::reply::{self, Reply};
-use super::service::Service;
+use super::service::Arrival;
+use super::zuko::Logins;
 use super::{agentstack, mcp};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName};
@@ -15,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,34 +34,44 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait when the system has no free file descriptor.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// The services and the address they are served on.
+/// The sites and the address they are served on.
 pub(super) struct Front {
     /// The listening address.
-    pub address: IpAddr,
-    /// The services.
+    pub address: SocketAddr,
+    /// The sites.
     pub sites: Vec<Site>,
 }
 
-/// The server of one service.
+/// What is served at a path.
 pub(super) enum Site {
-    /// One that speaks MCP.
+    /// A service's MCP endpoint.
     Mcp(Arc<mcp::Server>),
     /// AgentStack's REST calls.
     AgentStack(agentstack::Server),
+    /// Zuko's authorization server.
+    Logins(Logins),
 }
 
 impl Site {
-    fn service(&self) -> &'static Service {
+    /// Returns the part of a path below the site's place; `None` for another site's path.
+    fn place_in<'a>(&self, path: &'a str) -> Option<&'a str> {
         match self {
-            Self::Mcp(server) => server.service(),
-            Self::AgentStack(server) => server.service(),
+            Self::Mcp(server) => server.service().place_in(path),
+            Self::AgentStack(server) => server.service().place_in(path),
+            Self::Logins(logins) => logins.is_at(path).then_some(""),
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, place: &str) -> Reply {
+    /// Says whether it has everything below a path.
+    fn has_subtree(&self) -> bool {
+        matches!(self, Self::AgentStack(_))
+    }
+
+    async fn answer(&self, request: Request<Incoming>, arrival: Arrival) -> Reply {
         match self {
-            Self::Mcp(server) => server.answer(request, place).await,
-            Self::AgentStack(server) => server.answer(request, place).await,
+            Self::Mcp(server) => server.answer(request, arrival).await,
+            Self::AgentStack(server) => server.answer(request, &arrival.place).await,
+            Self::Logins(logins) => logins.answer(request, arrival).await,
         }
     }
 }
@@ -131,11 +142,13 @@ impl Front {
             return reply::outside(status, "this sandbox answers programs on its own machine only");
         }
         let path = request.uri().path();
-        let found = self.sites.iter().filter_map(|site| Some((site, site.service().place_in(path)?)));
-        // A service at this very path goes before one that has everything below another.
-        let found = found.min_by_key(|(site, _)| site.service().has_subtree());
-        match found.map(|(site, place)| (site, place.to_owned())) {
-            Some((site, place)) => site.answer(request, &place).await,
+        let found = self.sites.iter().filter_map(|site| Some((site, site.place_in(path)?.to_owned())));
+        // A site at this very path goes before one that has everything below another.
+        match found.min_by_key(|(site, _)| site.has_subtree()) {
+            Some((site, place)) => {
+                let arrival = Arrival { base: self.base(request.headers()), place };
+                site.answer(request, arrival).await
+            }
             None => reply::outside(StatusCode::NOT_FOUND, "there is nothing at this path"),
         }
     }
@@ -157,6 +170,18 @@ impl Front {
         }
     }
 
+    /// Returns the base URL that the client used: that of its `Host` if this has the listening port.
+    fn base(&self, headers: &HeaderMap) -> String {
+        let named = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let is_exact = |host: &&str| {
+            host.parse::<Authority>().is_ok_and(|host| host.port_u16().unwrap_or(80) == self.address.port())
+        };
+        match named.filter(is_exact) {
+            Some(host) => format!("http://{}", host.to_ascii_lowercase()),
+            None => format!("http://{}", super::reached(self.address)),
+        }
+    }
+
     fn is_our_origin(&self, origin: &str) -> bool {
         let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         let authority =
@@ -175,8 +200,8 @@ impl Front {
         };
         address == Ipv4Addr::LOCALHOST
             || address == Ipv6Addr::LOCALHOST
-            || address == self.address
-            || self.address.is_unspecified()
+            || address == self.address.ip()
+            || self.address.ip().is_unspecified()
     }
 }
 
@@ -195,7 +220,7 @@ mod tests {
     use super::*;
 
     fn at(address: &str) -> Front {
-        Front { address: address.parse().unwrap(), sites: Vec::new() }
+        Front { address: SocketAddr::new(address.parse().unwrap(), 7700), sites: Vec::new() }
     }
 
     #[test]
@@ -209,6 +234,19 @@ mod tests {
         {
             assert!(!front.is_our_host(host), "{host}");
         }
+    }
+
+    #[test]
+    fn the_base_url_is_the_one_that_the_client_used_at_this_port() {
+        let base = |address: &str, host: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            at(address).base(&headers)
+        };
+        assert_eq!(base("127.0.0.1", "LOCALHOST:7700"), "http://localhost:7700");
+        assert_eq!(base("127.0.0.1", "[::1]:7700"), "http://[::1]:7700");
+        assert_eq!(base("127.0.0.1", "localhost:7701"), "http://127.0.0.1:7700");
+        assert_eq!(base("0.0.0.0", "localhost"), "http://127.0.0.1:7700");
     }
 
     #[test]

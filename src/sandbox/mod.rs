@@ -2,8 +2,8 @@
 //!
 //! For users who want to try asistry without an account; it shares no code with the bridge. From the outside in:
 //! `front` (HTTP, Host, Origin, paths), `mcp` (the shared server: key, rate, session, method), `arguments`, a
-//! service's tools (`asistry`, `task_tracking`, `bob_studio`; `agentstack`, with a server of its own), `store` (SQLite).
-//! [`SERVICES`] lists the services as data; a new one is a directory
+//! service's tools (`asistry`, `zuko`, `task_tracking`, `bob_studio`; `agentstack`, with a server of its own), `store`
+//! (SQLite). [`SERVICES`] lists the services as data; a new one is a directory
 //! beside `asistry` and a row there.
 //!
 //! The data directory (0700) contains `sandbox.db` with its two side files, `server.secret` (the key of the hashes of
@@ -26,6 +26,7 @@ mod shapes;
 mod store;
 mod task_tracking;
 mod text;
+mod zuko;
 
 use self::front::{Front, Site};
 use self::keys::Keys;
@@ -44,7 +45,7 @@ use tokio::task::JoinHandle;
 
 /// The services in listed order.
 static SERVICES: &[Service] =
-    &[asistry::SERVICE, task_tracking::SERVICE, bob_studio::SERVICE, agentstack::SERVICE];
+    &[asistry::SERVICE, zuko::SERVICE, task_tracking::SERVICE, bob_studio::SERVICE, agentstack::SERVICE];
 
 /// How long [`Sandbox::stop`] waits for running requests.
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
@@ -77,7 +78,8 @@ pub struct Endpoint {
     pub service: &'static str,
     /// Its URL on this machine.
     pub url: String,
-    /// The full key. Unless it is the embedded one, it is not stored anywhere.
+    /// The full key. Unless it is the embedded one, it is not stored anywhere. Empty for a service that takes access
+    /// tokens: [`Sandbox::credential`].
     pub key: String,
     /// Further keys, which may do other things, by the names of their fields.
     pub more_keys: Vec<(&'static str, String)>,
@@ -122,7 +124,9 @@ impl Sandbox {
                 Site::Mcp(Arc::new(mcp::Server::new(service, store.clone(), keys.clone(), quitting.clone())))
             }
         };
-        let front = Front { address: address.ip(), sites: SERVICES.iter().map(site).collect() };
+        let mut sites: Vec<Site> = SERVICES.iter().map(site).collect();
+        sites.push(Site::Logins(zuko::Logins::new(store.clone(), keys.clone(), embedded)));
+        let front = Front { address, sites };
         let served = tokio::spawn(front::serve(listener, Arc::new(front), quitting.clone()));
         let reached = reached(address);
         let endpoint = |(service, opened): (&Service, Opened)| Endpoint {
@@ -143,6 +147,17 @@ impl Sandbox {
     /// Returns the URL and key of each service.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// Returns the key of an endpoint; where the service takes access tokens, logs in at its own pages and returns one.
+    ///
+    /// # Errors
+    /// `Bug` if the pages do not work.
+    pub async fn credential(&self, endpoint: &Endpoint) -> Result<String> {
+        match endpoint.key.as_str() {
+            "" => zuko::log_in(reached(self.address)).await,
+            key => Ok(key.to_owned()),
+        }
     }
 
     /// Stops accepting connections, ends the streams, and waits at most 500 ms for running requests.
@@ -213,6 +228,7 @@ fn open(data: &Data, embedded: bool) -> Result<(Connection, Keys, Vec<Opened>)> 
     let opened = SERVICES.iter().map(|service| {
         let mut more_keys = Vec::new();
         let key = match (data, embedded) {
+            _ if service.keys.is_empty() => String::new(),
             (_, false) => {
                 for kind in service.keys.iter().skip(1) {
                     more_keys.push((kind.field, keys.make(&mut connection, service, kind)?));

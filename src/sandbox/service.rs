@@ -20,9 +20,9 @@ pub(super) struct Service {
     pub place: Place,
     /// Where a request carries its key.
     pub key_header: KeyHeader,
-    /// How its keys begin.
+    /// How its keys begin; empty where it takes tokens.
     pub key_prefix: &'static str,
-    /// The keys that each start creates; the first is the embedded profile's.
+    /// The keys that each start creates, the first is the embedded profile's; none where it takes tokens.
     pub keys: &'static [KeyKind],
     /// How it speaks MCP.
     pub manner: Manner,
@@ -53,11 +53,6 @@ impl Service {
         }
     }
 
-    /// Says whether it has everything below a path.
-    pub fn has_subtree(&self) -> bool {
-        matches!(self.place, Place::Under(_))
-    }
-
     /// Returns its path in a database.
     pub fn path(&self, connection: &Connection) -> rusqlite::Result<String> {
         match self.place {
@@ -78,13 +73,34 @@ pub(super) enum Place {
     Below { prefix: &'static str, segment: fn(&Connection) -> rusqlite::Result<String> },
 }
 
-/// Where a request carries its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a request arrived.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    /// The base URL that the client used, such as `http://localhost:7700`.
+    pub base: String,
+    /// The part of the path that [`Service::place_in`] returns.
+    pub place: String,
+}
+
+/// Where a request carries its key, and of which kind the key is.
+#[derive(Clone, Copy)]
 pub(super) enum KeyHeader {
     /// `Authorization: Bearer KEY`.
     Bearer,
     /// The header of this name, in lower case.
     Named(&'static str),
+    /// `Authorization: Bearer TOKEN`, with an access token instead of a key.
+    Token(&'static Tokens),
+}
+
+/// How a service checks access tokens, and where clients learn how to get one.
+pub(super) struct Tokens {
+    /// Returns the caller of a token for the endpoint below this base URL; `None` if it is invalid there.
+    pub check: fn(&Connection, &str, &str) -> rusqlite::Result<Option<Caller>>,
+    /// The path of the endpoint's metadata (RFC 9728).
+    pub resource_metadata: &'static str,
+    /// All scopes, in the order of challenges.
+    pub scopes: &'static [&'static str],
 }
 
 /// A kind of key, with what it may do.
@@ -113,6 +129,8 @@ pub(super) enum Access {
     Open,
     /// It is listed, and each call fails with this sentence.
     Refused(&'static str),
+    /// It is listed, and each call is refused until the token has this scope.
+    NeedsScope(&'static str),
     /// It is not there for this caller.
     Hidden,
 }

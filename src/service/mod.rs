@@ -37,6 +37,7 @@ const SANDBOX: &str = "sandbox";
 
 /// Stand-ins of built-in services inside this process, beside `sandbox`, which is Asistry's.
 const EMBEDDED: &[(&str, &str)] = &[
+    ("sandbox-zuko", "zuko"),
     ("sandbox-task-tracking", "task-tracking"),
     ("sandbox-bob-studio", "bob-studio"),
     ("sandbox-agentstack", "agentstack"),

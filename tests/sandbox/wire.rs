@@ -33,7 +33,7 @@ async fn the_documented_curl_example_works() {
 async fn an_endpoint_names_its_url_and_a_key_of_the_documented_form() {
     let sandbox = memory().await;
     let endpoint = &sandbox.endpoints()[0];
-    assert_eq!(endpoint.service, "asistry");
+    assert_eq!((sandbox.endpoints().len(), endpoint.service), (5, "asistry"));
     assert_eq!(endpoint.url, format!("http://{}{PATH}", sandbox.address()));
     assert_ne!(sandbox.address().port(), 0);
     assert_eq!(endpoint.key.strip_prefix("ask_").unwrap().len(), 43);

@@ -15,21 +15,21 @@ pub(super) struct Accepts {
     pub events: bool,
 }
 
-/// Reads the key of a request.
-pub(super) fn key(headers: &HeaderMap, service: &Service) -> Result<String, Refusal> {
+/// Reads the key or the token of a request to the endpoint below `base`.
+pub(super) fn key(headers: &HeaderMap, service: &Service, base: &str) -> Result<String, Refusal> {
     let name = match service.key_header {
-        KeyHeader::Bearer => header::AUTHORIZATION,
+        KeyHeader::Bearer | KeyHeader::Token(_) => header::AUTHORIZATION,
         KeyHeader::Named(name) => HeaderName::from_static(name),
     };
     let mut values = headers.get_all(name).iter();
-    let (value, None) = (values.next().ok_or_else(|| Refusal::no_key(service))?, values.next()) else {
-        return Err(Refusal::wrong_key());
-    };
-    let text = value.to_str().map_err(|_| Refusal::wrong_key())?;
+    let wrong_key = || Refusal::wrong_key(service, base);
+    let first = values.next().ok_or_else(|| Refusal::no_key(service, base))?;
+    let (value, None) = (first, values.next()) else { return Err(wrong_key()) };
+    let text = value.to_str().map_err(|_| wrong_key())?;
     match text.split_once(' ') {
-        _ if service.key_header != KeyHeader::Bearer => Ok(text.trim().to_owned()),
+        _ if matches!(service.key_header, KeyHeader::Named(_)) => Ok(text.trim().to_owned()),
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => Ok(key.trim().to_owned()),
-        _ => Err(Refusal::wrong_key()),
+        _ => Err(wrong_key()),
     }
 }
 

@@ -143,9 +143,21 @@ impl Asked {
         (tool.access)(&self.caller) != Access::Hidden
     }
 
+    /// Returns the scope that a call needs and its token lacks.
+    pub fn lacks(&self, request: &Request) -> Option<&'static str> {
+        let name = request.params.get("name").filter(|_| request.method == "tools/call")?;
+        let tool = self.service.tools.iter().find(|tool| name == tool.name)?;
+        match (tool.access)(&self.caller) {
+            Access::NeedsScope(scope) => Some(scope),
+            _ => None,
+        }
+    }
+
     async fn run(&self, tool: &'static Tool, given: Map<String, Value>) -> Result<Value, Fault> {
-        if let Access::Refused(why) = (tool.access)(&self.caller) {
-            return Ok(refused(why));
+        match (tool.access)(&self.caller) {
+            Access::Refused(why) => return Ok(refused(why)),
+            Access::NeedsScope(scope) => return Ok(refused(&format!("the access token lacks {scope}"))),
+            Access::Open | Access::Hidden => {}
         }
         let checked = match Arguments::check(tool.name, tool.params, given) {
             Ok(checked) => checked,

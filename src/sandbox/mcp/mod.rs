@@ -26,7 +26,7 @@ use self::session::{Event, Session, Sessions};
 use super::keys::{Caller, Keys};
 use super::rate::Rate;
 use super::reply::{self, Reply};
-use super::service::{Manner, Service};
+use super::service::{Arrival, KeyHeader, Manner, Service};
 use super::store::Store;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -57,6 +57,8 @@ pub(super) struct Server {
 /// The relevant headers of an admitted request.
 struct Head {
     caller: Caller,
+    /// The base URL that the client used.
+    base: String,
     session: Option<Arc<Session>>,
     revision: &'static Revision,
     accepts: Accepts,
@@ -86,7 +88,7 @@ impl Server {
     ///
     /// The key is checked before the body is read; the refusal is sent after, because it has the body's id. The work
     /// runs in its own task: in this era, closing the connection does not cancel a request.
-    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>, place: &str) -> Reply {
+    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>, arrival: Arrival) -> Reply {
         let (parts, body) = request.into_parts();
         let methods = match self.service.manner {
             Manner::Sessions => "POST, GET, DELETE",
@@ -97,7 +99,7 @@ impl Server {
                 Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("this endpoint takes {methods}"));
             return refusal.with("allow", methods).draw(&Value::Null);
         }
-        let admitted = self.admit(&parts.headers, place).await;
+        let admitted = self.admit(&parts.headers, &arrival).await;
         let content = match parts.method {
             Method::POST => match reply::read(body).await {
                 Ok(text) => reading::read(&text).map_or(Content::NoJson, Content::Post),
@@ -107,7 +109,10 @@ impl Server {
         };
         let id = if let Content::Post(post) = &content { post.id() } else { Value::Null };
         let server = Arc::clone(self);
-        let work = async move { server.proceed(admitted?, &parts, content).await };
+        let work = async move {
+            let head = server.head((admitted?, arrival.base), &parts.headers)?;
+            server.proceed(&head, &parts, content).await
+        };
         match tokio::spawn(work).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(refusal)) => refusal.draw(&id),
@@ -115,17 +120,21 @@ impl Server {
         }
     }
 
-    /// Checks the key, its place and the rate limit.
-    async fn admit(&self, headers: &HeaderMap, place: &str) -> Result<Caller, Refusal> {
-        let key = head::key(headers, self.service)?;
-        let (keys, name) = (self.keys.clone(), self.service.name);
-        let found = self.store.run(move |connection| keys.find(connection, name, &key)).await;
+    /// Checks the key or token, its place and the rate limit.
+    async fn admit(&self, headers: &HeaderMap, arrival: &Arrival) -> Result<Caller, Refusal> {
+        let key = head::key(headers, self.service, &arrival.base)?;
+        let (keys, service, base) = (self.keys.clone(), self.service, arrival.base.clone());
+        let found = self.store.run(move |connection| match service.key_header {
+            KeyHeader::Token(tokens) => (tokens.check)(connection, &base, &key),
+            KeyHeader::Bearer | KeyHeader::Named(_) => keys.find(connection, service.name, &key),
+        });
+        let found = found.await;
         let caller = found.map_err(|error| {
             tracing::warn!(%error, "the sandbox cannot look a key up");
             Refusal::broken()
         })?;
-        let caller = caller.ok_or_else(Refusal::wrong_key)?;
-        if !place.is_empty() && caller.settings["place"].as_str() != Some(place) {
+        let caller = caller.ok_or_else(|| Refusal::wrong_key(self.service, &arrival.base))?;
+        if !arrival.place.is_empty() && caller.settings["place"].as_str() != Some(&arrival.place) {
             return Err(Refusal::new(StatusCode::NOT_FOUND, "the key is not one of this place"));
         }
         if let Some(rate) = &self.rate {
@@ -135,21 +144,20 @@ impl Server {
         Ok(caller)
     }
 
-    async fn proceed(&self, caller: Caller, parts: &Parts, content: Content) -> Result<Reply, Refusal> {
-        let head = self.head(caller, &parts.headers)?;
+    async fn proceed(&self, head: &Head, parts: &Parts, content: Content) -> Result<Reply, Refusal> {
         match content {
-            Content::Unread if parts.method == Method::DELETE => self.delete(&head),
-            Content::Unread => self.listen(&head),
+            Content::Unread if parts.method == Method::DELETE => self.delete(head),
+            Content::Unread => self.listen(head),
             Content::NoJson => head::is_json(&parts.headers).and(Err(Refusal::no_json())),
             Content::Post(post) => {
                 head::is_json(&parts.headers)?;
-                self.post(&head, post).await
+                self.post(head, post).await
             }
         }
     }
 
     /// Parses session, revision and `Accept`.
-    fn head(&self, caller: Caller, headers: &HeaderMap) -> Result<Head, Refusal> {
+    fn head(&self, (caller, base): (Caller, String), headers: &HeaderMap) -> Result<Head, Refusal> {
         let named = head::named_revision(headers, self.service.newest)?;
         let session = match head::text(headers, "mcp-session-id") {
             _ if self.service.manner == Manner::Stateless => None,
@@ -165,7 +173,7 @@ impl Server {
         if self.service.manner == Manner::Stateless {
             accepts = Accepts { json: true, events: false };
         }
-        Ok(Head { caller, session, revision, accepts, last_event })
+        Ok(Head { caller, base, session, revision, accepts, last_event })
     }
 
     /// Returns the revision of a request that names none.
@@ -223,7 +231,9 @@ impl Server {
             }
             _ => None,
         };
-        let answer = self.asked(head).answer(request).await;
+        let asked = self.asked(head);
+        self.check_scope(head, &asked, &request)?;
+        let answer = asked.answer(request).await;
         if answer.broken {
             return Err(Refusal::broken());
         }
@@ -246,6 +256,11 @@ impl Server {
             return Err(Refusal::invalid(format!("a batch holds 1 to {BATCH} messages")));
         }
         let asked = self.asked(head);
+        for message in &messages {
+            if let Message::Request(request) = message {
+                self.check_scope(head, &asked, request)?;
+            }
+        }
         let mut answers = Vec::new();
         for message in messages {
             answers.push(match message {
@@ -265,6 +280,13 @@ impl Server {
         }
         let messages = answers.into_iter().map(|answer| answer.message).collect();
         Ok(reply::json(StatusCode::OK, &Value::Array(messages)))
+    }
+
+    /// Refuses a call whose token lacks its scope.
+    fn check_scope(&self, head: &Head, asked: &Asked, request: &reading::Request) -> Result<(), Refusal> {
+        let Some(missing) = asked.lacks(request) else { return Ok(()) };
+        let granted = head.caller.settings["scope"].as_str().unwrap_or_default();
+        Err(Refusal::lacking_scope(self.service, &head.base, (granted, missing)))
     }
 
     fn asked(&self, head: &Head) -> Asked {

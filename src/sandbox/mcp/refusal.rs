@@ -4,7 +4,7 @@
 
 use crate::sandbox::rate;
 use crate::sandbox::reply::{self, Reply};
-use crate::sandbox::service::{KeyHeader, Service};
+use crate::sandbox::service::{KeyHeader, Service, Tokens};
 use hyper::StatusCode;
 use serde_json::Value;
 use std::time::Duration;
@@ -42,19 +42,43 @@ impl Refusal {
         Self { code: PARSE_ERROR, ..Self::invalid("the body is no JSON") }
     }
 
-    /// Refuses a request without a key.
-    pub fn no_key(service: &Service) -> Self {
+    /// Refuses a request without a key or token.
+    pub fn no_key(service: &Service, base: &str) -> Self {
         let header = match service.key_header {
             KeyHeader::Bearer => "Authorization: Bearer ",
             KeyHeader::Named(name) => &format!("{name}: "),
+            KeyHeader::Token(tokens) => {
+                let challenge = challenge(tokens, base, &tokens.scopes.join(" "));
+                return Self::unauthorized("an access token is required", &challenge);
+            }
         };
         let message = format!("an API key is required: {header}{}…", service.key_prefix);
         Self::unauthorized(&message, "Bearer")
     }
 
-    /// Refuses an unknown or a revoked key, without saying which.
-    pub fn wrong_key() -> Self {
-        Self::unauthorized("the API key is invalid or revoked", "Bearer error=\"invalid_token\"")
+    /// Refuses an unknown, expired or revoked key or token, without saying which.
+    pub fn wrong_key(service: &Service, base: &str) -> Self {
+        let KeyHeader::Token(tokens) = service.key_header else {
+            return Self::unauthorized("the API key is invalid or revoked", "Bearer error=\"invalid_token\"");
+        };
+        let message = "the access token is invalid or expired";
+        let challenge = challenge(tokens, base, &tokens.scopes.join(" "));
+        let challenge = format!("{challenge}, error=\"invalid_token\", error_description=\"{message}\"");
+        Self::unauthorized(message, &challenge)
+    }
+
+    /// Refuses a call whose token lacks a scope: 403, with the scopes granted so far and the missing one.
+    pub fn lacking_scope(service: &Service, base: &str, (granted, missing): (&str, &str)) -> Self {
+        let message = format!("the access token lacks the scope {missing}");
+        let refusal = Self { code: UNAUTHORIZED, ..Self::new(StatusCode::FORBIDDEN, message.as_str()) };
+        let KeyHeader::Token(tokens) = service.key_header else { return refusal };
+        let wanted = |scope: &&&str| **scope == missing || granted.split(' ').any(|known| known == **scope);
+        let scopes: Vec<_> = tokens.scopes.iter().filter(wanted).copied().collect();
+        let challenge = challenge(tokens, base, &scopes.join(" "));
+        refusal.with(
+            "www-authenticate",
+            format!("{challenge}, error=\"insufficient_scope\", error_description=\"{message}\""),
+        )
     }
 
     /// Refuses a request over the rate limit.
@@ -99,6 +123,11 @@ impl Refusal {
             None => reply,
         }
     }
+}
+
+/// Begins a challenge (RFC 6750 section 3, RFC 9728 section 5.1).
+fn challenge(tokens: &Tokens, base: &str, scope: &str) -> String {
+    format!("Bearer resource_metadata=\"{base}{}\", scope=\"{scope}\"", tokens.resource_metadata)
 }
 
 /// Builds a JSON-RPC error.
