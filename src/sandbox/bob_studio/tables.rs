@@ -152,7 +152,6 @@ pub(super) const BOOKING: Record = Record {
         updatedAt",
     flags: &["isActive"],
     json: &["weeklyHours"],
-    ..PLAIN
 };
 
 /// The fields that hold ids of other records.
