@@ -47,6 +47,9 @@ pub struct LoginRecord {
     pub place: Place,
     /// Whether it has tokens; a client's registration may outlive them.
     pub active: bool,
+    /// Whether its token cannot be refreshed, and no process has seen the service accept it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven: bool,
 }
 
 /// A client that the user named, and the issuer that took it.
@@ -137,6 +140,19 @@ impl State {
     /// The list cannot be written.
     pub fn put_login(&self, login: LoginRecord) -> io::Result<()> {
         self.change(FILE, |list: &mut LoginList| list.put(login))
+    }
+
+    /// Notes that the service has accepted the token of a login.
+    ///
+    /// # Errors
+    /// As [`Self::put_login`].
+    pub fn login_accepted(&self, place: &Place) -> io::Result<()> {
+        self.change(FILE, |list: &mut LoginList| {
+            list.logins
+                .iter_mut()
+                .filter(|login| login.place == *place)
+                .for_each(|login| login.unproven = false);
+        })
     }
 
     /// Notes which issuer took a client that the user named.

@@ -80,13 +80,15 @@ export async function checkWorkload(binary, service) {
 
   const elsewhere = 'https://elsewhere.example/token';
   await scene('a token for another origin is never sent', {}, async (it) => {
-    await asMachine(it, from(`github:${elsewhere}`, ...WORKLOAD), runner()).fails(4, /elsewhere\.example|audience/);
     for (const aud of [elsewhere, [elsewhere, 'https://third.example'], service.idp, service.as.replace('127.0.0.1', 'localhost')]) {
       const { code, err } = await asMachine(it, from('env:PEERS_TOKEN', ...WORKLOAD), { PEERS_TOKEN: await mint({ aud }) }).run('call', 'get_task', 'taskId=1');
       assert.notEqual(code, 0, `${aud}`);
       assert.match(err, /audience|aud\b/, err);
     }
     await grantsAre(it);
+    // An audience that the user names is his word for it.
+    await asMachine(it, from(`github:${elsewhere}`, ...WORKLOAD), runner()).fails(4, /invalid_grant/);
+    await grantsAre(it, 'jwt-bearer 400 none');
     const several = { PEERS_TOKEN: await mint({ aud: [elsewhere, service.as] }) };
     await asMachine(it, from('env:PEERS_TOKEN', ...WORKLOAD), several).task(2);
     nothingKept(it);
@@ -129,7 +131,7 @@ export async function checkWorkload(binary, service) {
     for (const missing of ['ACTIONS_ID_TOKEN_REQUEST_URL', 'ACTIONS_ID_TOKEN_REQUEST_TOKEN']) {
       const env = runner();
       delete env[missing];
-      await asMachine(it, from('github', ...WORKLOAD), env).fails(2, /permissions:? *\n? *id-token: write/);
+      await asMachine(it, from('github', ...WORKLOAD), env).fails(2, /permissions: \{ id-token: write/);
     }
     await asMachine(it, from('github', ...WORKLOAD)).fails(2, /id-token: write/);
     await grantsAre(it);

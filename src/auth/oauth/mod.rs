@@ -56,8 +56,6 @@ pub const LOGIN_LIMIT: Duration = Duration::from_secs(300);
 const RENEW_WITHIN: Duration = Duration::from_secs(2);
 /// The pause after a renewal ahead of time that has failed.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
-/// Seconds in which another process's token is one that was just issued.
-const FRESH: u64 = 60;
 /// How long the handshake waits for a machine's login; it is answered without one then.
 const MACHINE_WITHIN: Duration = Duration::from_secs(3);
 /// Maximum logins for more scopes within [`PAUSE_AFTER_DECLINED`].
@@ -86,8 +84,6 @@ struct Inner {
     flight: Mutex<Option<watch::Receiver<Stage>>>,
     /// The service has not accepted the newest token yet. Looked at after each response.
     is_unproven: AtomicBool,
-    /// The service has accepted the newest token in this process.
-    was_accepted: AtomicBool,
     /// The process outlives its requests.
     outlives_requests: AtomicBool,
     /// The metadata of the authorization server in use.
@@ -133,7 +129,7 @@ impl OAuth {
         let web =
             Web::new(&place.endpoint, tls.clone(), proxies.clone(), place.allow_http).within(place.timeout);
         let (current, flight, server) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (is_unproven, was_accepted, outlives_requests) = Default::default();
+        let (is_unproven, outlives_requests) = Default::default();
         Self {
             inner: Arc::new(Inner {
                 place,
@@ -148,7 +144,6 @@ impl OAuth {
                 current,
                 flight,
                 is_unproven,
-                was_accepted,
                 outlives_requests,
                 server,
             }),
@@ -335,11 +330,6 @@ async fn watch_stage(stage: &mut watch::Receiver<Stage>, inner: &Inner, ask: Ask
 }
 
 impl Inner {
-    fn accepted(&self) {
-        self.is_unproven.store(false, Ordering::Relaxed);
-        self.was_accepted.store(true, Ordering::Relaxed);
-    }
-
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -350,13 +340,7 @@ impl Inner {
             (Some(refused), Some(grant)) => grant.has_access(refused),
             _ => false,
         };
-        // Another process may have got it just now, and no refresh token with it.
-        let is_fresh = |grant: &Grant| {
-            let age = grant.tokens.as_ref().map(|tokens| crate::state::now().abs_diff(tokens.received_at));
-            !grant.has_refresh() && age.is_some_and(|age| age < FRESH)
-        };
-        let is_unproven = self.is_unproven.load(Ordering::Relaxed)
-            || (!self.was_accepted.load(Ordering::Relaxed) && stored.is_some_and(is_fresh));
+        let is_unproven = self.is_unproven.load(Ordering::Relaxed);
         if is_newest && is_unproven && need.why == Why::Refused {
             if self.options.machine.is_none() {
                 self.unfinished();

@@ -131,6 +131,7 @@ impl Inner {
             issuer: grant.issuer.clone(),
             place,
             active: grant.tokens.is_some(),
+            unproven: grant.tokens.is_some() && !grant.has_refresh(),
         };
         if self.listed().as_ref() == Some(&record) {
             return Ok(());
@@ -168,14 +169,27 @@ impl Inner {
         Ok(())
     }
 
+    fn is_listed_unproven(&self) -> bool {
+        self.listed().is_some_and(|login| login.unproven)
+    }
+
+    /// Notes that the service has accepted the newest token, for other processes too.
+    pub fn accepted(&self) {
+        self.is_unproven.store(false, Ordering::Relaxed);
+        if let Some(login) = self.listed().filter(|login| login.unproven && !self.current().in_memory) {
+            // Without the note, a refusal within another process would end the login: no more.
+            let _ = self.state.login_accepted(&login.place);
+        }
+    }
+
     /// Uses a login from now on.
     pub fn adopt(&self, grant: Option<Grant>, acceptance: Acceptance) -> Option<Token> {
         let mut current = self.current();
         current.is_read = true;
         current.unfinished =
             current.unfinished.filter(|_| grant.as_ref().is_none_or(|grant| grant.tokens.is_none()));
-        self.is_unproven.store(acceptance == Acceptance::None, Ordering::Relaxed);
-        self.was_accepted.store(false, Ordering::Relaxed);
+        let is_unproven = acceptance == Acceptance::None || (!current.in_memory && self.is_listed_unproven());
+        self.is_unproven.store(is_unproven, Ordering::Relaxed);
         let former = current.grant.take().and_then(|grant| grant.binding);
         let grant = grant.map(|grant| grant.sharing_nonces(former.as_ref()));
         current.fresh_until = grant.as_ref().and_then(|grant| grant.tokens.as_ref()?.fresh_until());
