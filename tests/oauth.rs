@@ -203,6 +203,23 @@ fn a_service_that_refuses_every_token_opens_one_window_whatever_the_process() {
 }
 
 #[test]
+fn a_login_that_expires_before_it_is_used_opens_the_next_window() {
+    let (desk, login) = (Desk::new(), Login::with(|server| server.refreshes = false));
+    login.set(|server| server.lifetime = Some(1));
+    desk.logs_in(&login);
+    login.set(|server| server.access.clear());
+    let expires = desk.run(&login, &["whoami", "--json"]).succeeds().json()["expiresAt"].clone();
+    let expires: jiff::Timestamp = expires.as_str().unwrap().parse().unwrap();
+    while jiff::Timestamp::now() <= expires {
+        desk.run(&login, &["whoami"]).succeeds();
+    }
+    login.set(|server| server.lifetime = Some(3600));
+    let running = desk.start(&login, &["call", "read"]);
+    assert_eq!(desk.browser.logs_in().0, 200);
+    running.ends().succeeds();
+}
+
+#[test]
 fn a_call_that_needs_more_scopes_asks_for_all_of_them_once() {
     let (desk, login) = (Desk::new(), Login::with(|server| server.scope_of_write = "write"));
     desk.logs_in(&login);

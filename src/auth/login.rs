@@ -39,18 +39,18 @@ impl Authorizer {
         if signed == Signed::BARE || (challenge.status != 401 && !wants_scope) {
             return Err(Rejection::Denied);
         }
-        if challenge.refuses_proof() && self.key_state().bound().is_some() {
-            let why = format!("{} does not accept the proof that belongs to the token", self.shown_origin);
-            return Err(Rejection::Login(
-                Error::new(Kind::AuthDenied, why).hint("check this machine's clock"),
-            ));
-        }
         let Source::Stored(keys) = &self.source else { return Err(Rejection::Denied) };
         if !wants_scope {
             self.look_again(signed, keys).await?;
         }
         if self.key_state().which != signed {
             return Ok(Again);
+        }
+        if challenge.refuses_proof() && self.key_state().bound().is_some() {
+            let why = format!("{} does not accept the proof that belongs to the token", self.shown_origin);
+            return Err(Rejection::Login(
+                Error::new(Kind::AuthDenied, why).hint("check this machine's clock"),
+            ));
         }
         match &self.login {
             Some(login) if self.has_no_key() => self.renew(login, challenge, ask).await,

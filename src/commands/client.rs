@@ -51,6 +51,21 @@ pub fn secret_variables(options: &Options) -> Vec<String> {
     named.into_iter().flatten().cloned().chain(token).collect()
 }
 
+/// Refuses to use a profile's client at another origin than the profile's: its secret belongs to one server.
+///
+/// # Errors
+/// [`Kind::OriginMismatch`].
+pub fn check_origin(profile: &str, options: &Options, elsewhere: &str) -> Result<()> {
+    let has_secret = !secret_variables(options).is_empty()
+        || options.client_key.is_some()
+        || options.identity_token.is_some();
+    if !has_secret {
+        return Ok(());
+    }
+    let why = format!("the OAuth client of the profile {profile} may not log in at {elsewhere}");
+    Err(Error::new(Kind::OriginMismatch, why).hint(format!("leave --profile {profile} out, or --url")))
+}
+
 /// Says whether a machine logs in, and not a person.
 pub fn is_machine(options: &Options) -> bool {
     options.client_credentials == Some(true) || options.identity_token.is_some()
@@ -59,9 +74,11 @@ pub fn is_machine(options: &Options) -> bool {
 /// Returns a profile's options without the ways to log in that the command line replaces.
 pub fn without_replaced(profile: Options, given: &Options) -> Options {
     let mut profile = profile;
-    if is_machine(given) {
+    if given.client_credentials == Some(true) {
         let (identity_token, idp_issuer, idp_client_id, idp_client_secret_env) = Default::default();
         profile = Options { identity_token, idp_issuer, idp_client_id, idp_client_secret_env, ..profile };
+    }
+    if given.identity_token.is_some() {
         profile.client_credentials = None;
     }
     if given.client_secret_env.is_some() || given.client_key.is_some() || given.client_key_env.is_some() {
@@ -110,6 +127,9 @@ impl Configured<'_> {
     fn secret(&self, named: impl Fn(&Options) -> &Option<String>, option: &str) -> Result<Option<Secret>> {
         let Some(name) = named(self.options) else { return Ok(None) };
         let is_given = named(self.given).is_some();
+        if is_given && option == "client-secret-env" && self.options.client_id.is_none() {
+            return Err(self.refuse(option, true, "needs --client-id").hint("add --client-id ID"));
+        }
         match variable(name) {
             None if is_given || (self.who == Who::AsConfigured && is_machine(self.options)) => {
                 Err(self.unset(option, is_given, name))
@@ -161,15 +181,23 @@ impl Configured<'_> {
         let refuse = |why: &str| self.refuse("client-key", is_given, &format!("{shown} {why}"));
         let text = files::read_at_most(path, LONGEST_KEY).map_err(|e| match e.kind() {
             std::io::ErrorKind::InvalidData => {
-                refuse("is not PEM").hint(format!("openssl pkey -inform DER -in {quoted} -out {shown}.pem"))
+                let pem = format!("{shown}.pem");
+                let hint = format!("openssl pkey -inform DER -in {quoted} -out {}", shell_quoted(&pem));
+                refuse("is not PEM").hint(hint)
             }
             _ => refuse(&format!("cannot be read: {e}")).hint("check the path"),
         })?;
         SigningKey::of_pem(&Secret::new(text)).map_err(|unusable| {
             let error = refuse(unusable.why());
             match unusable {
-                Unusable::Encrypted | Unusable::OpenSsh => {
-                    error.hint(format!("openssl pkey -in {quoted} -out {shown}.plain.pem"))
+                Unusable::Encrypted => {
+                    let plain = format!("{shown}.plain.pem");
+                    error.hint(format!("openssl pkey -in {quoted} -out {}", shell_quoted(&plain)))
+                }
+                Unusable::OpenSsh => {
+                    let copy = format!("{shown}.pem");
+                    let copy = shell_quoted(&copy);
+                    error.hint(format!("cp {quoted} {copy} && ssh-keygen -p -m PKCS8 -N '' -f {copy}"))
                 }
                 Unusable::Kind => {
                     error.hint("openssl ecparam -name prime256v1 -genkey -noout -out client.pem")

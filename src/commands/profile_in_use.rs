@@ -222,7 +222,9 @@ pub fn find_named(name: Option<&str>, url: Option<&str>, config: &Config) -> Res
             let target = Profile::of_url(url)?;
             let own = profile.endpoint().map(|own| own.origin());
             check_headers(&profile, &target)?;
-            if own.ok() != Some(target.endpoint()?.origin()) {
+            let origin = target.endpoint()?.origin();
+            if own.ok() != Some(origin.clone()) {
+                client::check_origin(name, &profile.options, &origin.ascii_serialization())?;
                 // It is documented for the service's own address.
                 profile.service.rate = None;
             }

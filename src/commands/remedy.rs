@@ -81,7 +81,7 @@ impl Target {
             Remedy::UseStreamableHttp => self.wire("http"),
             Remedy::UseHttpSse => self.wire("sse"),
             Remedy::Moved { url, origin } => self.moved(url, origin, source),
-            Remedy::Login if source == Some(&KeySource::Machine) => {
+            Remedy::Login | Remedy::LoginFor { .. } if source == Some(&KeySource::Machine) => {
                 "check what this client may do there: its scopes, and the audience of its tokens".into()
             }
             Remedy::Login => format!("asistry login{options}"),

@@ -273,7 +273,11 @@ impl Remote {
         if self.authorizer.lacks_nonce(&challenge) {
             return flight.driver.challenged(Again::Yes(Key::Sent), moment());
         }
-        let ask = if flight.driver.may_ask() { Ask::AsConfigured } else { Ask::Never };
+        let ask = match flight.driver.may_ask() {
+            true => Ask::AsConfigured,
+            false if flight.driver.is_urgent() => Ask::AtOnce,
+            false => Ask::Never,
+        };
         let rejected = flight.until_wake(self.authorizer.rejected(signed, &challenge, ask)).await;
         let is_absent = self.key_source() == Some(KeySource::Absent);
         let again = match rejected {
@@ -354,7 +358,7 @@ impl Remote {
         }
         match head.status {
             401 | 403 if self.authorizer.signs_with_login() => flight.driver.signed_by_login(),
-            400.. => {}
+            300.. => {}
             _ => self.authorizer.accepted(flight.signed),
         }
         self.trace_head(flight.tag, &head);

@@ -312,6 +312,15 @@ fn a_person_whose_client_has_a_key_logs_in_and_refreshes_with_it() {
     desk.run(&login, &[&words[..], &["call", "read"]].concat()).succeeds();
     assert_eq!(login.grants(), ["authorization_code", "refresh_token"]);
     desk.run(&login, &["--client-id", "robot", "whoami"]).succeeds();
+    // A wrong key is no word about the login.
+    let wrong = desk.home.write("wrong.pem", key_pair().0);
+    login.set(|server| server.access.clear());
+    let with_wrong = ["--client-id", "robot", "--client-key", &wrong, "--client-key-id", "k1"];
+    desk.run(&login, &[&with_wrong[..], &["call", "read"]].concat())
+        .fails(4)
+        .says(&["does not accept the client robot: invalid_client", "check the client's secret or key"]);
+    desk.run(&login, &[&words[..], &["call", "read"]].concat()).succeeds();
+    assert_eq!(desk.browser.more(), 0);
 }
 
 #[test]

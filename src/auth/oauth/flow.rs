@@ -8,13 +8,13 @@ use tokio::sync::watch;
 
 use super::discovery::{Found, Search, discover};
 use super::dpop::DpopKey;
-use super::grant::{ClientOrigin, Grant, Tokens};
+use super::grant::{ClientAuth, ClientOrigin, Grant, Tokens};
 use super::interactive::PersonLogin;
 use super::machine;
 use super::metadata::ServerMetadata;
 use super::registration::scopes;
 use super::stored::Acceptance;
-use super::token::{AtServer, TokenError};
+use super::token::{AtServer, Refusal, TokenError};
 use super::{
     Ask, Inner, Keeping, LOGIN_LIMIT, Leaving, MOST_STEP_UPS, Need, PAUSE_AFTER_DECLINED, Stage, Token, Way,
     Why,
@@ -78,7 +78,7 @@ async fn by_person(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> 
     let found = match found(inner, need, issuer).await {
         Ok(found) => found,
         // A handshake is answered at once; the first request reports this error.
-        Err(_) if need.ask == Ask::Never && stored.is_none() => return Err(inner.login_needed()),
+        Err(_) if need.ask.is_silent() && stored.is_none() => return Err(inner.login_needed()),
         Err(error) => return Err(error),
     };
     let grant = inner.stored_with(&found.server.issuer).await?;
@@ -133,6 +133,8 @@ fn check_before_discovery(inner: &Inner, need: &Need, stored: Option<&Grant>) ->
 /// As [`super::OAuth::renew`].
 pub async fn found(inner: &Inner, need: &Need, known_issuer: Option<&str>) -> Result<Found> {
     let challenge = need.challenge.as_ref();
+    let noted = inner.noted_issuer();
+    let known_issuer = known_issuer.or(noted.as_deref());
     let is_oauth = inner.place.is_oauth
         || challenge.is_some()
         || need.ask == Ask::Always
@@ -143,6 +145,17 @@ pub async fn found(inner: &Inner, need: &Need, known_issuer: Option<&str>) -> Re
     check_given(inner, &found)?;
     *inner.server() = Some(found.server.clone());
     Ok(found)
+}
+
+/// Returns the error of a refresh that says nothing about the login: the secret or the key that the user named is wrong,
+/// or this machine's clock.
+fn of_given_client(server: &ServerMetadata, grant: &Grant, refusal: &Refusal) -> Option<Error> {
+    let is_of_client = refusal.code != "invalid_grant" && grant.client.origin == ClientOrigin::Given;
+    let is_proven = !matches!(grant.client.proof, ClientAuth::Public);
+    (is_of_client && is_proven).then(|| {
+        let why = format!("{} does not accept the client {}: {refusal}", server.issuer, grant.client.id);
+        Error::new(Kind::AuthDenied, why).hint("check the client's secret or key, and this machine's clock")
+    })
 }
 
 /// The result of a refresh that the authorization server answered.
@@ -160,6 +173,9 @@ async fn refreshed_or_ended(inner: &Inner, server: &ServerMetadata, mut kept: Gr
         }
         Err(TokenError::Ended(refusal)) => {
             tracing::debug!("the login has ended: {refusal}");
+            if let Some(error) = of_given_client(server, &kept, &refusal) {
+                return Err(error);
+            }
             kept.tokens = None;
             if refusal.code != "invalid_grant" {
                 // The client is not known any more.
@@ -196,7 +212,7 @@ async fn turn(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> Resul
         }
         Err(error) => return Err(error),
     }
-    if need.ask == Ask::Never && !inner.stored().await?.is_some_and(|grant| grant.has_refresh()) {
+    if need.ask.is_silent() && !inner.stored().await?.is_some_and(|grant| grant.has_refresh()) {
         // It is waiting for a person; silent requests don't wait for that.
         return Err(inner.login_needed());
     }
@@ -206,7 +222,7 @@ async fn turn(inner: &Inner, need: &Need, stage: &watch::Sender<Stage>) -> Resul
     if let Some(lock) = inner.lock(SILENT_WAIT).await? {
         return Ok(Turn::Waited(lock));
     }
-    if need.ask == Ask::Never {
+    if need.ask.is_silent() {
         return Err(inner.login_needed());
     }
     let _ = stage.send(Stage::Asking(None));
@@ -312,7 +328,10 @@ async fn renewed_ahead(inner: &Inner, mut grant: Grant) -> Result<Token> {
             grant.tokens = Some(tokens);
             kept_after_refresh(inner, grant).await
         }
-        Err(TokenError::Ended(_)) => {
+        Err(TokenError::Ended(refusal)) => {
+            if let Some(error) = of_given_client(&server, &grant, &refusal) {
+                return Err(error);
+            }
             grant.tokens = None;
             inner.save(grant, None, Acceptance::Elsewhere).await?;
             Err(inner.login_needed())
@@ -384,9 +403,7 @@ async fn refreshed(inner: &Inner, server: &ServerMetadata, grant: &Grant) -> Res
 
 /// Refuses to show a client that the user named to another authorization server than the one that took it (AUTH-11).
 fn check_given(inner: &Inner, found: &Found) -> Result<()> {
-    let Some(given) = &inner.options.client_id else { return Ok(()) };
-    let (profile, endpoint) = (&inner.place.profile, inner.place.endpoint.as_str());
-    match inner.state.logins().issuer_of(profile, endpoint, given) {
+    match inner.noted_issuer() {
         Some(issuer) if issuer != found.server.issuer => {
             let why = format!(
                 "the service names another authorization server now: {}, and the client id belongs to {issuer}",
@@ -425,7 +442,7 @@ fn check_may_ask(inner: &Inner, need: &Need) -> Result<()> {
     if need.ask == Ask::Always {
         return Ok(());
     }
-    if need.ask == Ask::Never || inner.options.mode != LoginMode::Auto {
+    if need.ask.is_silent() || inner.options.mode != LoginMode::Auto {
         return Err(inner.login_needed());
     }
     check_scope(inner, need)?;
@@ -453,7 +470,9 @@ pub fn check_scope(inner: &Inner, need: &Need) -> Result<()> {
     let mut current = inner.current();
     current.step_ups.retain(|(_, at)| at.elapsed() < PAUSE_AFTER_DECLINED);
     let is_vain = current.step_ups.iter().any(|(asked, _)| asked == scope) || current.has_scopes(scope);
-    match is_vain || current.step_ups.len() >= MOST_STEP_UPS {
+    // The limit is one of windows.
+    let are_many = inner.options.machine.is_none() && current.step_ups.len() >= MOST_STEP_UPS;
+    match is_vain || are_many {
         true => Err(too_few(scope)),
         false => Ok(()),
     }

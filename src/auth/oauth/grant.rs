@@ -74,6 +74,9 @@ impl Client {
 
     /// Takes the secret or the key that the user names now: it may have been replaced since.
     pub fn prove_as(&mut self, options: &LoginOptions) {
+        if options.client_id.as_ref() != Some(&self.id) {
+            return;
+        }
         let secret = options.client_secret.clone();
         let proof = match (&options.client_key, secret, &self.proof) {
             (Some(key), ..) => ClientAuth::PrivateKey { key: Some(key.clone()) },

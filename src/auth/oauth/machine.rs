@@ -95,8 +95,14 @@ pub struct IdentityProvider {
     pub client_secret: Option<Secret>,
 }
 
-/// A login that was refused, and when.
-pub type Refused = (Error, Instant);
+/// A login that was refused.
+#[derive(Debug)]
+pub struct Refused {
+    error: Error,
+    at: Instant,
+    /// The scopes that the service had asked for.
+    scope: String,
+}
 
 /// Gets a token: the one of this process, or a new one.
 ///
@@ -107,13 +113,18 @@ pub async fn obtain(inner: &Inner, machine: &Machine, need: &Need) -> Result<Tok
     if former.as_ref().is_some_and(|grant| is_enough(grant, need)) {
         return inner.adopt(former, Acceptance::Elsewhere).ok_or_else(|| inner.login_needed());
     }
-    if let Some((error, at)) = &inner.current().refused
-        && at.elapsed() < REFUSED
+    if let Some(refused) = &inner.current().refused
+        && refused.at.elapsed() < REFUSED
+        && refused.scope == need.scope()
     {
-        return Err(error.clone());
+        return Err(refused.error.clone());
     }
+    let refused = |error: &Error| {
+        let scope = need.scope().to_owned();
+        Some(Refused { error: error.clone(), at: Instant::now(), scope })
+    };
     if let Err(error) = inner.refuse_loop(need, former.as_ref()) {
-        inner.current().refused = Some((error.clone(), Instant::now()));
+        inner.current().refused = refused(&error);
         inner.accepted();
         return Err(error);
     }
@@ -131,11 +142,13 @@ pub async fn obtain(inner: &Inner, machine: &Machine, need: &Need) -> Result<Tok
         binding: DpopKey::wanted(&found, need.challenge.as_ref(), key),
         found,
     };
-    note_step_up(inner, need);
     let done = log_in(inner, machine, asked).await;
+    if done.as_ref().map_or_else(|error| error.kind() == Kind::AuthDenied, |_| true) {
+        note_step_up(inner, need);
+    }
     inner.current().refused = match &done {
         // What was missing may be there the next time.
-        Err(error) if error.kind() == Kind::AuthDenied => Some((error.clone(), Instant::now())),
+        Err(error) if error.kind() == Kind::AuthDenied => refused(error),
         _ => None,
     };
     let token = done?;

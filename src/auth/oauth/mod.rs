@@ -56,8 +56,8 @@ pub const LOGIN_LIMIT: Duration = Duration::from_secs(300);
 const RENEW_WITHIN: Duration = Duration::from_secs(2);
 /// The pause after a renewal ahead of time that has failed.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
-/// How long the handshake waits for a machine's login; it is answered without one then.
-const MACHINE_WITHIN: Duration = Duration::from_secs(3);
+/// How long the handshake waits for a token; it is answered without one then.
+const AT_ONCE: Duration = Duration::from_secs(3);
 /// Maximum logins for more scopes within [`PAUSE_AFTER_DECLINED`].
 const MOST_STEP_UPS: usize = 4;
 /// No window opens by itself for this long after a login was declined or not finished.
@@ -210,9 +210,10 @@ impl OAuth {
             let (mut stage, is_own) = self.join_or_start(&need);
             let done = watch_stage(&mut stage, &self.inner, need.ask);
             let done = match need.ask {
-                Ask::Never if self.is_machine() => {
+                // It goes on in its task.
+                Ask::AtOnce => {
                     let overdue = |_| Err(self.inner.login_needed());
-                    tokio::time::timeout(MACHINE_WITHIN, done).await.unwrap_or_else(overdue)
+                    tokio::time::timeout(AT_ONCE, done).await.unwrap_or_else(overdue)
                 }
                 _ => done.await,
             };
@@ -221,7 +222,7 @@ impl OAuth {
                 // The joined renewal was silent; this request may ask a person.
                 Err(error)
                     if !is_own
-                        && need.ask != Ask::Never
+                        && !need.ask.is_silent()
                         && error.kind() == Kind::AuthRequired
                         && is_done(&stage) => {}
                 Ok(_) => {}
@@ -317,7 +318,7 @@ async fn watch_stage(stage: &mut watch::Receiver<Stage>, inner: &Inner, ask: Ask
     loop {
         match (&*stage.borrow_and_update(), ask) {
             (Stage::Done(done), _) => return done.clone(),
-            (Stage::Asking(_), Ask::Never) => return Err(inner.login_needed()),
+            (Stage::Asking(_), ask) if ask.is_silent() => return Err(inner.login_needed()),
             (Stage::Asking(Some(url)), Ask::AsConfigured) if inner.outlives_requests() => {
                 return Err(inner.must_open(url));
             }
@@ -340,7 +341,8 @@ impl Inner {
             (Some(refused), Some(grant)) => grant.has_access(refused),
             _ => false,
         };
-        let is_unproven = self.is_unproven.load(Ordering::Relaxed);
+        let is_unproven =
+            self.is_unproven.load(Ordering::Relaxed) && stored.is_some_and(|grant| self.is_recent(grant));
         if is_newest && is_unproven && need.why == Why::Refused {
             if self.options.machine.is_none() {
                 self.unfinished();
@@ -363,8 +365,21 @@ impl Inner {
             let why = format!("{} is not a URL", web::shortened(server));
             Error::new(Kind::Config, why).hint("write it as https://host.example")
         })?;
-        let web = Web::new(&url, self.tls.clone(), self.proxies.clone(), self.place.allow_http);
+        // The certificate is for the service.
+        let tls = TlsOptions { client_cert: None, ..self.tls.clone() };
+        let web = Web::new(&url, tls, self.proxies.clone(), self.place.allow_http);
         Ok(web.within(self.place.timeout))
+    }
+
+    /// Says whether the token of a login is one that was just issued, and not one that has expired unused.
+    fn is_recent(&self, grant: &Grant) -> bool {
+        let Some(tokens) = &grant.tokens else { return false };
+        let now = crate::state::now();
+        let is_valid = tokens.expires_at().is_none_or(|end| now < end);
+        let is_new = now.abs_diff(tokens.received_at) < PAUSE_AFTER_DECLINED.as_secs();
+        // Another process may have seen it accepted since.
+        let is_shared = !grant.has_refresh() && !self.current().in_memory;
+        is_valid && is_new && (!is_shared || self.listed().is_none_or(|login| login.unproven))
     }
 
     fn server(&self) -> MutexGuard<'_, Option<ServerMetadata>> {

@@ -169,6 +169,13 @@ impl Inner {
         Ok(())
     }
 
+    /// Returns the issuer that took the client which the user names.
+    pub fn noted_issuer(&self) -> Option<String> {
+        let client = self.options.client_id.as_ref()?;
+        let list = self.state.logins();
+        list.issuer_of(&self.place.profile, self.place.endpoint.as_str(), client).map(str::to_owned)
+    }
+
     fn is_listed_unproven(&self) -> bool {
         self.listed().is_some_and(|login| login.unproven)
     }
@@ -176,7 +183,11 @@ impl Inner {
     /// Notes that the service has accepted the newest token, for other processes too.
     pub fn accepted(&self) {
         self.is_unproven.store(false, Ordering::Relaxed);
-        if let Some(login) = self.listed().filter(|login| login.unproven && !self.current().in_memory) {
+        let current = self.current();
+        let issuer = current.grant.as_ref().filter(|_| !current.in_memory).map(|grant| grant.issuer.clone());
+        drop(current);
+        let is_own = |login: &LoginRecord| login.unproven && Some(&login.issuer) == issuer.as_ref();
+        if let Some(login) = self.listed().filter(is_own) {
             // Without the note, a refusal within another process would end the login: no more.
             let _ = self.state.login_accepted(&login.place);
         }
@@ -188,7 +199,9 @@ impl Inner {
         current.is_read = true;
         current.unfinished =
             current.unfinished.filter(|_| grant.as_ref().is_none_or(|grant| grant.tokens.is_none()));
-        let is_unproven = acceptance == Acceptance::None || (!current.in_memory && self.is_listed_unproven());
+        let has_tokens = grant.as_ref().is_some_and(|grant| grant.tokens.is_some());
+        let is_unproven =
+            acceptance == Acceptance::None || (has_tokens && !current.in_memory && self.is_listed_unproven());
         self.is_unproven.store(is_unproven, Ordering::Relaxed);
         let former = current.grant.take().and_then(|grant| grant.binding);
         let grant = grant.map(|grant| grant.sharing_nonces(former.as_ref()));

@@ -98,12 +98,21 @@ pub struct Place {
 /// Whether a request may make a person log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
+    /// As [`Self::Never`], and it must be answered at once.
+    AtOnce,
     /// It only takes what can be had silently.
     Never,
     /// As the user configured it.
     AsConfigured,
     /// Whatever was configured.
     Always,
+}
+
+impl Ask {
+    /// Says whether no person may be asked.
+    pub fn is_silent(self) -> bool {
+        matches!(self, Self::AtOnce | Self::Never)
+    }
 }
 
 /// Why a token is needed.

@@ -31,6 +31,11 @@ impl Driver {
             && self.terms.login == Prompt::Allowed
     }
 
+    /// Says whether it must be answered at once, with or without a login.
+    pub fn is_urgent(&self) -> bool {
+        self.terms.login == Prompt::Forbidden
+    }
+
     /// Returns why the credential was rejected.
     pub fn challenge(&self) -> Challenge {
         match &self.state {
