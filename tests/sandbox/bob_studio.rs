@@ -186,10 +186,12 @@ async fn the_key_is_in_x_api_key_and_nowhere_else() {
     let bearer = post(&sandbox, "key", &ping).without("x-api-key");
     let got = bearer.with("authorization", &format!("Bearer {good}")).go().await;
     assert_eq!(got.error(), (401, -32001, json!("p")));
+    assert!(got.headers.get("www-authenticate").is_none(), "the key is no Bearer token: {got:?}");
     assert!(got.json()["error"]["message"].as_str().unwrap().contains("x-api-key: bsk_"));
     for wrong in ["", "bsk_", &format!("{good}x"), &format!("Bearer {good}"), &key(&sandbox)] {
         let got = post(&sandbox, "key", &ping).with("x-api-key", wrong).go().await;
         assert_eq!(got.error(), (401, -32001, json!("p")), "{wrong}");
+        assert!(got.headers.get("www-authenticate").is_none(), "{got:?}");
     }
     for method in ["GET", "DELETE"] {
         let sent = Sent::new(&sandbox, method).at("/mcp").with("x-api-key", &good).go().await;

@@ -53,13 +53,14 @@ impl Refusal {
             }
         };
         let message = format!("an API key is required: {header}{}…", service.key_prefix);
-        Self::unauthorized(&message, "Bearer")
+        Self::of_key(service, &message, "Bearer")
     }
 
     /// Refuses an unknown, expired or revoked key or token, without saying which.
     pub fn wrong_key(service: &Service, base: &str) -> Self {
         let KeyHeader::Token(tokens) = service.key_header else {
-            return Self::unauthorized("the API key is invalid or revoked", "Bearer error=\"invalid_token\"");
+            let message = "the API key is invalid or revoked";
+            return Self::of_key(service, message, "Bearer error=\"invalid_token\"");
         };
         let message = "the access token is invalid or expired";
         let challenge = challenge(tokens, base, &tokens.scopes.join(" "));
@@ -102,6 +103,16 @@ impl Refusal {
             _ => "the body could not be read",
         };
         Self::new(status, message)
+    }
+
+    /// Refuses a key. No registered scheme is for a header such as `x-api-key`: there is no challenge then.
+    fn of_key(service: &Service, message: &str, challenge: &str) -> Self {
+        match service.key_header {
+            KeyHeader::Named(_) => {
+                Self { code: UNAUTHORIZED, ..Self::new(StatusCode::UNAUTHORIZED, message) }
+            }
+            _ => Self::unauthorized(message, challenge),
+        }
     }
 
     fn unauthorized(message: &str, challenge: &str) -> Self {
