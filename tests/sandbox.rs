@@ -11,6 +11,7 @@ mod data;
 mod door;
 mod judge;
 mod keys;
+mod search;
 mod sessions;
 mod task_tracking;
 mod tools;

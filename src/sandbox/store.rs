@@ -4,8 +4,8 @@
 //! another process can block for the busy timeout of 5 s, and the event loop may be the bridge's. The lock is taken
 //! before the thread, so that waiting requests queue as tasks, not as threads.
 
-use super::files;
 use super::service::Service;
+use super::{asistry, files, text};
 use crate::error::{Error, Kind, Result};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// The schema version, in `PRAGMA user_version`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 const BUSY: Duration = Duration::from_secs(5);
 /// How often to retry the switch to WAL while another process writes.
 const SWITCH_ATTEMPTS: usize = 20;
@@ -84,6 +84,7 @@ pub(super) fn open(data: &Path, services: &[Service]) -> Result<Connection> {
         connection.busy_timeout(BUSY)?;
         write_ahead(&connection)?;
         connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")?;
+        text::register(&connection)?;
         Ok(connection)
     };
     let mut connection = opened().map_err(|error| failed(&error))?;
@@ -94,6 +95,7 @@ pub(super) fn open(data: &Path, services: &[Service]) -> Result<Connection> {
 /// Opens an in-memory database.
 pub(super) fn open_in_memory(services: &[Service]) -> Result<Connection> {
     let mut connection = Connection::open_in_memory().map_err(|error| failed(&error))?;
+    text::register(&connection).map_err(|error| failed(&error))?;
     furnish(&mut connection, services)?;
     Ok(connection)
 }
@@ -111,6 +113,7 @@ pub(super) fn reset(data: &Path, services: &[Service]) -> Result<()> {
         let mut connection = Connection::open(&path)?;
         connection.busy_timeout(BUSY)?;
         write_ahead(&connection)?;
+        text::register(&connection)?;
         connection.execute_batch("PRAGMA foreign_keys = OFF;")?;
         let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         drop_tables(&change)?;
@@ -193,6 +196,10 @@ fn create(change: &Connection, services: &[Service]) -> rusqlite::Result<()> {
             change.execute("INSERT INTO served (service) VALUES (?1)", [service.name])?;
         }
     }
+    // Version 3 adds Asistry's search, to new databases and to those that have tasks.
+    if version < 3 {
+        change.execute_batch(asistry::SEARCH)?;
+    }
     change.pragma_update(None, "user_version", VERSION)
 }
 
@@ -201,15 +208,17 @@ fn is_served(connection: &Connection, service: &Service) -> rusqlite::Result<boo
     statement.exists([service.name])
 }
 
+/// Drops all tables, virtual ones first: they drop their shadow tables themselves.
 fn drop_tables(change: &Connection) -> rusqlite::Result<()> {
     let names: Vec<String> = change
         .prepare(
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+             ORDER BY sql LIKE 'CREATE VIRTUAL %' DESC",
         )?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for name in names {
-        change.execute_batch(&format!("DROP TABLE \"{}\"", name.replace('"', "\"\"")))?;
+        change.execute_batch(&format!("DROP TABLE IF EXISTS \"{}\"", name.replace('"', "\"\"")))?;
     }
     Ok(())
 }

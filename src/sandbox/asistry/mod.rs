@@ -1,11 +1,14 @@
 //! The Asistry service: its path, rate limit, and seven tools as a table.
 //!
-//! `tasks` and `workspace` implement the tools. Decisions where Asistry's documentation is silent: lists are newest
+//! `tasks` and `workspace` implement the tools, `search` has the index that finds tasks by their texts. Decisions where Asistry's documentation is silent: lists are newest
 //! first, an `assignee` filter matches exactly, a new task goes to the first board, every tool returns one object
 //! (`{"tasks":[…]}`, `{"projects":[…]}`, else the task or summary itself).
 
+mod search;
 mod tasks;
 mod workspace;
+
+pub(super) use self::search::SCHEMA as SEARCH;
 
 use super::arguments::{Form, Param};
 use super::rate::Limit;

@@ -2,11 +2,12 @@
 //!
 //! The table in `asistry` has checked the arguments. Every statement is restricted to the caller's workspace.
 
+use super::search;
 use crate::sandbox::arguments::Arguments;
 use crate::sandbox::keys::Caller;
 use crate::sandbox::service::{Outcome, Refusal};
 use crate::sandbox::text::folded;
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params, params_from_iter};
 use serde_json::{Value, json};
 
 const MINE: &str = "workspace_id = (SELECT id FROM asistry_workspace WHERE user_id = ?1)";
@@ -14,26 +15,42 @@ const FIELDS: &str = "id, title, description, status, priority, assignee, due_da
     board_id, column_id, created_at, updated_at";
 
 /// `list_tasks` and `search_tasks`: newest first, filtered, at most `limit`.
-///
-/// Compares the query in Rust: SQLite's LIKE folds the case of ASCII only and treats `%` and `_` as wildcards.
 pub(super) fn find(connection: &mut Connection, caller: &Caller, arguments: &Arguments) -> Outcome {
-    let query = arguments.text("query").map(folded);
-    let most = arguments.integer("limit").and_then(|n| usize::try_from(n).ok()).unwrap_or(50);
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {FIELDS} FROM asistry_task WHERE {MINE}
-         AND (?2 IS NULL OR status = ?2) AND (?3 IS NULL OR assignee = ?3) ORDER BY rowid DESC"
-    ))?;
-    let mut rows =
-        statement.query(params![caller.user, arguments.text("status"), arguments.text("assignee")])?;
-    let mut tasks: Vec<Value> = Vec::new();
-    while tasks.len() < most
-        && let Some(row) = rows.next()?
-    {
-        if matches(row, query.as_deref())? {
-            tasks.push(task(row)?);
+    let mut filter = Filter { sql: MINE.into(), values: vec![caller.user.clone()] };
+    let mut from = "asistry_task t";
+    if let Some(query) = arguments.text("query").map(folded) {
+        // CROSS JOIN: the search is the outer loop.
+        from = "asistry_search t CROSS JOIN asistry_task ON asistry_task.rowid = t.rowid";
+        if let Some(expression) = search::expression(&query) {
+            filter.and("asistry_search MATCH ?", expression);
+        }
+        filter.and("(instr(folded_title, ?) OR instr(folded_description, ?))", query);
+    }
+    for field in ["status", "assignee"] {
+        if let Some(value) = arguments.text(field) {
+            filter.and(&format!("{field} = ?"), value.into());
         }
     }
-    Ok(json!({ "tasks": tasks }))
+    let limit = arguments.integer("limit").unwrap_or(50);
+    let sql = format!("SELECT {FIELDS} FROM {from} WHERE {} ORDER BY t.rowid DESC LIMIT {limit}", filter.sql);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let tasks = statement.query_map(params_from_iter(&filter.values), task)?;
+    Ok(json!({ "tasks": tasks.collect::<rusqlite::Result<Vec<Value>>>()? }))
+}
+
+/// The conditions of a list with their values.
+struct Filter {
+    sql: String,
+    values: Vec<String>,
+}
+
+impl Filter {
+    /// Adds a condition; each `?` in it is the value.
+    fn and(&mut self, condition: &str, value: String) {
+        self.values.push(value);
+        self.sql.push_str(" AND ");
+        self.sql.push_str(&condition.replace('?', &format!("?{}", self.values.len())));
+    }
 }
 
 /// `get_task`.
@@ -138,10 +155,4 @@ fn task(row: &Row<'_>) -> rusqlite::Result<Value> {
 fn labels(arguments: &Arguments) -> Option<String> {
     let labels: Vec<_> = arguments.texts("labels")?.into_iter().map(str::to_lowercase).collect();
     Some(Value::from(labels).to_string())
-}
-
-fn matches(row: &Row<'_>, query: Option<&str>) -> rusqlite::Result<bool> {
-    let Some(query) = query else { return Ok(true) };
-    let holds = |text: Option<&str>| text.is_some_and(|text| folded(text).contains(query));
-    Ok(holds(Some(row.get_ref(1)?.as_str()?)) || holds(row.get_ref(2)?.as_str_or_null()?))
 }
