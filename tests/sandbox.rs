@@ -11,6 +11,7 @@ mod data;
 mod door;
 mod judge;
 mod keys;
+mod printed;
 mod search;
 mod sessions;
 mod task_tracking;
@@ -25,6 +26,7 @@ use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -57,7 +59,7 @@ fn key(sandbox: &Sandbox) -> String {
 
 /// A request that is put together header by header, so that a test shows all that it sends.
 struct Sent<'a> {
-    sandbox: &'a Sandbox,
+    address: SocketAddr,
     method: &'a str,
     path: &'a str,
     headers: Vec<(String, String)>,
@@ -66,13 +68,21 @@ struct Sent<'a> {
 
 impl<'a> Sent<'a> {
     fn new(sandbox: &'a Sandbox, method: &'a str) -> Self {
-        Self { sandbox, method, path: PATH, headers: Vec::new(), body: Bytes::new() }
-            .with("host", &sandbox.address().to_string())
-            .with("authorization", &format!("Bearer {}", key(sandbox)))
+        Self::to(sandbox.address(), method).with("authorization", &format!("Bearer {}", key(sandbox)))
+    }
+
+    /// A request without a key, to a sandbox that may be another process.
+    fn to(address: SocketAddr, method: &'a str) -> Self {
+        Self { address, method, path: PATH, headers: Vec::new(), body: Bytes::new() }
+            .with("host", &address.to_string())
     }
 
     fn post(sandbox: &'a Sandbox, body: &Value) -> Self {
-        let mut sent = Self::new(sandbox, "POST").with("content-type", "application/json");
+        Self::new(sandbox, "POST").json(body)
+    }
+
+    fn json(self, body: &Value) -> Self {
+        let mut sent = self.with("content-type", "application/json");
         sent.body = body.to_string().into();
         sent
     }
@@ -99,25 +109,29 @@ impl<'a> Sent<'a> {
 
     /// Sends it on a connection of its own and returns the reply's head with the body still to come.
     async fn open(self) -> Response<Incoming> {
-        let stream = TcpStream::connect(self.sandbox.address()).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        self.try_open().await.unwrap()
+    }
+
+    async fn try_open(self) -> Result<Response<Incoming>, Box<dyn std::error::Error>> {
+        let stream = TcpStream::connect(self.address).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let mut request = Request::builder().method(self.method).uri(self.path);
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        soon(sender.send_request(request.body(Full::new(self.body)).unwrap())).await.unwrap()
+        Ok(soon(sender.send_request(request.body(Full::new(self.body))?)).await?)
     }
 
     async fn go(self) -> Got {
-        let (head, body) = self.open().await.into_parts();
-        let body = soon(body.collect()).await.unwrap().to_bytes();
-        Got {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body: String::from_utf8(body.to_vec()).unwrap(),
-        }
+        self.try_go().await.unwrap()
+    }
+
+    async fn try_go(self) -> Result<Got, Box<dyn std::error::Error>> {
+        let (head, body) = self.try_open().await?.into_parts();
+        let body = soon(body.collect()).await?.to_bytes();
+        let body = String::from_utf8(body.to_vec())?;
+        Ok(Got { status: head.status.as_u16(), headers: head.headers, body })
     }
 }
 

@@ -104,13 +104,28 @@ fn announce(sandbox: &Sandbox, as_json: bool) -> Result<()> {
             ui::print(&format!("{}.{field}\t{}\t{key}", endpoint.service, endpoint.url))?;
         }
     }
-    if let Some(first) = sandbox.endpoints().first() {
-        ui::say(&format!(
-            "\nIn another shell:\n  export ASISTRY_API_KEY={}\n  asistry tools --profile {} --url {}\nCtrl-C ends it.",
-            first.key, first.service, first.url
-        ));
+    ui::say("");
+    ui::say("In another shell, the two lines of a service:");
+    for endpoint in sandbox.endpoints() {
+        ui::say(endpoint.service);
+        to_paste(endpoint).iter().for_each(|line| ui::say(&format!("  {line}")));
     }
+    ui::say("Ctrl-C ends it.");
     Ok(())
+}
+
+/// Returns the line that makes a shell use an endpoint, and the line that makes the first call.
+///
+/// The first replaces all that the line of another endpoint sets.
+fn to_paste(endpoint: &sandbox::Endpoint) -> [String; 2] {
+    let (profile, url) = (shell_quoted(endpoint.service), shell_quoted(&endpoint.url));
+    let choose = format!("export ASISTRY_PROFILE={profile} ASISTRY_URL={url}");
+    let call = format!("asistry call {}", shell_quoted(endpoint.first_call));
+    match endpoint.key.as_str() {
+        // A key in the environment would be sent in place of the login's token.
+        "" => [format!("unset ASISTRY_API_KEY; {choose}"), format!("asistry login && {call}")],
+        key => [format!("{choose} ASISTRY_API_KEY={}", shell_quoted(key)), call],
+    }
 }
 
 /// Returns the key of an endpoint or, where it takes access tokens, the command that logs in, with the field's name.
@@ -118,5 +133,25 @@ fn way_in(endpoint: &sandbox::Endpoint) -> (&'static str, String) {
     match endpoint.key.as_str() {
         "" => ("login", format!("asistry login --url {}", endpoint.url)),
         key => ("key", key.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_take_apart_is_quoted() {
+        let endpoint = sandbox::Endpoint {
+            service: "asistry",
+            url: "http://[::1]:7700/mcp?a=b&c".into(),
+            key: "ask_it's".into(),
+            more_keys: Vec::new(),
+            first_call: "list_tasks",
+        };
+        let [choose, call] = to_paste(&endpoint);
+        let keys = r"ASISTRY_API_KEY='ask_it'\''s'";
+        assert_eq!(choose, format!("export ASISTRY_PROFILE=asistry ASISTRY_URL='{}' {keys}", endpoint.url));
+        assert_eq!(call, "asistry call list_tasks");
     }
 }

@@ -83,6 +83,8 @@ pub struct Endpoint {
     pub key: String,
     /// Further keys, which may do other things, by the names of their fields.
     pub more_keys: Vec<(&'static str, String)>,
+    /// A tool for a first call: it only reads, and needs no arguments.
+    pub first_call: &'static str,
 }
 
 impl fmt::Debug for Endpoint {
@@ -134,6 +136,7 @@ impl Sandbox {
             url: format!("http://{reached}{}", opened.path),
             key: opened.key,
             more_keys: opened.more_keys,
+            first_call: service.first_call,
         };
         let endpoints = SERVICES.iter().zip(opened).map(endpoint).collect();
         Ok(Sandbox { address, endpoints, quit, served })

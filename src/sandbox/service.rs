@@ -32,6 +32,8 @@ pub(super) struct Service {
     pub limit: Option<Limit>,
     /// Its tools in listed order.
     pub tools: &'static [Tool],
+    /// A tool for a first call: it only reads, needs no arguments, and has something to show in a new database.
+    pub first_call: &'static str,
     /// Its tables.
     pub schema: &'static str,
     /// Inserts the initial data of a new database, for its only user.

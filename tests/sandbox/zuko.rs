@@ -23,8 +23,8 @@ const SIGN_IN: &str = "/auth/sign-in";
 const CONSENT: &str = "/auth/oauth2/consent";
 const REDIRECT: &str = "http://127.0.0.1:4000/callback";
 const VERIFIER: &str = "a-verifier-of-forty-three-characters-or-more";
-const SCOPES: [&str; 3] = ["organizations:read", "tasks:read", "tasks:write"];
-const DANA: &str = "11";
+pub const SCOPES: [&str; 3] = ["organizations:read", "tasks:read", "tasks:write"];
+pub const DANA: &str = "11";
 const SAM: &str = "12";
 
 fn base(sandbox: &Sandbox) -> String {
@@ -117,18 +117,22 @@ fn hidden(page: &str, name: &str) -> String {
 }
 
 /// A person's browser: keeps the cookie, and submits the forms of pages.
-struct Browsing<'a> {
-    sandbox: &'a Sandbox,
+pub struct Browsing {
+    address: SocketAddr,
     cookie: String,
 }
 
-impl<'a> Browsing<'a> {
-    fn new(sandbox: &'a Sandbox) -> Self {
-        Self { sandbox, cookie: String::new() }
+impl Browsing {
+    fn new(sandbox: &Sandbox) -> Self {
+        Self::at(sandbox.address())
+    }
+
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, cookie: String::new() }
     }
 
     async fn send(&mut self, sent: Sent<'_>) -> Got {
-        let got = sent.without("authorization").with("cookie", &format!("a=b; {}", self.cookie)).go().await;
+        let got = sent.with("cookie", &format!("a=b; {}", self.cookie)).go().await;
         if let Some((cookie, _)) = got.header("set-cookie").split_once(';') {
             cookie.clone_into(&mut self.cookie);
         }
@@ -136,14 +140,16 @@ impl<'a> Browsing<'a> {
     }
 
     async fn opens(&mut self, path: &str) -> Got {
-        self.send(Sent::new(self.sandbox, "GET").at(path)).await
+        self.send(Sent::to(self.address, "GET").at(path)).await
     }
 
     /// Submits the form of a page, as a browser does: with its origin.
     async fn submits(&mut self, path: &str, page: &str, fields: &[(&str, &str)]) -> Got {
         let (csrf, query) = (hidden(page, "csrf"), hidden(page, "query"));
         let all = [&[("csrf", csrf.as_str()), ("query", query.as_str())], fields].concat();
-        let sent = Sent::text(self.sandbox, &encoded(&all)).at(path).with("origin", &base(self.sandbox));
+        let mut sent = Sent::to(self.address, "POST").at(path);
+        sent.body = encoded(&all).into();
+        let sent = sent.with("origin", &format!("http://{}", self.address));
         self.send(sent.with("content-type", "application/x-www-form-urlencoded")).await
     }
 
@@ -159,7 +165,7 @@ impl<'a> Browsing<'a> {
     }
 
     /// Signs in, allows these scopes, and returns the URL that the client gets.
-    async fn allows(&mut self, fields: &[(&str, String)], (account, scopes): (&str, &[&str])) -> String {
+    pub async fn allows(&mut self, fields: &[(&str, String)], (account, scopes): (&str, &[&str])) -> String {
         let page = self.signs_in(fields, account).await;
         let mut answers = vec![("decision", "allow")];
         answers.extend(scopes.iter().map(|scope| (*scope, "yes")));

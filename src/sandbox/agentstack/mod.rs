@@ -69,6 +69,7 @@ pub(super) const SERVICE: Service = Service {
     newest: "",
     limit: None,
     tools: &[],
+    first_call: "projects.get_projects",
     schema: accounts::SCHEMA,
     seed: accounts::seed,
 };

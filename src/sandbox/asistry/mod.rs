@@ -32,6 +32,7 @@ pub(super) const SERVICE: Service = Service {
     newest: "2025-11-25",
     limit: Some(Limit { requests: 100, window: Duration::from_secs(60) }),
     tools: TOOLS,
+    first_call: "get_workspace_info",
     schema: workspace::SCHEMA,
     seed: workspace::seed,
 };

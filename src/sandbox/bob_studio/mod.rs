@@ -49,6 +49,7 @@ pub(super) const SERVICE: Service = Service {
     newest: "2025-03-26",
     limit: None,
     tools: &TOOLS,
+    first_call: "list_projects",
     schema: tables::SCHEMA,
     seed: seed::seed,
 };

@@ -43,6 +43,7 @@ pub(super) const SERVICE: Service = Service {
     newest: "2024-11-05",
     limit: None,
     tools: TOOLS,
+    first_call: "workspaceSummary",
     schema: seed::SCHEMA,
     seed: seed::seed,
 };

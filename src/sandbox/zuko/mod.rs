@@ -64,6 +64,7 @@ pub(super) const SERVICE: Service = Service {
     newest: "2025-11-25",
     limit: None,
     tools: TOOLS,
+    first_call: "list_organizations",
     schema: schema::SCHEMA,
     seed: schema::seed,
 };
