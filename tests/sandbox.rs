@@ -9,6 +9,7 @@ mod agentstack_wire;
 mod bob_studio;
 mod data;
 mod door;
+mod durability;
 mod judge;
 mod keys;
 mod printed;
