@@ -10,6 +10,7 @@ mod bob_studio;
 mod data;
 mod door;
 mod durability;
+mod facts;
 mod judge;
 mod keys;
 mod printed;
