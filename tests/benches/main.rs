@@ -21,6 +21,8 @@ mod node;
 mod oneshot;
 #[cfg(target_os = "linux")]
 mod process;
+#[cfg(all(target_os = "linux", feature = "sandbox"))]
+mod sandbox;
 #[cfg(target_os = "linux")]
 mod service;
 #[cfg(target_os = "linux")]

@@ -49,6 +49,8 @@ const PARTS: &[(&str, Part)] = &[
     ("events", Bench::events),
     ("oneshot", Bench::oneshot),
     ("eras", Bench::eras),
+    #[cfg(feature = "sandbox")]
+    ("sandbox", Bench::sandbox),
 ];
 
 /// Measures the parts that are wanted.
@@ -202,6 +204,24 @@ impl Bench {
 
     fn oneshot(&mut self) {
         oneshot::measure(self.service.port, self.rounds(20, 100), self.options.against.as_deref());
+    }
+
+    /// Lists and searches of the sandbox; `--against` puts another build's sandbox beside it.
+    #[cfg(feature = "sandbox")]
+    fn sandbox(&mut self) {
+        use crate::sandbox::{QUERIES, ROUNDS, Sandbox};
+        let mut ours = Sandbox::filled(Path::new(PROGRAM));
+        let mut other = self.options.against.as_deref().map(Sandbox::filled);
+        for query in QUERIES {
+            let (mut bridge, mut beside) = (Vec::new(), Vec::new());
+            for _ in 0..self.rounds(ROUNDS / 2, ROUNDS) {
+                bridge.push(milliseconds(ours.call(query)));
+                beside.extend(other.as_mut().map(|other| milliseconds(other.call(query))));
+            }
+            let (tool, arguments, _) = query;
+            let what = format!("the sandbox with 10,000 tasks: {tool} `{arguments}`");
+            self.table.print(&Row { what, unit: Unit::Milliseconds, bridge, beside, reached: "" });
+        }
     }
 
     fn idle(&mut self) {
