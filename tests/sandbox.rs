@@ -6,6 +6,7 @@ mod agentstack_batch;
 mod agentstack_client;
 mod agentstack_plans;
 mod agentstack_wire;
+mod board;
 mod bob_studio;
 mod data;
 mod door;
@@ -18,6 +19,7 @@ mod search;
 mod sessions;
 mod task_tracking;
 mod tools;
+mod transfer;
 mod wire;
 mod zuko;
 

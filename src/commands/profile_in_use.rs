@@ -30,6 +30,8 @@ pub struct ProfileInUse {
     target: Target,
     /// Where lists of tools are remembered.
     pub cache: Option<State>,
+    /// What to say once a call has succeeded.
+    pub note: Option<String>,
     /// Holds the embedded sandbox as long as the profile is in use.
     #[cfg(feature = "sandbox")]
     _sandbox: Option<crate::sandbox::Sandbox>,
@@ -95,6 +97,9 @@ impl ProfileInUse {
         let embedded = profile.service.embedded.is_some();
         #[cfg(feature = "sandbox")]
         let (profile, key, sandbox) = start_embedded(profile, key, environment).await?;
+        #[cfg(feature = "sandbox")]
+        let note =
+            sandbox.as_ref().filter(|sandbox| sandbox.is_new() && !common.quiet && !common.output.is_json());
         let on_line = common.options();
         check_one_credential(&on_line, key.as_ref())?;
         let stored = client::without_replaced(profile.options.clone(), &on_line);
@@ -131,6 +136,10 @@ impl ProfileInUse {
             connection,
             target: Target::of(common.profile.clone(), common.url.as_deref(), &config),
             cache: environment.cache().filter(|_| !embedded),
+            #[cfg(feature = "sandbox")]
+            note: note.map(|_| super::sandbox::board_hint()),
+            #[cfg(not(feature = "sandbox"))]
+            note: None,
             #[cfg(feature = "sandbox")]
             _sandbox: sandbox,
         })

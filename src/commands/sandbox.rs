@@ -1,7 +1,7 @@
 //! `asistry sandbox`: stand-in services on this machine.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
@@ -10,8 +10,16 @@ use serde_json::{Map, Value, json};
 use super::environment::Environment;
 use super::remedy::shell_quoted;
 use crate::error::{Error, Kind};
-use crate::sandbox::{self, Data, Options, Sandbox};
+use crate::files;
+use crate::sandbox::{self, Data, Import, Options, Sandbox};
 use crate::ui;
+
+const ADDRESS: &str = "127.0.0.1:7700";
+
+/// Returns what is said once, after the first call of an embedded sandbox.
+pub fn board_hint() -> String {
+    format!("The sandbox's tasks are on a live board too: run asistry sandbox and open http://{ADDRESS}/")
+}
 
 /// Options of `asistry sandbox`.
 #[derive(Debug, Args)]
@@ -20,7 +28,7 @@ pub struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
     /// Address to listen on
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7700")]
+    #[arg(long, value_name = "ADDRESS", default_value = ADDRESS)]
     listen: SocketAddr,
     /// Directory of its data [default: sandbox in the data directory]
     #[arg(long, value_name = "DIR", global = true)]
@@ -41,6 +49,20 @@ enum Action {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Write the data of all services as one JSON file, without keys and secrets
+    Export {
+        /// File to write, or - for standard output
+        #[arg(default_value = "-", hide_default_value = true)]
+        file: PathBuf,
+    },
+    /// Replace all data by that of an exported file
+    Import {
+        /// File to read, or - for standard input
+        file: PathBuf,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 /// Serves until it is interrupted.
@@ -52,6 +74,13 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
         Some(directory) => Ok(directory.clone()),
         None => environment.data_dir().map(|data| data.join("sandbox")),
     };
+    if arguments.memory && arguments.action.is_some() {
+        return Err(Error::new(Kind::Usage, "--memory is for serving only").hint("leave it out").into());
+    }
+    if let Some(action @ (Action::Export { .. } | Action::Import { .. })) = &arguments.action {
+        let given = arguments.data.as_deref();
+        return transfer(action, (given, &directory()?), environment).map(|()| 0);
+    }
     if let Some(Action::Reset { yes }) = arguments.action {
         if let Some(given) = arguments.data.as_deref().filter(|given| !given.is_dir()) {
             let why = format!("--data {}: there is no such directory", given.display());
@@ -61,11 +90,7 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
         }
         if !yes {
             let question = format!("Delete all sandbox data in {}?", directory()?.display());
-            let data = arguments
-                .data
-                .as_deref()
-                .map(|data| format!(" --data {}", shell_quoted(&data.to_string_lossy())));
-            let otherwise = format!("asistry sandbox{} reset --yes", data.unwrap_or_default());
+            let otherwise = format!("asistry sandbox{} reset --yes", data_option(arguments.data.as_deref()));
             environment.asker(false).consent(&question, &otherwise)?;
         }
         sandbox::reset(&directory()?).context("the sandbox cannot be emptied")?;
@@ -82,6 +107,55 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
     Ok(0)
 }
 
+/// Exports or imports the data of a directory, which may have been given.
+fn transfer(action: &Action, (given, data): (Option<&Path>, &Path), environment: &Environment) -> Result<()> {
+    match action {
+        Action::Export { file } if file.as_os_str() == "-" => {
+            Ok(ui::print(sandbox::export(data)?.trim_end())?)
+        }
+        Action::Export { file } => {
+            let text = sandbox::export(data)?;
+            // A device or a pipe is written to, not replaced.
+            let written = match file.metadata().is_ok_and(|found| !found.is_file()) {
+                true => std::fs::write(file, text),
+                false => std::path::absolute(file)
+                    .and_then(|file| files::replace(&file, text.as_bytes(), files::Durability::Durable)),
+            };
+            written.map_err(|error| unusable("written", file, &error))?;
+            ui::say(&format!("the data is in {}", file.display()));
+            Ok(())
+        }
+        Action::Import { file, yes } => {
+            let text = match file.as_os_str() == "-" {
+                true => std::io::read_to_string(std::io::stdin()),
+                false => std::fs::read_to_string(file),
+            };
+            let import = Import::read(&text.map_err(|error| unusable("read", file, &error))?)
+                .with_context(|| format!("{} cannot be imported", file.display()))?;
+            if !yes {
+                let question =
+                    format!("Replace all sandbox data in {} by {}?", data.display(), file.display());
+                let file = shell_quoted(&file.to_string_lossy()).into_owned();
+                let otherwise = format!("asistry sandbox{} import {file} --yes", data_option(given));
+                environment.asker(false).consent(&question, &otherwise)?;
+            }
+            import.into_directory(data).context("the sandbox's data cannot be replaced")?;
+            ui::say("the sandbox has the data of the file");
+            Ok(())
+        }
+        Action::Reset { .. } => Ok(()),
+    }
+}
+
+/// Returns the option that names a directory, after a space.
+fn data_option(given: Option<&Path>) -> String {
+    given.map(|data| format!(" --data {}", shell_quoted(&data.to_string_lossy()))).unwrap_or_default()
+}
+
+fn unusable(what: &str, file: &Path, error: &std::io::Error) -> Error {
+    Error::new(Kind::Usage, format!("{} cannot be {what}: {error}", file.display()))
+}
+
 fn announce(sandbox: &Sandbox, as_json: bool) -> Result<()> {
     if as_json {
         let entry = |e: &sandbox::Endpoint| {
@@ -96,13 +170,20 @@ fn announce(sandbox: &Sandbox, as_json: bool) -> Result<()> {
             (e.service.to_owned(), Value::Object(fields))
         };
         let services: Map<String, Value> = sandbox.endpoints().iter().map(entry).collect();
-        return Ok(ui::print(&json!({ "services": services }).to_string())?);
+        let mut announced = json!({ "services": services });
+        if let Some(board) = sandbox.board() {
+            announced["board"] = board.into();
+        }
+        return Ok(ui::print(&announced.to_string())?);
     }
     for endpoint in sandbox.endpoints() {
         ui::print(&format!("{}\t{}\t{}", endpoint.service, endpoint.url, way_in(endpoint).1))?;
         for (field, key) in &endpoint.more_keys {
             ui::print(&format!("{}.{field}\t{}\t{key}", endpoint.service, endpoint.url))?;
         }
+    }
+    if let Some(board) = sandbox.board() {
+        ui::print(&format!("board\t{board}"))?;
     }
     ui::say("");
     ui::say("In another shell, the two lines of a service:");

@@ -3,6 +3,7 @@
 //! Refuses requests of web pages before reading the body, since any page can reach loopback ports and DNS rebinding
 //! makes it same-origin: a foreign, `null` or unreadable `Origin` gets 403, a foreign `Host` 421.
 
+use super::board::Board;
 use super::connections::{Admitted, Connections};
 use super::reply::{self, Reply};
 use super::service::Arrival;
@@ -50,6 +51,8 @@ pub(super) enum Site {
     AgentStack(agentstack::Server),
     /// Zuko's authorization server.
     Logins(Logins),
+    /// The live board.
+    Board(Board),
 }
 
 impl Site {
@@ -59,6 +62,7 @@ impl Site {
             Self::Mcp(server) => server.service().place_in(path),
             Self::AgentStack(server) => server.service().place_in(path),
             Self::Logins(logins) => logins.is_at(path).then_some(""),
+            Self::Board(_) => Board::is_at(path).then_some(""),
         }
     }
 
@@ -72,6 +76,7 @@ impl Site {
             Self::Mcp(server) => server.answer(request, arrival).await,
             Self::AgentStack(server) => server.answer(request, &arrival.place).await,
             Self::Logins(logins) => logins.answer(request, arrival).await,
+            Self::Board(board) => board.answer(&request),
         }
     }
 }

@@ -12,6 +12,7 @@
 mod agentstack;
 mod arguments;
 mod asistry;
+mod board;
 mod bob_studio;
 mod connections;
 mod date;
@@ -20,14 +21,19 @@ mod front;
 mod keys;
 mod mcp;
 mod rate;
+mod recent;
 mod reply;
 mod service;
 mod shapes;
 mod store;
 mod task_tracking;
 mod text;
+mod transfer;
 mod zuko;
 
+pub use self::transfer::{Import, export};
+
+use self::board::Board;
 use self::front::{Front, Site};
 use self::keys::Keys;
 use self::service::{Manner, Service};
@@ -101,6 +107,8 @@ impl fmt::Debug for Endpoint {
 pub struct Sandbox {
     address: SocketAddr,
     endpoints: Vec<Endpoint>,
+    board: Option<String>,
+    is_new: bool,
     quit: watch::Sender<bool>,
     served: JoinHandle<()>,
 }
@@ -114,6 +122,7 @@ impl Sandbox {
         let Options { data, listen, embedded } = options;
         let listener = TcpListener::bind(listen).await.map_err(|error| not_bound(listen, &error))?;
         let address = listener.local_addr().map_err(|error| not_bound(listen, &error))?;
+        let is_new = matches!(&data, Data::Directory(path) if !has_data(path));
         // Another process may hold the database for as long as the busy timeout.
         let opened = tokio::task::spawn_blocking(move || open(&data, embedded)).await;
         let (connection, keys, opened) =
@@ -128,6 +137,10 @@ impl Sandbox {
         };
         let mut sites: Vec<Site> = SERVICES.iter().map(site).collect();
         sites.push(Site::Logins(zuko::Logins::new(store.clone(), keys.clone(), embedded)));
+        let has_board = !embedded && address.ip().is_loopback();
+        if has_board {
+            sites.push(Site::Board(Board::new(store.clone(), quitting.clone())));
+        }
         let front = Front { address, sites };
         let served = tokio::spawn(front::serve(listener, Arc::new(front), quitting.clone()));
         let reached = reached(address);
@@ -139,12 +152,23 @@ impl Sandbox {
             first_call: service.first_call,
         };
         let endpoints = SERVICES.iter().zip(opened).map(endpoint).collect();
-        Ok(Sandbox { address, endpoints, quit, served })
+        let board = has_board.then(|| format!("http://{reached}{}", board::PATH));
+        Ok(Sandbox { address, endpoints, board, is_new, quit, served })
     }
 
     /// Returns the listening address with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the URL of the live board. An embedded sandbox, or one that other machines can reach, has none.
+    pub fn board(&self) -> Option<&str> {
+        self.board.as_deref()
+    }
+
+    /// Says whether its start created the directory's data.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Returns the URL and key of each service.
@@ -200,6 +224,11 @@ pub fn reset(data: &Path) -> Result<()> {
     store::reset(data, SERVICES)?;
     files::remove(&secret_path(data))?;
     SERVICES.iter().try_for_each(|service| files::remove(&embedded_path(data, service)))
+}
+
+/// Says whether a directory has a sandbox's data.
+fn has_data(data: &Path) -> bool {
+    store::path(data).exists()
 }
 
 fn secret_path(data: &Path) -> PathBuf {

@@ -42,6 +42,18 @@ ALTER TABLE api_key ADD COLUMN settings TEXT NOT NULL DEFAULT 'null';
 CREATE TABLE served (service TEXT PRIMARY KEY);
 ";
 
+/// What version 3 adds: the recent calls that the board shows.
+const THIRD: &str = "
+CREATE TABLE recent_call (
+    id INTEGER PRIMARY KEY,
+    service TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    key_name TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+);
+";
+
 /// The process's only connection.
 #[derive(Clone, Debug)]
 pub(super) struct Store(Arc<Mutex<Connection>>);
@@ -184,6 +196,9 @@ fn create(change: &Connection, services: &[Service]) -> rusqlite::Result<()> {
     }
     if version < 2 {
         change.execute_batch(SECOND)?;
+    }
+    if version < 3 {
+        change.execute_batch(THIRD)?;
     }
     if version == 1 {
         change.execute("INSERT INTO served (service) VALUES ('asistry')", [])?;

@@ -3,6 +3,9 @@
 # Usage: keyring.sh BINARY.
 source "$(dirname "$0")/private_bus.sh"
 
+# of_asistry FIELD: what the sandbox says of its first service
+of_asistry() { sed "s/.*\"asistry\":{[^}]*\"$1\":\"\([^\"]*\)\".*/\1/" "$scratch/services"; }
+
 # Each start of the sandbox makes one more key that works.
 keys=()
 for _ in 1 2 3; do
@@ -11,9 +14,9 @@ for _ in 1 2 3; do
   "$binary" sandbox --data "$scratch/sandbox" --listen 127.0.0.1:0 --json >"$scratch/services" &
   sandbox=$!
   until_ 10 grep -q key "$scratch/services" || { fault "the sandbox did not start"; exit 10; }
-  keys+=("$(sed 's/.*"key":"\([^"]*\)".*/\1/' "$scratch/services")")
+  keys+=("$(of_asistry key)")
 done
-url=$(sed 's/.*"url":"\([^"]*\)".*/\1/' "$scratch/services")
+url=$(of_asistry url)
 origin=${url%/api/*}
 item=v1/asistry/default/$origin
 asistry=("$binary" -p asistry --url "$url")

@@ -32,7 +32,7 @@ async fn a_foreign_origin_or_host_is_turned_away_on_every_method() {
 #[tokio::test]
 async fn other_paths_are_404_json_and_other_methods_405() {
     let sandbox = memory().await;
-    for path in ["/", "/api/mcp/", "/api/mcp/client/", "/api/mcp/CLIENT", "/favicon.ico"] {
+    for path in ["/api/mcp/", "/api/mcp/client/", "/api/mcp/CLIENT", "/favicon.ico"] {
         let got = Sent::post(&sandbox, &request(1, "ping", json!({}))).at(path).go().await;
         assert_eq!((got.status, got.header("content-type")), (404, "application/json"), "{path}");
         assert!(got.json()["error"].is_string());

@@ -114,7 +114,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         Ok(()) => call(&mut conversation, &arguments).await,
         Err(error) => Err(not_made(error)),
     };
-    let remote = conversation.remote();
+    let (remote, note) = (conversation.remote(), conversation.take_note());
     let shown = move |result: Option<Json>| result.map_or(Ok(0), |result| show(result, &arguments));
     let ended = conversation.end_with(result, shown).await.map_err(|error| match error.kind() {
         // Printing took too long.
@@ -130,6 +130,7 @@ pub async fn run(common: &Common, arguments: Arguments, environment: &Environmen
         let why = "the result holds no key that asistry knows, so none was stored";
         return Err(made(Error::new(Kind::ServiceError, why)).into());
     }
+    note.iter().filter(|_| code == 0).for_each(|note| ui::say(note));
     Ok(code)
 }
 

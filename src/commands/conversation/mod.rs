@@ -420,6 +420,11 @@ impl Conversation {
         self.in_use.remote.clone()
     }
 
+    /// Takes what is to be said once a call has succeeded.
+    pub fn take_note(&mut self) -> Option<String> {
+        self.in_use.note.take()
+    }
+
     async fn take(
         &mut self,
         message: &Message,

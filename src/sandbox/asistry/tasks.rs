@@ -5,6 +5,7 @@
 use super::search;
 use crate::sandbox::arguments::Arguments;
 use crate::sandbox::keys::Caller;
+use crate::sandbox::recent;
 use crate::sandbox::service::{Outcome, Refusal};
 use crate::sandbox::text::folded;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params, params_from_iter};
@@ -83,6 +84,7 @@ pub(super) fn create(connection: &mut Connection, caller: &Caller, arguments: &A
             labels(arguments).unwrap_or_else(|| "[]".into()),
         ])?;
     let created = one(&change, caller, &id)?;
+    recent::record(&change, caller, ("asistry", "create_task"), &id)?;
     change.commit()?;
     Ok(created)
 }
@@ -120,6 +122,7 @@ pub(super) fn update(connection: &mut Connection, caller: &Caller, arguments: &A
             labels,
         ])?;
     let after = one(&change, caller, id)?;
+    recent::record(&change, caller, ("asistry", "update_task"), id)?;
     change.commit()?;
     Ok(after)
 }
