@@ -21,7 +21,7 @@ async fn version_2(home: &Path, tasks: &[(String, Option<String>)]) {
         .execute_batch(
             "DROP TRIGGER asistry_search_insert; DROP TRIGGER asistry_search_update;
              DROP TRIGGER asistry_search_delete; DROP TABLE asistry_search; DROP INDEX asistry_task_newest;
-             DROP INDEX asistry_task_assignee; DROP INDEX asistry_task_board; PRAGMA user_version = 2;",
+             DROP INDEX asistry_task_assignee; DROP INDEX asistry_task_board; DROP TABLE recent_call; PRAGMA user_version = 2;",
         )
         .unwrap();
     let mut insert = change
