@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use asistry::sandbox::{Data, Options, Sandbox};
+use asistry::sandbox::{Data, Faults, Options, Sandbox};
 use serde_json::{Value, json};
 
 use crate::agentstack::new_keys;
@@ -56,7 +56,12 @@ struct Pasting {
 impl Pasting {
     fn new() -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let options = Options { data: Data::Memory, listen: "127.0.0.1:0".parse().unwrap(), embedded: false };
+        let options = Options {
+            data: Data::Memory,
+            listen: "127.0.0.1:0".parse().unwrap(),
+            embedded: false,
+            faults: Faults::default(),
+        };
         let sandbox = runtime.block_on(Sandbox::start(options)).unwrap();
         let (url, key) = (sandbox.endpoints()[0].url.clone(), sandbox.endpoints()[0].key.clone());
         let home = Home::new();

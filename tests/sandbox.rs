@@ -12,6 +12,7 @@ mod data;
 mod door;
 mod durability;
 mod facts;
+mod faults;
 mod judge;
 mod keys;
 mod printed;
@@ -23,7 +24,7 @@ mod transfer;
 mod wire;
 mod zuko;
 
-use asistry::sandbox::{Data, Options, Sandbox, reset};
+use asistry::sandbox::{Data, Faults, Options, Sandbox, reset};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Request, Response};
@@ -38,11 +39,16 @@ use tokio::net::TcpStream;
 
 const PATH: &str = "/api/mcp/client";
 const STATUSES: [&str; 5] = ["backlog", "todo", "in_progress", "review", "done"];
+const LISTEN: &str = "127.0.0.1:0";
 const BOTH: (&str, &str) = ("accept", "application/json, text/event-stream");
 const NO_ID: &str = "00000000-0000-4000-8000-000000000000";
 
 async fn start(data: Data, embedded: bool) -> Sandbox {
-    Sandbox::start(Options { data, listen: "127.0.0.1:0".parse().unwrap(), embedded }).await.unwrap()
+    start_with(Options { data, listen: LISTEN.parse().unwrap(), embedded, faults: Faults::default() }).await
+}
+
+async fn start_with(options: Options) -> Sandbox {
+    Sandbox::start(options).await.unwrap()
 }
 
 async fn memory() -> Sandbox {

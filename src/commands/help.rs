@@ -21,9 +21,10 @@ Topics: environment   variables that asistry reads
         exit-codes    exit codes
         arguments     how to write the arguments of a tool
         eras          clients and services of different revisions
+        faults        how to make the sandbox fail on purpose
         security      where keys are stored and sent")]
 pub struct Arguments {
-    /// A command, or environment, files, exit-codes, arguments, eras or security
+    /// A command, or environment, files, exit-codes, arguments, eras, faults or security
     #[arg(value_name = "COMMAND|TOPIC")]
     command: Vec<String>,
 }
@@ -40,6 +41,7 @@ const TOPICS: &[(&str, Page)] = &[
     ("exit-codes", || rows(&exit_codes())),
     ("arguments", || ARGUMENTS.to_owned()),
     ("eras", || ERAS.to_owned()),
+    ("faults", faults),
     ("security", || SECURITY.to_owned()),
 ];
 
@@ -107,6 +109,32 @@ What cannot be translated:
     or the call fails
 
 asistry -v bridge logs each request; --trace FILE records the conversation.";
+
+#[cfg(feature = "sandbox")]
+const FAULTS: &str = "\
+asistry sandbox --faults SPEC makes the sandbox fail as real services do, to try an agent or a client with it:
+  asistry sandbox --faults '429=2s@create_task:10%,lost:1/20,seed=7'
+
+SPEC is KIND[=VALUE][@TOOL][:RATE], several with commas between them, and seed=N.";
+
+#[cfg(feature = "sandbox")]
+const FAULT_RULES: &str = "\
+DUR   500ms, 2s or 1m; for Retry-After whole seconds.
+TOOL  A tool, as TOOL or SERVICE/TOOL (* and ? match any), or the method initialize, ping or tools/list
+      of the services that speak MCP. Without TOOL: all calls of tools.
+RATE  A share (10%, 0.1), or 1/20: the 20th, the 40th, and so on. Without RATE: each time.
+seed  Decides which requests a share hits. The n-th request that a fault is about always fares the same under the
+      same SPEC; without seed it is 0. Repeated requests count again.
+
+If several faults hit a request, the first one in SPEC happens; the waits of slow come on top.
+Faults come after the checks of key, session and body, and before the tool is looked up. A request that is refused
+on purpose changes nothing, and does not count in the service's own rate limit.
+
+session  Concerns requests that carry Mcp-Session-Id.
+drop     Concerns calls that accept an event stream. In a session the answer is kept: GET with Last-Event-ID has it.
+expired  An access token (zuko) stays refused, and its refresh token works; a key works again the next time.
+
+asistry -v sandbox logs each fault.";
 
 const SECURITY: &str = "\
 Keys are stored in the system keyring, or in an encrypted file (keys add --store file). They are never written to
@@ -184,6 +212,21 @@ fn files() -> String {
     let row = |(path, about): &(&str, &str)| ((*path).to_owned(), (*about).to_owned());
     let listed = rows(&FILES.iter().map(row).collect::<Vec<_>>());
     format!("{listed}\n\nOn macOS and Windows the directories are those of the platform.")
+}
+
+#[cfg(feature = "sandbox")]
+fn faults() -> String {
+    let row = |kind: &crate::sandbox::FaultKind| {
+        let ran = if kind.runs { "the call runs" } else { "the call does not run" };
+        (kind.form.to_owned(), format!("{} ({ran})", kind.about))
+    };
+    let kinds = rows(&crate::sandbox::FAULT_KINDS.iter().map(row).collect::<Vec<_>>());
+    format!("{FAULTS}\n\n{kinds}\n\n{FAULT_RULES}")
+}
+
+#[cfg(not(feature = "sandbox"))]
+fn faults() -> String {
+    "This asistry was built without the sandbox.".to_owned()
 }
 
 fn rows(rows: &[(String, String)]) -> String {

@@ -66,7 +66,7 @@ const REFERRAL: &str = "For more information";
     propagate_version = true,
     disable_help_subcommand = true,
     after_help = "Commands that print a result also take -o, --json and --jq: asistry tools --help.\n\
-        Topics: asistry help environment | files | exit-codes | arguments | eras | security."
+        Topics: asistry help environment | files | exit-codes | arguments | eras | faults | security."
 )]
 struct Card {
     #[command(flatten)]

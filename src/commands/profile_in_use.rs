@@ -285,7 +285,7 @@ async fn start_embedded(
     mut key: Option<Found>,
     environment: &Environment,
 ) -> Result<(Profile, Option<Found>, Option<crate::sandbox::Sandbox>)> {
-    use crate::sandbox::{Data, Options, Sandbox};
+    use crate::sandbox::{Data, Faults, Options, Sandbox};
     use crate::secret::Secret;
     let Some(service) = profile.service.embedded.clone() else { return Ok((profile, key, None)) };
     // With a key in the environment nothing of ours is written, unless a directory is named for it.
@@ -294,7 +294,7 @@ async fn start_embedded(
         false => Data::Memory,
     };
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let sandbox = Sandbox::start(Options { data, listen, embedded: true }).await?;
+    let sandbox = Sandbox::start(Options { data, listen, embedded: true, faults: Faults::default() }).await?;
     if let Some(endpoint) = sandbox.endpoints().iter().find(|endpoint| endpoint.service == service) {
         profile.values.insert("url".into(), endpoint.url.clone());
         // Its own key, even if the environment has one for other services.

@@ -11,7 +11,7 @@ use super::environment::Environment;
 use super::remedy::shell_quoted;
 use crate::error::{Error, Kind};
 use crate::files;
-use crate::sandbox::{self, Data, Import, Options, Sandbox};
+use crate::sandbox::{self, Data, Faults, Import, Options, Sandbox};
 use crate::ui;
 
 const ADDRESS: &str = "127.0.0.1:7700";
@@ -36,6 +36,9 @@ pub struct Arguments {
     /// Keep the data in memory only
     #[arg(long, conflicts_with = "data")]
     memory: bool,
+    /// Inject faults, such as 429=2s@create_task:10%,lost:1/20 (asistry help faults)
+    #[arg(long, value_name = "SPEC")]
+    faults: Option<String>,
     /// Print endpoints and keys as one line of JSON
     #[arg(long)]
     json: bool,
@@ -70,6 +73,7 @@ enum Action {
 /// # Errors
 /// An address or a directory that cannot be used.
 pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> {
+    let faults = arguments.faults.as_deref().map_or(Ok(Faults::default()), sandbox::faults)?;
     let directory = || match &arguments.data {
         Some(directory) => Ok(directory.clone()),
         None => environment.data_dir().map(|data| data.join("sandbox")),
@@ -98,7 +102,7 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
         return Ok(0);
     }
     let data = if arguments.memory { Data::Memory } else { Data::Directory(directory()?) };
-    let sandbox = Sandbox::start(Options { data, listen: arguments.listen, embedded: false })
+    let sandbox = Sandbox::start(Options { data, listen: arguments.listen, embedded: false, faults })
         .await
         .context("the sandbox cannot start")?;
     announce(&sandbox, arguments.json)?;

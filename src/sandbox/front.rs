@@ -16,9 +16,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -123,22 +122,29 @@ async fn converse(stream: TcpStream, front: Arc<Front>, admitted: Admitted, mut 
         let front = Arc::clone(&front);
         async move {
             let _asking = admitted.asks();
-            Ok::<_, Infallible>(front.answer(request).await)
+            reply::unless_cut(front.answer(request).await)
         }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    tokio::select! {
-        _ = connection.as_mut() => return,
+    let mut ended = tokio::select! {
+        ended = Pin::new(&mut connection) => Some(ended),
         () = admitted.must_leave() => return,
-        _ = quit.wait_for(|quit| *quit) => {}
+        _ = quit.wait_for(|quit| *quit) => None,
+    };
+    if ended.is_none() {
+        Pin::new(&mut connection).graceful_shutdown();
+        ended = Some(Pin::new(&mut connection).await);
     }
-    connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    if let Some(Err(error)) = ended
+        && error.is_user()
+    {
+        // The reply is cut: the client sees a reset.
+        let _ = connection.into_parts().io.into_inner().set_zero_linger();
+    }
 }
 
 impl Front {

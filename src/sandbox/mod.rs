@@ -3,7 +3,7 @@
 //! For users who want to try asistry without an account; it shares no code with the bridge. From the outside in:
 //! `front` (HTTP, Host, Origin, paths), `mcp` (the shared server: key, rate, session, method), `arguments`, a
 //! service's tools (`asistry`, `zuko`, `task_tracking`, `bob_studio`; `agentstack`, with a server of its own), `store`
-//! (SQLite). [`SERVICES`] lists the services as data; a new one is a directory
+//! (SQLite); `faults` decides what fails on purpose. [`SERVICES`] lists the services as data; a new one is a directory
 //! beside `asistry` and a row there.
 //!
 //! The data directory (0700) contains `sandbox.db` with its two side files, `server.secret` (the key of the hashes of
@@ -16,6 +16,7 @@ mod board;
 mod bob_studio;
 mod connections;
 mod date;
+mod faults;
 mod files;
 mod front;
 mod keys;
@@ -31,9 +32,11 @@ mod text;
 mod transfer;
 mod zuko;
 
+pub use self::faults::{FAULT_KINDS, FaultKind, Faults};
 pub use self::transfer::{Import, export};
 
 use self::board::Board;
+use self::faults::{Known, Turns};
 use self::front::{Front, Site};
 use self::keys::Keys;
 use self::service::{Manner, Service};
@@ -75,6 +78,8 @@ pub struct Options {
     /// Whether it runs inside the bridge: then it uses one permanent key. Otherwise each start creates a user key and,
     /// if the account has ten active ones, revokes the oldest one created by a start.
     pub embedded: bool,
+    /// The faults to inject.
+    pub faults: Faults,
 }
 
 /// The URL and key of one service.
@@ -119,7 +124,7 @@ impl Sandbox {
     /// # Errors
     /// `Config` if the address is in use or the data directory or database cannot be used.
     pub async fn start(options: Options) -> Result<Sandbox> {
-        let Options { data, listen, embedded } = options;
+        let Options { data, listen, embedded, faults } = options;
         let listener = TcpListener::bind(listen).await.map_err(|error| not_bound(listen, &error))?;
         let address = listener.local_addr().map_err(|error| not_bound(listen, &error))?;
         let is_new = matches!(&data, Data::Directory(path) if !has_data(path));
@@ -129,11 +134,11 @@ impl Sandbox {
             opened.map_err(|error| Error::new(Kind::Bug, format!("the sandbox did not open: {error}")))??;
         let (quit, quitting) = watch::channel(false);
         let store = Store::new(connection);
+        let faults = Arc::new(Turns::new(faults));
+        let shared = mcp::Shared { store: store.clone(), keys: keys.clone(), faults, quit: quitting.clone() };
         let site = |service: &'static Service| match service.manner {
-            Manner::Rest => Site::AgentStack(agentstack::Server::new(service, store.clone(), keys.clone())),
-            _ => {
-                Site::Mcp(Arc::new(mcp::Server::new(service, store.clone(), keys.clone(), quitting.clone())))
-            }
+            Manner::Rest => Site::AgentStack(agentstack::Server::new(service, shared.clone())),
+            _ => Site::Mcp(Arc::new(mcp::Server::new(service, shared.clone()))),
         };
         let mut sites: Vec<Site> = SERVICES.iter().map(site).collect();
         sites.push(Site::Logins(zuko::Logins::new(store.clone(), keys.clone(), embedded)));
@@ -211,6 +216,19 @@ pub fn embedded_tools(service: &str) -> Vec<serde_json::Value> {
         })
     };
     tools.iter().map(listed).collect()
+}
+
+/// Reads the faults of `asistry sandbox --faults SPEC`.
+///
+/// # Errors
+/// `Usage` if SPEC is wrong.
+pub fn faults(spec: &str) -> Result<Faults> {
+    let known = |service: &Service| {
+        let tools = embedded_tools(service.name).into_iter();
+        let tools = tools.filter_map(|tool| tool["name"].as_str().map(str::to_owned)).collect();
+        Known { service: service.name, manner: service.manner, tools }
+    };
+    Faults::read(spec, &SERVICES.iter().map(known).collect::<Vec<_>>())
 }
 
 /// Deletes all data: tasks, boards, keys and secrets.

@@ -43,6 +43,13 @@ impl Rate {
             }
         }
     }
+
+    /// Takes back the last request of the key that was counted.
+    pub fn forget_last(&mut self, key: &str) {
+        if let Some(made) = self.made.get_mut(key) {
+            made.pop_back();
+        }
+    }
 }
 
 /// Returns a wait for `Retry-After`: whole seconds, rounded up, at least one.

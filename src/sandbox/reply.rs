@@ -9,6 +9,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -75,6 +76,38 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Reply {
 /// Builds a refusal outside JSON-RPC, for requests that no endpoint handles.
 pub(super) fn outside(status: StatusCode, message: &str) -> Reply {
     json(status, &json!({"error": message}))
+}
+
+/// Marks a reply in whose place the connection is reset.
+#[derive(Clone, Copy)]
+struct Cut;
+
+/// Builds what stands for a reset of the connection.
+pub(super) fn cut() -> Reply {
+    let mut reply = empty(StatusCode::OK);
+    reply.extensions_mut().insert(Cut);
+    reply
+}
+
+/// Returns the reply to send.
+///
+/// # Errors
+/// The connection is to be reset.
+pub(super) fn unless_cut(reply: Reply) -> io::Result<Reply> {
+    match reply.extensions().get::<Cut>() {
+        Some(Cut) => Err(io::ErrorKind::ConnectionReset.into()),
+        None => Ok(reply),
+    }
+}
+
+/// Builds what a gateway says whose server is away.
+pub(super) fn bad_gateway() -> Reply {
+    let page =
+        "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n";
+    let mut reply = Response::new(Body::Whole(Bytes::from_static(page.as_bytes())));
+    *reply.status_mut() = StatusCode::BAD_GATEWAY;
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    reply
 }
 
 /// Builds an event stream fed by a channel.

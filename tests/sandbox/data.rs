@@ -159,7 +159,8 @@ async fn a_dropped_sandbox_ends_too() {
 #[tokio::test]
 async fn an_address_that_is_taken_is_named_with_a_way_out() {
     let sandbox = memory().await;
-    let options = Options { data: Data::Memory, listen: sandbox.address(), embedded: false };
+    let options =
+        Options { data: Data::Memory, listen: sandbox.address(), embedded: false, faults: Faults::default() };
     let error = Sandbox::start(options).await.unwrap_err();
     assert!(error.message().contains(&sandbox.address().to_string()), "{error}");
     assert_eq!(error.advice(), Some("asistry sandbox --listen 127.0.0.1:0"));

@@ -1,6 +1,7 @@
 //! Zuko: its tools, its login as a browser and a client meet it, and the real client.
 
 mod client;
+mod expired;
 mod grants;
 mod guard;
 mod pages;

@@ -24,7 +24,8 @@ pub(super) struct Fault {
 enum Cause {
     Caller,
     Server,
-    Busy,
+    /// For this many seconds, if it says so.
+    Busy(Option<u64>),
 }
 
 impl Fault {
@@ -77,7 +78,7 @@ impl Fault {
     /// Returns its text.
     pub fn text(&self) -> String {
         match self.cause {
-            Cause::Busy => "server_busy".into(),
+            Cause::Busy(_) => "server_busy".into(),
             _ => format!("HTTP {}: {}", self.status.as_u16(), self.why),
         }
     }
@@ -85,8 +86,8 @@ impl Fault {
     /// Builds the reply.
     pub fn draw(&self, trace: &str) -> Reply {
         let mut body = json!({"success": false, "error": self.text()});
-        if self.cause == Cause::Busy {
-            body["retryAfterSeconds"] = BUSY_SECONDS.into();
+        if let Cause::Busy(Some(wait)) = self.cause {
+            body["retryAfterSeconds"] = wait.into();
         }
         body["trace_id"] = trace.into();
         let reply = reply::json(self.status, &body);
@@ -101,7 +102,25 @@ impl Fault {
         json!({"status": "error", "error": self.text(), "trace_id": trace})
     }
 
-    fn broken() -> Self {
+    /// Refuses a request over a rate limit.
+    pub fn too_many(wait: Option<u64>) -> Self {
+        let fault = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate limit exceeded");
+        wait.into_iter().fold(fault, |fault, wait| fault.with("retry-after", wait.to_string()))
+    }
+
+    /// Refuses a request with an expired key.
+    pub fn expired_key() -> Self {
+        Self::no_key("the API key has expired").with("www-authenticate", "Bearer error=\"invalid_token\"")
+    }
+
+    /// Refuses a request because others keep the server busy.
+    pub fn busy(wait: Option<u64>) -> Self {
+        let busy = Self { cause: Cause::Busy(wait), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "") };
+        wait.into_iter().fold(busy, |busy, wait| busy.with("retry-after", wait.to_string()))
+    }
+
+    /// Reports an internal error without details.
+    pub fn broken() -> Self {
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Self { cause: Cause::Server, ..Self::new(status, "internal error") }
     }
@@ -111,8 +130,7 @@ impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         tracing::warn!(%error, "the sandbox's AgentStack failed");
         if store::is_busy(&error) {
-            let busy = Self::new(StatusCode::SERVICE_UNAVAILABLE, "");
-            return Self { cause: Cause::Busy, ..busy }.with("retry-after", BUSY_SECONDS.to_string());
+            return Self::busy(Some(BUSY_SECONDS));
         }
         Self::broken()
     }

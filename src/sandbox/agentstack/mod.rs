@@ -35,6 +35,7 @@ mod batch;
 mod catalogue;
 mod desk;
 mod fault;
+mod faults;
 mod head;
 mod jobs;
 mod projects;

@@ -6,8 +6,10 @@ use super::actions::{self, Action};
 use super::batch::{self, Batch};
 use super::desk::{Asker, Order, needs_key};
 use super::fault::Fault;
-use super::{NAME, catalogue, head, jobs};
+use super::{NAME, catalogue, faults, head, jobs};
+use crate::sandbox::faults::{Asked, Kind, Turns};
 use crate::sandbox::keys::{Caller, Keys};
+use crate::sandbox::mcp::Shared;
 use crate::sandbox::reply::{self, Reply};
 use crate::sandbox::service::Service;
 use crate::sandbox::store::Store;
@@ -29,6 +31,25 @@ pub(in crate::sandbox) struct Server {
     service: &'static Service,
     store: Store,
     keys: Keys,
+    faults: Arc<Turns>,
+}
+
+/// A call whose body was read.
+struct Work {
+    /// The action; `None` for a batch.
+    action: Option<&'static Action>,
+    body: Map<String, Value>,
+    asker: Asker,
+    ending: Ending,
+}
+
+/// How a call is answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Json,
+    Events,
+    /// With events, but without the last one.
+    Dropped,
 }
 
 /// A path below the service's own.
@@ -65,8 +86,9 @@ impl<'a> Route<'a> {
 
 impl Server {
     /// Creates the server of the service.
-    pub fn new(service: &'static Service, store: Store, keys: Keys) -> Self {
-        Self { service, store, keys }
+    pub fn new(service: &'static Service, shared: Shared) -> Self {
+        let Shared { store, keys, faults, .. } = shared;
+        Self { service, store, keys, faults }
     }
 
     /// Returns the service.
@@ -107,15 +129,48 @@ impl Server {
             return self.job(id.to_owned(), asker, trace).await;
         }
         let body = read(&parts.headers, body).await?;
+        let ending = if let Route::Stream(_) = route { Ending::Events } else { Ending::Json };
+        self.fare(Work { action, body, asker, ending }, trace).await
+    }
+
+    /// Does a call, or does to it what its turn brings.
+    async fn fare(&self, mut work: Work, trace: &str) -> Result<Reply, Fault> {
+        let asked = Asked {
+            takes_events: work.ending == Ending::Events,
+            has_key: work.asker.caller.is_some(),
+            ..faults::asked(work.action, &work.body)
+        };
+        let fate = self.faults.fate(&asked);
+        let came = match (fate.kind.and_then(faults::instead), fate.kind) {
+            (Some(came), _) => came,
+            (None, Some(Kind::Lost)) => {
+                // Whatever it came to, the client does not hear of it.
+                work.ending = Ending::Json;
+                let _ = self.act(work, trace).await;
+                Ok(reply::cut())
+            }
+            (None, kind) => {
+                if kind == Some(Kind::Drop) {
+                    work.ending = Ending::Dropped;
+                }
+                self.act(work, trace).await
+            }
+        };
+        if !fate.wait.is_zero() {
+            tokio::time::sleep(fate.wait).await;
+        }
+        came
+    }
+
+    async fn act(&self, work: Work, trace: &str) -> Result<Reply, Fault> {
+        let Work { action, body, asker, ending } = work;
         let Some(action) = action else { return self.batch(body, asker, trace).await };
         let order = order(action, body, &asker)?;
-        match route {
-            Route::Stream(_) => Ok(self.stream(order, asker, trace)),
-            _ => {
-                let data = self.run(move |connection, keys| order.alone(connection, keys, &asker)).await?;
-                Ok(success(StatusCode::OK, &data, trace))
-            }
+        if ending != Ending::Json {
+            return Ok(self.stream(order, asker, (trace, ending)));
         }
+        let data = self.run(move |connection, keys| order.alone(connection, keys, &asker)).await?;
+        Ok(success(StatusCode::OK, &data, trace))
     }
 
     /// Looks a key up.
@@ -154,7 +209,7 @@ impl Server {
     }
 
     /// Runs an action and reports on it as events.
-    fn stream(&self, order: Order, asker: Asker, trace: &str) -> Reply {
+    fn stream(&self, order: Order, asker: Asker, (trace, ending): (&str, Ending)) -> Reply {
         let (sender, receiver) = mpsc::channel(3);
         let (server, trace) = (self.clone(), trace.to_owned());
         tokio::spawn(async move {
@@ -166,7 +221,9 @@ impl Server {
                 Ok(result) => json!({"status": "completed", "result": result}),
                 Err(fault) => fault.record(&trace),
             };
-            let _ = sender.send(event(&last)).await;
+            if ending != Ending::Dropped {
+                let _ = sender.send(event(&last)).await;
+            }
         });
         reply::events(receiver)
     }

@@ -10,6 +10,7 @@
 //! - GET without a session is 405 (`Allow: POST, DELETE`): capabilities are discovered by `initialize`.
 //! - A second `initialize` inside a session is an invalid request, as is one inside a batch.
 
+mod faults;
 mod head;
 mod methods;
 mod reading;
@@ -23,8 +24,9 @@ use self::reading::{Message, Post};
 use self::refusal::{INVALID_REQUEST, Refusal};
 use self::revision::Revision;
 use self::session::{Event, Session, Sessions};
+use super::faults::Turns;
 use super::keys::{Caller, Keys};
-use super::rate::Rate;
+use super::rate::{self, Rate};
 use super::reply::{self, Reply};
 use super::service::{Arrival, KeyHeader, Manner, Service};
 use super::store::Store;
@@ -34,6 +36,7 @@ use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -52,6 +55,19 @@ pub(super) struct Server {
     sessions: Sessions,
     streams: AtomicU64,
     quit: watch::Receiver<bool>,
+    faults: Arc<Turns>,
+    /// The hashes of access tokens that a fault made expire.
+    expired: Mutex<HashSet<[u8; 32]>>,
+}
+
+/// What the servers of a sandbox share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub store: Store,
+    pub keys: Keys,
+    pub faults: Arc<Turns>,
+    /// Ends the open streams.
+    pub quit: watch::Receiver<bool>,
 }
 
 /// The relevant headers of an admitted request.
@@ -63,6 +79,8 @@ struct Head {
     revision: &'static Revision,
     accepts: Accepts,
     last_event: Option<String>,
+    /// Whether the event stream ends before the answer.
+    drops: bool,
 }
 
 /// A request's body: not read (GET, DELETE), not JSON, or a POST of JSON-RPC.
@@ -73,10 +91,12 @@ enum Content {
 }
 
 impl Server {
-    /// Creates the server of a service; `quit` ends its open streams.
-    pub fn new(service: &'static Service, store: Store, keys: Keys, quit: watch::Receiver<bool>) -> Self {
+    /// Creates the server of a service.
+    pub fn new(service: &'static Service, shared: Shared) -> Self {
+        let Shared { store, keys, faults, quit } = shared;
         let rate = service.limit.map(|limit| Mutex::new(Rate::new(limit)));
-        Self { service, store, keys, rate, sessions: Sessions::default(), streams: AtomicU64::new(1), quit }
+        let (sessions, streams, expired) = (Sessions::default(), AtomicU64::new(1), Mutex::default());
+        Self { service, store, keys, rate, sessions, streams, quit, faults, expired }
     }
 
     /// Returns the service.
@@ -111,7 +131,7 @@ impl Server {
         let server = Arc::clone(self);
         let work = async move {
             let head = server.head((admitted?, arrival.base), &parts.headers)?;
-            server.proceed(&head, &parts, content).await
+            server.fare(head, &parts, content).await
         };
         match tokio::spawn(work).await {
             Ok(Ok(reply)) => reply,
@@ -123,6 +143,7 @@ impl Server {
     /// Checks the key or token, its place and the rate limit.
     async fn admit(&self, headers: &HeaderMap, arrival: &Arrival) -> Result<Caller, Refusal> {
         let key = head::key(headers, self.service, &arrival.base)?;
+        let has_expired = self.has_expired(&key);
         let (keys, service, base) = (self.keys.clone(), self.service, arrival.base.clone());
         let found = self.store.run(move |connection| match service.key_header {
             KeyHeader::Token(tokens) => (tokens.check)(connection, &base, &key),
@@ -133,13 +154,15 @@ impl Server {
             tracing::warn!(%error, "the sandbox cannot look a key up");
             Refusal::broken()
         })?;
-        let caller = caller.ok_or_else(|| Refusal::wrong_key(self.service, &arrival.base))?;
+        let caller =
+            caller.filter(|_| !has_expired).ok_or_else(|| Refusal::wrong_key(self.service, &arrival.base))?;
         if !arrival.place.is_empty() && caller.settings["place"].as_str() != Some(&arrival.place) {
             return Err(Refusal::new(StatusCode::NOT_FOUND, "the key is not one of this place"));
         }
         if let Some(rate) = &self.rate {
             let mut rate = rate.lock().unwrap_or_else(PoisonError::into_inner);
-            rate.admit(&caller.key, Instant::now()).map_err(Refusal::too_many)?;
+            let wait = rate.admit(&caller.key, Instant::now());
+            wait.map_err(|wait| Refusal::too_many(Some(rate::whole_seconds(wait))))?;
         }
         Ok(caller)
     }
@@ -162,10 +185,10 @@ impl Server {
         let session = match head::text(headers, "mcp-session-id") {
             _ if self.service.manner == Manner::Stateless => None,
             None => None,
-            Some(id) => Some(self.sessions.find(id, &caller.key, Instant::now()).ok_or_else(|| {
-                let said = "there is no such session: send initialize without Mcp-Session-Id";
-                Refusal::new(StatusCode::NOT_FOUND, said)
-            })?),
+            Some(id) => {
+                let found = self.sessions.find(id, &caller.key, Instant::now());
+                Some(found.ok_or_else(Refusal::no_session)?)
+            }
         };
         let revision = session.as_ref().map(|session| session.revision).or(named).unwrap_or(self.assumed());
         let last_event = head::text(headers, "last-event-id").map(str::to_owned);
@@ -173,7 +196,7 @@ impl Server {
         if self.service.manner == Manner::Stateless {
             accepts = Accepts { json: true, events: false };
         }
-        Ok(Head { caller, base, session, revision, accepts, last_event })
+        Ok(Head { caller, base, session, revision, accepts, last_event, drops: false })
     }
 
     /// Returns the revision of a request that names none.
@@ -301,6 +324,7 @@ impl Server {
     /// Sends messages as events, which the session remembers for resumption.
     fn stream(&self, head: &Head, answers: Vec<Answer>) -> Reply {
         let stream = self.streams.fetch_add(1, Ordering::Relaxed);
+        let until_answer = answers.first().map_or(0, |answer| answer.progress.len());
         let messages = answers
             .into_iter()
             .flat_map(|answer| answer.progress.into_iter().chain(std::iter::once(answer.message)));
@@ -310,6 +334,9 @@ impl Server {
             Event { stream, id, text }
         });
         let events: Vec<_> = drawn.collect();
+        if head.drops {
+            return faults::dropped(head, stream, (events, until_answer));
+        }
         if let Some(session) = &head.session {
             session.remember(&events);
         }

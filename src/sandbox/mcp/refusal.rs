@@ -2,12 +2,10 @@
 //!
 //! Does not cover a tool's own errors, which are results.
 
-use crate::sandbox::rate;
 use crate::sandbox::reply::{self, Reply};
 use crate::sandbox::service::{KeyHeader, Service, Tokens};
 use hyper::StatusCode;
 use serde_json::Value;
-use std::time::Duration;
 
 pub(super) const PARSE_ERROR: i64 = -32700;
 pub(super) const INVALID_REQUEST: i64 = -32600;
@@ -82,12 +80,22 @@ impl Refusal {
         )
     }
 
-    /// Refuses a request over the rate limit.
-    pub fn too_many(wait: Duration) -> Self {
-        let seconds = rate::whole_seconds(wait);
-        let message = format!("rate limit exceeded: try again in {seconds} s");
-        Self { code: RATE_LIMITED, ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
-            .with("retry-after", seconds.to_string())
+    /// Refuses a request over the rate limit, which lets the next one in after so many seconds.
+    pub fn too_many(wait: Option<u64>) -> Self {
+        let message = format!("rate limit exceeded{}", in_seconds(wait));
+        Self { code: RATE_LIMITED, ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }.retry_after(wait)
+    }
+
+    /// Refuses a request that the service cannot serve now.
+    pub fn unavailable(wait: Option<u64>) -> Self {
+        let message = format!("the service is unavailable{}", in_seconds(wait));
+        Self { code: INTERNAL, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }.retry_after(wait)
+    }
+
+    /// Refuses a request in an unknown session.
+    pub fn no_session() -> Self {
+        let said = "there is no such session: send initialize without Mcp-Session-Id";
+        Self::new(StatusCode::NOT_FOUND, said)
     }
 
     /// Reports an internal error without details.
@@ -120,6 +128,10 @@ impl Refusal {
             .with("www-authenticate", challenge)
     }
 
+    fn retry_after(self, wait: Option<u64>) -> Self {
+        wait.into_iter().fold(self, |refusal, wait| refusal.with("retry-after", wait.to_string()))
+    }
+
     /// Adds a header.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.header = Some((name, value.into()));
@@ -134,6 +146,10 @@ impl Refusal {
             None => reply,
         }
     }
+}
+
+fn in_seconds(wait: Option<u64>) -> String {
+    wait.map_or_else(String::new, |seconds| format!(": try again in {seconds} s"))
 }
 
 /// Begins a challenge (RFC 6750 section 3, RFC 9728 section 5.1).

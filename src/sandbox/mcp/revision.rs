@@ -12,14 +12,34 @@ pub(in crate::sandbox) struct Revision {
     pub annotations: bool,
     /// Whether there are `structuredContent` and titles.
     pub structured: bool,
+    /// Whether an event stream may open with an id and empty data.
+    pub opens_streams: bool,
 }
 
 /// Oldest first.
 pub(in crate::sandbox) static ALL: [Revision; 4] = [
-    Revision { date: "2024-11-05", batches: false, annotations: false, structured: false },
-    Revision { date: "2025-03-26", batches: true, annotations: true, structured: false },
-    Revision { date: "2025-06-18", batches: false, annotations: true, structured: true },
-    Revision { date: "2025-11-25", batches: false, annotations: true, structured: true },
+    Revision {
+        date: "2024-11-05",
+        batches: false,
+        annotations: false,
+        structured: false,
+        opens_streams: false,
+    },
+    Revision {
+        date: "2025-03-26",
+        batches: true,
+        annotations: true,
+        structured: false,
+        opens_streams: false,
+    },
+    Revision {
+        date: "2025-06-18",
+        batches: false,
+        annotations: true,
+        structured: true,
+        opens_streams: false,
+    },
+    Revision { date: "2025-11-25", batches: false, annotations: true, structured: true, opens_streams: true },
 ];
 
 /// Assumed without a revision and a session (2025-06-18, "Protocol Version Header").

@@ -129,7 +129,12 @@ async fn logins_outlast_the_process_and_end_with_a_reset() {
     let issued = tokens(&sandbox, (&client, DANA), &SCOPES).await;
     let pending = code(&sandbox, &client).await;
     sandbox.stop().await;
-    let options = Options { data: Data::Directory(home.path().into()), listen: address, embedded: false };
+    let options = Options {
+        data: Data::Directory(home.path().into()),
+        listen: address,
+        embedded: false,
+        faults: Faults::default(),
+    };
     let sandbox = Sandbox::start(options).await.unwrap();
     let user = User { sandbox: &sandbox, token: issued["access_token"].as_str().unwrap().to_owned() };
     user.calls("list_organizations", json!({})).await;
