@@ -127,8 +127,8 @@ seed  Decides which requests a share hits. The n-th request that a fault is abou
       same SPEC; without seed it is 0. Repeated requests count again.
 
 If several faults hit a request, the first one in SPEC happens; the waits of slow come on top.
-Faults come after the checks of key, session and body, and before the tool is looked up. A request that is refused
-on purpose changes nothing, and does not count in the service's own rate limit.
+Faults come after the checks of key, session and body, and before the tool runs. A request that is refused on purpose
+changes nothing, and does not count in the service's own rate limit.
 
 session  Concerns requests that carry Mcp-Session-Id.
 drop     Concerns calls that accept an event stream. In a session the answer is kept: GET with Last-Event-ID has it.

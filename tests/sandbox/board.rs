@@ -264,7 +264,12 @@ async fn a_sandbox_that_is_embedded_or_that_other_machines_reach_has_no_board() 
     let embedded = start(Data::Memory, true).await;
     assert_eq!(embedded.board(), None);
     assert_eq!(browse(&embedded, "/").go().await.status, 404);
-    let options = Options { data: Data::Memory, listen: "0.0.0.0:0".parse().unwrap(), embedded: false };
+    let options = Options {
+        data: Data::Memory,
+        listen: "0.0.0.0:0".parse().unwrap(),
+        embedded: false,
+        faults: Default::default(),
+    };
     let sandbox = Sandbox::start(options).await.unwrap();
     assert_eq!(sandbox.board(), None);
     let port = sandbox.address().port();

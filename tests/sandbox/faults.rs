@@ -22,7 +22,7 @@ fn create(title: &str) -> Value {
 
 /// Sends a request on a connection of its own, and reads until that ends, without any client between.
 async fn raw(sent: Sent<'_>) -> io::Result<String> {
-    let mut stream = TcpStream::connect(sent.sandbox.address()).await.unwrap();
+    let mut stream = TcpStream::connect(sent.address).await.unwrap();
     let sent = sent.with("connection", "close");
     let mut head =
         format!("{} {} HTTP/1.1\r\ncontent-length: {}\r\n", sent.method, sent.path, sent.body.len());
