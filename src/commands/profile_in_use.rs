@@ -98,8 +98,10 @@ impl ProfileInUse {
         #[cfg(feature = "sandbox")]
         let (profile, key, sandbox) = start_embedded(profile, key, environment).await?;
         #[cfg(feature = "sandbox")]
-        let note =
-            sandbox.as_ref().filter(|sandbox| sandbox.is_new() && !common.quiet && !common.output.is_json());
+        let note = sandbox.as_ref().filter(|sandbox| {
+            let has_board = profile.service.embedded.as_deref() == Some("asistry");
+            has_board && sandbox.is_new() && !common.quiet && !common.output.is_json()
+        });
         let on_line = common.options();
         check_one_credential(&on_line, key.as_ref())?;
         let stored = client::without_replaced(profile.options.clone(), &on_line);

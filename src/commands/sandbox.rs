@@ -78,12 +78,26 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
         Some(directory) => Ok(directory.clone()),
         None => environment.data_dir().map(|data| data.join("sandbox")),
     };
-    if arguments.memory && arguments.action.is_some() {
-        return Err(Error::new(Kind::Usage, "--memory is for serving only").hint("leave it out").into());
-    }
-    if let Some(action @ (Action::Export { .. } | Action::Import { .. })) = &arguments.action {
-        let given = arguments.data.as_deref();
-        return transfer(action, (given, &directory()?), environment).map(|()| 0);
+    let given = arguments.data.as_deref();
+    match &arguments.action {
+        Some(_) if arguments.memory => {
+            return Err(Error::new(Kind::Usage, "--memory is for serving only").hint("leave it out").into());
+        }
+        Some(Action::Export { file }) => return export(&directory()?, file).map(|()| 0),
+        Some(Action::Import { file, yes }) => {
+            let import = read(file)?;
+            if !yes {
+                let question =
+                    format!("Replace all sandbox data in {} by {}?", directory()?.display(), file.display());
+                let file = shell_quoted(&file.to_string_lossy()).into_owned();
+                let otherwise = format!("asistry sandbox{} import {file} --yes", data_option(given));
+                environment.asker(false).consent(&question, &otherwise)?;
+            }
+            import.into_directory(&directory()?).context("the sandbox's data cannot be replaced")?;
+            ui::say("the sandbox has the data of the file");
+            return Ok(0);
+        }
+        Some(Action::Reset { .. }) | None => {}
     }
     if let Some(Action::Reset { yes }) = arguments.action {
         if let Some(given) = arguments.data.as_deref().filter(|given| !given.is_dir()) {
@@ -94,7 +108,7 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
         }
         if !yes {
             let question = format!("Delete all sandbox data in {}?", directory()?.display());
-            let otherwise = format!("asistry sandbox{} reset --yes", data_option(arguments.data.as_deref()));
+            let otherwise = format!("asistry sandbox{} reset --yes", data_option(given));
             environment.asker(false).consent(&question, &otherwise)?;
         }
         sandbox::reset(&directory()?).context("the sandbox cannot be emptied")?;
@@ -111,44 +125,31 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> Result<u8> 
     Ok(0)
 }
 
-/// Exports or imports the data of a directory, which may have been given.
-fn transfer(action: &Action, (given, data): (Option<&Path>, &Path), environment: &Environment) -> Result<()> {
-    match action {
-        Action::Export { file } if file.as_os_str() == "-" => {
-            Ok(ui::print(sandbox::export(data)?.trim_end())?)
-        }
-        Action::Export { file } => {
-            let text = sandbox::export(data)?;
-            // A device or a pipe is written to, not replaced.
-            let written = match file.metadata().is_ok_and(|found| !found.is_file()) {
-                true => std::fs::write(file, text),
-                false => std::path::absolute(file)
-                    .and_then(|file| files::replace(&file, text.as_bytes(), files::Durability::Durable)),
-            };
-            written.map_err(|error| unusable("written", file, &error))?;
-            ui::say(&format!("the data is in {}", file.display()));
-            Ok(())
-        }
-        Action::Import { file, yes } => {
-            let text = match file.as_os_str() == "-" {
-                true => std::io::read_to_string(std::io::stdin()),
-                false => std::fs::read_to_string(file),
-            };
-            let import = Import::read(&text.map_err(|error| unusable("read", file, &error))?)
-                .with_context(|| format!("{} cannot be imported", file.display()))?;
-            if !yes {
-                let question =
-                    format!("Replace all sandbox data in {} by {}?", data.display(), file.display());
-                let file = shell_quoted(&file.to_string_lossy()).into_owned();
-                let otherwise = format!("asistry sandbox{} import {file} --yes", data_option(given));
-                environment.asker(false).consent(&question, &otherwise)?;
-            }
-            import.into_directory(data).context("the sandbox's data cannot be replaced")?;
-            ui::say("the sandbox has the data of the file");
-            Ok(())
-        }
-        Action::Reset { .. } => Ok(()),
+/// Writes the data of a directory to a file, or to standard output.
+fn export(data: &Path, file: &Path) -> Result<()> {
+    let text = sandbox::export(data)?;
+    if file.as_os_str() == "-" {
+        return Ok(ui::print(text.trim_end())?);
     }
+    // A device or a pipe is written to, not replaced.
+    let written = match file.metadata().is_ok_and(|found| !found.is_file()) {
+        true => std::fs::write(file, text),
+        false => std::path::absolute(file)
+            .and_then(|file| files::replace(&file, text.as_bytes(), files::Durability::Durable)),
+    };
+    written.map_err(|error| unusable("written", file, &error))?;
+    ui::say(&format!("the data is in {}", file.display()));
+    Ok(())
+}
+
+/// Reads an exported file, or standard input, and checks it.
+fn read(file: &Path) -> Result<Import> {
+    let text = match file.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(file),
+    };
+    let text = text.map_err(|error| unusable("read", file, &error))?;
+    Import::read(&text).with_context(|| format!("{} cannot be imported", file.display()))
 }
 
 /// Returns the option that names a directory, after a space.

@@ -3,8 +3,9 @@
 //! For users who want to try asistry without an account; it shares no code with the bridge. From the outside in:
 //! `front` (HTTP, Host, Origin, paths), `mcp` (the shared server: key, rate, session, method), `arguments`, a
 //! service's tools (`asistry`, `zuko`, `task_tracking`, `bob_studio`; `agentstack`, with a server of its own), `store`
-//! (SQLite); `faults` decides what fails on purpose. [`SERVICES`] lists the services as data; a new one is a directory
-//! beside `asistry` and a row there.
+//! (SQLite); `faults` decides what fails on purpose. `board` shows Asistry's tasks in a browser, with what `recent` records;
+//! `transfer` exports and imports all data. [`SERVICES`] lists the services as data; a new one is a directory beside
+//! `asistry` and a row there.
 //!
 //! The data directory (0700) contains `sandbox.db` with its two side files, `server.secret` (the key of the hashes of
 //! API keys) and a `NAME.embedded.key` for each service, all 0600.

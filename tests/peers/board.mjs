@@ -32,7 +32,6 @@ async function call(...args) {
 let sandbox = await serve('127.0.0.1:0');
 const { origin, host } = new URL(sandbox.board);
 const browser = await chromium.launch({ executablePath: process.env.ASISTRY_PEERS_CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
-process.on('exit', () => browser.process?.()?.kill('SIGKILL'));
 
 /** Opens the board; `told` is what went wrong in the page, `requests` what it asked for. */
 async function open(options = {}) {
